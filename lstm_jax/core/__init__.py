@@ -1,0 +1,1 @@
+"""The mathematics: cells, their unrolling over time, stacks. Needs jax alone."""

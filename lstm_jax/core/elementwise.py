@@ -1,0 +1,86 @@
+"""Elementwise equations whose derivative is one coefficient per argument.
+
+A cell's update acts on each unit alone, so its Jacobian is diagonal: one array per
+argument. Left alone, automatic differentiation stores the factors of those arrays
+(twelve of them for the LSTM) and multiplies them again in every backward step.
+`elementwise` forms the coefficients in the forward pass instead, so that a backward
+step is a handful of multiplications and six arrays are stored. The equation itself is
+written once and differentiated by JAX; change it and its derivative follows.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from lstm_jax._types import Array, Float
+
+SIGMOID, TANH = 0.5, 1.0
+"""``a`` in ``(1 - a) + a tanh(a z)``: the sigmoid for 1/2, tanh for 1."""
+
+
+class Gate(NamedTuple):
+    """An activated gate that knows how steep its activation is at ``z``."""
+
+    value: Float[Array, "*B H"]
+    slope: Float[Array, "*B H"]
+    z: Float[Array, "*B H"]
+
+
+def gates(z: Float[Array, "*B nH"], activations: Sequence[float]) -> list[Gate]:
+    """Splits pre-activations into gates and activates them all with one tanh.
+
+    ``sigmoid(z) = (1 + tanh(z / 2)) / 2``: one pass over all the gates is about twice
+    as fast on a CPU as an activation per gate.
+    """
+    n = len(activations)
+    a = np.repeat(np.asarray(activations, z.dtype), z.shape[-1] // n)
+    a = a.reshape((1,) * (z.ndim - 1) + a.shape)
+    t = jnp.tanh(a * z)
+    value, slope = (1 - a) + a * t, (a * a) * (1 - t * t)
+    parts = (jnp.split(p, n, axis=-1) for p in (value, slope, z))
+    return [Gate(*gate) for gate in zip(*parts, strict=True)]
+
+
+def elementwise(f: Callable[..., Array]) -> Callable[..., Array]:
+    """Gives the elementwise function ``f`` the derivative described above.
+
+    Arguments are arrays, or `Gate`s: of a gate ``f`` sees the value, and the derivative
+    goes straight to its pre-activation, through the slope.
+    """
+
+    @jax.custom_jvp
+    def apply(values, slopes, zs):
+        return f(*values)
+
+    def jvp(primals, tangents):
+        values, slopes, _ = primals
+        out = f(*values)
+        terms = [
+            _coefficient(f, values, slopes, n) * dz
+            for n, dz in enumerate(tangents[2])
+            if not isinstance(dz, SymbolicZero)
+        ]
+        return out, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(out)
+
+    apply.defjvp(jvp, symbolic_zeros=True)
+
+    @functools.wraps(f)
+    def call(*args):
+        # The tangents of value and slope are ignored above on purpose: they say again
+        # what z and slope say. Derivatives of the coefficients do flow through them.
+        args = [a if isinstance(a, Gate) else Gate(a, None, a) for a in args]
+        return apply(*zip(*args, strict=True))
+
+    return call
+
+
+def _coefficient(f, values, slopes, n):
+    """The derivative of ``f`` by its ``n``-th argument, at every element."""
+    by_nth = lambda x: f(*values[:n], x, *values[n + 1 :])
+    _, coefficient = jax.jvp(by_nth, (values[n],), (jnp.ones_like(values[n]),))
+    return coefficient if slopes[n] is None else coefficient * slopes[n]

@@ -1,0 +1,66 @@
+"""What a sequence carries beside its inputs: which steps are real, where episodes begin.
+
+``lengths`` and ``mask`` become one mask here, once. Masked inputs become 0 before the
+projection: were they masked later, a NaN in the padding would reach the gradients of
+the weights as 0 * NaN, although every value is finite.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from lstm_jax._types import Array, Bool, Float
+from lstm_jax.core.cell import Cell
+from lstm_jax.core.checks import check_carry, check_flags, check_lengths, check_sequence
+
+
+class Sequence(NamedTuple):
+    """Checked arguments of an unrolling; the flags are ``None`` where nobody asked."""
+
+    carry: Any
+    xs: Float[Array, "T *B D"]
+    mask: Bool[Array, "T *B"] | None
+    resets: Bool[Array, "T *B"] | None
+    reset_carry: Any
+
+
+def prepare(
+    cell: Cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
+) -> Sequence:
+    """Checks the arguments of `lstm_jax.unroll` and brings them to one form."""
+    carry, xs = check_sequence(cell, params, carry, xs, dtype)
+    steps, batch_shape = xs.shape[0], xs.shape[1:-1]
+    if lengths is not None and mask is not None:
+        raise ValueError(
+            "lengths and mask are both given, expected one; "
+            "combine them into one mask [T, ...]."
+        )
+    if reset_carry is not None and resets is None:
+        raise ValueError(
+            "reset_carry is given without resets, expected both; "
+            "mark the first step of every episode in resets [T, ...]."
+        )
+    mask = check_flags("mask", mask, xs.shape[:-1])
+    if lengths is not None:
+        mask = length_mask(check_lengths(lengths, steps, batch_shape), steps)
+    if mask is not None:
+        xs = jnp.where(mask[..., None], xs, jnp.zeros_like(xs))
+    resets = check_flags("resets", resets, xs.shape[:-1])
+    if resets is not None:
+        reset_carry = check_carry(
+            cell, reset_carry, batch_shape, xs.dtype, "reset_carry"
+        )
+        if reverse:
+            resets = _episode_ends(resets)
+    return Sequence(carry, xs, mask, resets, reset_carry)
+
+
+def length_mask(lengths, steps: int) -> Bool[Array, "T *B"]:
+    """True at the first ``lengths`` of ``steps`` steps."""
+    t = jnp.arange(steps, dtype=lengths.dtype)
+    return t.reshape(-1, *(1,) * lengths.ndim) < lengths[None]
+
+
+def _episode_ends(resets):
+    """Backwards, the state is reset on the other side of the same boundaries."""
+    return jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])
