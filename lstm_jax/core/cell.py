@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from lstm_jax._types import Array, Float, Key
 
 Dot = Callable[[str, Array], Array]
-"""``dot(name, a)`` is ``a @ params.name``, watched by the derivative rule of `unroll`."""
+"""``dot(name, a)`` is ``a @ params.name``, watched by the rule of `unroll`."""
 
 
 @dataclasses.dataclass(frozen=True)

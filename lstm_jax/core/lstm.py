@@ -155,7 +155,8 @@ def init_lstm(
         key: a typed key, ``jax.random.key(seed)``.
         in_size: ``D``, features of an input.
         hidden_size: ``H``, hidden units.
-        w_x, w_h: ``(key, shape, dtype) -> array`` for one gate's ``[D, H]``, ``[H, H]``.
+        w_x, w_h: ``(key, shape, dtype) -> array``, for the ``[D, H]`` and the
+            ``[H, H]`` of one gate.
         forget_bias: initial bias of the forget gate.
         dtype: dtype of the parameters.
 

@@ -48,7 +48,7 @@ def _matmul(a, w, *, transpose_w):
 
 
 def _abstract_eval(a, w, *, transpose_w):
-    # Traced, not written out, so that varying axes and shardings follow JAX's own rules.
+    # Traced, not written out: varying axes and shardings follow JAX's own rules.
     plain = functools.partial(_matmul, transpose_w=transpose_w)
     return jax.make_jaxpr(plain)(a, w).out_avals[0]
 

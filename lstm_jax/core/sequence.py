@@ -1,4 +1,4 @@
-"""What a sequence carries beside its inputs: which steps are real, where episodes begin.
+"""What comes beside the inputs: which steps are real, where episodes begin.
 
 ``lengths`` and ``mask`` become one mask here, once. Masked inputs become 0 before the
 projection: were they masked later, a NaN in the padding would reach the gradients of

@@ -1,0 +1,1 @@
+"""Short scripts that each answer one question about speed, memory or precision."""

@@ -1,0 +1,85 @@
+"""Times that can be compared on a machine that is never quiet.
+
+Everything under comparison takes turns: each round calls everything once, so that a
+slow minute of the machine falls on all of it alike. Ratios are taken within a round and
+their median is reported, with a bootstrap interval.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+SHORT = 0.02
+"""Seconds. Calls below this are repeated once before they are timed: what ran before
+left its own data in the caches, and its threads may still spin for work."""
+
+
+class Ratio(NamedTuple):
+    """A median with its 95% interval."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self):
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def compile_ahead(f: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], float]:
+    """``f`` compiled for ``args``, and the seconds that tracing and compiling took."""
+    # Without this, whoever comes second finds the shared functions already traced.
+    jax.clear_caches()
+    start = time.perf_counter()
+    compiled = jax.jit(f).lower(*args).compile()
+    return compiled, time.perf_counter() - start
+
+
+def interleave(
+    calls: dict[str, Callable[[], Any]],
+    repeats: int,
+    *,
+    at_least: int = 15,
+    budget: float = 120.0,
+) -> dict[str, np.ndarray]:
+    """Seconds of every call in every round, ``{name: [rounds]}``.
+
+    There are ``repeats`` rounds, or fewer once ``budget`` seconds are spent, but never
+    fewer than ``at_least`` of them unless ``repeats`` is smaller.
+    """
+    names = list(calls)
+    order = np.random.default_rng(0)
+    short = {name: seconds(calls[name]) < SHORT for name in names}
+    rounds: list[dict[str, float]] = []
+    start = time.perf_counter()
+    while len(rounds) < repeats:
+        if len(rounds) >= at_least and time.perf_counter() - start > budget:
+            break
+        # In a new order every time, so that nobody always follows the same neighbour.
+        timed = {}
+        for name in order.permutation(names):
+            if short[name]:
+                calls[name]()
+            timed[str(name)] = seconds(calls[name])
+        rounds.append(timed)
+    return {name: np.array([timed[name] for timed in rounds]) for name in names}
+
+
+def paired_ratio(ours: np.ndarray, theirs: np.ndarray, draws: int = 10_000) -> Ratio:
+    """Median of ``ours / theirs`` round by round; the interval is a bootstrap's."""
+    ratios = ours / theirs
+    pick = np.random.default_rng(0).integers(len(ratios), size=(draws, len(ratios)))
+    low, high = np.quantile(np.median(ratios[pick], axis=1), [0.025, 0.975])
+    return Ratio(float(np.median(ratios)), float(low), float(high))
+
+
+def geometric_mean(values: list[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))

@@ -1,0 +1,190 @@
+"""The command ``lstm-jax``: train, evaluate, generate, info."""
+
+import argparse
+import difflib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lstm_jax.config import ConfigError, build, dump, override, read
+from lstm_jax.data.text import DataError
+from lstm_jax.tasks import TASKS
+from lstm_jax.training.checkpoint import Checkpoints
+from lstm_jax.training.loop import Diverged, fit
+from lstm_jax.training.plots import plot_run
+from lstm_jax.training.record import Run, RunError, environment
+from lstm_jax.training.step import init_state, make_block
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit status.
+
+    0: done. 1: training diverged. 2: something asked for cannot be done, said in a
+    line. 130: stopped by Ctrl-C, with the state saved.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return args.command(args)
+    except (ConfigError, DataError, RunError) as error:
+        print(f"lstm-jax: {error}", file=sys.stderr)
+        return 2
+    except Diverged as error:
+        print(f"lstm-jax: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="lstm-jax", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train what a config file describes")
+    train.add_argument("config", help="a TOML file, such as configs/quickstart.toml")
+    train.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="changes to the config"
+    )
+    train.add_argument(
+        "--resume", action="store_true", help="go on where a run stopped"
+    )
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="evaluate the best checkpoint")
+    evaluate.add_argument("run", help="the folder of a run")
+    evaluate.add_argument("--part", choices=("train", "valid", "test"), default="test")
+    evaluate.set_defaults(command=_evaluate)
+
+    generate = commands.add_parser(
+        "generate", help="write text with the best checkpoint"
+    )
+    generate.add_argument("run", help="the folder of a run")
+    generate.add_argument("--prompt", default="The ")
+    generate.add_argument("--length", type=_at_least_one, default=400)
+    generate.add_argument("--temperature", type=_not_negative, default=0.7)
+    generate.add_argument("--seed", type=int, default=0)
+    generate.set_defaults(command=_generate)
+    return parser
+
+
+def _at_least_one(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text}, expected 1 or more")
+    return int(text)
+
+
+def _not_negative(text):
+    if not float(text) >= 0:
+        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more")
+    return float(text)
+
+
+def _train(args):
+    config = _config(read(args.config), args.overrides)
+    directory = config.run.directory or Path("runs") / Path(args.config).stem
+    _, make_task = TASKS[config.task]
+    task = make_task(config)
+    data = task.training_data()
+    optimizer = config.optimizer.build(config.train.steps)
+    state = init_state(task.params, task.init_carry(), optimizer, task.train_key)
+
+    if args.resume:
+        run = Run.open(directory)
+        checkpoints = Checkpoints(run.path("checkpoints"))
+        if checkpoints.last_step is not None:
+            state = checkpoints.restore(state)
+        run.rewind(int(state.step))
+    else:
+        run = Run.create(directory, dump(config))
+        checkpoints = Checkpoints(run.path("checkpoints"))
+        facts = task.describe() | {"characters_known": task.vocabulary.characters}
+        run.write_json("run.json", facts | environment())
+    _print_facts(run)
+
+    start = time.monotonic()
+    block = make_block(task.loss, optimizer, task.batch_at, config.train.block)
+    state, complete = fit(
+        state,
+        data,
+        block,
+        lambda params: task.evaluate(params, "valid"),
+        config.train,
+        config.optimizer.learning_rates(config.train.steps),
+        run,
+        checkpoints,
+    )
+    if not complete:
+        print(f"stopped at step {int(state.step):,}; saved in {run.directory}.")
+        print(f"go on with: lstm-jax train {args.config} --resume")
+        return 130
+    print(f"trained in {time.monotonic() - start:.0f} s.")
+    params = checkpoints.restore_best(task.params)
+    run.save_weights(params)
+    _report(run, task, params, "test")
+    _plot(run)
+    print(f"run and checkpoints: {run.directory}")
+    return 0
+
+
+def _config(values, overrides):
+    values = override(values, overrides)
+    name = values.get("task")
+    if name not in TASKS:
+        near = difflib.get_close_matches(str(name), TASKS, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"task is {name!r}; valid: {', '.join(TASKS)}{hint}")
+    config_class, _ = TASKS[name]
+    return build(config_class, values)
+
+
+def _print_facts(run):
+    facts = run.read_json("run.json")
+    print(
+        f"{facts['data']}: {facts['characters']:,} characters, "
+        f"{facts['vocabulary']} distinct, sha256 {facts['sha256'][:16]}"
+    )
+    print(f"{facts['parameters']:,} parameters on {facts['device']}")
+
+
+def _report(run, task, params, part):
+    figures = task.report(task.evaluate(params, part)) | {"xz_bits": task.xz_bits()}
+    run.write_json("result.json", {"part": part} | figures)
+    print(
+        f"{part}: {figures['bits_per_character']:.4f} bits per character "
+        f"(xz -9, having seen the rest: {figures['xz_bits']:.3f})"
+    )
+
+
+def _plot(run):
+    try:
+        paths = plot_run(run)
+    except ModuleNotFoundError:
+        print("no plots: matplotlib is not installed; pip install 'lstm-jax[plots]'")
+    else:
+        print("plots:", *paths)
+
+
+def _trained(directory):
+    """A run, its task and its best parameters."""
+    run = Run.open(directory)
+    checkpoints = Checkpoints(run.path("checkpoints"))
+    if checkpoints.best_step is None:
+        raise RunError(f"{directory} has no checkpoint yet; train it further.")
+    config = _config(read(run.path("config.toml")), [])
+    _, make_task = TASKS[config.task]
+    task = make_task(config, run.read_json("run.json")["characters_known"])
+    return run, task, checkpoints.restore_best(task.params)
+
+
+def _evaluate(args):
+    _report(*_trained(args.run), args.part)
+    return 0
+
+
+def _generate(args):
+    _, task, params = _trained(args.run)
+    text = task.generate(params, args.prompt, args.length, args.temperature, args.seed)
+    print(args.prompt + text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""One TOML file a run, read into validated, frozen dataclasses.
+
+A config dataclass stands beside what it builds and is marked with `config`. On the
+command line ``key.path=value`` is parsed as TOML, merged over the file, and validated
+the same way. What is wrong is named by its path, with what came and what is valid.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+import pydantic
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A config that cannot be read; the message is meant for its author."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def config(cls: type[T]) -> type[T]:
+    """Makes ``cls`` a frozen dataclass that refuses unknown keys and wrong types."""
+    return pydantic.dataclasses.dataclass(
+        frozen=True,
+        kw_only=True,
+        config=pydantic.ConfigDict(extra="forbid", strict=True),
+    )(cls)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The contents of a TOML file."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read config {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} is not valid TOML: {error}.") from error
+
+
+def override(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """``values`` with every ``key.path=value`` of the command line merged over them."""
+    for assignment in assignments:
+        key, sep, text = assignment.partition("=")
+        path = key.strip().split(".")
+        if not sep or not all(path):
+            raise ConfigError(
+                f"override {assignment!r} is not of the form key.path=value, "
+                f"for example train.steps=100."
+            )
+        values = _merge(values, path, _parse(text.strip()), key)
+    return values
+
+
+def _parse(text):
+    """A TOML value; a bare word such as a path or a name is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(values, path, value, key):
+    head, *rest = path
+    if not rest:
+        return values | {head: value}
+    inner = values.get(head, {})
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"{key}: {head} is a value, not a section.")
+    return values | {head: _merge(dict(inner), rest, value, key)}
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of the config dataclass ``cls``, validated as a whole.
+
+    Raises:
+        ConfigError: naming every key that is unknown, missing or of the wrong type.
+    """
+    try:
+        # As JSON, strict validation still builds dataclasses from tables.
+        return pydantic.TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+    except pydantic.ValidationError as error:
+        lines = [_explain(cls, problem) for problem in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _explain(cls, problem):
+    path = [str(part) for part in problem["loc"]]
+    name, came = ".".join(path), problem["input"]
+    match problem["type"]:
+        case "unexpected_keyword_argument":
+            valid = _fields(cls, path[:-1])
+            return f"unknown key {name}; {_choices(path[-1], valid)}"
+        case "literal_error":
+            valid = [str(choice) for choice in _literals(cls, path)]
+            return f"{name} is {came!r}; {_choices(str(came), valid)}"
+        case "missing" | "missing_argument":
+            return f"{name} is missing; set it in the config or as {name}=VALUE."
+        case _:
+            message = (
+                problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            )
+            return f"{name} is {came!r}: {message[0].lower()}{message[1:]}."
+
+
+def _choices(came, valid):
+    near = difflib.get_close_matches(came, valid, 1, cutoff=0.5)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"valid: {', '.join(valid)}{hint}"
+
+
+def _section(cls, path):
+    for name in path:
+        kinds = typing.get_type_hints(cls)[name]
+        options = typing.get_args(kinds) if _is_union(kinds) else (kinds,)
+        cls = next(k for k in options if dataclasses.is_dataclass(k))
+    return cls
+
+
+def _is_union(kind):
+    return typing.get_origin(kind) in (typing.Union, types.UnionType)
+
+
+def _fields(cls, path):
+    return [field.name for field in dataclasses.fields(_section(cls, path))]
+
+
+def _literals(cls, path):
+    hints = typing.get_type_hints(_section(cls, path[:-1]))
+    return typing.get_args(hints[path[-1]])
+
+
+def dump(values: Any) -> str:
+    """The TOML text of a config dataclass, from which `read` and `build` restore it."""
+    sections, lines = [], []
+    for name, value in dataclasses.asdict(values).items():
+        if isinstance(value, Mapping):
+            entries = [f"{k} = {_toml(v)}" for k, v in value.items()]
+            sections.append("\n".join([f"[{name}]", *entries]))
+        else:
+            lines.append(f"{name} = {_toml(value)}")
+    return "\n\n".join(["\n".join(lines), *sections]).strip() + "\n"
+
+
+def _toml(value):
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return _quote(value)
+        case _:
+            return repr(value)
+
+
+def _quote(text):
+    escape = {'"': '\\"', "\\": "\\\\"}
+    plain = (escape.get(c, c if c.isprintable() else f"\\U{ord(c):08x}") for c in text)
+    return '"' + "".join(plain) + '"'

@@ -1,0 +1,1 @@
+"""Reading and arranging data, in numpy."""

@@ -1,0 +1,5 @@
+"""Flax NNX modules."""
+
+from lstm_jax.nn.lstm import LSTM, LSTMCell
+
+__all__ = ["LSTM", "LSTMCell"]

@@ -1,0 +1,59 @@
+"""The curves of a run as PNG files; needs the extra ``plots``."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from lstm_jax.training.record import Run
+
+
+def plot_run(run: Run) -> list[Path]:
+    """Writes ``loss.png`` and ``learning_rate.png`` and returns their paths.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    metrics = run.metrics()
+    train = [line for line in metrics if "loss" in line]
+    valid = [line for line in metrics if "valid_loss" in line]
+    steps = np.array([line["step"] for line in train])
+    bits = np.array([line["loss"] for line in train]) / math.log(2)
+
+    def loss(axes):
+        axes.plot(steps, bits, color="#9ecae1", lw=0.6, label="training, each step")
+        width = max(len(bits) // 100, 1)
+        mean = np.convolve(bits, np.ones(width) / width, "valid")
+        label = f"training, mean of {width} steps"
+        axes.plot(steps[width - 1 :], mean, color="#08519c", lw=1.5, label=label)
+        if valid:
+            x = [line["step"] for line in valid]
+            y = [line["valid_loss"] / math.log(2) for line in valid]
+            axes.plot(x, y, "o-", color="#d94801", ms=3, lw=1.2, label="validation")
+            axes.set_ylim(min(y + list(mean)) * 0.95, np.quantile(bits, 0.99))
+        axes.set(xlabel="step", ylabel="bits per token")
+        axes.legend(frameon=False)
+
+    def learning_rate(axes):
+        axes.plot(steps, [line["learning_rate"] for line in train], color="#08519c")
+        axes.set(xlabel="step", ylabel="learning rate")
+
+    return [
+        _draw(run.path("loss.png"), loss),
+        _draw(run.path("learning_rate.png"), learning_rate),
+    ]
+
+
+def _draw(path, curves):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    curves(axes)
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,144 @@
+"""The folder of a run: what was asked, what happened, what came out.
+
+config.toml         the resolved config
+run.json            versions, device, data, sizes
+metrics.jsonl       a line for every step, and for every evaluation
+checkpoints/        for resuming (last) and for use (best)
+model.safetensors   the best weights
+result.json         the final figures
+*.png               curves
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors.numpy import save_file
+
+from lstm_jax._types import PyTree
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used; the message is meant for its owner."""
+
+
+class Run:
+    """The folder of one run."""
+
+    def __init__(self, directory: str | Path):
+        self.directory = Path(directory)
+
+    @classmethod
+    def create(cls, directory: str | Path, config: str) -> "Run":
+        """A new run.
+
+        Raises:
+            RunError: the folder holds something already, or cannot be written.
+        """
+        run = cls(directory)
+        if run.directory.exists() and any(run.directory.iterdir()):
+            raise RunError(
+                f"{directory} holds a run already; continue it with --resume, or name "
+                f"a new folder with run.directory=FOLDER."
+            )
+        try:
+            run.directory.mkdir(parents=True, exist_ok=True)
+            run.path("config.toml").write_text(config, encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"cannot write {directory}: {error.strerror}.") from error
+        return run
+
+    @classmethod
+    def open(cls, directory: str | Path) -> "Run":
+        """A run made before.
+
+        Raises:
+            RunError: there is none.
+        """
+        run = cls(directory)
+        if not run.path("config.toml").is_file():
+            raise RunError(
+                f"{directory} is not a run: it has no config.toml; "
+                f"start one with lstm-jax train CONFIG."
+            )
+        return run
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+        _write_atomically(self.path(name), text + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        return json.loads(self.path(name).read_text(encoding="utf-8"))
+
+    def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        with self.path("metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.path("metrics.jsonl")
+        if not path.exists():
+            return []
+        # A run that was killed may have left half a line at the end.
+        text = path.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def rewind(self, step: int) -> None:
+        """Forgets metrics later than ``step``: the run goes on from there."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        _write_atomically(self.path("metrics.jsonl"), text)
+
+    def save_weights(self, params: PyTree) -> None:
+        """``model.safetensors``, a tensor a parameter, named by its path."""
+        leaves = jax.tree_util.tree_leaves_with_path(params)
+        tensors = {
+            jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
+            for path, leaf in leaves
+        }
+        temporary = self.path("model.safetensors.tmp")
+        save_file(tensors, temporary)
+        os.replace(temporary, self.path("model.safetensors"))
+
+
+def environment() -> dict[str, Any]:
+    """Versions and device of this process."""
+    packages = (
+        "lstm-jax",
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "orbax-checkpoint",
+        "numpy",
+    )
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed as a package"
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "backend": jax.default_backend(),
+        "device": device.device_kind,
+        "device_count": jax.device_count(),
+        "cpu_count": os.cpu_count(),
+    }
+
+
+def _write_atomically(path, text):
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
