@@ -1,7 +1,7 @@
 """The LSTMs of other libraries, given our weights and called as their users would.
 
-A peer is a function from `LSTMParams` to a `Peer`. It imports its library itself, and an
-ImportError means that the peer is missing. All take time-major inputs ``[T, B, D]``,
+A peer is a function from `LSTMParams` to a `Peer`. It imports its library itself, and
+an ImportError means that the peer is missing. All take time-major inputs ``[T, B, D]``,
 the layout in which none has to transpose, and start from a zero state.
 """
 
@@ -30,7 +30,7 @@ class Peer(NamedTuple):
     to_ours: Callable[[Any], LSTMParams]
 
 
-def lstm_jax(params: LSTMParams) -> Peer:
+def ours(params: LSTMParams) -> Peer:
     return Peer(params, lambda p, xs: lstm(p, None, xs)[1], lambda grads: grads)
 
 
@@ -86,7 +86,7 @@ def _nnx(nnx, cell, params, weights, to_ours):
     nnx.replace_by_pure_dict(state, {"cell": weights})
     return Peer(
         state,
-        lambda state, xs: nnx.merge(graphdef, state, rest)(xs),
+        lambda state, xs: nnx.merge(graphdef, state, rest, copy=True)(xs),
         lambda state: to_ours(nnx.to_pure_dict(state)["cell"]),
     )
 
@@ -149,13 +149,14 @@ JAX_PEERS = {
 
 
 class Torch:
-    """``torch.nn.LSTM`` on the GPU if torch has one, else on all cores."""
+    """``torch.nn.LSTM``, on the GPU where JAX and torch both have it."""
 
     def __init__(self, params: LSTMParams, xs: Any):
         import torch
 
         self.torch = torch
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
+        self.device = "cuda" if gpu else "cpu"
         if self.device == "cpu":
             torch.set_num_threads(os.cpu_count() or 1)
         module = torch.nn.LSTM(*(w.shape[0] for w in params[:2])).to(self.device)

@@ -1,5 +1,6 @@
 """What every benchmark writes: a plain text table, and JSON with the circumstances."""
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -23,9 +24,7 @@ def environment() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": os.cpu_count(),
         "platform": platform.platform(),
         "python": sys.version.split()[0],
         "versions": {"lstm_jax": lstm_jax.__version__}
@@ -34,7 +33,7 @@ def environment() -> dict[str, Any]:
 
 
 def table(rows: list[tuple[Any, ...]]) -> str:
-    """Rows of anything as aligned text: the first column to the left, the rest right."""
+    """Rows of anything as aligned text, the first column to the left."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
 
@@ -49,7 +48,8 @@ def save(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Writes ``<name>-<backend>.json`` with the environment beside the results."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{jax.default_backend()}.json"
-    text = json.dumps({"environment": environment()} | results, indent=2)
+    results = {"environment": environment()} | results
+    text = json.dumps(results, indent=2, default=dataclasses.asdict)
     path.write_text(text + "\n", encoding="utf-8")
     return path
 

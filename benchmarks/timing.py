@@ -5,19 +5,21 @@ slow minute of the machine falls on all of it alike. Ratios are taken within a r
 their median is reported, with a bootstrap interval.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 SHORT = 0.02
-"""Seconds. Calls below this are repeated once before they are timed: what ran before
-left its own data in the caches, and its threads may still spin for work."""
+"""Seconds. Calls below this are repeated for so long before they are timed: what ran
+before left its own data in the caches, and its threads may still spin for work."""
 
 
-class Ratio(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Ratio:
     """A median with its 95% interval."""
 
     median: float
@@ -34,7 +36,9 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def compile_ahead(f: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], float]:
+def compile_ahead(
+    f: Callable[..., Any], *args: Any
+) -> tuple[jax.stages.Compiled, float]:
     """``f`` compiled for ``args``, and the seconds that tracing and compiling took."""
     # Without this, whoever comes second finds the shared functions already traced.
     jax.clear_caches()
@@ -67,7 +71,7 @@ def interleave(
         timed = {}
         for name in order.permutation(names):
             if short[name]:
-                calls[name]()
+                _warm(calls[name])
             timed[str(name)] = seconds(calls[name])
         rounds.append(timed)
     return {name: np.array([timed[name] for timed in rounds]) for name in names}
@@ -83,3 +87,9 @@ def paired_ratio(ours: np.ndarray, theirs: np.ndarray, draws: int = 10_000) -> R
 
 def geometric_mean(values: list[float]) -> float:
     return float(np.exp(np.mean(np.log(values))))
+
+
+def _warm(call):
+    end = time.perf_counter() + SHORT
+    while time.perf_counter() < end:
+        call()

@@ -1,13 +1,14 @@
-"""The command ``lstm-jax``: train, evaluate, generate, info."""
+"""The command ``lstm-jax``: train, evaluate, generate."""
 
 import argparse
 import difflib
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from lstm_jax.config import ConfigError, build, dump, override, read
+from lstm_jax.config import ConfigError, build, changes, dump, override, read
 from lstm_jax.data.text import DataError
 from lstm_jax.tasks import TASKS
 from lstm_jax.training.checkpoint import Checkpoints
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done. 1: training diverged. 2: something asked for cannot be done, said in a
     line. 130: stopped by Ctrl-C, with the state saved.
     """
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     try:
         return args.command(args)
     except (ConfigError, DataError, RunError) as error:
@@ -32,6 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Diverged as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 1
+
+
+def _parse(argv):
+    """The arguments; overrides may stand before and after options."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if "overrides" in args and not any(word.startswith("-") for word in rest):
+        args.overrides += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return args
 
 
 def _parser():
@@ -88,6 +100,8 @@ def _train(args):
 
     if args.resume:
         run = Run.open(directory)
+        _check_resumable(run, config, task)
+        run.path("config.toml").write_text(dump(config), encoding="utf-8")
         checkpoints = Checkpoints(run.path("checkpoints"))
         if checkpoints.last_step is not None:
             state = checkpoints.restore(state)
@@ -124,6 +138,32 @@ def _train(args):
     return 0
 
 
+FREE_ON_RESUME = {
+    "run.directory",
+    "train.block",
+    "train.checkpoint_every",
+    "train.evaluate_every",
+    "train.steps",
+}
+"""What a run may go on with otherwise than it began."""
+
+
+def _check_resumable(run, config, task):
+    """A run goes on with the model and the data it began with, or not at all."""
+    before = read(run.path("config.toml"))
+    for key, (old, new) in changes(before, tomllib.loads(dump(config))).items():
+        if key not in FREE_ON_RESUME:
+            raise RunError(
+                f"{run.directory} was trained with {key}={old!r}, not {new!r}; "
+                f"resume it as it was, or start a run with run.directory=FOLDER."
+            )
+    if run.read_json("run.json")["sha256"] != task.describe()["sha256"]:
+        raise RunError(
+            f"the text is not the one {run.directory} was trained on; "
+            f"start a new run with run.directory=FOLDER."
+        )
+
+
 def _config(values, overrides):
     values = override(values, overrides)
     name = values.get("task")
@@ -146,7 +186,7 @@ def _print_facts(run):
 
 def _report(run, task, params, part):
     figures = task.report(task.evaluate(params, part)) | {"xz_bits": task.xz_bits()}
-    run.write_json("result.json", {"part": part} | figures)
+    run.write_json(f"result-{part}.json", figures)
     print(
         f"{part}: {figures['bits_per_character']:.4f} bits per character "
         f"(xz -9, having seen the rest: {figures['xz_bits']:.3f})"

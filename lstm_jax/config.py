@@ -27,11 +27,13 @@ class ConfigError(ValueError):
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def config(cls: type[T]) -> type[T]:
     """Makes ``cls`` a frozen dataclass that refuses unknown keys and wrong types."""
-    return pydantic.dataclasses.dataclass(
+    made = pydantic.dataclasses.dataclass(
+        cls,
         frozen=True,
         kw_only=True,
         config=pydantic.ConfigDict(extra="forbid", strict=True),
-    )(cls)
+    )
+    return typing.cast(type[T], made)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -134,6 +136,23 @@ def _fields(cls, path):
 def _literals(cls, path):
     hints = typing.get_type_hints(_section(cls, path[:-1]))
     return typing.get_args(hints[path[-1]])
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple]:
+    """``key.path`` to (before, after), wherever two configs differ."""
+    before, after = _flatten(before), _flatten(after)
+    keys = [key for key in before | after if before.get(key) != after.get(key)]
+    return {key: (before.get(key), after.get(key)) for key in keys}
+
+
+def _flatten(values, prefix=""):
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
 
 
 def dump(values: Any) -> str:

@@ -95,7 +95,7 @@ class PeepholeLSTM(Toy):
 class ProjectedLSTM(Toy):
     """Two products in a step; that of ``w_hr`` makes the output."""
 
-    output_size: int = 3
+    output_size: int = 2
 
     products = ("w_h", "w_hr")
     added = frozenset({"w_h"})
@@ -210,6 +210,13 @@ def tolerance(dtype, steps=T):
 
 DERIVATIVES = 1e-10
 """Relative error allowed between two ways to the same float64 derivative."""
+
+
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+"""``compiler_options`` that halve the time of compiling large derivatives."""
 
 
 def assert_close(got, want, rtol):

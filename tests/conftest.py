@@ -27,3 +27,10 @@ def x64():
     """float64 for one test; ``pytestmark = pytest.mark.usefixtures("x64")``."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def optax_promotion():
+    """Optax mixes step counts with floats, which strict promotion refuses."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield

@@ -27,7 +27,7 @@ class Gate(NamedTuple):
     """An activated gate that knows how steep its activation is at ``z``."""
 
     value: Float[Array, "*B H"]
-    slope: Float[Array, "*B H"]
+    slope: Float[Array, "*B H"] | None
     z: Float[Array, "*B H"]
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Key
+from lstm_jax.core.precision import accumulation_dtype
 
 Initializer = Callable[..., Array]
 """``(key, shape, dtype) -> array``, as in ``jax.nn.initializers``."""
@@ -42,5 +43,5 @@ def per_gate(
 ) -> Float[Array, "n gH"]:
     """``gates`` independent draws of ``[n, H]``, side by side."""
     keys = jax.random.split(key, gates)
-    draws = [initializer(k, shape, jnp.promote_types(dtype, jnp.float32)) for k in keys]
+    draws = [initializer(k, shape, accumulation_dtype(dtype)) for k in keys]
     return jnp.concatenate(draws, axis=-1).astype(dtype)

@@ -10,4 +10,4 @@ import jax.numpy as jnp
 
 def accumulation_dtype(dtype):
     """float32 for the 16-bit floats, ``dtype`` itself for the wider ones."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return jnp.dtype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)

@@ -201,16 +201,14 @@ class LSTM(nnx.Module):
         Raises:
             TypeError, ValueError: as `lstm_jax.lstm`.
         """
-        first = lambda a, axis: (
-            a if a is None or self.time_major else jnp.moveaxis(jnp.asarray(a), axis, 0)
-        )
+        flags_first = lambda a: None if a is None else self._time_first(a, -1)
         carries, hs = lstm_stack(
             self.params,
             carry,
-            first(xs, -2),
+            self._time_first(xs, -2),
             lengths=lengths,
-            mask=first(mask, -1),
-            resets=first(resets, -1),
+            mask=flags_first(mask),
+            resets=flags_first(resets),
             reset_carries=reset_carry,
             dtype=self.dtype,
             dropout_rate=self.dropout,
@@ -220,3 +218,6 @@ class LSTM(nnx.Module):
         )
         hs = hs if self.time_major else jnp.moveaxis(hs, 0, -2)
         return (carries, hs) if self.return_carry else hs
+
+    def _time_first(self, a, axis):
+        return a if self.time_major else jnp.moveaxis(jnp.asarray(a), axis, 0)

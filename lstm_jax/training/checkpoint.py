@@ -1,6 +1,7 @@
 """The training state on disk, through Orbax: written aside, then renamed into place."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -38,12 +39,15 @@ class Checkpoints:
 
     def save_best(self, state: TrainState) -> None:
         """The parameters at ``state``, in place of the best before."""
+        if self.best_step is not None and self.best_step >= int(state.step):
+            # Left by a run that was killed later on and resumed from before.
+            self._best.delete(self.best_step)
         self._best.save(int(state.step), args=ocp.args.StandardSave(state.params))
 
     def restore(self, like: TrainState) -> TrainState:
         """The last state, in the structure, dtypes and shapes of ``like``."""
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _arrays(like))
-        state = self._last.restore(
+        state: Any = self._last.restore(
             self.last_step, args=ocp.args.StandardRestore(target)
         )
         return state._replace(key=jax.random.wrap_key_data(state.key))

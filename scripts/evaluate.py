@@ -1,0 +1,8 @@
+"""The same as ``lstm-jax evaluate``, for those who start scripts."""
+
+import sys
+
+from lstm_jax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs the development tools and runs what CI runs: style, types, tests.
+# Arguments go to pytest.
+set -euo pipefail
+. "$(dirname "$0")/environment.sh"
+use_environment dev
+
+export JAX_PLATFORMS=cpu
+ruff format --check .
+ruff check .
+pyright
+python -m pytest -q "$@"

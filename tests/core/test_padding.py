@@ -1,0 +1,85 @@
+"""What lies in the padding does not matter, NaN included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import cells
+from tests.shapes import B, LENGTHS, T
+
+PADDINGS = {
+    "lengths": (dict(lengths=LENGTHS), cells.length_mask(LENGTHS)),
+    "mask": (dict(mask=cells.make_flags().mask), cells.make_flags().mask),
+}
+
+
+def check_padding(name="lstm", padding="lengths", bad=np.nan, **options):
+    cell = cells.CELLS[name]
+    given, mask = PADDINGS[padding]
+    at = cells.make_case(cell, "float32")
+
+    def gradients(at):
+        run = lambda at: cells.run(cell, at, **given, **options)
+        outputs, pullback = jax.vjp(run, at)
+        _, pushed = jax.jvp(run, (at,), (cells.draw(at, seed=5),))
+        return outputs, pushed, pullback(jax.tree.map(jnp.cos, outputs))
+
+    gradients = jax.jit(gradients)
+    fill = lambda value: at._replace(xs=jnp.where(mask[..., None], at.xs, value))
+    clean, dirty = gradients(fill(0.0)), gradients(fill(bad))
+    for c, d in zip(jax.tree.leaves(clean), jax.tree.leaves(dirty), strict=True):
+        assert np.isfinite(d).all()
+        np.testing.assert_array_equal(d, c)
+    assert not np.any(dirty[0][1][~mask])
+    assert not np.any(dirty[2][0].xs[~mask])
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_nan_in_the_padding(name, padding, reverse):
+    """Outputs, tangents and gradients are finite, and those of clean padding."""
+    check_padding(name, padding, reverse=reverse)
+
+
+@pytest.mark.parametrize("options", [{"bad": np.inf}, {"bad": 1e38}, {"plain": True}])
+def test_other_rubbish(options):
+    check_padding(**options)
+
+
+def test_more_padding_changes_nothing():
+    cell = cells.CELLS["lstm"]
+    at = cells.make_case(cell, "float32")
+    longer = at._replace(xs=jnp.concatenate([at.xs, jnp.full_like(at.xs, jnp.nan)]))
+    for reverse in (False, True):
+        run = lambda at, r=reverse: cells.run(cell, at, lengths=LENGTHS, reverse=r)
+        (carry, hs), (longer_carry, longer_hs) = run(at), run(longer)
+        cells.assert_close((longer_carry, longer_hs[:T]), (carry, hs), 1e-6)
+        assert not np.any(longer_hs[T:])
+
+
+def test_every_row_equals_itself_unpadded():
+    cell = cells.CELLS["lstm"]
+    at = cells.make_case(cell, "float32")
+    lengths = (2, 5, 3)
+    assert len(lengths) == B
+    carry, hs = cells.run(cell, at, lengths=lengths)
+    for row, length in enumerate(lengths):
+        one = lambda tree, row=row: jax.tree.map(lambda x: x[row], tree)
+        alone = at._replace(carry=one(at.carry), xs=at.xs[:length, row])
+        want = cells.run(cell, alone)
+        cells.assert_close((one(carry), hs[:length, row]), want, 1e-6)
+
+
+def test_a_row_of_length_zero_keeps_its_carry():
+    """Bit for bit, in both directions; its gradient goes to the carry alone."""
+    cell = cells.CELLS["lstm"]
+    at = cells.make_case(cell, "float32")
+    for reverse in (False, True):
+        run = lambda at, r=reverse: cells.run(cell, at, lengths=LENGTHS, reverse=r)[0]
+        carry, pullback = jax.vjp(run, at)
+        assert all(np.array_equal(a[0], b[0]) for a, b in zip(carry, at.carry))
+        (d,) = pullback(jax.tree.map(jnp.ones_like, carry))
+        assert all(np.all(part[0] == 1) for part in d.carry)
+        assert not np.any(d.xs[:, 0])

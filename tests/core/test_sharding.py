@@ -1,0 +1,101 @@
+"""Sequences spread over a mesh of devices: the same numbers and derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from tests import cells
+from tests.core.test_derivatives import check_both, grad_and_hvp
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+DEVICES = 4
+ROWS = 2 * DEVICES
+FLAGS = cells.make_flags(rows=ROWS)
+SPECS = cells.Case(P(), P("data"), P("data"), P(None, "data"))
+OUT = (P("data"), P(None, "data"))
+
+
+@pytest.fixture
+def mesh():
+    devices = jax.devices("cpu")
+    assert len(devices) >= DEVICES
+    return Mesh(np.array(devices[:DEVICES]), ("data",))
+
+
+def shard(f, mesh, out_specs):
+    flags = P(None, "data")
+    return jax.shard_map(f, mesh=mesh, in_specs=(SPECS, flags), out_specs=out_specs)
+
+
+@pytest.mark.parametrize("carry", ["carry", "no carry", "no flags"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_derivatives_around_shard_map(mesh, name, carry):
+    cell = cells.CELLS[name]
+
+    def local(at, flags, plain=False):
+        if carry == "carry":
+            return cells.run(cell, at, flags, plain=plain)
+        flags = flags if carry == "no carry" else cells.Flags()
+        return cells.unroll(
+            cell, at.params, None, at.xs, **flags._asdict(), plain=plain
+        )
+
+    def loss(at, flags, plain):
+        run = local if not plain else (lambda *args: local(*args, plain=True))
+        return cells.scalar((run if plain else shard(run, mesh, OUT))(at, flags))
+
+    check_both(loss, cells.make_case(cell, batch=(ROWS,)), FLAGS)
+
+
+@pytest.mark.parametrize("summed", [False, True], ids=["local loss", "psum"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_gradients_inside_shard_map(mesh, name, summed):
+    """Gradients by replicated parameters are summed over the mesh."""
+    cell = cells.CELLS[name]
+    at = cells.make_case(cell, batch=(ROWS,))
+
+    def loss(at, flags, plain=False):
+        _, hs = cells.run(cell, at, flags, plain=plain)
+        return jnp.sum(jnp.sin(hs))
+
+    def local(at, flags):
+        total = lambda at: jax.lax.psum(loss(at, flags), "data")
+        return jax.grad(total if summed else lambda at: loss(at, flags))(at)
+
+    got = jax.jit(shard(local, mesh, SPECS))(at, FLAGS)
+    want = jax.jit(jax.grad(lambda at, flags: loss(at, flags, plain=True)))(at, FLAGS)
+    cells.assert_close(got, want, cells.DERIVATIVES)
+
+
+def test_sharded_parameters_of_an_ensemble(mesh):
+    """One member a device, through vmap inside shard_map, carry made inside."""
+    cell = cells.CELLS["lstm"]
+    params = [cells.make_case(cell, seed=n).params for n in range(DEVICES)]
+    params = jax.tree.map(lambda *x: jnp.stack(x), *params)
+    xs = cells.make_case(cell).xs
+
+    def losses(params, xs):
+        each = lambda p: cells.scalar(cells.unroll(cell, p, None, xs))
+        return jax.vmap(jax.value_and_grad(each))(params)
+
+    sharded = jax.shard_map(
+        losses, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data")
+    )
+    got, want = jax.jit(sharded)(params, xs), jax.jit(losses)(params, xs)
+    cells.assert_close(got, want, cells.DERIVATIVES)
+
+
+def test_automatic_sharding(mesh):
+    """jit over inputs with a NamedSharding, parameters replicated."""
+    cell = cells.CELLS["lstm"]
+    at = cells.make_case(cell, batch=(ROWS,))
+    f = lambda at, v: grad_and_hvp(lambda at: cells.loss(cell, at, FLAGS), at, v)
+    v = cells.draw(at, seed=5)
+    want = jax.jit(f)(at, v)
+    put = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
+    placed = [cells.Case(*map(put, tree, SPECS)) for tree in (at, v)]
+    cells.assert_close(jax.jit(f)(*placed), want, cells.DERIVATIVES)

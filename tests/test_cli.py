@@ -1,0 +1,158 @@
+"""The command line: the whole way through, and one clear line for whatever is wrong."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lstm_jax.cli import main
+from tests import tiny
+
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+
+@pytest.fixture(scope="module")
+def trained(optax_promotion, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    args = [*tiny.write(folder), f"run.directory={folder / 'run'}"]
+    assert main(["train", *args]) == 0
+    return folder / "run", args
+
+
+def test_what_a_run_leaves_behind(trained):
+    run, _ = trained
+    names = {path.name for path in run.iterdir()}
+    assert names >= {
+        "config.toml",
+        "run.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "model.safetensors",
+        "result-test.json",
+        "loss.png",
+        "learning_rate.png",
+    }
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["characters"] == len(tiny.TEXT)
+    assert facts["versions"]["jax"]
+    lines = tiny.metrics(run)
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+    assert [line["step"] for line in lines if "valid_loss" in line] == [6, 12]
+
+
+def test_training_learns(trained):
+    losses = [line["loss"] for line in tiny.metrics(trained[0]) if "loss" in line]
+    assert losses[-1] < losses[0] - 0.1
+
+
+def test_evaluate(trained, capsys):
+    run, _ = trained
+    assert main(["evaluate", str(run), "--part", "valid"]) == 0
+    figures = json.loads((run / "result-valid.json").read_text())
+    best = min(line["valid_loss"] for line in tiny.metrics(run) if "valid_loss" in line)
+    assert figures["loss"] == best
+    assert f"valid: {figures['bits_per_character']:.4f} bits" in capsys.readouterr().out
+
+
+def test_generate(trained, capsys):
+    def generate(*options):
+        assert main(["generate", str(trained[0]), "--length", "20", *options]) == 0
+        return capsys.readouterr().out
+
+    one = generate("--prompt", "line 7", "--seed", "1")
+    assert one.startswith("line 7")
+    assert len(one.rstrip("\n")) >= 20
+    assert one == generate("--prompt", "line 7", "--seed", "1")
+    assert one != generate("--prompt", "line 7", "--seed", "2")
+    cold = generate("--prompt", "line 7", "--temperature", "0")
+    assert cold == generate("--prompt", "line 7", "--temperature", "0", "--seed", "3")
+
+
+def refused(capsys, *argv):
+    assert main(argv) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lstm-jax: ")
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("train.step=3", ["unknown key train.step", "valid:", "did you mean steps?"]),
+        ("trian.steps=3", ["unknown key trian", "did you mean train?"]),
+        ("train.steps=many", ["train.steps is 'many'", "integer"]),
+        ("train.steps=0", ["train.steps is 0", "greater than 0"]),
+        ("optimizer.name=adamm", ["'adamm'", "sgd, adam, adamw", "did you mean adam?"]),
+        ("model.dropout=1.5", ["model.dropout is 1.5", "less than 1"]),
+        ("task=char_ln", ["task is 'char_ln'", "did you mean char_lm?"]),
+        ("seed", ["'seed' is not of the form key.path=value"]),
+        ("seed.a=1", ["seed"]),
+    ],
+)
+def test_a_wrong_key_or_value(tmp_path, capsys, override, parts):
+    said = refused(capsys, "train", *tiny.write(tmp_path), override)
+    for part in parts:
+        assert part in said
+
+
+def test_a_wrong_text(tmp_path, capsys):
+    config, _ = tiny.write(tmp_path)
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "short.txt").write_text("too short a text")
+    (tmp_path / "latin.txt").write_bytes("déjà vu".encode("latin-1"))
+    for name, part in [
+        ("missing.txt", "cannot be read"),
+        ("empty.txt", "is empty"),
+        ("short.txt", "characters"),
+        ("latin.txt", "not UTF-8"),
+    ]:
+        said = refused(capsys, "train", config, f"data.path={tmp_path / name}")
+        assert part in said, said
+    (tmp_path / "text.txt").write_text(tiny.TEXT[:500])
+    said = refused(
+        capsys,
+        "train",
+        config,
+        f"data.path={tmp_path / 'text.txt'}",
+        "train.window=200",
+    )
+    assert "one step takes 801" in said
+
+
+def test_a_python_without_its_reference(tmp_path, capsys, monkeypatch):
+    config, _ = tiny.write(tmp_path)
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    assert "set data.path" in refused(capsys, "train", config)
+
+
+def test_a_wrong_file_or_folder(trained, tmp_path, capsys):
+    run, args = trained
+    assert "cannot read config" in refused(capsys, "train", "no.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    assert "not valid TOML" in refused(capsys, "train", str(tmp_path / "bad.toml"))
+    assert "is not a run" in refused(capsys, "evaluate", str(tmp_path))
+    assert "--resume" in refused(capsys, "train", *args)
+    said = refused(capsys, "train", *args, "--resume", "model.hidden_size=9")
+    assert "trained with model.hidden_size=8, not 9" in said
+    (run.parent / "text.txt").write_text(tiny.TEXT + "more")
+    try:
+        said = refused(capsys, "train", *args, "--resume")
+    finally:
+        (run.parent / "text.txt").write_text(tiny.TEXT)
+    assert "the text is not the one" in said
+
+
+def test_an_unknown_character_in_a_prompt(trained, capsys):
+    said = refused(capsys, "generate", str(trained[0]), "--prompt", "naïve")
+    assert "does not have" in said
+
+
+def test_wrong_arguments_end_without_a_traceback():
+    command = [sys.executable, "-m", "lstm_jax.cli", "generate", "run", "--length", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--length" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,42 @@
+"""A run small enough for a test, on a text that the test makes."""
+
+import json
+from pathlib import Path
+
+TEXT = "".join(
+    f"line {n} of a small text, {n * n} is its square.\n" for n in range(200)
+)
+
+CONFIG = """
+task = "char_lm"
+[model]
+embed_size = 4
+hidden_size = 8
+dropout = 0.2
+[optimizer]
+learning_rate = 0.05
+warmup_steps = 2
+[train]
+steps = 12
+batch_size = 4
+window = 16
+block = 4
+evaluate_every = 6
+checkpoint_every = 4
+[evaluation]
+batch_size = 2
+context = 8
+"""
+
+
+def write(folder: Path) -> list[str]:
+    """Writes text and config; returns the arguments of ``train``."""
+    (folder / "text.txt").write_text(TEXT)
+    (folder / "tiny.toml").write_text(CONFIG)
+    return [str(folder / "tiny.toml"), f"data.path={folder / 'text.txt'}"]
+
+
+def metrics(run: Path) -> list[dict]:
+    return [
+        json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]

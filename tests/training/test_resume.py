@@ -1,0 +1,82 @@
+"""A run that was stopped and resumed is, bit for bit, the run that was not."""
+
+import signal
+
+import pytest
+
+from lstm_jax.cli import main
+from lstm_jax.training import progress
+from tests import tiny
+
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+
+@pytest.fixture(scope="module")
+def whole(optax_promotion, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    args = tiny.write(folder)
+    assert main(["train", *args, f"run.directory={folder / 'run'}"]) == 0
+    return folder / "run"
+
+
+def interrupt_at(monkeypatch, step):
+    """Ctrl-C arrives while the block that reaches ``step`` is reported."""
+    update = progress.ProgressReport.update
+
+    def interrupt(self, at, loss):
+        update(self, at, loss)
+        if at >= step:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(progress.ProgressReport, "update", interrupt)
+
+
+def results(run):
+    weights = (run / "model.safetensors").read_bytes()
+    return tiny.metrics(run), weights, (run / "result-test.json").read_text()
+
+
+@pytest.mark.parametrize(("stop", "block"), [(6, 4), (5, 5)])
+def test_stop_and_resume(whole, tmp_path, monkeypatch, capsys, stop, block):
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, stop)
+        assert main(["train", *args]) == 130
+    said = capsys.readouterr().out
+    assert "stopped at step" in said
+    assert "--resume" in said
+    assert len(tiny.metrics(tmp_path / "run")) < len(tiny.metrics(whole))
+    assert main(["train", *args, "--resume", f"train.block={block}"]) == 0
+    assert results(tmp_path / "run") == results(whole)
+
+
+def test_metrics_later_than_the_checkpoint_are_made_again(whole, tmp_path, monkeypatch):
+    """As after kill -9: the log is ahead of the checkpoint, its last line is torn."""
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        assert main(["train", *args]) == 130
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "loss": 1.0, "learning_rate": 0.1}\n{"step": 6, "lo')
+    assert main(["train", *args, "--resume"]) == 0
+    assert results(tmp_path / "run") == results(whole)
+
+
+def test_resuming_a_complete_run_trains_nothing(whole, tmp_path, capsys):
+    before = results(whole)
+    config = whole.parent / "tiny.toml"
+    text = whole.parent / "text.txt"
+    args = [str(config), f"data.path={text}", f"run.directory={whole}"]
+    assert main(["train", *args, "--resume"]) == 0
+    assert results(whole) == before
+
+
+def test_a_non_finite_loss_stops_the_run(tmp_path, capsys):
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    broken = ["optimizer.name=sgd", "optimizer.learning_rate=1e38"]
+    off = ["optimizer.clip_norm=0", "optimizer.warmup_steps=4", "train.block=2"]
+    assert main(["train", *args, *broken, *off, "train.checkpoint_every=1"]) == 1
+    said = capsys.readouterr().err
+    assert "at step" in said
+    assert "last good checkpoint is kept" in said
