@@ -8,9 +8,10 @@ import pytest
 from tests import cells
 from tests.shapes import B, LENGTHS, T
 
+LENGTH_MASK, MASK = cells.length_mask(), cells.make_flags().mask
 PADDINGS = {
-    "lengths": (dict(lengths=LENGTHS), cells.length_mask(LENGTHS)),
-    "mask": (dict(mask=cells.make_flags().mask), cells.make_flags().mask),
+    "lengths": (dict(lengths=LENGTHS), LENGTH_MASK),
+    "mask": (dict(flags=cells.Flags(MASK)), MASK),
 }
 
 

@@ -1,0 +1,79 @@
+"""Dropout masks are a function of the key, the layer and the absolute step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax
+from lstm_jax.core.dropout import dropout
+from tests.shapes import B, D, H, T
+
+KEY, RATE = jax.random.key(7), 0.5
+PARAMS = lstm_jax.init_lstm_stack(jax.random.key(0), D, H, num_layers=3)
+XS = jax.random.normal(jax.random.key(1), (T, B, D))
+
+
+@jax.jit
+def run(carries, xs, start, key=KEY):
+    return lstm_jax.lstm_stack(
+        PARAMS, carries, xs, dropout_rate=RATE, key=key, start=start
+    )
+
+
+@pytest.mark.parametrize("cut", [1, 3])
+def test_pieces_see_the_masks_of_the_whole(cut):
+    whole_carries, whole = run(None, XS, 0)
+    carries, first = run(None, XS[:cut], 0)
+    carries, second = run(carries, XS[cut:], cut)
+    np.testing.assert_allclose(jnp.concatenate([first, second]), whole, atol=1e-6)
+    for a, b in zip(jax.tree.leaves(carries), jax.tree.leaves(whole_carries)):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_masks_differ_by_key_layer_and_step():
+    ones = jnp.ones((T, 4, 64))
+    mask = lambda key, start=0: np.asarray(dropout(key, ones, RATE, start) != 0)
+    first = mask(KEY)
+    assert np.array_equal(first, mask(KEY))
+    assert np.array_equal(first[2:], mask(KEY, 2)[:-2])
+    assert not np.array_equal(first, mask(jax.random.key(8)))
+    assert len({step.tobytes() for step in first}) == T
+    seen = []
+    layer = lambda params, carry, xs, **_: (carry, seen.append(xs) or ones)
+    lstm_jax.stack(layer, [None] * 3, None, ones, dropout_rate=RATE, key=KEY)
+    assert np.array_equal(seen[0], ones), "the inputs themselves are not dropped"
+    assert not np.array_equal(seen[1], seen[2]), "layers have masks of their own"
+    assert {0.0, 2.0} == set(np.unique(seen[1]))
+
+
+def test_the_last_output_is_not_dropped():
+    params = PARAMS[:1]
+    want = lstm_jax.lstm_stack(params, None, XS)[1]
+    got = lstm_jax.lstm_stack(params, None, XS, dropout_rate=RATE, key=KEY)[1]
+    assert np.array_equal(got, want)
+
+
+@pytest.mark.parametrize("off", [dict(key=KEY), dict(dropout_rate=RATE, key=None)])
+def test_off(off):
+    """Without a key, or at rate 0, the stack is the stack."""
+    want = lstm_jax.lstm_stack(PARAMS, None, XS)[1]
+    assert np.array_equal(lstm_jax.lstm_stack(PARAMS, None, XS, **off)[1], want)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_share_and_scale(rate):
+    """A share ``rate`` is zeroed and the rest scaled; gradients take the same mask."""
+    xs = jnp.ones((100, 100))
+    ys, pullback = jax.vjp(lambda xs: dropout(KEY, xs, rate), xs)
+    kept = ys != 0
+    assert abs(1 - rate - np.mean(kept)) < 5 * (rate * (1 - rate) / xs.size) ** 0.5
+    np.testing.assert_allclose(ys[kept], 1 / (1 - rate), rtol=1e-6)
+    assert np.array_equal(pullback(xs)[0], ys)
+    assert dropout(KEY, xs.astype(jnp.bfloat16), rate).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("rate", [1.0, -0.1, 2])
+def test_rate_out_of_range(rate):
+    with pytest.raises(ValueError, match=rf"dropout rate is {rate}, expected .*\[0, 1"):
+        lstm_jax.lstm_stack(PARAMS, None, XS, dropout_rate=rate, key=KEY)

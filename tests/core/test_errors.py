@@ -1,0 +1,237 @@
+"""An error names the argument, what came, what was expected and what to do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax
+from lstm_jax import LSTMCarry, LSTMCell, LSTMParams, RNNCell
+from tests.shapes import B, D, H, T
+
+PARAMS = lstm_jax.init_lstm(jax.random.key(0), D, H)
+XS = jnp.zeros((T, B, D))
+ZEROS = jnp.zeros((B, H))
+CARRY = LSTMCarry(ZEROS, ZEROS)
+FLAGS = jnp.ones((T, B), bool)
+NARROW = LSTMCarry(ZEROS.astype(jnp.bfloat16), ZEROS)
+
+CASES = {
+    "feature size": (
+        dict(xs=jnp.zeros((T, B, 3))),
+        ValueError,
+        ["xs has 3 features but params.w_x takes 4", "(6, 3, 3)", "in_size=3"],
+    ),
+    "no features": (
+        dict(xs=jnp.zeros((T, B, 0))),
+        ValueError,
+        ["xs has 0 features", "4"],
+    ),
+    "integer inputs": (
+        dict(xs=jnp.zeros((T, B, D), int)),
+        TypeError,
+        ["xs has dtype int32", "floating", "one-hot", "astype"],
+    ),
+    "Python integers": (dict(xs=[[1, 2]]), TypeError, ["xs has dtype int32"]),
+    "one axis": (
+        dict(xs=jnp.zeros(D)),
+        ValueError,
+        ["xs has shape (4,)", "[T, ..., D]", "xs[None]"],
+    ),
+    "carry shape": (
+        dict(carry=LSTMCarry(ZEROS, ZEROS[:2])),
+        ValueError,
+        ["carry.c has shape (2, 5)", "(3, 5)", "hidden_size=5", "None"],
+    ),
+    "carry without batch": (
+        dict(carry=LSTMCarry(ZEROS[0], ZEROS[0])),
+        ValueError,
+        ["carry.h has shape (5,)", "(3, 5)", "batch axes"],
+    ),
+    "carry dtype": (
+        dict(carry=NARROW),
+        TypeError,
+        ["carry.h has dtype bfloat16", "float32", "cast it"],
+    ),
+    "carry of integers": (
+        dict(carry=LSTMCarry(ZEROS, ZEROS.astype(int))),
+        TypeError,
+        ["carry.c has dtype int32", "expected float32"],
+    ),
+    "carry type": (
+        dict(carry=(ZEROS, ZEROS)),
+        TypeError,
+        ["carry is tuple", "LSTMCarry(h, c)", "None for zeros"],
+    ),
+    "carry for a compute dtype": (
+        dict(carry=CARRY, dtype=jnp.bfloat16),
+        TypeError,
+        ["carry.h has dtype float32", "expected bfloat16", "compute dtype bfloat16"],
+    ),
+    "compute dtype": (
+        dict(dtype=jnp.int32),
+        TypeError,
+        ["dtype is int32", "floating", "jnp.bfloat16"],
+    ),
+    "mask and lengths": (
+        dict(mask=FLAGS, lengths=[1] * B),
+        ValueError,
+        ["lengths and mask are both given", "expected one", "combine"],
+    ),
+    "mask dtype": (
+        dict(mask=FLAGS.astype(jnp.float32)),
+        TypeError,
+        ["mask has dtype float32", "expected bool", "mask != 0"],
+    ),
+    "mask shape": (
+        dict(mask=FLAGS.T),
+        ValueError,
+        ["mask has shape (3, 6)", "(6, 3)", "broadcast_to"],
+    ),
+    "resets dtype": (
+        dict(resets=FLAGS.astype(int)),
+        TypeError,
+        ["resets has dtype int32", "expected bool"],
+    ),
+    "resets shape": (
+        dict(resets=FLAGS[:, 0]),
+        ValueError,
+        ["resets has shape (6,)", "(6, 3)"],
+    ),
+    "reset_carry alone": (
+        dict(reset_carry=CARRY),
+        ValueError,
+        ["reset_carry is given without resets", "resets [T, ...]"],
+    ),
+    "reset_carry shape": (
+        dict(resets=FLAGS, reset_carry=LSTMCarry(ZEROS[:1], ZEROS[:1])),
+        ValueError,
+        ["reset_carry.h has shape (1, 5)", "(3, 5)", "reset_carry=None"],
+    ),
+    "lengths too long": (
+        dict(lengths=[0, 1, T + 1]),
+        ValueError,
+        ["lengths runs from 0 to 7", "[0, 6]", "clip"],
+    ),
+    "lengths negative": (
+        dict(lengths=np.array([-1, 1, 2])),
+        ValueError,
+        ["lengths runs from -1 to 2", "[0, 6]"],
+    ),
+    "lengths of floats": (
+        dict(lengths=[1.0, 2.0, 3.0]),
+        TypeError,
+        ["lengths has dtype float64", "integers", "mask"],
+    ),
+    "lengths of booleans": (
+        dict(lengths=FLAGS[0]),
+        TypeError,
+        ["lengths has dtype bool", "integers", "mask"],
+    ),
+    "lengths shape": (
+        dict(lengths=[1, 2]),
+        ValueError,
+        ["lengths has shape (2,)", "(3,)", "one length for every row"],
+    ),
+    "implementation": (
+        dict(implementation="scann"),
+        ValueError,
+        ["implementation is 'scann'", "None", "'plain'", "did you mean 'scan'"],
+    ),
+    "implementation nowhere near": (
+        dict(implementation="xyz"),
+        ValueError,
+        ["implementation is 'xyz'", "expected None or one of 'scan', 'plain'"],
+    ),
+    "parameter shape": (
+        dict(params=PARAMS._replace(b=jnp.zeros(H))),
+        ValueError,
+        ["params.b has shape (5,)", "(20,)", "hidden_size=5"],
+    ),
+    "stacked parameters": (
+        dict(params=jax.tree.map(lambda p: jnp.stack([p, p]), PARAMS)),
+        ValueError,
+        ["params.w_", "jax.vmap"],
+    ),
+    "parameters of another cell": (
+        dict(params=RNNCell(H).init(jax.random.key(0), D)),
+        TypeError,
+        ["params is RNNParams", "expected LSTMParams"],
+    ),
+    "parameters of no kind": (
+        dict(params=PARAMS._asdict()),
+        TypeError,
+        ["params is dict", "expected LSTMParams"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("wrong", "error", "parts"), CASES.values(), ids=CASES)
+def test_message(wrong, error, parts):
+    """Raised while tracing, so also under jit."""
+    call = dict(params=PARAMS, carry=None, xs=XS) | wrong
+    with pytest.raises(error) as raised:
+        lstm_jax.lstm(**call)
+    for part in parts:
+        assert part in str(raised.value)
+
+
+def test_step_messages():
+    step = lstm_jax.lstm_step
+    with pytest.raises(ValueError, match=r"x has 3 features but params.w_x takes 4"):
+        step(PARAMS, None, jnp.zeros((B, 3)))
+    with pytest.raises(ValueError, match=r"carry.h has shape \(3, 5\), expected \(5,\)"):
+        step(PARAMS, CARRY, jnp.zeros(D))
+    with pytest.raises(TypeError, match="x has dtype int32"):
+        step(PARAMS, CARRY, jnp.zeros(D, int))
+    with pytest.raises(ValueError, match=r"x is a scalar, expected \[..., D\]"):
+        step(PARAMS, CARRY, jnp.float32(1.0))
+
+
+def test_errors_are_raised_under_jit():
+    with pytest.raises(ValueError, match="xs has 3 features"):
+        jax.jit(lstm_jax.lstm)(PARAMS, None, jnp.zeros((T, B, 3)))
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
+def test_lengths_of_jax_arrays_are_clipped(jit):
+    """Their values are unknown while tracing, so jit or not they never raise."""
+    xs = jnp.ones_like(XS)
+    run = lambda n: lstm_jax.lstm(PARAMS, None, xs, lengths=n)
+    got = (jax.jit(run) if jit else run)(jnp.array([-3, 1, T + 9]))
+    want = run([0, 1, T])
+    assert jax.tree.all(jax.tree.map(np.allclose, got, want))
+
+
+def test_lengths_of_an_empty_batch():
+    """An empty list is a list of integers."""
+    _, hs = lstm_jax.lstm(PARAMS, None, XS[:, :0], lengths=[])
+    assert hs.shape == (T, 0, H)
+
+
+def test_unroll_names_the_parameters_it_expects():
+    with pytest.raises(TypeError, match="params is LSTMParams, expected RNNParams"):
+        lstm_jax.unroll(RNNCell(H), PARAMS, None, XS)
+    with pytest.raises(ValueError, match=r"params.w_x has shape \(4, 20\).*hidden_size"):
+        lstm_jax.unroll(LSTMCell(H + 1), PARAMS, None, XS)
+
+
+def test_from_gates_names_the_odd_one_out():
+    gates = PARAMS.to_gates()
+    for name, bad, shape in [
+        ("W_f", jnp.zeros((H, H)), (H, H + D)),
+        ("W_o", jnp.zeros((H + D, H)), (H, H + D)),
+        ("b_C", jnp.zeros((H, 1)), (H,)),
+    ]:
+        with pytest.raises(ValueError, match="has shape") as raised:
+            LSTMParams.from_gates(**gates | {name: bad})
+        for part in (f"{name} has shape {bad.shape}", f"expected {shape}", "[H, H + D]"):
+            assert part in str(raised.value)
+
+
+@pytest.mark.parametrize("bad", [jnp.zeros(H), jnp.zeros((H, H - 1))])
+def test_from_gates_checks_the_first_matrix_too(bad):
+    """The matrix that the others are compared with may be the wrong one."""
+    gates = PARAMS.to_gates() | {f"W_{n}": bad for n in "ifCo"}
+    with pytest.raises(ValueError, match=r"W_i has shape .*\[H, H \+ D\]"):
+        LSTMParams.from_gates(**gates)

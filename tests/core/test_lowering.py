@@ -1,0 +1,24 @@
+"""The gradient of a layer lowers for machines that this one is not."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lstm_jax import init_lstm, lstm
+
+T, B, D, H = 5, 2, 3, 4
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_lowers(platform, dtype):
+    params = init_lstm(jax.random.key(0), D, H)
+    xs = jnp.ones((T, B, D))
+
+    def loss(params, xs, lengths):
+        return (lstm(params, None, xs, lengths=lengths, dtype=dtype)[1] ** 2).sum()
+
+    traced = jax.jit(jax.grad(loss)).trace(params, xs, jnp.array([5, 2]))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert "stablehlo.while" in text
+    assert "stablehlo.dot_general" in text
