@@ -25,6 +25,7 @@ from lstm_jax.core.checks import check_step
 from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.sharding import vary_alike
 
 
 class LSTMParams(NamedTuple):
@@ -200,6 +201,7 @@ def lstm_step(
     """
     cell = LSTMCell(jnp.shape(params.w_h)[0])
     carry, x = check_step(cell, params, carry, x)
+    params, carry = vary_alike((params, carry), (params, carry, x))
     gx = cell.project(params, x)
     return cell.step(
         params, carry, gx, lambda name, a: matmul(a, getattr(params, name))

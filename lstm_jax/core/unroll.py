@@ -24,6 +24,7 @@ from lstm_jax.core.cell import Cell
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.sequence import prepare
+from lstm_jax.core.sharding import vary_alike
 
 
 def unroll(
@@ -83,10 +84,22 @@ def unroll(
     seq = prepare(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
     )
+    length = None if plain else piece_length(*_sizes(seq.xs, cell))
+    return _unroll(cell, reverse, plain, length, params, seq)
+
+
+def _sizes(xs, cell):
+    return xs.shape[0], math.prod(xs.shape[1:-1]), cell.hidden_size, xs.dtype.itemsize
+
+
+# Compiled once where it is called outside of any jit; inside of one it leaves no trace.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)
+def _unroll(cell, reverse, plain, length, params, seq):
+    """The checked sequence, whole or in pieces of ``length`` steps."""
     carry = seq.carry
     if carry is None:
         carry = cell.zero_carry(seq.xs.shape[1:-1], seq.xs.dtype)
-    carry = _vary_like((params, carry, seq), carry)
+    params, carry = vary_alike((params, carry), (params, carry, seq))
     run = _run if plain else _run_with_rule
 
     def piece(carry, steps):
@@ -103,7 +116,6 @@ def unroll(
         return run(cell, type(params), reverse, inputs)
 
     steps = (seq.xs, seq.mask, seq.resets)
-    length = None if plain else piece_length(*_sizes(seq.xs, cell))
     if length is None:
         return piece(carry, steps)
     # The gradients of the pieces are summed: in float32, also for 16-bit parameters.
@@ -111,10 +123,6 @@ def unroll(
     cut = lambda a: a.reshape(-1, length, *a.shape[1:])
     carry, hs = lax.scan(piece, carry, jax.tree.map(cut, steps), reverse=reverse)
     return carry, hs.reshape(-1, *hs.shape[2:])
-
-
-def _sizes(xs, cell):
-    return xs.shape[0], math.prod(xs.shape[1:-1]), cell.hidden_size, xs.dtype.itemsize
 
 
 def piece_length(T: int, B: int, H: int, itemsize: int) -> int | None:
@@ -249,7 +257,7 @@ def _zero_slots(cell, run, inputs):
     _, _, operands = jax.eval_shape(lambda i: run(i, {}), inputs)
     out = lambda name: jax.eval_shape(matmul, operands[name], inputs.products[name])
     zeros = {name: jnp.zeros(out(name).shape, out(name).dtype) for name in names}
-    return _vary_like(inputs, zeros)
+    return vary_alike(zeros, inputs)
 
 
 @jax.custom_jvp
@@ -291,19 +299,6 @@ def _select(flags, on_true, on_false):
 def _cast_to(carry, weights):
     """Weights in the compute dtype, which is that of ``h``, the first of a carry."""
     return {name: w.astype(carry[0].dtype) for name, w in weights.items()}
-
-
-def _vary_like(inputs, tree):
-    """``tree``, varying over every mesh axis that an input of the loop varies over.
-
-    Inside ``jax.shard_map`` the carry of a scan must vary like what the step returns.
-    An empty sum is an exact 0 that varies like its argument, NaN or not.
-    """
-    empty = lambda x: lax.stop_gradient(x[(slice(0, 0),) * x.ndim]).sum()
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(inputs)]
-    zeros = [empty(leaf).astype(jnp.float32) for leaf in leaves]
-    zero = functools.reduce(jnp.add, zeros)
-    return jax.tree.map(lambda x: x + zero.astype(x.dtype), tree)
 
 
 def _is_zero(tangent):

@@ -21,6 +21,9 @@ class LanguageModelConfig:
     hidden_size: PositiveInt = 256
     num_layers: PositiveInt = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the values zeroed between the layers and before the output layer."""
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Likewise, of the embedded inputs."""
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def build(self, vocabulary_size: int, rngs: nnx.Rngs) -> "LanguageModel":
@@ -30,6 +33,7 @@ class LanguageModelConfig:
             hidden_size=self.hidden_size,
             num_layers=self.num_layers,
             dropout=self.dropout,
+            input_dropout=self.input_dropout,
             dtype=jnp.dtype(self.dtype),
             rngs=rngs,
         )
@@ -38,8 +42,9 @@ class LanguageModelConfig:
 class LanguageModel(nnx.Module):
     """Predicts the next token: embedding, LSTM stack, dropout, linear layer.
 
-    Time-major. With a key, dropout acts between the layers and before the output layer
-    (Zaremba, Sutskever & Vinyals, "Recurrent Neural Network Regularization", 2014).
+    Time-major. With a key, dropout acts on the embedded inputs, between the layers and
+    before the output layer, on no recurrent connection (Zaremba, Sutskever & Vinyals,
+    "Recurrent Neural Network Regularization", 2014).
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -58,6 +63,7 @@ class LanguageModel(nnx.Module):
         hidden_size: int,
         num_layers: int = 1,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -74,6 +80,7 @@ class LanguageModel(nnx.Module):
         )
         self.head = nnx.Linear(hidden_size, vocabulary_size, dtype=dtype, rngs=rngs)
         self.dropout = dropout
+        self.input_dropout = input_dropout
 
     def __call__(
         self,
@@ -83,9 +90,14 @@ class LanguageModel(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> tuple[tuple, Float[Array, "T *B V"]]:
         """``(carries, logits)`` of tokens ``[T, ...]``; ``carry=None`` is zeros."""
-        carries, hs = self.lstm(self.embed(tokens), carry, key=key)
-        if key is not None:
-            hs = dropout(jax.random.fold_in(key, len(carries)), hs, self.dropout)
+        xs = self.embed(tokens)
+        if key is None:
+            carries, hs = self.lstm(xs, carry)
+        else:
+            input_key, layer_key, output_key = jax.random.split(key, 3)
+            xs = dropout(input_key, xs, self.input_dropout)
+            carries, hs = self.lstm(xs, carry, key=layer_key)
+            hs = dropout(output_key, hs, self.dropout)
         return carries, self.head(hs)
 
     def init_carry(self, batch_shape: tuple[int, ...]) -> tuple:

@@ -131,8 +131,6 @@ class CharLM:
 
     def loss(self, params, carry, batch, key):
         """Mean cross-entropy of the next character, in nats."""
-        if self.config.model.dropout == 0.0:
-            key = None
         model = nnx.merge(self.graph, params)
         carry, logits = model(batch[:-1], carry, key=key)
         return _cross_entropy(logits, batch[1:]).mean(), carry

@@ -1,0 +1,22 @@
+"""Every public name is documented, and every function that takes arrays has an example."""
+
+import inspect
+
+import pytest
+
+import lstm_jax
+from lstm_jax import nn
+
+NAMES = [(m, name) for m in (lstm_jax, nn) for name in m.__all__]
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), NAMES, ids=[f"{m.__name__}.{n}" for m, n in NAMES]
+)
+def test_is_documented(module, name):
+    thing = getattr(module, name)
+    assert inspect.getdoc(thing), name
+    if inspect.isclass(thing):
+        methods = inspect.getmembers(thing, inspect.isfunction)
+        own = [m for n, m in methods if n in vars(thing) and not n.startswith("_")]
+        assert all(inspect.getdoc(m) for m in own), name
