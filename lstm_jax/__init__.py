@@ -22,6 +22,7 @@ from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
 from lstm_jax.core.stack import init_stack, stack
 from lstm_jax.core.unroll import unroll
+from lstm_jax.core.weight_drop import weight_drop
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
 
 __version__ = "0.1.0"
@@ -45,4 +46,5 @@ __all__ = [
     "lstm_step",
     "stack",
     "unroll",
+    "weight_drop",
 ]

@@ -24,6 +24,8 @@ class LanguageModelConfig:
     """Share of the values zeroed between the layers and before the output layer."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Likewise, of the embedded inputs."""
+    weight_drop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the recurrent weights zeroed, one mask for a whole window."""
     dtype: Literal["float32", "bfloat16"] = "float32"
 
     def build(self, vocabulary_size: int, rngs: nnx.Rngs) -> "LanguageModel":
@@ -34,6 +36,7 @@ class LanguageModelConfig:
             num_layers=self.num_layers,
             dropout=self.dropout,
             input_dropout=self.input_dropout,
+            weight_drop=self.weight_drop,
             dtype=jnp.dtype(self.dtype),
             rngs=rngs,
         )
@@ -64,6 +67,7 @@ class LanguageModel(nnx.Module):
         num_layers: int = 1,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        weight_drop: float = 0.0,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -73,6 +77,7 @@ class LanguageModel(nnx.Module):
             hidden_size,
             num_layers=num_layers,
             dropout=dropout,
+            weight_drop=weight_drop,
             time_major=True,
             return_carry=True,
             dtype=dtype,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -9,6 +10,7 @@ from lstm_jax._types import Array, Bool, Float, Int, Key
 from lstm_jax.core import init
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.core.lstm import LSTMCarry, LSTMParams, init_lstm, lstm_step
+from lstm_jax.core.weight_drop import weight_drop
 from lstm_jax.ops import lstm_stack
 
 
@@ -105,6 +107,7 @@ class LSTM(nnx.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        weight_drop: float = 0.0,
         time_major: bool = False,
         return_carry: bool = False,
         w_x: init.Initializer = init.glorot,
@@ -123,6 +126,7 @@ class LSTM(nnx.Module):
             bidirectional: run every layer in both directions; outputs have ``2H``
                 features, forward first.
             dropout: share of the values zeroed between layers, if the call has a key.
+            weight_drop: share of the recurrent weights zeroed, likewise.
             time_major: inputs and outputs are ``[T, ..., D]``, not ``[..., T, D]``.
             return_carry: the call returns ``(carries, hs)`` instead of ``hs``.
             w_x, w_h, forget_bias: as in `lstm_jax.init_lstm`.
@@ -132,12 +136,13 @@ class LSTM(nnx.Module):
             rngs: source of keys.
 
         Raises:
-            ValueError: ``num_layers`` is less than 1, or ``dropout`` not in ``[0, 1)``.
+            ValueError: ``num_layers`` is less than 1, or a rate not in ``[0, 1)``.
         """
         if num_layers < 1:
             raise ValueError(f"num_layers is {num_layers}, expected 1 or more.")
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"dropout is {dropout}, expected a number in [0, 1).")
+        for name, rate in (("dropout", dropout), ("weight_drop", weight_drop)):
+            if not 0.0 <= rate < 1.0:
+                raise ValueError(f"{name} is {rate}, expected a number in [0, 1).")
 
         def cell(layer):
             features = hidden_size * (2 if bidirectional else 1)
@@ -156,6 +161,7 @@ class LSTM(nnx.Module):
             [cell(layer) for layer in range(num_layers)] if bidirectional else []
         )
         self.dropout = dropout
+        self.weight_drop = weight_drop
         self.time_major = time_major
         self.return_carry = return_carry
         self.dtype = dtype
@@ -192,7 +198,7 @@ class LSTM(nnx.Module):
             lengths, mask, resets: as in `lstm_jax.lstm`; the axes of ``mask`` and
                 ``resets`` stand in the order of those of ``xs``.
             reset_carry: one entry a layer; ``None`` is zeros.
-            key: key of the dropout masks; ``None`` switches dropout off.
+            key: key of the masks; ``None`` switches dropout and weight drop off.
             start: absolute step of the first input, if the sequence comes in pieces.
 
         Returns:
@@ -202,8 +208,11 @@ class LSTM(nnx.Module):
             TypeError, ValueError: as `lstm_jax.lstm`.
         """
         flags_first = lambda a: None if a is None else self._time_first(a, -1)
+        params = self.params
+        if key is not None and self.weight_drop > 0.0:
+            params = weight_drop(jax.random.split(key)[1], params, self.weight_drop)
         carries, hs = lstm_stack(
-            self.params,
+            params,
             carry,
             self._time_first(xs, -2),
             lengths=lengths,
@@ -212,7 +221,7 @@ class LSTM(nnx.Module):
             reset_carries=reset_carry,
             dtype=self.dtype,
             dropout_rate=self.dropout,
-            key=key,
+            key=None if key is None else jax.random.split(key)[0],
             start=start,
             implementation=self.implementation,
         )
