@@ -18,7 +18,18 @@ Importing this package imports JAX and nothing heavier. Flax modules are in
 from lstm_jax.core import init
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
+from lstm_jax.core.cifg import CIFGLSTMCell, CIFGLSTMParams
+from lstm_jax.core.gru import (
+    GRUCarry,
+    GRUCell,
+    GRUParams,
+    ResetBeforeGRUCell,
+    ResetBeforeGRUParams,
+)
+from lstm_jax.core.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_step
+from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
+from lstm_jax.core.projection import LSTMPCell, LSTMPParams
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
 from lstm_jax.core.stack import init_stack, stack
 from lstm_jax.core.unroll import unroll
@@ -29,13 +40,26 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bidirectional",
+    "CIFGLSTMCell",
+    "CIFGLSTMParams",
     "Cell",
+    "GRUCarry",
+    "GRUCell",
+    "GRUParams",
     "LSTMCarry",
     "LSTMCell",
+    "LSTMPCell",
+    "LSTMPParams",
     "LSTMParams",
+    "LayerNormLSTMCell",
+    "LayerNormLSTMParams",
+    "PeepholeLSTMCell",
+    "PeepholeLSTMParams",
     "RNNCarry",
     "RNNCell",
     "RNNParams",
+    "ResetBeforeGRUCell",
+    "ResetBeforeGRUParams",
     "bidirectional",
     "init",
     "init_lstm",

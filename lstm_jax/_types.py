@@ -7,6 +7,7 @@ annotations are plain aliases of ``jax.Array``.
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jax import Array
 
 if TYPE_CHECKING:
@@ -26,4 +27,7 @@ else:
 
 PyTree = Any
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "PyTree"]
+Lengths = Int[Array, "*B"] | np.ndarray | list | tuple | int
+"""Real steps of every row: values that are known may come as plain numbers."""
+
+__all__ = ["Array", "Bool", "Float", "Int", "Key", "Lengths", "PyTree"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from lstm_jax._types import Array, Bool, Float, Int, Key
+from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core import init
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
 from lstm_jax.core.stack import init_stack, stack
 from lstm_jax.core.unroll import unroll
 
@@ -23,7 +23,7 @@ def lstm(
     carry: LSTMCarry | None,
     xs: Float[Array, "T *B D"],
     *,
-    lengths: Int[Array, "*B"] | None = None,
+    lengths: Lengths | None = None,
     mask: Bool[Array, "T *B"] | None = None,
     resets: Bool[Array, "T *B"] | None = None,
     reset_carry: LSTMCarry | None = None,
@@ -60,9 +60,8 @@ def lstm(
     ((7, 2, 5), True)
     """
     run = _implementation(implementation)
-    cell = LSTMCell(jnp.shape(params.w_h)[0])
     return run(
-        cell,
+        cell_of(params),
         params,
         carry,
         xs,

@@ -1,150 +1,39 @@
-"""The table of cells under test, inputs for them, and tolerances.
+"""The table of cells under test, inputs for them, and tolerances."""
 
-Beside the cells of the library stand three toys that use the rest of the ``dot``
-contract: parameters read elementwise, two products in one step, and products that are
-not simply added to ``gx``, one of them with an operand made inside the step.
-"""
-
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax import Cell, LSTMCell, RNNCell, unroll
+from lstm_jax import (
+    CIFGLSTMCell,
+    GRUCell,
+    LayerNormLSTMCell,
+    LSTMCell,
+    LSTMPCell,
+    PeepholeLSTMCell,
+    ResetBeforeGRUCell,
+    RNNCell,
+    unroll,
+)
 from tests.shapes import LENGTHS, B, D, H, T
 
-
-class PeepholeParams(NamedTuple):
-    w_x: jax.Array
-    w_h: jax.Array
-    b: jax.Array
-    p_i: jax.Array
-    p_f: jax.Array
-    p_o: jax.Array
-
-
-class ProjectedParams(NamedTuple):
-    w_x: jax.Array
-    w_h: jax.Array
-    w_hr: jax.Array
-    b: jax.Array
-
-
-class GRUParams(NamedTuple):
-    w_x: jax.Array
-    w_h: jax.Array
-    w_n: jax.Array
-    b: jax.Array
-
-
-class HC(NamedTuple):
-    h: jax.Array
-    c: jax.Array
-
-
-class Hidden(NamedTuple):
-    h: jax.Array
-
-
-class Toy(Cell):
-    """Parameters as a table of shapes."""
-
-    def init(self, key, in_size):
-        shapes = self.shapes(in_size)
-        keys = jax.random.split(key, len(shapes))
-        draws = {n: jax.random.normal(k, s) for k, (n, s) in zip(keys, shapes.items())}
-        return self.params_type(**draws)
-
-    def project(self, params, x):
-        return x @ params.w_x + jnp.broadcast_to(
-            params.b, (*x.shape[:-1], params.b.shape[-1])
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class PeepholeLSTM(Toy):
-    """Gates that see the cell state through elementwise weights."""
-
-    products = ("w_h",)
-    elementwise = ("p_i", "p_f", "p_o")
-    added = frozenset({"w_h"})
-    params_type = PeepholeParams
-
-    def shapes(self, in_size):
-        H = self.hidden_size
-        matrices = dict(w_x=(in_size, 4 * H), w_h=(H, 4 * H), b=(4 * H,))
-        return matrices | dict(p_i=(H,), p_f=(H,), p_o=(H,))
-
-    def step(self, params, carry, gx, dot):
-        see = lambda p, c: jnp.broadcast_to(p, c.shape) * c
-        i, f, g, o = jnp.split(gx + dot("w_h", carry.h), 4, axis=-1)
-        i = jax.nn.sigmoid(i + see(params.p_i, carry.c))
-        f = jax.nn.sigmoid(f + see(params.p_f, carry.c))
-        c = f * carry.c + i * jnp.tanh(g)
-        h = jax.nn.sigmoid(o + see(params.p_o, c)) * jnp.tanh(c)
-        return HC(h, c), h
-
-    def zero_carry(self, batch_shape, dtype):
-        zeros = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return HC(zeros, zeros)
-
-
-@dataclasses.dataclass(frozen=True)
-class ProjectedLSTM(Toy):
-    """Two products in a step; that of ``w_hr`` makes the output."""
-
-    output_size: int = 2
-
-    products = ("w_h", "w_hr")
-    added = frozenset({"w_h"})
-    params_type = ProjectedParams
-
-    def shapes(self, in_size):
-        H, P = self.hidden_size, self.output_size
-        return dict(w_x=(in_size, 4 * H), w_h=(P, 4 * H), w_hr=(H, P), b=(4 * H,))
-
-    def step(self, params, carry, gx, dot):
-        i, f, g, o = jnp.split(gx + dot("w_h", carry.h), 4, axis=-1)
-        c = jax.nn.sigmoid(f) * carry.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = dot("w_hr", jax.nn.sigmoid(o) * jnp.tanh(c))
-        return HC(h, c), h
-
-    def zero_carry(self, batch_shape, dtype):
-        zeros = lambda n: jnp.zeros((*batch_shape, n), dtype)
-        return HC(zeros(self.output_size), zeros(self.hidden_size))
-
-
-@dataclasses.dataclass(frozen=True)
-class GRU(Toy):
-    """Products with slots of their own; the candidate's reads ``r * h``."""
-
-    products = ("w_h", "w_n")
-    params_type = GRUParams
-
-    def shapes(self, in_size):
-        H = self.hidden_size
-        return dict(w_x=(in_size, 3 * H), w_h=(H, 2 * H), w_n=(H, H), b=(3 * H,))
-
-    def step(self, params, carry, gx, dot):
-        x_r, x_u, x_n = jnp.split(gx, 3, axis=-1)
-        h_r, h_u = jnp.split(dot("w_h", carry.h), 2, axis=-1)
-        r, u = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_u + h_u)
-        n = jnp.tanh(x_n + dot("w_n", r * carry.h))
-        h = u * carry.h + (1 - u) * n
-        return Hidden(h), h
-
-    def zero_carry(self, batch_shape, dtype):
-        return Hidden(jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
-
-CELLS = {
+MECHANISMS = {
     "lstm": LSTMCell(H),
     "rnn": RNNCell(H),
-    "peephole": PeepholeLSTM(H),
-    "projected": ProjectedLSTM(H),
-    "gru": GRU(H),
+    "peephole": PeepholeLSTMCell(H),
+    "projected": LSTMPCell(H, 2, projection_bias=True),
+    "gru": ResetBeforeGRUCell(H),
+}
+"""Together these use all of the ``dot`` contract: parameters read elementwise, two
+products in one step, and products that are not simply added to ``gx``, one of them with
+an operand made inside the step."""
+
+CELLS = MECHANISMS | {
+    "gru, reset after": GRUCell(H),
+    "cifg": CIFGLSTMCell(H),
+    "layer norm": LayerNormLSTMCell(H),
 }
 
 
@@ -162,6 +51,9 @@ class Flags(NamedTuple):
 
     mask: jax.Array | None = None
     resets: jax.Array | None = None
+
+
+NO_FLAGS = Flags()
 
 
 def draw(tree, seed, scale=0.5, dtype=None):
@@ -231,7 +123,7 @@ def assert_close(got, want, rtol):
         np.testing.assert_allclose(g, w, rtol=0, atol=rtol * scale + 1e-300)
 
 
-def run(cell, at, flags=Flags(), **options):
+def run(cell, at, flags=NO_FLAGS, **options):
     """`unroll` of a case."""
     return unroll(
         cell,
@@ -254,5 +146,5 @@ def scalar(outputs):
     return sum(map(weigh, jax.tree.leaves(outputs)))
 
 
-def loss(cell, at, flags=Flags(), **options):
+def loss(cell, at, flags=NO_FLAGS, **options):
     return scalar(run(cell, at, flags, **options))

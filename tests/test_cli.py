@@ -9,7 +9,6 @@ import pytest
 from lstm_jax.cli import main
 from tests import tiny
 
-
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 

@@ -1,4 +1,4 @@
-"""Every public name is documented, and every function that takes arrays has an example."""
+"""Every public name is documented."""
 
 import inspect
 

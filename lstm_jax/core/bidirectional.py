@@ -23,7 +23,7 @@ def bidirectional(
     *,
     reset_carry: Bidirectional | None = None,
     **sequence: Any,
-) -> tuple[Bidirectional, Float[Array, "T *B 2H"]]:
+) -> tuple[Bidirectional, Float[Array, "T *B _"]]:
     """Runs a layer in both directions and concatenates their outputs.
 
     ``run(params, carry, xs, reset_carry=, reverse=, **sequence)`` is one layer in one

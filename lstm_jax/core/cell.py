@@ -34,6 +34,11 @@ class Cell(abc.ABC):
     elementwise: ClassVar[tuple[str, ...]] = ()
     added: ClassVar[frozenset[str]] = frozenset()
 
+    @property
+    def out_size(self) -> int:
+        """Features of an output; those of a layer above."""
+        return self.hidden_size
+
     @abc.abstractmethod
     def init(self, key: Key[Array, ""], in_size: int) -> Any:
         """Parameters for inputs of ``in_size`` features."""

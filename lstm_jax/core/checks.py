@@ -60,14 +60,23 @@ def _expected_params(cell, in_size):
     return jax.eval_shape(lambda key: cell.init(key, in_size), jax.random.key(0))
 
 
+def check_type(params, kind, maker):
+    if not isinstance(params, kind):
+        raise TypeError(
+            f"params is {type(params).__name__}, expected {kind.__name__}; "
+            f"make them with {maker} or convert them."
+        )
+
+
 def check_params(cell, params, x, name):
     features = x.shape[-1]
-    expected = _expected_params(cell, features)
-    if type(params) is not type(expected):
-        raise TypeError(
-            f"params is {type(params).__name__}, expected {type(expected).__name__}; "
-            f"make them with {type(cell).__name__}.init or convert them."
+    if features == 0:
+        raise ValueError(
+            f"{name} has 0 features but params.w_x takes {jnp.shape(params.w_x)[0]} "
+            f"({name}.shape={x.shape})."
         )
+    expected = _expected_params(cell, features)
+    check_type(params, type(expected), f"{type(cell).__name__}.init")
     takes = jnp.shape(params.w_x)[:1]
     if takes != (features,) and jnp.ndim(params.w_x) == 2:
         raise ValueError(
@@ -75,10 +84,17 @@ def check_params(cell, params, x, name):
             f"({name}.shape={x.shape}); pass in_size={features} to init."
         )
     for field, want in zip(params._fields, expected, strict=True):
-        got = jnp.shape(getattr(params, field))
-        if got != want.shape:
+        got = getattr(params, field)
+        if want is None or got is None:
+            if want is not got:
+                raise ValueError(
+                    f"params.{field} is {'None' if got is None else 'an array'}, "
+                    f"expected {'None' if want is None else 'an array'} for {cell}; "
+                    f"make params with init of the same cell."
+                )
+        elif jnp.shape(got) != want.shape:
             raise ValueError(
-                f"params.{field} has shape {got}, expected {want.shape} for "
+                f"params.{field} has shape {jnp.shape(got)}, expected {want.shape} for "
                 f"hidden_size={cell.hidden_size}; under jax.vmap, map params too."
             )
 
@@ -133,6 +149,8 @@ def check_flags(name, flags, shape):
 def check_lengths(lengths, steps, batch_shape):
     known = isinstance(lengths, int | list | tuple | np.ndarray | np.generic)
     array = np.asarray(lengths) if known else lengths
+    if isinstance(array, np.ndarray) and array.size == 0:
+        array = array.astype(np.int32)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
             f"lengths has dtype {array.dtype}, expected integers; "

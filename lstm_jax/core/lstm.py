@@ -21,7 +21,7 @@ import jax.random
 from lstm_jax._types import Array, Float, Key
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.checks import check_step
+from lstm_jax.core.checks import check_step, check_type
 from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
@@ -51,9 +51,14 @@ class LSTMParams(NamedTuple):
         """
         weights = dict(W_i=W_i, W_f=W_f, W_C=W_C, W_o=W_o)
         biases = dict(b_i=b_i, b_f=b_f, b_C=b_C, b_o=b_o)
-        hidden, columns = jnp.shape(W_i)
+        shape = jnp.shape(W_i)
+        if len(shape) != 2 or shape[1] <= shape[0]:
+            raise ValueError(
+                f"W_i has shape {shape}, expected [H, H + D], acting on [h, x]."
+            )
+        hidden = shape[0]
         for name, array in (weights | biases).items():
-            expected = (hidden, columns) if name in weights else (hidden,)
+            expected = shape if name in weights else (hidden,)
             if jnp.shape(array) != expected:
                 raise ValueError(
                     f"{name} has shape {jnp.shape(array)}, expected {expected}; every "
@@ -136,6 +141,12 @@ class LSTMCell(Cell):
         return LSTMCarry(h, jnp.zeros(shape, accumulation_dtype(dtype)))
 
 
+def cell_of(params: LSTMParams) -> LSTMCell:
+    """The cell of these parameters; raises TypeError where they are none."""
+    check_type(params, LSTMParams, "init_lstm")
+    return LSTMCell(jnp.shape(params.w_h)[0])
+
+
 def init_lstm(
     key: Key[Array, ""],
     in_size: int,
@@ -199,7 +210,7 @@ def lstm_step(
     >>> print(f"{carry.c[0]:.6f} {h[0]:.6f}")
     0.933249 0.609125
     """
-    cell = LSTMCell(jnp.shape(params.w_h)[0])
+    cell = cell_of(params)
     carry, x = check_step(cell, params, carry, x)
     params, carry = vary_alike((params, carry), (params, carry, x))
     gx = cell.project(params, x)

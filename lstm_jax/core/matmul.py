@@ -30,8 +30,8 @@ matmul_p = Primitive("lstm_jax_matmul")
 
 
 def matmul(
-    a: Float[Array, "*B K"], w: Float[Array, "K N"], *, transpose_w: bool = False
-) -> Float[Array, "*B N"]:
+    a: Float[Array, "*B K"], w: Float[Array, "_ _"], *, transpose_w: bool = False
+) -> Float[Array, "*B _"]:
     """``a @ w`` (or ``a @ w.T``) in the accumulation dtype of ``a``."""
     return matmul_p.bind(a, w, transpose_w=transpose_w)
 

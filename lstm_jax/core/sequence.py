@@ -57,8 +57,8 @@ def prepare(
 
 def length_mask(lengths, steps: int) -> Bool[Array, "T *B"]:
     """True at the first ``lengths`` of ``steps`` steps."""
-    t = jnp.arange(steps, dtype=lengths.dtype)
-    return t.reshape(-1, *(1,) * lengths.ndim) < lengths[None]
+    t = jnp.arange(steps, dtype=jnp.int32).reshape(-1, *(1,) * lengths.ndim)
+    return t < lengths.astype(jnp.int32)[None]
 
 
 def _episode_ends(resets):

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 
 from lstm_jax._types import PyTree
 
@@ -18,7 +19,7 @@ def vary_alike(tree: PyTree, others: PyTree) -> PyTree:
     ``shard_map``, XLA removes it.
     """
     leaves = jax.tree.leaves(others)
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if not any(isinstance(leaf, Tracer) for leaf in leaves):
         return tree
     empty = lambda x: lax.stop_gradient(x[(slice(0, 0),) * x.ndim]).sum()
     zeros = [empty(jnp.asarray(leaf)).astype(jnp.float32) for leaf in leaves]

@@ -23,7 +23,8 @@ def init_stack(
     """Parameters of a stack, a tuple with one entry a layer.
 
     An entry is what ``cell.init(key, in_size, **init)`` returns, or a `Bidirectional`
-    of two. Layers after the first read ``H`` features, ``2H`` after two directions.
+    of two. Layers after the first read ``cell.out_size`` features, twice as many
+    after two directions.
     """
     if num_layers < 1:
         raise ValueError(f"num_layers is {num_layers}, expected 1 or more.")
@@ -36,7 +37,7 @@ def init_stack(
             )
         else:
             layers.append(cell.init(layer_key, features, **init))
-        features = cell.hidden_size * (2 if bidirectional else 1)
+        features = cell.out_size * (2 if bidirectional else 1)
     return tuple(layers)
 
 

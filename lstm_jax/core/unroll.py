@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from lstm_jax._types import Array, Bool, Float, Int
+from lstm_jax._types import Array, Bool, Float, Lengths
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
@@ -33,7 +33,7 @@ def unroll(
     carry: Any,
     xs: Float[Array, "T *B D"],
     *,
-    lengths: Int[Array, "*B"] | None = None,
+    lengths: Lengths | None = None,
     mask: Bool[Array, "T *B"] | None = None,
     resets: Bool[Array, "T *B"] | None = None,
     reset_carry: Any = None,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lstm_jax._types import Array, Bool, Float, Int, Key
+from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core import init
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.core.lstm import LSTMCarry, LSTMParams, init_lstm, lstm_step
@@ -181,7 +181,7 @@ class LSTM(nnx.Module):
         xs: Float[Array, "*B T D"],
         carry: tuple | None = None,
         *,
-        lengths: Int[Array, "*B"] | None = None,
+        lengths: Lengths | None = None,
         mask: Bool[Array, "*B T"] | None = None,
         resets: Bool[Array, "*B T"] | None = None,
         reset_carry: tuple | None = None,

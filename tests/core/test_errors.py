@@ -180,7 +180,9 @@ def test_step_messages():
     step = lstm_jax.lstm_step
     with pytest.raises(ValueError, match=r"x has 3 features but params.w_x takes 4"):
         step(PARAMS, None, jnp.zeros((B, 3)))
-    with pytest.raises(ValueError, match=r"carry.h has shape \(3, 5\), expected \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"carry.h has shape \(3, 5\), expected \(5,\)"
+    ):
         step(PARAMS, CARRY, jnp.zeros(D))
     with pytest.raises(TypeError, match="x has dtype int32"):
         step(PARAMS, CARRY, jnp.zeros(D, int))
@@ -212,7 +214,9 @@ def test_lengths_of_an_empty_batch():
 def test_unroll_names_the_parameters_it_expects():
     with pytest.raises(TypeError, match="params is LSTMParams, expected RNNParams"):
         lstm_jax.unroll(RNNCell(H), PARAMS, None, XS)
-    with pytest.raises(ValueError, match=r"params.w_x has shape \(4, 20\).*hidden_size"):
+    with pytest.raises(
+        ValueError, match=r"params.w_x has shape \(4, 20\).*hidden_size"
+    ):
         lstm_jax.unroll(LSTMCell(H + 1), PARAMS, None, XS)
 
 
@@ -225,7 +229,11 @@ def test_from_gates_names_the_odd_one_out():
     ]:
         with pytest.raises(ValueError, match="has shape") as raised:
             LSTMParams.from_gates(**gates | {name: bad})
-        for part in (f"{name} has shape {bad.shape}", f"expected {shape}", "[H, H + D]"):
+        for part in (
+            f"{name} has shape {bad.shape}",
+            f"expected {shape}",
+            "[H, H + D]",
+        ):
             assert part in str(raised.value)
 
 

@@ -22,7 +22,11 @@ def check_textbook():
     gates = random_gates()
     with jax.enable_x64(True):
         rng = np.random.default_rng(1)
-        h, c, x = rng.normal(size=(B, H)), rng.normal(size=(B, H)), rng.normal(size=(B, D))
+        h, c, x = (
+            rng.normal(size=(B, H)),
+            rng.normal(size=(B, H)),
+            rng.normal(size=(B, D)),
+        )
         z = lambda n: np.concatenate([h, x], -1) @ gates[f"W_{n}"].T + gates[f"b_{n}"]
         f, i, o = sigmoid(z("f")), sigmoid(z("i")), sigmoid(z("o"))
         new_c = f * c + i * np.tanh(z("C"))

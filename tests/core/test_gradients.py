@@ -28,7 +28,11 @@ def check_gradients(implementation="scan", **options):
     d_outputs = cells.draw(jax.eval_shape(outputs, at.params, traced, at.xs), seed=9)
     got = jax.jit(gradient)(d_outputs, at.params, traced, at.xs)
     d_params, d_carry, dxs, d_reset = reference.lstm_backward(
-        at.params, d_carry=d_outputs[0], d_hs=d_outputs[1], xs=np.asarray(at.xs), **theirs
+        at.params,
+        d_carry=d_outputs[0],
+        d_hs=d_outputs[1],
+        xs=np.asarray(at.xs),
+        **theirs,
     )
     want = dict(carry=d_carry, reset_carry=d_reset)
     want = {k: d for k, d in want.items() if traced[k] is not None}
@@ -55,7 +59,9 @@ def test_the_oracle_matches_finite_differences():
     def outputs(s):
         """The oracle's outputs at distance ``s`` along ``direction``."""
         params, carry, reset, dx = direction
-        move = lambda to, by: [np.asarray(a) + s * b for a, b in zip(to, by)]
+        move = lambda to, by: [
+            np.asarray(a) + s * b for a, b in zip(to, by, strict=True)
+        ]
         moved = options | dict(
             carry=move(at.carry, carry), reset_carry=move(at.reset_carry, reset)
         )
@@ -66,9 +72,7 @@ def test_the_oracle_matches_finite_differences():
     direction = like(at.params), like(at.carry), like(at.reset_carry), *like([xs])
     (h, c), hs = outputs(0.0)
     d_carry, d_hs = like([h, c]), *like([hs])
-    dot = lambda outs: sum(
-        np.vdot(a, b) for a, b in zip([*d_carry, d_hs], [*outs[0], outs[1]])
-    )
+    dot = lambda outs: np.vdot(d_hs, outs[1]) + sum(map(np.vdot, d_carry, outs[0]))
     step = 1e-6
     numeric = (dot(outputs(step)) - dot(outputs(-step))) / (2 * step)
     d_params, d_state, dxs, d_reset = reference.lstm_backward(
@@ -87,5 +91,7 @@ def test_integer_and_boolean_arguments_have_no_gradient():
     cell, flags = cells.CELLS["lstm"], cells.make_flags()
     at = cells.make_case(cell)
     loss = lambda at, flags: cells.loss(cell, at, flags)
-    d = jax.grad(loss, argnums=(0, 1), allow_int=True)(at, jax.tree.map(jnp.asarray, flags))
+    d = jax.grad(loss, argnums=(0, 1), allow_int=True)(
+        at, jax.tree.map(jnp.asarray, flags)
+    )
     assert all(x.dtype == jax.dtypes.float0 for x in d[1])

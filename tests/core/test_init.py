@@ -70,7 +70,10 @@ def test_other_initialisers():
 
 
 def test_keys_matter_and_repeat():
-    same, other = lstm_jax.init_lstm(KEY, D, H), lstm_jax.init_lstm(jax.random.key(4), D, H)
+    same, other = (
+        lstm_jax.init_lstm(KEY, D, H),
+        lstm_jax.init_lstm(jax.random.key(4), D, H),
+    )
     params = lstm_jax.init_lstm(KEY, D, H)
     assert all(map(np.array_equal, params, same))
     assert not np.array_equal(params.w_x, other.w_x)

@@ -53,7 +53,9 @@ def test_nothing_wider_than_needed_is_stored(name):
     """Forward evaluation alone stacks the outputs and nothing else."""
     cell = cells.CELLS[name]
     at = cells.make_case(cell, "float32")
-    jaxpr = jax.make_jaxpr(lambda at: cells.unroll(cell, at.params, at.carry, at.xs))(at)
+    jaxpr = jax.make_jaxpr(lambda at: cells.unroll(cell, at.params, at.carry, at.xs))(
+        at
+    )
     hs = (cells.T, *at.carry.h.shape)
     carries = {part.shape for part in at.carry}
     assert scan_outputs(jaxpr.jaxpr) <= {hs, hs[1:], *carries}

@@ -62,7 +62,7 @@ def test_a_packed_row_is_its_episodes(name, reverse):
     at = cells.make_case(cell, batch=())
     resets = np.isin(np.arange(T), starts[1:])
     carry, hs = cells.run(cell, at, cells.Flags(None, resets), reverse=reverse)
-    episodes = [slice(a, b) for a, b in zip(starts, (*starts[1:], T))]
+    episodes = [slice(a, b) for a, b in zip(starts, (*starts[1:], T), strict=True)]
     first, last = (-1, 0) if reverse else (0, -1)
     for episode in episodes:
         start = at.carry if episode == episodes[first] else at.reset_carry

@@ -1,5 +1,7 @@
 """Sequences spread over a mesh of devices: the same numbers and derivatives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+import lstm_jax
 from tests import cells
 from tests.core.test_derivatives import check_both, grad_and_hvp
 
@@ -31,8 +34,10 @@ def shard(f, mesh, out_specs):
     return jax.shard_map(f, mesh=mesh, in_specs=(SPECS, flags), out_specs=out_specs)
 
 
-@pytest.mark.parametrize("carry", ["carry", "no carry", "no flags"])
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize(
+    ("name", "carry"),
+    [("lstm", "carry"), ("lstm", "no carry"), ("gru", "no carry"), ("gru", "no flags")],
+)
 def test_derivatives_around_shard_map(mesh, name, carry):
     cell = cells.CELLS[name]
 
@@ -95,7 +100,22 @@ def test_automatic_sharding(mesh):
     at = cells.make_case(cell, batch=(ROWS,))
     f = lambda at, v: grad_and_hvp(lambda at: cells.loss(cell, at, FLAGS), at, v)
     v = cells.draw(at, seed=5)
-    want = jax.jit(f)(at, v)
+    jit = functools.partial(jax.jit, compiler_options=cells.QUICK)
+    want = jit(f)(at, v)
     put = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
     placed = [cells.Case(*map(put, tree, SPECS)) for tree in (at, v)]
-    cells.assert_close(jax.jit(f)(*placed), want, cells.DERIVATIVES)
+    cells.assert_close(jit(f)(*placed), want, cells.DERIVATIVES)
+
+
+def test_one_step(mesh):
+    """`lstm_step` takes replicated parameters and sharded rows too."""
+    at = cells.make_case(cells.CELLS["lstm"], batch=(ROWS,))
+
+    def loss(params, x):
+        return jnp.sum(jnp.sin(lstm_jax.lstm_step(params, None, x)[1]))
+
+    grad = jax.grad(loss, argnums=(0, 1))
+    specs = (P(), P("data"))
+    sharded = jax.shard_map(grad, mesh=mesh, in_specs=specs, out_specs=specs)
+    got, want = jax.jit(sharded)(at.params, at.xs[0]), grad(at.params, at.xs[0])
+    cells.assert_close(got, want, cells.DERIVATIVES)

@@ -88,7 +88,7 @@ def test_any_cell_can_be_stacked():
         xs = np.concatenate(
             [
                 reference.forward(reference.rnn_step, p, zeros, xs, reverse=r)[1]
-                for p, r in zip(layer, (False, True))
+                for p, r in zip(layer, (False, True), strict=True)
             ],
             axis=-1,
         )

@@ -8,7 +8,6 @@ from lstm_jax.cli import main
 from lstm_jax.training import progress
 from tests import tiny
 
-
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 

@@ -1,0 +1,152 @@
+"""The gated recurrent unit, in both conventions for its reset gate.
+
+    r_t = sigmoid(x_t w_xr + h_{t-1} w_hr + b_r)                    reset gate
+    z_t = sigmoid(x_t w_xz + h_{t-1} w_hz + b_z)                    update gate
+    n_t = tanh(x_t w_xn + b_n + r_t * (h_{t-1} w_hn + b_hn))        candidate, `GRUCell`
+    n_t = tanh(x_t w_xn + b_n + (r_t * h_{t-1}) w_hn)               `ResetBeforeGRUCell`
+    h_t = (1 - z_t) * n_t + z_t * h_{t-1}                           hidden state
+
+Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+Machine Translation", EMNLP 2014, resets the state before the candidate's product. cuDNN
+and torch reset the product instead, which is one product a step in place of two.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import jax.random
+
+from lstm_jax._types import Array, Float
+from lstm_jax.core import init
+from lstm_jax.core.cell import Cell
+from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
+from lstm_jax.core.matmul import matmul
+
+
+class GRUParams(NamedTuple):
+    """The weights of one GRU layer, gates side by side in the order r, z, n."""
+
+    w_x: Float[Array, "D 3H"]
+    w_h: Float[Array, "H 3H"]
+    b: Float[Array, "3H"]
+    b_hn: Float[Array, "H"]
+
+
+class ResetBeforeGRUParams(NamedTuple):
+    """Gates in the order r, z, n; ``w_h`` has the first two."""
+
+    w_x: Float[Array, "D 3H"]
+    w_h: Float[Array, "H 2H"]
+    w_hn: Float[Array, "H H"]
+    b: Float[Array, "3H"]
+
+
+class GRUCarry(NamedTuple):
+    """The state between steps."""
+
+    h: Float[Array, "*B H"]
+
+
+@elementwise
+def reset(r, a):
+    return r * a
+
+
+@elementwise
+def hidden_state(z, n, h):
+    return (1 - z) * n + z * h
+
+
+@dataclasses.dataclass(frozen=True)
+class GRUCell(Cell):
+    """Gated recurrent unit (Cho et al. 2014), reset after the product as in cuDNN.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import GRUCell, unroll
+    >>> cell = GRUCell(hidden_size=5)
+    >>> params = cell.init(jax.random.key(0), in_size=3)
+    >>> carry, hs = unroll(cell, params, None, jnp.ones((7, 2, 3)))
+    >>> hs.shape, params.w_h.shape
+    ((7, 2, 5), (5, 15))
+    """
+
+    products = ("w_h",)
+    elementwise = ("b", "b_hn")
+    added = frozenset({"b"})
+
+    def init(
+        self, key, in_size, *, w_x=init.glorot, w_h=init.orthogonal, dtype=jnp.float32
+    ):
+        H = self.hidden_size
+        key_x, key_h = jax.random.split(key)
+        return GRUParams(
+            w_x=init.per_gate(w_x, key_x, (in_size, H), 3, dtype),
+            w_h=init.per_gate(w_h, key_h, (H, H), 3, dtype),
+            b=jnp.zeros(3 * H, dtype),
+            b_hn=jnp.zeros(H, dtype),
+        )
+
+    def project(self, params, x):
+        return matmul(x, params.w_x).astype(x.dtype)
+
+    def step(self, params, carry, gx, dot):
+        H, product = self.hidden_size, dot("w_h", carry.h)
+        spread = lambda b, a: jnp.broadcast_to(b.astype(a.dtype), a.shape)
+        gx = gx.astype(product.dtype)
+        gx = gx + spread(params.b, gx)
+        r, z = gates(gx[..., : 2 * H] + product[..., : 2 * H], (SIGMOID, SIGMOID))
+        a = product[..., 2 * H :]
+        (n,) = gates(gx[..., 2 * H :] + reset(r, a + spread(params.b_hn, a)), (TANH,))
+        h = hidden_state(z, n, carry.h.astype(a.dtype)).astype(carry.h.dtype)
+        return GRUCarry(h), h
+
+    def zero_carry(self, batch_shape, dtype):
+        return GRUCarry(jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+
+@dataclasses.dataclass(frozen=True)
+class ResetBeforeGRUCell(Cell):
+    """Gated recurrent unit (Cho et al. 2014), reset before the product as published.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import ResetBeforeGRUCell, unroll
+    >>> cell = ResetBeforeGRUCell(hidden_size=5)
+    >>> params = cell.init(jax.random.key(0), in_size=3)
+    >>> carry, hs = unroll(cell, params, None, jnp.ones((7, 2, 3)))
+    >>> hs.shape, params.w_h.shape, params.w_hn.shape
+    ((7, 2, 5), (5, 10), (5, 5))
+    """
+
+    products = ("w_h", "w_hn")
+    elementwise = ("b",)
+    added = frozenset({"b"})
+
+    def init(
+        self, key, in_size, *, w_x=init.glorot, w_h=init.orthogonal, dtype=jnp.float32
+    ):
+        H = self.hidden_size
+        key_x, key_h, key_n = jax.random.split(key, 3)
+        return ResetBeforeGRUParams(
+            w_x=init.per_gate(w_x, key_x, (in_size, H), 3, dtype),
+            w_h=init.per_gate(w_h, key_h, (H, H), 2, dtype),
+            w_hn=init.per_gate(w_h, key_n, (H, H), 1, dtype),
+            b=jnp.zeros(3 * H, dtype),
+        )
+
+    def project(self, params, x):
+        return matmul(x, params.w_x).astype(x.dtype)
+
+    def step(self, params, carry, gx, dot):
+        H, product = self.hidden_size, dot("w_h", carry.h)
+        gx = gx.astype(product.dtype)
+        gx = gx + jnp.broadcast_to(params.b.astype(gx.dtype), gx.shape)
+        r, z = gates(gx[..., : 2 * H] + product, (SIGMOID, SIGMOID))
+        h = carry.h.astype(gx.dtype)
+        kept = reset(r, h).astype(carry.h.dtype)
+        (n,) = gates(gx[..., 2 * H :] + dot("w_hn", kept), (TANH,))
+        h = hidden_state(z, n, h).astype(carry.h.dtype)
+        return GRUCarry(h), h
+
+    def zero_carry(self, batch_shape, dtype):
+        return GRUCarry(jnp.zeros((*batch_shape, self.hidden_size), dtype))

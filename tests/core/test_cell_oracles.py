@@ -1,0 +1,219 @@
+"""Every variant against its equations, one row and step at a time, in float64 numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import lstm_jax
+from tests import cells, reference
+from tests.reference import sigmoid
+from tests.shapes import B, D, H, T
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+
+def gru_step(weights, state, x):
+    w_x, w_h, b, b_hn = weights
+    (h,) = state
+    x_r, x_z, x_n = np.split(x @ w_x + b, 3)
+    h_r, h_z, h_n = np.split(h @ w_h, 3)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    n = np.tanh(x_n + r * (h_n + b_hn))
+    return ((1 - z) * n + z * h,)
+
+
+def reset_before_gru_step(weights, state, x):
+    w_x, w_h, w_hn, b = weights
+    (h,) = state
+    x_r, x_z, x_n = np.split(x @ w_x + b, 3)
+    h_r, h_z = np.split(h @ w_h, 2)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    n = np.tanh(x_n + (r * h) @ w_hn)
+    return ((1 - z) * n + z * h,)
+
+
+def peephole_step(weights, state, x):
+    w_x, w_h, b, p_i, p_f, p_o = weights
+    h, c = state
+    z_i, z_f, z_g, z_o = np.split(x @ w_x + h @ w_h + b, 4)
+    i, f = sigmoid(z_i + p_i * c), sigmoid(z_f + p_f * c)
+    c = f * c + i * np.tanh(z_g)
+    return sigmoid(z_o + p_o * c) * np.tanh(c), c
+
+
+def cifg_step(weights, state, x):
+    w_x, w_h, b = weights
+    h, c = state
+    z_f, z_g, z_o = np.split(x @ w_x + h @ w_h + b, 3)
+    f = sigmoid(z_f)
+    c = f * c + (1 - f) * np.tanh(z_g)
+    return sigmoid(z_o) * np.tanh(c), c
+
+
+def projection_step(weights, state, x):
+    w_x, w_h, b, w_hr, *bias = weights
+    *_, c, m = reference.lstm_gates((w_x, w_h, b), *state, x)
+    return m @ w_hr + sum(bias), c
+
+
+def clipped_step(weights, state, x):
+    h, c = projection_step(weights, state, x)
+    return np.clip(h, -0.3, 0.3), c
+
+
+def normalise(a, gain, shift):
+    mean = a.sum() / a.size
+    variance = ((a - mean) ** 2).sum() / a.size
+    return gain * (a - mean) / np.sqrt(variance + 1e-5) + shift
+
+
+def layer_norm_step(weights, state, x):
+    w_x, w_h, b, gain_x, shift_x, gain_h, shift_h, gain_c, shift_c = weights
+    h, c = state
+    z = normalise(h @ w_h, gain_h, shift_h) + normalise(x @ w_x, gain_x, shift_x) + b
+    z_i, z_f, z_g, z_o = np.split(z, 4)
+    c = sigmoid(z_f) * c + sigmoid(z_i) * np.tanh(z_g)
+    return sigmoid(z_o) * np.tanh(normalise(c, gain_c, shift_c)), c
+
+
+VARIANTS = {
+    "gru": (lstm_jax.GRUCell(H), gru_step),
+    "gru, reset before": (lstm_jax.ResetBeforeGRUCell(H), reset_before_gru_step),
+    "peephole": (lstm_jax.PeepholeLSTMCell(H), peephole_step),
+    "cifg": (lstm_jax.CIFGLSTMCell(H), cifg_step),
+    "projection": (lstm_jax.LSTMPCell(H, 2), projection_step),
+    "projection to the same size": (lstm_jax.LSTMPCell(H, H), projection_step),
+    "projection, bias and clip": (
+        lstm_jax.LSTMPCell(H, 2, projection_bias=True, projection_clip=0.3),
+        clipped_step,
+    ),
+    "layer norm": (lstm_jax.LayerNormLSTMCell(H), layer_norm_step),
+}
+FLAGS = cells.make_flags()
+
+
+def oracle(step, at, **options):
+    carry, hs = reference.forward(
+        step,
+        jax.tree.leaves(at.params),
+        at.carry,
+        at.xs,
+        mask=FLAGS.mask,
+        resets=FLAGS.resets,
+        reset_carry=at.reset_carry,
+        **options,
+    )
+    return type(at.carry)(*carry), hs
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_matches_the_oracle(name, reverse):
+    """Outputs and final carries, with a mask, resets and a reset carry."""
+    cell, step = VARIANTS[name]
+    at = cells.make_case(cell)
+    got = jax.jit(lambda at: cells.run(cell, at, FLAGS, reverse=reverse))(at)
+    want = oracle(step, at, reverse=reverse)
+    cells.assert_close(got, want, cells.tolerance(jnp.float64))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradient_is_the_slope_of_the_oracle(name):
+    """By every argument at once, along a random direction, by central differences."""
+    cell, step = VARIANTS[name]
+    at = cells.make_case(cell)
+    v = cells.draw(at, seed=5)
+    out = jax.eval_shape(lambda at: cells.run(cell, at, FLAGS), at)
+    weights = cells.draw(out, seed=6)
+    inner = lambda a, b: sum(
+        np.vdot(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True)
+    )
+    pull = lambda at, w: jax.vjp(lambda at: cells.run(cell, at, FLAGS), at)[1](w)[0]
+    got = inner(jax.jit(pull)(at, weights), v)
+    small = 1e-6
+    move = lambda s: jax.tree.map(lambda x, dx: np.asarray(x) + s * dx, at, v)
+    ends = [inner(oracle(step, move(s)), weights) for s in (small, -small)]
+    assert got == pytest.approx((ends[0] - ends[1]) / (2 * small), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameters(name):
+    """Two equal cells are one; biases start at 0, but for the forget gate's."""
+    cell, _ = VARIANTS[name]
+    params = cell.init(jax.random.key(0), D, dtype=jnp.bfloat16)
+    assert {p.dtype.name for p in jax.tree.leaves(params)} == {"bfloat16"}
+    assert params.w_x.shape[0] == D
+    forget = {"cifg": slice(0, H)}.get(name, slice(H, 2 * H))
+    expected = np.zeros(params.b.shape)
+    if not name.startswith("gru"):
+        expected[forget] = 1
+    np.testing.assert_array_equal(params.b.astype(jnp.float32), expected)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("params_dtype", [jnp.float32, jnp.bfloat16])
+def test_sixteen_bits(name, params_dtype):
+    """Outputs and h have the compute dtype, c is wide, gradients that of params."""
+    cell, _ = VARIANTS[name]
+    at = cells.make_case(cell, jnp.bfloat16)
+    params = cells.draw(at.params, 0, dtype=params_dtype)
+    run = lambda params, carry, xs: lstm_jax.unroll(cell, params, carry, xs)
+    (carry, hs), pullback = jax.vjp(run, params, at.carry, at.xs)
+    assert hs.dtype == carry.h.dtype == jnp.bfloat16
+    assert all(part.dtype == jnp.float32 for part in carry[1:])
+    d, _, _ = pullback((carry, hs))
+    assert {x.dtype for x in jax.tree.leaves(d)} == {jnp.dtype(params_dtype)}
+    exact = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float64), tree)
+    want = run(*exact((params, at.carry, at.xs)))
+    cells.assert_close((carry, hs), want, 2 * cells.tolerance(jnp.bfloat16))
+
+
+@pytest.mark.parametrize("two_ways", [False, True], ids=["one way", "two ways"])
+def test_projected_layers_in_a_stack(two_ways):
+    """A layer reads the projections of the one below."""
+    cell, step = VARIANTS["projection, bias and clip"]
+    params = lstm_jax.init_stack(
+        cell, jax.random.key(0), D, num_layers=2, bidirectional=two_ways
+    )
+    params = cells.draw(params, 0, dtype=jnp.float64)
+    xs = cells.make_case(cell).xs
+    run = lambda params, carry, xs, **options: lstm_jax.unroll(
+        cell, params, carry, xs, **options
+    )
+    carries, hs = lstm_jax.stack(run, params, None, xs, mask=FLAGS.mask)
+    zeros = [np.zeros((B, 2)), np.zeros((B, H))]
+    for layer in params:
+        ways = layer if two_ways else [layer]
+        outputs = [
+            reference.forward(step, p, zeros, xs, mask=FLAGS.mask, reverse=bool(n))[1]
+            for n, p in enumerate(ways)
+        ]
+        xs = np.concatenate(outputs, axis=-1)
+    cells.assert_close(hs, xs, cells.tolerance(jnp.float64))
+    last = carries[1].backward if two_ways else carries[1]
+    assert (hs.shape[0], last.h.shape, last.c.shape) == (T, (B, 2), (B, H))
+
+
+@pytest.mark.parametrize("size", [0, H + 1])
+def test_projection_outside_its_bounds(size):
+    with pytest.raises(ValueError, match=rf"projection_size is {size}, expected 1 to"):
+        lstm_jax.LSTMPCell(H, size)
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, float("nan")])
+def test_clip_that_is_not_positive(clip):
+    with pytest.raises(ValueError, match=rf"projection_clip is {clip}, expected a pos"):
+        lstm_jax.LSTMPCell(H, 2, projection_clip=clip)
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_parameters_of_the_other_projection(has):
+    """With a bias for a cell without one, and the other way round."""
+    theirs, ours = (
+        lstm_jax.LSTMPCell(H, 2, projection_bias=bias) for bias in (has, not has)
+    )
+    at = cells.make_case(theirs)
+    words = "an array, expected None" if has else "None, expected an array"
+    with pytest.raises(ValueError, match=f"params.b_hr is {words}.*init of the same"):
+        cells.run(ours, at)

@@ -1,0 +1,132 @@
+"""Planted faults: each must turn its property red."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lstm_jax.core import lstm, sequence, stack, unroll
+from tests.core.test_derivatives import check_mode
+from tests.core.test_dropout import check_pieces
+from tests.core.test_gates import check_textbook
+from tests.core.test_gradients import check_gradients
+from tests.core.test_init import check_forget_bias
+from tests.core.test_padding import check_padding
+from tests.core.test_values import OPTIONS, check_values
+
+
+def wrap(owner, name, fault):
+    """``owner.name`` becomes ``fault(original, *args, **kwargs)``."""
+
+    def plant(monkeypatch):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, functools.partial(fault, original))
+
+    return plant
+
+
+def swapped_gates(gates, z, activations):
+    i, f, g, o = gates(z, activations)
+    return f, i, g, o
+
+
+def swapped_matrices(from_gates, W_f, W_i, **others):
+    return from_gates(W_f=W_i, W_i=W_f, **others)
+
+
+def plant_forgotten_forget_bias(monkeypatch):
+    original = lstm.LSTMCell.init
+    forget = lambda *args, forget_bias=1.0, **kw: original(*args, forget_bias=0.0, **kw)
+    monkeypatch.setattr(lstm.LSTMCell, "init", forget)
+
+
+def one_step_longer(length_mask, lengths, steps):
+    return length_mask(lengths + 1, steps)
+
+
+def dropped_dh(product, a, w, w_t):
+    return product(jax.lax.stop_gradient(a), w, w_t)
+
+
+def operands_a_step_late(matmul, a, w, **options):
+    over_all_time = a.ndim == 3
+    return matmul(jnp.roll(a, 1, axis=0) if over_all_time else a, w, **options)
+
+
+def slot_unread(perturb, y, slot):
+    return y
+
+
+def masked_after_projection(prepare, *args):
+    return prepare(*args)._replace(xs=args[3])
+
+
+def reset_to_the_carry(prepare, *args):
+    sequence = prepare(*args)
+    return sequence._replace(reset_carry=sequence.carry)
+
+
+def reset_before_the_boundary(episode_ends, resets):
+    return resets
+
+
+def masks_from_the_start(dropout, key, xs, rate, start):
+    return dropout(key, xs, rate, 0)
+
+
+FAULTS = {
+    "swapped gates": (wrap(lstm, "gates", swapped_gates), check_values),
+    "swapped matrices": (
+        wrap(lstm.LSTMParams, "from_gates", swapped_matrices),
+        check_textbook,
+    ),
+    "forgotten forget bias": (plant_forgotten_forget_bias, check_forget_bias),
+    "length mask off by one": (
+        wrap(sequence, "length_mask", one_step_longer),
+        functools.partial(check_values, **OPTIONS["lengths"]),
+    ),
+    "dropped dh term": (
+        wrap(unroll, "_matmul_in_loop", dropped_dh),
+        check_gradients,
+    ),
+    "operands a step late": (
+        wrap(unroll, "matmul", operands_a_step_late),
+        check_gradients,
+    ),
+    "slot unread": (
+        wrap(unroll, "_perturb", slot_unread),
+        functools.partial(check_mode, "grad", "gru"),
+    ),
+    "padding masked after the projection": (
+        wrap(unroll, "prepare", masked_after_projection),
+        check_padding,
+    ),
+    "reset to the wrong carry": (
+        wrap(unroll, "prepare", reset_to_the_carry),
+        functools.partial(check_values, **OPTIONS["reset to carry"]),
+    ),
+    "reset on the wrong side, backwards": (
+        wrap(sequence, "_episode_ends", reset_before_the_boundary),
+        functools.partial(check_values, reverse=True, **OPTIONS["resets"]),
+    ),
+    "dropout masks from the start of a piece": (
+        wrap(stack, "dropout", masks_from_the_start),
+        functools.partial(check_pieces, 3),
+    ),
+}
+
+
+@pytest.fixture
+def fresh_caches():
+    """No trace made before the fault, none left after it."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize(("plant", "check"), FAULTS.values(), ids=FAULTS)
+def test_fault_is_found(plant, check, x64, fresh_caches, monkeypatch):
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check()
