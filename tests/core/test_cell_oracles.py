@@ -152,18 +152,17 @@ def test_parameters(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-@pytest.mark.parametrize("params_dtype", [jnp.float32, jnp.bfloat16])
-def test_sixteen_bits(name, params_dtype):
+def test_sixteen_bits(name):
     """Outputs and h have the compute dtype, c is wide, gradients that of params."""
     cell, _ = VARIANTS[name]
     at = cells.make_case(cell, jnp.bfloat16)
-    params = cells.draw(at.params, 0, dtype=params_dtype)
+    params = cells.draw(at.params, 0, dtype=jnp.float32)
     run = lambda params, carry, xs: lstm_jax.unroll(cell, params, carry, xs)
     (carry, hs), pullback = jax.vjp(run, params, at.carry, at.xs)
     assert hs.dtype == carry.h.dtype == jnp.bfloat16
     assert all(part.dtype == jnp.float32 for part in carry[1:])
     d, _, _ = pullback((carry, hs))
-    assert {x.dtype for x in jax.tree.leaves(d)} == {jnp.dtype(params_dtype)}
+    assert {x.dtype for x in jax.tree.leaves(d)} == {jnp.dtype(jnp.float32)}
     exact = lambda tree: jax.tree.map(lambda x: x.astype(jnp.float64), tree)
     want = run(*exact((params, at.carry, at.xs)))
     cells.assert_close((carry, hs), want, 2 * cells.tolerance(jnp.bfloat16))
