@@ -25,7 +25,6 @@ from lstm_jax.core.checks import check_step, check_type
 from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.core.sharding import vary_alike
 
 
 class LSTMParams(NamedTuple):
@@ -212,7 +211,6 @@ def lstm_step(
     """
     cell = cell_of(params)
     carry, x = check_step(cell, params, carry, x)
-    params, carry = vary_alike((params, carry), (params, carry, x))
     gx = cell.project(params, x)
     return cell.step(
         params, carry, gx, lambda name, a: matmul(a, getattr(params, name))

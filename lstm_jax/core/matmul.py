@@ -25,6 +25,7 @@ from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.sharding import sum_to
 
 matmul_p = Primitive("lstm_jax_matmul")
 
@@ -57,7 +58,8 @@ def _transpose(g, a, w, *, transpose_w):
     if ad.is_undefined_primal(a):
         if type(g) is ad.Zero:
             return ad.Zero(a.aval), None
-        return matmul(g, w, transpose_w=not transpose_w).astype(a.aval.dtype), None
+        out = matmul(g, w, transpose_w=not transpose_w).astype(a.aval.dtype)
+        return sum_to(a.aval, out, w), None
     if type(g) is ad.Zero:
         return None, ad.Zero(w.aval)
     rows, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
@@ -65,7 +67,7 @@ def _transpose(g, a, w, *, transpose_w):
     out = lax.dot_general(
         left, right, (((0,), (0,)), ((), ())), preferred_element_type=g.dtype
     )
-    return None, out.astype(w.aval.dtype)
+    return None, sum_to(w.aval, out.astype(w.aval.dtype), a)
 
 
 def _batch(operands, axes, *, transpose_w):

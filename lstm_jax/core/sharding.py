@@ -1,27 +1,46 @@
-"""What `jax.shard_map` asks of a loop."""
+"""What `jax.shard_map` asks of a loop and of a primitive of our own.
+
+Inside ``shard_map`` JAX keeps account of the mesh axes over which a value varies, and
+lets its own operations mix values that vary differently. An empty sum is an exact 0
+that varies like its argument, NaN or not: adding it makes a value vary likewise.
+Outside of ``shard_map`` XLA removes it.
+"""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.core import Tracer
+from jax.core import ShapedArray, Tracer
 
-from lstm_jax._types import PyTree
+from lstm_jax._types import Array, PyTree
 
 
 def vary_alike(tree: PyTree, others: PyTree) -> PyTree:
     """``tree``, varying over every mesh axis that a leaf of ``others`` varies over.
 
-    Inside ``jax.shard_map`` the carry of a scan must vary like what its step returns,
-    and gradients of replicated parameters are summed where these begin to vary. An
-    empty sum is an exact 0 that varies like its argument, NaN or not; outside of
-    ``shard_map``, XLA removes it.
+    The carry of a scan must vary like what its step returns. Under ``jax.vmap`` the
+    result is mapped where ``others`` are, so this is not for weights, whose products
+    would be as many as there are rows.
     """
     leaves = jax.tree.leaves(others)
     if not any(isinstance(leaf, Tracer) for leaf in leaves):
         return tree
-    empty = lambda x: lax.stop_gradient(x[(slice(0, 0),) * x.ndim]).sum()
-    zeros = [empty(jnp.asarray(leaf)).astype(jnp.float32) for leaf in leaves]
+    zeros = [_zero(jnp.asarray(leaf)) for leaf in leaves]
     zero = functools.reduce(jnp.add, zeros)
     return jax.tree.map(lambda x: x + zero.astype(x.dtype), tree)
+
+
+def sum_to(aval: ShapedArray, cotangent: Array, other: Array) -> Array:
+    """The cotangent of an operand that varied over fewer mesh axes than ``other``.
+
+    Where a replicated value met a varying one, its cotangents are summed over the mesh:
+    the transpose of beginning to vary, which JAX derives itself.
+    """
+    begin = lambda x: x + _zero(other).astype(x.dtype)
+    return jax.linear_transpose(begin, aval)(cotangent)[0]
+
+
+def _zero(x):
+    empty = lax.stop_gradient(x[(slice(0, 0),) * x.ndim])
+    return empty.sum().astype(jnp.float32)

@@ -99,7 +99,7 @@ def _unroll(cell, reverse, plain, length, params, seq):
     carry = seq.carry
     if carry is None:
         carry = cell.zero_carry(seq.xs.shape[1:-1], seq.xs.dtype)
-    params, carry = vary_alike((params, carry), (params, carry, seq))
+    carry = vary_alike(carry, (params, carry, seq))
     run = _run if plain else _run_with_rule
 
     def piece(carry, steps):

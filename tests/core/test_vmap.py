@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+import lstm_jax
 from tests import cells
 from tests.core.test_derivatives import FLAGS, check_both
 from tests.shapes import B
@@ -103,3 +104,17 @@ def test_vmap_of_vmap():
         params = jax.tree.map(lambda p, n=n: p[n], at.params)
         want = cells.unroll(cell, params, None, at.xs)[1]
         cells.assert_close(got[n], want, 1e-14)
+
+
+def test_shared_weights_stay_one_matrix():
+    """Mapped over sequences, no product is made with a matrix for every sequence."""
+    rows, params = 7, lstm_jax.init_lstm(jax.random.key(0), 3, 4)
+    xs = jnp.ones((rows, 5, 3))
+
+    def loss(params, xs):
+        each = jax.vmap(lambda x: lstm_jax.lstm(params, None, x)[1])
+        return jnp.sum(each(xs) ** 2)
+
+    text = str(jax.make_jaxpr(jax.grad(loss))(params, xs))
+    assert "[4,16]" in text
+    assert f"[{rows},4,16]" not in text
