@@ -214,7 +214,7 @@ def plot(rows, path: Path) -> None:
         panel.axhline(1, color="black", linewidth=1)
         # By the bars: one interval of a noisy machine would flatten all of them.
         panel.set_ylim(0, 1.25 * max(bar.get_height() for bar in panel.patches))
-        labels = ["B{} T{} D{} H{}".format(*row["shape"]) for row in selected]
+        labels = ["B{} T{}\nD{} H{}".format(*row["shape"]) for row in selected]
         panel.set_xticks(range(len(selected)), labels)
         panel.set_title("forward" if mode == "forward" else "forward + gradient")
         panel.set_ylabel(f"time / time of {OURS}")
