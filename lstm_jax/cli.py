@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import shlex
 import sys
 import time
 import tomllib
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Diverged as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("lstm-jax: interrupted.", file=sys.stderr)
+        return 130
 
 
 def _parse(argv):
@@ -127,7 +131,8 @@ def _train(args):
     )
     if not complete:
         print(f"stopped at step {int(state.step):,}; saved in {run.directory}.")
-        print(f"go on with: lstm-jax train {args.config} --resume")
+        again = ["lstm-jax", "train", args.config, *args.overrides, "--resume"]
+        print(f"go on with: {shlex.join(again)}")
         return 130
     print(f"trained in {time.monotonic() - start:.0f} s.")
     params = checkpoints.restore_best(task.params)
@@ -157,10 +162,15 @@ def _check_resumable(run, config, task):
                 f"{run.directory} was trained with {key}={old!r}, not {new!r}; "
                 f"resume it as it was, or start a run with run.directory=FOLDER."
             )
+    _check_text(run, task)
+
+
+def _check_text(run, task):
+    """Another text, or another Python's reference, would be split elsewhere."""
     if run.read_json("run.json")["sha256"] != task.describe()["sha256"]:
         raise RunError(
             f"the text is not the one {run.directory} was trained on; "
-            f"start a new run with run.directory=FOLDER."
+            f"bring that back, or start a new run with run.directory=FOLDER."
         )
 
 
@@ -185,12 +195,13 @@ def _print_facts(run):
 
 
 def _report(run, task, params, part):
-    figures = task.report(task.evaluate(params, part)) | {"xz_bits": task.xz_bits()}
+    figures = task.report(task.evaluate(params, part))
+    said = f"{part}: {figures['bits_per_character']:.4f} bits per character"
+    if part == "test":
+        figures["xz_bits"] = task.xz_bits()
+        said += f" (xz -9, having seen the rest: {figures['xz_bits']:.3f})"
     run.write_json(f"result-{part}.json", figures)
-    print(
-        f"{part}: {figures['bits_per_character']:.4f} bits per character "
-        f"(xz -9, having seen the rest: {figures['xz_bits']:.3f})"
-    )
+    print(said)
 
 
 def _plot(run):
@@ -215,7 +226,9 @@ def _trained(directory):
 
 
 def _evaluate(args):
-    _report(*_trained(args.run), args.part)
+    run, task, params = _trained(args.run)
+    _check_text(run, task)
+    _report(run, task, params, args.part)
     return 0
 
 

@@ -42,5 +42,5 @@ def sum_to(aval: ShapedArray, cotangent: Array, other: Array) -> Array:
 
 
 def _zero(x):
-    empty = lax.stop_gradient(x[(slice(0, 0),) * x.ndim])
+    empty = lax.stop_gradient(jnp.atleast_1d(x)[(slice(0, 0),) * max(x.ndim, 1)])
     return empty.sum().astype(jnp.float32)

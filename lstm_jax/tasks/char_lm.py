@@ -3,14 +3,14 @@
 import functools
 import lzma
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax.config import config
 from lstm_jax.data.streams import evaluation_rows, training_rows
@@ -59,7 +59,7 @@ class CharLMConfig:
     """A character language model, from text to checkpoint."""
 
     task: Literal["char_lm"] = "char_lm"
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: TextConfig = TextConfig()
     model: LanguageModelConfig = LanguageModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -185,7 +185,8 @@ class CharLM:
         def draw(logits, key):
             if temperature == 0:
                 return jnp.argmax(logits, axis=-1)
-            return jax.random.categorical(key, logits / temperature)
+            scaled = logits.astype(jnp.float32) / temperature
+            return jax.random.categorical(key, scaled)
 
         @jax.jit
         def run(tokens):

@@ -98,7 +98,9 @@ def fit(
                 if not _all_finite(state.params):
                     raise Diverged(_diverged("a parameter is not finite", step))
                 checkpoints.save(state)
-    return state, step == config.steps
+        if stop.is_set() and _all_finite(state.params):
+            checkpoints.save(state)
+    return state, step >= config.steps
 
 
 def _steps_to_take(step, config):

@@ -42,6 +42,8 @@ class Run:
             RunError: the folder holds something already, or cannot be written.
         """
         run = cls(directory)
+        if run.directory.exists() and not run.directory.is_dir():
+            raise RunError(f"run.directory={directory} is a file, expected a folder.")
         if run.directory.exists() and any(run.directory.iterdir()):
             raise RunError(
                 f"{directory} holds a run already; continue it with --resume, or name "
@@ -77,7 +79,13 @@ class Run:
         _write_atomically(self.path(name), text + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        return json.loads(self.path(name).read_text(encoding="utf-8"))
+        try:
+            return json.loads(self.path(name).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(
+                f"{self.path(name)} is missing or damaged; this run cannot go on, "
+                f"start a new one with run.directory=FOLDER."
+            ) from error
 
     def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
         with self.path("metrics.jsonl").open("a", encoding="utf-8") as file:

@@ -119,3 +119,10 @@ def test_one_step(mesh):
     sharded = jax.shard_map(grad, mesh=mesh, in_specs=specs, out_specs=specs)
     got, want = jax.jit(sharded)(at.params, at.xs[0]), grad(at.params, at.xs[0])
     cells.assert_close(got, want, cells.DERIVATIVES)
+
+
+def test_a_scalar_adds_nothing_to_what_varies_like_it():
+    from lstm_jax.core.sharding import vary_alike
+
+    got = jax.jit(vary_alike)(jnp.zeros(2), jnp.float32(3.0))
+    np.testing.assert_array_equal(got, 0.0)
