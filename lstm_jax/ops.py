@@ -29,6 +29,7 @@ def lstm(
     reset_carry: LSTMCarry | None = None,
     reverse: bool = False,
     dtype: Any = None,
+    remat: bool | int | None = None,
     implementation: str | None = None,
 ) -> tuple[LSTMCarry, Float[Array, "T *B H"]]:
     """One LSTM layer over a time-major sequence with any number of batch axes.
@@ -42,7 +43,8 @@ def lstm(
         params: the weights; see `lstm_jax.init_lstm` and ``LSTMParams.from_gates``.
         carry: ``LSTMCarry(h, c)``, each ``[..., H]``; ``None`` is zeros.
         xs: inputs ``[T, ..., D]``.
-        lengths, mask, resets, reset_carry, reverse, dtype: as in `lstm_jax.unroll`.
+        lengths, mask, resets, reset_carry, reverse, dtype, remat: as in
+            `lstm_jax.unroll`.
         implementation: ``None`` takes the fastest that supports the call. ``"scan"``
             and ``"plain"`` name one, and a named one never falls back to another.
 
@@ -71,6 +73,7 @@ def lstm(
         reset_carry=reset_carry,
         reverse=reverse,
         dtype=dtype,
+        remat=remat,
     )
 
 

@@ -1,19 +1,30 @@
 """What a recurrent cell is: static facts and a few pure functions."""
 
 import abc
-import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
-from lstm_jax._types import Array, Float, Key
+from lstm_jax._types import Array, Float, Int, Key
+from lstm_jax.core.elementwise import gates
 
 Dot = Callable[[str, Array], Array]
 """``dot(name, a)`` is ``a @ params.name``, watched by the rule of `unroll`."""
 
+Product = Callable[[Array, Array], Array]
+"""A map of ``(a, w)`` that is linear in each, over any number of leading axes."""
 
-@dataclasses.dataclass(frozen=True)
+
+class Noise(NamedTuple):
+    """Random masks of a sequence."""
+
+    locked: Any
+    """Made once, the same at every step."""
+    stepwise: Any
+    """One for every step, ``[T, ...]``."""
+
+
 class Cell(abc.ABC):
-    """A recurrent cell.
+    """A recurrent cell: a frozen dataclass of static facts.
 
     Equal cells hash equal, so a cell is a safe static argument of ``jax.jit``. A new
     cell defines the functions below and declares which fields of its parameters
@@ -30,9 +41,13 @@ class Cell(abc.ABC):
 
     hidden_size: int
 
-    products: ClassVar[tuple[str, ...]] = ()
-    elementwise: ClassVar[tuple[str, ...]] = ()
-    added: ClassVar[frozenset[str]] = frozenset()
+    products: tuple[str, ...] = ()
+    elementwise: tuple[str, ...] = ()
+    added: frozenset[str] = frozenset()
+
+    feature_axes: int = 1
+    """Trailing axes of an input that belong to one row: features, and before them the
+    axes of space of a convolutional cell."""
 
     @property
     def out_size(self) -> int:
@@ -48,9 +63,45 @@ class Cell(abc.ABC):
         """``gx``: the part of a step that needs no state, for any number of steps."""
 
     @abc.abstractmethod
-    def step(self, params: Any, carry: Any, gx: Array, dot: Dot) -> tuple[Any, Array]:
-        """One time step: ``(carry, h)``."""
+    def step(
+        self, params: Any, carry: Any, gx: Array, dot: Dot, gates: Callable = gates
+    ) -> tuple[Any, Array]:
+        """One time step: ``(carry, h)``. Gates are activated by ``gates``, each under
+        its name in the equations, so that a wrapper can see and change them."""
 
     @abc.abstractmethod
     def zero_carry(self, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         """The carry of zeros for the compute dtype ``dtype``."""
+
+    def weights(self, params: Any) -> dict[str, Array]:
+        """The arrays that ``dot`` multiplies by, under the names in ``products``."""
+        return {name: getattr(params, name) for name in self.products}
+
+    def product(self, name: str) -> Product | None:
+        """What ``dot(name, a)`` computes where it is not ``a @ w``."""
+        del name
+        return None
+
+    def noise(
+        self,
+        key: Key[Array, ""],
+        steps: Int[Array, "T"],
+        batch_shape: tuple[int, ...],
+        dtype: Any,
+    ) -> Noise | None:
+        """The masks of a random cell at these absolute ``steps``; see `Wrapper`."""
+        del key, steps, batch_shape, dtype
+        return None
+
+    def noisy_step(
+        self,
+        noise: tuple[Any, Any] | None,
+        params: Any,
+        carry: Any,
+        gx: Array,
+        dot: Dot,
+        gates: Callable = gates,
+    ) -> tuple[Any, Array]:
+        """`step` with its masks, ``(locked, stepwise)``; ``None`` in evaluation."""
+        del noise
+        return self.step(params, carry, gx, dot, gates)

@@ -26,9 +26,10 @@ def check_step(cell: Cell, params, carry, x):
 def check_sequence(cell: Cell, params, carry, xs, dtype):
     """The carry (``None`` stays) and ``xs`` in the compute dtype."""
     xs = check_floating("xs", xs)
-    if xs.ndim < 2:
+    if xs.ndim < 1 + cell.feature_axes:
+        space = "".join(f"X{n}, " for n in range(1, cell.feature_axes))
         raise ValueError(
-            f"xs has shape {xs.shape}, expected time-major [T, ..., D]; "
+            f"xs has shape {xs.shape}, expected time-major [T, ..., {space}D]; "
             f"use xs[None] for a single step."
         )
     check_params(cell, params, xs, "xs")
@@ -126,6 +127,18 @@ def check_carry(cell, carry, batch_shape, dtype, name="carry"):
             )
         fixed.append(got)
     return kind(*fixed)
+
+
+def check_remat(remat):
+    """A chunk length, ``True``, or ``False`` for none."""
+    if remat is None or isinstance(remat, bool):
+        return bool(remat)
+    if not isinstance(remat, int | np.integer) or remat < 1:
+        raise ValueError(
+            f"remat is {remat!r}, expected None, True or a number of steps; "
+            f"True takes chunks of about sqrt(T)."
+        )
+    return int(remat)
 
 
 def check_flags(name, flags, shape):

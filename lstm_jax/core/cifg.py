@@ -53,6 +53,8 @@ class CIFGLSTMCell(Cell):
     ((7, 2, 5), (5, 15))
     """
 
+    hidden_size: int
+
     products = ("w_h",)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
@@ -79,10 +81,10 @@ class CIFGLSTMCell(Cell):
     def project(self, params, x):
         return matmul(x, params.w_x).astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        f, g, o = gates(z, (SIGMOID, TANH, SIGMOID))
+        f, g, o = gates(z, f=SIGMOID, g=TANH, o=SIGMOID)
         c = cell_state(f, g, carry.c)
         h = hidden_state(o, c).astype(carry.h.dtype)
         return LSTMCarry(h, c), h

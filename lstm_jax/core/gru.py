@@ -71,6 +71,8 @@ class GRUCell(Cell):
     ((7, 2, 5), (5, 15))
     """
 
+    hidden_size: int
+
     products = ("w_h",)
     elementwise = ("b", "b_hn")
     added = frozenset({"b"})
@@ -90,14 +92,14 @@ class GRUCell(Cell):
     def project(self, params, x):
         return matmul(x, params.w_x).astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         H, product = self.hidden_size, dot("w_h", carry.h)
         spread = lambda b, a: jnp.broadcast_to(b.astype(a.dtype), a.shape)
         gx = gx.astype(product.dtype)
         gx = gx + spread(params.b, gx)
-        r, z = gates(gx[..., : 2 * H] + product[..., : 2 * H], (SIGMOID, SIGMOID))
+        r, z = gates(gx[..., : 2 * H] + product[..., : 2 * H], r=SIGMOID, z=SIGMOID)
         a = product[..., 2 * H :]
-        (n,) = gates(gx[..., 2 * H :] + reset(r, a + spread(params.b_hn, a)), (TANH,))
+        (n,) = gates(gx[..., 2 * H :] + reset(r, a + spread(params.b_hn, a)), n=TANH)
         h = hidden_state(z, n, carry.h.astype(a.dtype)).astype(carry.h.dtype)
         return GRUCarry(h), h
 
@@ -118,6 +120,8 @@ class ResetBeforeGRUCell(Cell):
     ((7, 2, 5), (5, 10), (5, 5))
     """
 
+    hidden_size: int
+
     products = ("w_h", "w_hn")
     elementwise = ("b",)
     added = frozenset({"b"})
@@ -137,14 +141,14 @@ class ResetBeforeGRUCell(Cell):
     def project(self, params, x):
         return matmul(x, params.w_x).astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         H, product = self.hidden_size, dot("w_h", carry.h)
         gx = gx.astype(product.dtype)
         gx = gx + jnp.broadcast_to(params.b.astype(gx.dtype), gx.shape)
-        r, z = gates(gx[..., : 2 * H] + product, (SIGMOID, SIGMOID))
+        r, z = gates(gx[..., : 2 * H] + product, r=SIGMOID, z=SIGMOID)
         h = carry.h.astype(gx.dtype)
         kept = reset(r, h).astype(carry.h.dtype)
-        (n,) = gates(gx[..., 2 * H :] + dot("w_hn", kept), (TANH,))
+        (n,) = gates(gx[..., 2 * H :] + dot("w_hn", kept), n=TANH)
         h = hidden_state(z, n, h).astype(carry.h.dtype)
         return GRUCarry(h), h
 

@@ -65,6 +65,8 @@ class LayerNormLSTMCell(Cell):
     ((7, 2, 5), (20,), (5,))
     """
 
+    hidden_size: int
+
     products = ("w_h",)
     elementwise = ("b", "gain_h", "shift_h", "gain_c", "shift_c")
     added = frozenset({"b", "shift_h"})
@@ -98,11 +100,11 @@ class LayerNormLSTMCell(Cell):
         gx = layer_norm(matmul(x, params.w_x), params.gain_x, params.shift_x)
         return gx.astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         z = layer_norm(dot("w_h", carry.h), params.gain_h, params.shift_h)
         z = z + gx.astype(z.dtype)
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        i, f, g, o = gates(z, (SIGMOID, SIGMOID, TANH, SIGMOID))
+        i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
         c = cell_state(i, f, g, carry.c)
         seen = layer_norm(c, params.gain_c, params.shift_c)
         h = hidden_state(o, seen).astype(carry.h.dtype)

@@ -100,6 +100,8 @@ def hidden_state(o, c):
 class LSTMCell(Cell):
     """Long short-term memory; the equations stand at the head of this file."""
 
+    hidden_size: int
+
     products = ("w_h",)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
@@ -126,10 +128,10 @@ class LSTMCell(Cell):
     def project(self, params, x):
         return matmul(x, params.w_x).astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        i, f, g, o = gates(z, (SIGMOID, SIGMOID, TANH, SIGMOID))
+        i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
         c = cell_state(i, f, g, carry.c)
         h = hidden_state(o, c).astype(carry.h.dtype)
         return LSTMCarry(h, c), h

@@ -48,6 +48,8 @@ class PeepholeLSTMCell(Cell):
     ((7, 2, 5), (5,))
     """
 
+    hidden_size: int
+
     products = ("w_h",)
     elementwise = ("b", "p_i", "p_f", "p_o")
     added = frozenset({"w_h", "b"})
@@ -71,16 +73,16 @@ class PeepholeLSTMCell(Cell):
     def project(self, params, x):
         return matmul(x, params.w_x).astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         see = lambda p, c: jnp.broadcast_to(p.astype(c.dtype), c.shape) * c
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
         z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
         z_i, z_f = z_i + see(params.p_i, carry.c), z_f + see(params.p_f, carry.c)
         z = jnp.concatenate([z_i, z_f, z_g], axis=-1)
-        i, f, g = gates(z, (SIGMOID, SIGMOID, TANH))
+        i, f, g = gates(z, i=SIGMOID, f=SIGMOID, g=TANH)
         c = cell_state(i, f, g, carry.c)
-        (o,) = gates(z_o + see(params.p_o, c), (SIGMOID,))
+        (o,) = gates(z_o + see(params.p_o, c), o=SIGMOID)
         h = hidden_state(o, c).astype(carry.h.dtype)
         return LSTMCarry(h, c), h
 

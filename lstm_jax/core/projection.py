@@ -59,6 +59,7 @@ class LSTMPCell(Cell):
     ((7, 4, 2), (4, 2), (4, 5))
     """
 
+    hidden_size: int
     projection_size: int
     projection_bias: bool = False
     projection_clip: float | None = None
@@ -108,10 +109,10 @@ class LSTMPCell(Cell):
     def project(self, params, x):
         return matmul(x, params.w_x).astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        i, f, g, o = gates(z, (SIGMOID, SIGMOID, TANH, SIGMOID))
+        i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
         c = cell_state(i, f, g, carry.c)
         h = dot("w_hr", hidden_state(o, c).astype(carry.h.dtype))
         if params.b_hr is not None:

@@ -49,6 +49,8 @@ class RNNCell(Cell):
     (7, 2, 5)
     """
 
+    hidden_size: int
+
     products = ("w_h",)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
@@ -67,11 +69,11 @@ class RNNCell(Cell):
     def project(self, params, x):
         return matmul(x, params.w_x).astype(x.dtype)
 
-    def step(self, params, carry, gx, dot):
+    def step(self, params, carry, gx, dot, gates=gates):
         product = dot("w_h", carry.h)
         z = gx.astype(product.dtype) + product
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        (g,) = gates(z, (TANH,))
+        (g,) = gates(z, g=TANH)
         h = hidden_state(g).astype(carry.h.dtype)
         return RNNCarry(h), h
 

@@ -29,7 +29,7 @@ def prepare(
 ) -> Sequence:
     """Checks the arguments of `lstm_jax.unroll` and brings them to one form."""
     carry, xs = check_sequence(cell, params, carry, xs, dtype)
-    steps, batch_shape = xs.shape[0], xs.shape[1:-1]
+    steps, row_axes = xs.shape[0], xs.ndim - cell.feature_axes
     if lengths is not None and mask is not None:
         raise ValueError(
             "lengths and mask are both given, expected one; "
@@ -40,15 +40,16 @@ def prepare(
             "reset_carry is given without resets, expected both; "
             "mark the first step of every episode in resets [T, ...]."
         )
-    mask = check_flags("mask", mask, xs.shape[:-1])
+    mask = check_flags("mask", mask, xs.shape[:row_axes])
     if lengths is not None:
-        mask = length_mask(check_lengths(lengths, steps, batch_shape), steps)
+        mask = length_mask(check_lengths(lengths, steps, xs.shape[1:row_axes]), steps)
     if mask is not None:
-        xs = jnp.where(mask[..., None], xs, jnp.zeros_like(xs))
-    resets = check_flags("resets", resets, xs.shape[:-1])
+        real = mask.reshape(mask.shape + (1,) * cell.feature_axes)
+        xs = jnp.where(real, xs, jnp.zeros_like(xs))
+    resets = check_flags("resets", resets, xs.shape[:row_axes])
     if resets is not None:
         reset_carry = check_carry(
-            cell, reset_carry, batch_shape, xs.dtype, "reset_carry"
+            cell, reset_carry, xs.shape[1:-1], xs.dtype, "reset_carry"
         )
         if reverse:
             resets = _episode_ends(resets)

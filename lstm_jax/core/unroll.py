@@ -11,7 +11,6 @@ their compositions all follow from it.
 """
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +18,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from lstm_jax._types import Array, Bool, Float, Lengths
-from lstm_jax.core.cell import Cell
+from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax.core.cell import Cell, Noise
+from lstm_jax.core.checks import check_remat
+from lstm_jax.core.chunks import chunk_length, scan_chunks
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.sequence import prepare
@@ -40,6 +41,9 @@ def unroll(
     reverse: bool = False,
     dtype: Any = None,
     plain: bool = False,
+    remat: bool | int | None = None,
+    key: Key[Array, ""] | None = None,
+    start: int | Array = 0,
 ) -> tuple[Any, Float[Array, "T *B H"]]:
     """Runs ``cell`` over a time-major sequence with any number of batch axes.
 
@@ -64,6 +68,12 @@ def unroll(
             and ``c`` are float32 where it has 16 bits.
         plain: differentiate the loop itself, without the rule of this file. Slower to
             differentiate backwards; ``jax.jvp`` alone needs less memory.
+        remat: keep the carries between chunks of this many steps alone and compute the
+            rest again when differentiating backwards: less memory for about a third
+            more time. ``True`` takes chunks of about ``sqrt(T)``.
+        key: key of the masks of a random cell, such as `lstm_jax.Zoneout`; ``None``
+            is evaluation. Masks are functions of the key and the absolute step.
+        start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
 
     Returns:
         The carry after the last step taken, and the outputs ``hs``, ``[T, ..., H]``.
@@ -71,7 +81,8 @@ def unroll(
     Raises:
         TypeError: an argument has the wrong dtype or is not the cell's own type.
         ValueError: shapes do not fit, ``lengths`` leave ``[0, T]``, ``lengths`` and
-            ``mask`` are both given, or ``reset_carry`` comes without ``resets``.
+            ``mask`` are both given, ``reset_carry`` comes without ``resets``, or
+            ``remat`` is less than 1.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, unroll
@@ -84,61 +95,57 @@ def unroll(
     seq = prepare(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
     )
-    length = None if plain else piece_length(*_sizes(seq.xs, cell))
-    return _unroll(cell, reverse, plain, length, params, seq)
+    remat = check_remat(remat)
+    length = chunk_length(seq.xs, cell, remat) if remat or not plain else None
+    static = _Static(cell, reverse, plain, bool(remat), length)
+    return _unroll(static, params, seq, key, start)
 
 
-def _sizes(xs, cell):
-    return xs.shape[0], math.prod(xs.shape[1:-1]), cell.hidden_size, xs.dtype.itemsize
+class _Static(NamedTuple):
+    """What is known while tracing."""
+
+    cell: Cell
+    reverse: bool
+    plain: bool
+    remat: bool
+    length: int | None
 
 
 # Compiled once where it is called outside of any jit; inside of one it leaves no trace.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3), inline=True)
-def _unroll(cell, reverse, plain, length, params, seq):
-    """The checked sequence, whole or in pieces of ``length`` steps."""
-    carry = seq.carry
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _unroll(static, params, seq, key, start):
+    """The checked sequence, whole or in chunks."""
+    cell, reverse, plain, remat, length = static
+    carry, batch_shape, dtype = seq.carry, seq.xs.shape[1:-1], seq.xs.dtype
     if carry is None:
-        carry = cell.zero_carry(seq.xs.shape[1:-1], seq.xs.dtype)
+        carry = cell.zero_carry(batch_shape, dtype)
     carry = vary_alike(carry, (params, carry, seq))
     run = _run if plain else _run_with_rule
+    if length is not None:
+        # Gradients of the chunks are summed: in float32, also for 16-bit parameters.
+        params = jax.tree.map(lambda p: p.astype(accumulation_dtype(p.dtype)), params)
 
-    def piece(carry, steps):
-        xs, mask, resets = steps
+    def chunk(carry, steps):
+        xs, mask, resets, step = steps
+        noise = None if key is None else cell.noise(key, step, batch_shape, dtype)
         inputs = Inputs(
-            products={name: getattr(params, name) for name in cell.products},
+            products=cell.weights(params),
             elementwise={name: getattr(params, name) for name in cell.elementwise},
             carry=carry,
             reset_carry=seq.reset_carry,
             gx=cell.project(params, xs),
             mask=mask,
             resets=resets,
+            noise=noise,
         )
         return run(cell, type(params), reverse, inputs)
 
-    steps = (seq.xs, seq.mask, seq.resets)
+    step = None if key is None else start + jnp.arange(seq.xs.shape[0])
+    steps = (seq.xs, seq.mask, seq.resets, step)
+    chunk = jax.checkpoint(chunk, prevent_cse=False) if remat else chunk
     if length is None:
-        return piece(carry, steps)
-    # The gradients of the pieces are summed: in float32, also for 16-bit parameters.
-    params = jax.tree.map(lambda p: p.astype(accumulation_dtype(p.dtype)), params)
-    cut = lambda a: a.reshape(-1, length, *a.shape[1:])
-    carry, hs = lax.scan(piece, carry, jax.tree.map(cut, steps), reverse=reverse)
-    return carry, hs.reshape(-1, *hs.shape[2:])
-
-
-def piece_length(T: int, B: int, H: int, itemsize: int) -> int | None:
-    """Steps that are projected at a time; ``None`` for the whole sequence at once.
-
-    ``gx`` of a long sequence is larger than any cache, and its gradient as large again.
-    Cut into pieces, it is never whole in memory: at T=4096, B=8, D=H=256 the gradient
-    takes 9 T*B*H floats instead of 15, and the forward pass a fifth less time. A piece
-    has rows enough for the products of weight gradients, one a piece, to stay cheap. A
-    ``T`` without a suitable divisor runs whole.
-    """
-    if T * B * 4 * H * itemsize < 16 * 2**20:
-        return None
-    least = -(-max(1024, 2 * H) // B)
-    divisors = (n for n in range(least, min(4 * least, T // 2) + 1) if T % n == 0)
-    return next(divisors, None)
+        return chunk(carry, steps)
+    return scan_chunks(chunk, carry, steps, length, reverse)
 
 
 class Inputs(NamedTuple):
@@ -155,6 +162,7 @@ class Inputs(NamedTuple):
     gx: Array
     mask: Array | None
     resets: Array | None
+    noise: Noise | None
 
 
 def _run(cell, params_type, reverse, inputs):
@@ -166,36 +174,49 @@ def _run(cell, params_type, reverse, inputs):
 def _scan(cell, params_type, reverse, inputs, perturb=None):
     """The scan, and the operands of its products if it runs with perturbations."""
     weights = _cast_to(inputs.carry, inputs.products)
-    transposed = (
-        {name: w.T for name, w in weights.items()} if perturb is not None else {}
-    )
+    multiply = _products(cell, weights, in_loop=perturb is not None)
+    locked, stepwise = inputs.noise or (None, None)
     none = dict.fromkeys(params_type._fields)
     params = params_type(**(none | inputs.elementwise))
 
     def step(carry, xs):
-        gx, real, reset, perturbation = xs
+        gx, real, reset, perturbation, random = xs
         operands = {}
 
         def dot(name, a):
+            y = multiply[name](a)
             if perturb is None:
-                return matmul(a, weights[name])
+                return y
             if name in operands:
                 raise ValueError(f"dot({name!r}) is called twice in one step.")
             operands[name] = a
-            y = _matmul_in_loop(a, weights[name], transposed[name])
             return _perturb(y, perturbation[name]) if name in perturbation else y
 
         if reset is not None:
             carry = _select(reset, inputs.reset_carry, carry)
-        stepped, h = cell.step(params, carry, gx, dot)
+        noise = None if inputs.noise is None else (locked, random)
+        stepped, h = cell.noisy_step(noise, params, carry, gx, dot)
         if real is not None:
             stepped = _select(real, stepped, carry)
             h = _select(real, h, jnp.zeros_like(h))
         return stepped, (h, operands)
 
-    xs = (inputs.gx, inputs.mask, inputs.resets, perturb)
+    xs = (inputs.gx, inputs.mask, inputs.resets, perturb, stepwise)
     carry, (hs, operands) = lax.scan(step, inputs.carry, xs, reverse=reverse)
     return carry, hs, operands
+
+
+def _products(cell, weights, in_loop):
+    """Name to ``a -> a @ w``, or to what the cell has in its place."""
+
+    def by(name, w):
+        if product := cell.product(name):
+            return lambda a: product(a, w)
+        if in_loop:
+            return functools.partial(_matmul_in_loop, w=w, w_t=w.T)
+        return functools.partial(matmul, w=w)
+
+    return {name: by(name, w) for name, w in weights.items()}
 
 
 _run_with_rule = jax.custom_jvp(_run, nondiff_argnums=(0, 1, 2))
@@ -233,9 +254,8 @@ def _rule(cell, params_type, reverse, primals, tangents):
 
     d_gx, d_slots = dots.gx, dict(slots)
     for name in cell.products:
-        d_product = _map_nonzero(
-            lambda dw, a=operands[name]: matmul(a, dw), dots.products[name]
-        )
+        multiply = functools.partial(cell.product(name) or matmul, operands[name])
+        d_product = _map_nonzero(multiply, dots.products[name])
         if name in cell.added:
             d_gx = _add(d_gx, d_product)
         elif not isinstance(d_product, SymbolicZero):
@@ -255,8 +275,11 @@ def _zero_slots(cell, run, inputs):
     if not names:
         return {}
     _, _, operands = jax.eval_shape(lambda i: run(i, {}), inputs)
-    out = lambda name: jax.eval_shape(matmul, operands[name], inputs.products[name])
-    zeros = {name: jnp.zeros(out(name).shape, out(name).dtype) for name in names}
+    zeros = {}
+    for name in names:
+        multiply = cell.product(name) or matmul
+        out = jax.eval_shape(multiply, operands[name], inputs.products[name])
+        zeros[name] = jnp.zeros(out.shape, out.dtype)
     return vary_alike(zeros, inputs)
 
 
