@@ -30,10 +30,13 @@ from lstm_jax.core.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_step
 from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
 from lstm_jax.core.projection import LSTMPCell, LSTMPParams
+from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
-from lstm_jax.core.stack import init_stack, stack
+from lstm_jax.core.stack import Stack
+from lstm_jax.core.stream import Stream, feed
 from lstm_jax.core.unroll import unroll
 from lstm_jax.core.weight_drop import weight_drop
+from lstm_jax.core.zoneout import Zoneout
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
 
 __version__ = "0.1.0"
@@ -42,6 +45,7 @@ __all__ = [
     "Bidirectional",
     "CIFGLSTMCell",
     "CIFGLSTMParams",
+    "CandidateDropout",
     "Cell",
     "GRUCarry",
     "GRUCell",
@@ -58,17 +62,20 @@ __all__ = [
     "RNNCarry",
     "RNNCell",
     "RNNParams",
+    "RecurrentDropout",
     "ResetBeforeGRUCell",
     "ResetBeforeGRUParams",
+    "Stack",
+    "Stream",
+    "Zoneout",
     "bidirectional",
+    "feed",
     "init",
     "init_lstm",
     "init_lstm_stack",
-    "init_stack",
     "lstm",
     "lstm_stack",
     "lstm_step",
-    "stack",
     "unroll",
     "weight_drop",
 ]

@@ -1,16 +1,20 @@
 """The LSTM as one call: checks what it is given and chooses an implementation."""
 
-import difflib
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
-from lstm_jax.core import init
+from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.cell import Cell
+from lstm_jax.core.checks import check_choice
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
-from lstm_jax.core.stack import init_stack, stack
+from lstm_jax.core.stack import Stack
 from lstm_jax.core.unroll import unroll
 
 IMPLEMENTATIONS = {"scan": unroll, "plain": functools.partial(unroll, plain=True)}
@@ -61,12 +65,12 @@ def lstm(
     >>> hs.shape, bool((hs[4:, 1] == 0).all())
     ((7, 2, 5), True)
     """
-    run = _implementation(implementation)
-    return run(
+    return run_layer(
         cell_of(params),
         params,
         carry,
         xs,
+        implementation=implementation,
         lengths=lengths,
         mask=mask,
         resets=resets,
@@ -80,16 +84,21 @@ def lstm(
 def init_lstm_stack(
     key: Key[Array, ""],
     in_size: int,
-    hidden_size: int,
+    hidden_size: int | Sequence[int],
     *,
-    num_layers: int = 1,
+    num_layers: int | None = None,
     bidirectional: bool = False,
-    w_x: init.Initializer = init.glorot,
-    w_h: init.Initializer = init.orthogonal,
-    forget_bias: float = 1.0,
-    dtype=jnp.float32,
+    **init: Any,
 ) -> tuple[Any, ...]:
-    """Parameters of `lstm_stack`, one entry a layer; arguments as `init_lstm`.
+    """Parameters of `lstm_stack`, one entry a layer.
+
+    Args:
+        key, in_size: as in `lstm_jax.init_lstm`.
+        hidden_size: hidden units of every layer, or one number a layer.
+        num_layers: by default 1, or as many as ``hidden_size`` names.
+        bidirectional: layers read the outputs of two directions, side by side; for
+            other ways to join layers see `lstm_jax.Stack`.
+        **init: w_x, w_h, forget_bias, dtype, as in `lstm_jax.init_lstm`.
 
     >>> import jax
     >>> layers = init_lstm_stack(
@@ -97,17 +106,26 @@ def init_lstm_stack(
     >>> layers[1].forward.w_x.shape
     (10, 20)
     """
-    return init_stack(
-        LSTMCell(hidden_size),
-        key,
-        in_size,
-        num_layers=num_layers,
-        bidirectional=bidirectional,
-        w_x=w_x,
-        w_h=w_h,
-        forget_bias=forget_bias,
-        dtype=dtype,
-    )
+    cells = lstm_cells(hidden_size, num_layers)
+    return Stack(cells, bidirectional=bidirectional).init(key, in_size, **init)
+
+
+def lstm_cells(
+    hidden_size: int | Sequence[int], num_layers: int | None = None
+) -> tuple[LSTMCell, ...]:
+    """One LSTM cell a layer, all of one size or each of its own."""
+    if isinstance(hidden_size, int | np.integer):
+        num_layers = 1 if num_layers is None else num_layers
+        if num_layers < 1:
+            raise ValueError(f"num_layers is {num_layers}, expected 1 or more.")
+        return (LSTMCell(int(hidden_size)),) * num_layers
+    sizes = tuple(hidden_size)
+    if num_layers not in (None, len(sizes)):
+        raise ValueError(
+            f"num_layers is {num_layers}, expected {len(sizes)}, the number of sizes "
+            f"in hidden_size={sizes}, or None."
+        )
+    return tuple(map(LSTMCell, sizes))
 
 
 def lstm_stack(
@@ -117,12 +135,19 @@ def lstm_stack(
     *,
     implementation: str | None = None,
     **options: Any,
-) -> tuple[tuple[Any, ...], Float[Array, "T *B _"]]:
-    """LSTM layers on top of each other; arguments as `lstm` and `lstm_jax.stack`.
+) -> tuple[tuple[Any, ...], Any]:
+    """LSTM layers on top of each other.
 
-    A layer whose parameters are a ``Bidirectional`` runs in both directions and
-    concatenates their outputs. Returns every layer's final carry, and the outputs of
-    the last.
+    Args:
+        params: one entry a layer; a layer in two directions is a ``Bidirectional``.
+        carries: likewise; ``None`` is zeros.
+        xs: inputs ``[T, ..., D]``.
+        implementation: as in `lstm`.
+        **options: what `lstm_jax.Stack` knows (merge, skip, dropout, ...), and what a
+            call of it takes (lengths, reset_carries, key, start, remat, ...).
+
+    Returns:
+        Every layer's final carry, and the outputs of the last.
 
     >>> import jax, jax.numpy as jnp
     >>> layers = init_lstm_stack(
@@ -131,18 +156,59 @@ def lstm_stack(
     >>> hs.shape, carries[1].backward.h.shape
     ((7, 2, 10), (2, 5))
     """
-    run = functools.partial(lstm, implementation=implementation)
-    return stack(run, params, carries, xs, **options)
+    two_ways = isinstance(params[0], Bidirectional)
+    cells = [cell_of(p.forward if two_ways else p) for p in params]
+    facts = {name: options.pop(name) for name in _STACK_FACTS & options.keys()}
+    stack = Stack(cells, bidirectional=two_ways, **facts)
+    run = functools.partial(run_layer, implementation=implementation)
+    return stack(params, carries, xs, run=run, **options)
 
 
-def _implementation(name):
-    if name is None:
-        return IMPLEMENTATIONS["scan"]
-    if name not in IMPLEMENTATIONS:
-        near = difflib.get_close_matches(str(name), IMPLEMENTATIONS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(
-            f"implementation is {name!r}, expected None or one of "
-            f"{', '.join(map(repr, IMPLEMENTATIONS))}{hint}"
-        )
-    return IMPLEMENTATIONS[name]
+_STACK_FACTS = {f.name for f in dataclasses.fields(Stack)} - {"cells", "bidirectional"}
+
+
+def run_layer(
+    cell: Cell,
+    params: Any,
+    carry: Any,
+    xs: Float[Array, "T *B D"],
+    *,
+    implementation: str | None = None,
+    **options: Any,
+) -> tuple[Any, Float[Array, "T *B H"]]:
+    """`lstm_jax.unroll` in the implementation of this name; see `lstm`."""
+    check_choice("implementation", implementation, (None, *IMPLEMENTATIONS))
+    return IMPLEMENTATIONS[implementation or "scan"](cell, params, carry, xs, **options)
+
+
+def run_stack(
+    stack: Stack,
+    params: Sequence[Any],
+    carries: Sequence[Any] | None,
+    xs: Float[Array, "*B T D"],
+    *,
+    time_major: bool = False,
+    implementation: str | None = None,
+    mask: Bool[Array, "*B T"] | None = None,
+    resets: Bool[Array, "*B T"] | None = None,
+    **options: Any,
+) -> tuple[tuple[Any, ...], Any]:
+    """A call of ``stack`` on batch-first arrays ``[..., T, D]``: what Flax modules do.
+
+    The axes of ``mask`` and ``resets`` stand in the order of those of ``xs``.
+    """
+    feature_axes = stack.cells[0].feature_axes
+
+    def move(a, come, go):
+        return a if a is None or time_major else jnp.moveaxis(jnp.asarray(a), come, go)
+
+    carries, hs = stack(
+        params,
+        carries,
+        move(xs, -1 - feature_axes, 0),
+        mask=move(mask, -1, 0),
+        resets=move(resets, -1, 0),
+        run=functools.partial(run_layer, implementation=implementation),
+        **options,
+    )
+    return carries, jax.tree.map(lambda h: move(h, 0, -1 - feature_axes), hs)

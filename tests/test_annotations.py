@@ -39,8 +39,8 @@ lstm(params, carry, xs, mask=mask, resets=~mask, reset_carry=carry)
 
 layers = init_lstm_stack(key, D, H, num_layers=2, bidirectional=True)
 carries, _ = lstm_stack(layers, None, xs, lengths=jnp.array([0, 1, T]))
-lstm_stack(layers, carries, xs, dropout_rate=0.5, key=key, start=jnp.int32(3))
-lstm_stack(layers, list(carries), xs, dropout_rate=0.5, key=key, start=3)
+lstm_stack(layers, carries, xs, dropout=0.5, key=key, start=jnp.int32(3))
+lstm_stack(layers, list(carries), xs, dropout=0.5, key=key, start=3)
 
 for cell in (LSTMCell(H), RNNCell(H)):
     cell_params = cell.init(key, D)

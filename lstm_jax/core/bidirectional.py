@@ -1,11 +1,14 @@
 """Two directions over one sequence."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from lstm_jax._types import Array, Float
+from lstm_jax._types import Array, Float, Key
+
+Merge = Literal["concat", "sum", "mul", "mean", "none"]
 
 
 class Bidirectional(NamedTuple):
@@ -19,26 +22,58 @@ def bidirectional(
     run: Callable[..., tuple[Any, Array]],
     params: Bidirectional,
     carry: Bidirectional | None,
-    xs: Float[Array, "T *B D"],
+    xs: Float[Array, "T *B D"] | Bidirectional,
     *,
     reset_carry: Bidirectional | None = None,
+    merge: Merge = "concat",
+    key: Key[Array, ""] | None = None,
     **sequence: Any,
-) -> tuple[Bidirectional, Float[Array, "T *B _"]]:
-    """Runs a layer in both directions and concatenates their outputs.
+) -> tuple[Bidirectional, Any]:
+    """Runs a layer in both directions and merges their outputs.
 
     ``run(params, carry, xs, reset_carry=, reverse=, **sequence)`` is one layer in one
     direction, such as `lstm_jax.lstm`. Outputs of both directions are aligned with the
-    inputs. Schuster & Paliwal, "Bidirectional Recurrent Neural Networks", 1997.
+    inputs; ``merge="none"`` returns both, in a `Bidirectional`, as ``xs`` may be one.
+    With a key, the masks of the two directions differ.
+    Schuster & Paliwal, "Bidirectional Recurrent Neural Networks", 1997.
     """
     carry = carry or Bidirectional(None, None)
     reset_carry = reset_carry or Bidirectional(None, None)
+    xs = xs if isinstance(xs, Bidirectional) else Bidirectional(xs, xs)
+    keys = [{}, {}] if key is None else [{"key": k} for k in jax.random.split(key)]
+    ways = zip(params, carry, xs, reset_carry, keys, (False, True), strict=True)
     carries, outputs = zip(
         *(
-            run(p, c, xs, reset_carry=r, reverse=reverse, **sequence)
-            for p, c, r, reverse in zip(
-                params, carry, reset_carry, (False, True), strict=True
-            )
+            run(p, c, x, reset_carry=r, reverse=reverse, **k, **sequence)
+            for p, c, x, r, k, reverse in ways
         ),
         strict=True,
     )
-    return Bidirectional(*carries), jnp.concatenate(outputs, axis=-1)
+    return Bidirectional(*carries), _merge(merge, *outputs)
+
+
+def _merge(merge, forward, backward):
+    match merge:
+        case "concat":
+            return jnp.concatenate([forward, backward], axis=-1)
+        case "sum":
+            return forward + backward
+        case "mul":
+            return forward * backward
+        case "mean":
+            return (forward + backward) / 2
+        case "none":
+            return Bidirectional(forward, backward)
+
+
+def merged_size(merge: Merge, size: int) -> int:
+    """Features of two merged outputs of ``size`` features (of one, for ``none``)."""
+    return 2 * size if merge == "concat" else size
+
+
+def map_ways(f: Callable[..., Any], *values: Any) -> Any:
+    """``f`` of values, or of each direction where a value is a `Bidirectional`."""
+    if not any(isinstance(v, Bidirectional) for v in values):
+        return f(*values)
+    both = (v if isinstance(v, Bidirectional) else Bidirectional(v, v) for v in values)
+    return Bidirectional(*map(f, *both))

@@ -45,6 +45,9 @@ class Cell(abc.ABC):
     elementwise: tuple[str, ...] = ()
     added: frozenset[str] = frozenset()
 
+    recurrent: tuple[tuple[str, int], ...] = ()
+    """Those products that read the hidden state, and how many gates each feeds."""
+
     feature_axes: int = 1
     """Trailing axes of an input that belong to one row: features, and before them the
     axes of space of a convolutional cell."""

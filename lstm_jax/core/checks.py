@@ -3,6 +3,7 @@
 Every message names the argument, what came, what was expected and what to do.
 """
 
+import difflib
 import functools
 
 import jax
@@ -34,15 +35,35 @@ def check_sequence(cell: Cell, params, carry, xs, dtype):
         )
     check_params(cell, params, xs, "xs")
     if dtype is not None:
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise TypeError(
-                f"dtype is {jnp.dtype(dtype).name}, expected a floating-point dtype "
-                f"such as jnp.float32 or jnp.bfloat16."
-            )
-        xs = xs.astype(dtype)
+        xs = xs.astype(check_dtype(dtype))
     if carry is not None:
         carry = check_carry(cell, carry, xs.shape[1:-1], xs.dtype)
     return carry, xs
+
+
+def check_dtype(dtype):
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            f"dtype is {jnp.dtype(dtype).name}, expected a floating-point dtype "
+            f"such as jnp.float32 or jnp.bfloat16."
+        )
+    return dtype
+
+
+def check_choice(name, value, choices):
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), filter(None, choices), 1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(
+            f"{name} is {value!r}, expected one of "
+            f"{', '.join(map(repr, choices))}{hint}"
+        )
+
+
+def check_rate(name, rate):
+    """Raises where ``rate``, a share of what is dropped, is outside ``[0, 1)``."""
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"{name} is {rate}, expected a number in [0, 1).")
 
 
 def check_floating(name, x):

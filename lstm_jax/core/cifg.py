@@ -56,6 +56,7 @@ class CIFGLSTMCell(Cell):
     hidden_size: int
 
     products = ("w_h",)
+    recurrent = (("w_h", 3),)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
 

@@ -74,6 +74,7 @@ class GRUCell(Cell):
     hidden_size: int
 
     products = ("w_h",)
+    recurrent = (("w_h", 3),)
     elementwise = ("b", "b_hn")
     added = frozenset({"b"})
 
@@ -123,6 +124,7 @@ class ResetBeforeGRUCell(Cell):
     hidden_size: int
 
     products = ("w_h", "w_hn")
+    recurrent = (("w_h", 2), ("w_hn", 1))
     elementwise = ("b",)
     added = frozenset({"b"})
 

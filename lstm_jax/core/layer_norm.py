@@ -68,6 +68,7 @@ class LayerNormLSTMCell(Cell):
     hidden_size: int
 
     products = ("w_h",)
+    recurrent = (("w_h", 4),)
     elementwise = ("b", "gain_h", "shift_h", "gain_c", "shift_c")
     added = frozenset({"b", "shift_h"})
 

@@ -103,6 +103,7 @@ class LSTMCell(Cell):
     hidden_size: int
 
     products = ("w_h",)
+    recurrent = (("w_h", 4),)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
 

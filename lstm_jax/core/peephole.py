@@ -51,6 +51,7 @@ class PeepholeLSTMCell(Cell):
     hidden_size: int
 
     products = ("w_h",)
+    recurrent = (("w_h", 4),)
     elementwise = ("b", "p_i", "p_f", "p_o")
     added = frozenset({"w_h", "b"})
 

@@ -65,6 +65,7 @@ class LSTMPCell(Cell):
     projection_clip: float | None = None
 
     products = ("w_h", "w_hr")
+    recurrent = (("w_h", 4),)
     elementwise = ("b", "b_hr")
     added = frozenset({"w_h", "b"})
 

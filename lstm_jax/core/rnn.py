@@ -52,6 +52,7 @@ class RNNCell(Cell):
     hidden_size: int
 
     products = ("w_h",)
+    recurrent = (("w_h", 1),)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
 

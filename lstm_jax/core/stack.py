@@ -1,95 +1,252 @@
-"""Layers on top of each other, in one direction or in two."""
+"""Layers on top of each other, in one direction or in two.
 
+A stack knows its cells and how they are joined; parameters and states are tuples with
+one entry a layer. Layer by layer: drop inputs, run in each direction, merge, skip.
+"""
+
+import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Key
-from lstm_jax.core.bidirectional import Bidirectional, bidirectional
+from lstm_jax.core.bidirectional import (
+    Bidirectional,
+    Merge,
+    bidirectional,
+    map_ways,
+    merged_size,
+)
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.dropout import dropout
+from lstm_jax.core.checks import check_choice, check_dtype, check_floating, check_rate
+from lstm_jax.core.layers import run_layers, stack_trees
+from lstm_jax.core.stack_masks import StackMasks
+from lstm_jax.core.unroll import unroll
+
+Skip = Literal["residual", "dense"]
 
 
-def init_stack(
-    cell: Cell,
-    key: Key[Array, ""],
-    in_size: int,
-    *,
-    num_layers: int = 1,
-    bidirectional: bool = False,
-    **init: Any,
-) -> tuple[Any, ...]:
-    """Parameters of a stack, a tuple with one entry a layer.
-
-    An entry is what ``cell.init(key, in_size, **init)`` returns, or a `Bidirectional`
-    of two. Layers after the first read ``cell.out_size`` features, twice as many
-    after two directions.
-    """
-    if num_layers < 1:
-        raise ValueError(f"num_layers is {num_layers}, expected 1 or more.")
-    layers, features = [], in_size
-    for layer_key in jax.random.split(key, num_layers):
-        if bidirectional:
-            keys = jax.random.split(layer_key)
-            layers.append(
-                Bidirectional(*(cell.init(k, features, **init) for k in keys))
-            )
-        else:
-            layers.append(cell.init(layer_key, features, **init))
-        features = cell.out_size * (2 if bidirectional else 1)
-    return tuple(layers)
-
-
-def stack(
-    run: Callable[..., tuple[Any, Array]],
-    params: Sequence[Any],
-    carries: Sequence[Any] | None,
-    xs: Float[Array, "T *B D"],
-    *,
-    reset_carries: Sequence[Any] | None = None,
-    dropout_rate: float = 0.0,
-    key: Key[Array, ""] | None = None,
-    start: int | Array = 0,
-    **sequence: Any,
-) -> tuple[tuple[Any, ...], Float[Array, "T *B _"]]:
-    """Runs layers one after the other and returns every layer's final carry.
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """Static facts of a stack of recurrent layers; equal stacks hash equal.
 
     Args:
-        run: one layer in one direction, ``run(params, carry, xs, **sequence)``.
-        params: one entry a layer; a `Bidirectional` runs in both directions.
-        carries: likewise; ``None`` is zeros everywhere.
-        xs: inputs ``[T, ..., D]``.
-        reset_carries: likewise, the states at the start of an episode.
-        dropout_rate: share of the values zeroed between layers (not after the last).
-        key: key of the dropout masks, which are a function of (key, layer, absolute
-            step); ``None`` switches dropout off.
-        start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
-        **sequence: lengths, mask, resets, dtype, as in `lstm_jax.unroll`.
+        cells: one a layer, from the bottom up; sizes may differ.
+        bidirectional: every layer runs in both directions.
+        merge: the two outputs become one by ``concat``, ``sum``, ``mul`` or ``mean``.
+            With ``none`` the directions never meet: each reads its own direction below,
+            and outputs are a `Bidirectional` (as in the biLM of Peters et al. 2018).
+        skip: ``residual`` adds its input to the output of a layer (of the first one
+            where the sizes agree). With ``dense`` a layer reads the inputs and the
+            outputs of all layers below, side by side.
+        input_dropout, dropout, output_dropout: shares zeroed of the inputs of the
+            stack, between layers, and of the outputs, in calls with a key.
+        locked: one such mask for all steps of a sequence (Gal & Ghahramani 2016)
+            instead of one for each.
+        weight_drop: share of the recurrent weights zeroed; see `lstm_jax.weight_drop`.
+        stacked: equal layers in a row are one entry of parameters and carries, its
+            arrays with a leading axis of layers. Layers that read as many features as
+            they put out run in one loop from three on, stacked or not; if their arrays
+            come stacked too, compile time does not grow with their number.
 
     Raises:
-        ValueError: ``carries`` or ``reset_carries`` do not have one entry a layer.
+        ValueError: no cells, an unknown ``merge`` or ``skip``, a rate outside
+            ``[0, 1)``, or a residual layer whose sizes differ (from `init` and calls).
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import GRUCell, LSTMCell, Stack
+    >>> stack = Stack([LSTMCell(5), GRUCell(4)], bidirectional=True, merge="sum")
+    >>> params = stack.init(jax.random.key(0), in_size=3)
+    >>> carries, hs = stack(params, None, jnp.ones((7, 2, 3)), lengths=[7, 4])
+    >>> hs.shape, carries[0].forward.c.shape
+    ((7, 2, 4), (2, 5))
     """
-    carries = _one_a_layer("carries", carries, len(params))
-    reset_carries = _one_a_layer("reset_carries", reset_carries, len(params))
-    final = []
-    for layer, (p, c, r) in enumerate(zip(params, carries, reset_carries, strict=True)):
-        if layer > 0 and key is not None:
-            xs = dropout(jax.random.fold_in(key, layer), xs, dropout_rate, start)
-        if isinstance(p, Bidirectional):
-            c, xs = bidirectional(run, p, c, xs, reset_carry=r, **sequence)
-        else:
-            c, xs = run(p, c, xs, reset_carry=r, **sequence)
-        final.append(c)
-    return tuple(final), xs
 
+    cells: Sequence[Cell]
+    bidirectional: bool = False
+    merge: Merge = "concat"
+    skip: Skip | None = None
+    input_dropout: float = 0.0
+    dropout: float = 0.0
+    output_dropout: float = 0.0
+    locked: bool = False
+    weight_drop: float = 0.0
+    stacked: bool = False
 
-def _one_a_layer(name, entries, layers):
-    if entries is None:
-        return (None,) * layers
-    if len(entries) != layers:
-        raise ValueError(
-            f"{name} has {len(entries)} entries, expected {layers}, one a layer; "
-            f"pass None for zeros."
+    def __post_init__(self):
+        object.__setattr__(self, "cells", tuple(self.cells))
+        if not self.cells:
+            raise ValueError("cells is empty, expected one cell a layer.")
+        check_choice("merge", self.merge, get_args(Merge))
+        check_choice("skip", self.skip, (None, *get_args(Skip)))
+        for name in ("input_dropout", "dropout", "output_dropout", "weight_drop"):
+            check_rate(name, getattr(self, name))
+
+    def sizes(self, in_size: int) -> tuple[int, ...]:
+        """Features that every layer reads, and at the end those of the outputs."""
+        sizes, out = [in_size], in_size
+        for layer, cell in enumerate(self.cells):
+            reads, out = sizes[-1], self._out_size(cell)
+            if self.skip == "residual" and layer > 0 and reads != out:
+                raise ValueError(
+                    f"layer {layer} reads {reads} features and puts out {out}, "
+                    f"expected equal sizes for skip='residual'."
+                )
+            last = layer == len(self.cells) - 1
+            sizes.append(reads + out if self.skip == "dense" and not last else out)
+        return tuple(sizes)
+
+    def _out_size(self, cell):
+        if not self.bidirectional:
+            return cell.out_size
+        return merged_size(self.merge, cell.out_size)
+
+    def init(self, key: Key[Array, ""], in_size: int, **init: Any) -> tuple[Any, ...]:
+        """Parameters: what ``cell.init(key, in_size, **init)`` returns for each layer,
+        or a `Bidirectional` of two."""
+        keys = jax.random.split(key, len(self.cells))
+
+        def layer(key, cell, features):
+            if not self.bidirectional:
+                return cell.init(key, features, **init)
+            one, other = jax.random.split(key)
+            return Bidirectional(
+                cell.init(one, features, **init), cell.init(other, features, **init)
+            )
+
+        layers = map(layer, keys, self.cells, self.sizes(in_size)[:-1])
+        return self._entries(layers, self._groups(in_size))
+
+    def zero_carry(
+        self,
+        in_size: int,
+        batch_shape: tuple[int, ...] = (),
+        dtype: Any = jnp.float32,
+    ) -> tuple[Any, ...]:
+        """Every layer's carry of zeros.
+
+        Without batch axes it may be trained: a call spreads such a carry over all rows.
+        """
+        one = [cell.zero_carry(batch_shape, dtype) for cell in self.cells]
+        layers = [Bidirectional(c, c) for c in one] if self.bidirectional else one
+        return self._entries(layers, self._groups(in_size))
+
+    def __call__(
+        self,
+        params: Sequence[Any],
+        carries: Sequence[Any] | None,
+        xs: Float[Array, "T *B D"],
+        *,
+        reset_carries: Sequence[Any] | None = None,
+        key: Key[Array, ""] | None = None,
+        start: int | Array = 0,
+        dtype: Any = None,
+        run: Callable[..., tuple[Any, Array]] = unroll,
+        **sequence: Any,
+    ) -> tuple[tuple[Any, ...], Any]:
+        """Runs the layers and returns every layer's final carry, and the outputs.
+
+        Args:
+            params: one entry a layer, from `init`.
+            carries: likewise; ``None`` is zeros everywhere. A carry without batch axes
+                is that of every row.
+            xs: inputs ``[T, ..., D]``.
+            reset_carries: likewise, the states at the start of an episode.
+            key: key of all the masks, which are functions of (key, layer, direction),
+                and of the absolute step unless locked; ``None`` is evaluation.
+            start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
+            dtype: compute dtype, by default that of ``xs``.
+            run: one layer in one direction, with the arguments of `lstm_jax.unroll`.
+            **sequence: lengths, mask, resets, remat, as in `lstm_jax.unroll`.
+
+        Raises:
+            TypeError, ValueError: as `lstm_jax.unroll`; ``params``, ``carries`` or
+                ``reset_carries`` do not have one entry a layer.
+        """
+        xs = check_floating("xs", xs)
+        xs = xs if dtype is None else xs.astype(check_dtype(dtype))
+        groups = self._groups(xs.shape[-1])
+        entries = (("params", params), ("carries", carries))
+        entries = (*entries, ("reset_carries", reset_carries))
+        layers = zip(*(self._check_entries(*e, groups) for e in entries), strict=True)
+        masks = StackMasks(self, key, start)
+
+        def layer(n, cell, params, carry, reset_carry, below):
+            spread = functools.partial(_spread, cell, xs=xs)
+            carry, reset_carry = map_ways(spread, carry), map_ways(spread, reset_carry)
+            options = {"reset_carry": reset_carry, **masks.of_cell(n), **sequence}
+            one_way = functools.partial(run, cell)
+            params, inputs = masks.weights(n, params), masks.between(n, below)
+            if self.bidirectional:
+                carry, out = bidirectional(
+                    one_way, params, carry, inputs, merge=self.merge, **options
+                )
+            else:
+                carry, out = one_way(params, carry, inputs, **options)
+            return carry, self._with_skip(n, below, out)
+
+        xs = masks.of_inputs(xs)
+        final, hs = run_layers(layer, groups, layers, xs, self.stacked)
+        return final, masks.of_outputs(hs)
+
+    def _groups(self, in_size):
+        """``(cell, count)`` of equal layers in a row, from the bottom up."""
+        sizes = self.sizes(in_size)
+        apart = self.skip == "dense" or (self.bidirectional and self.merge == "none")
+
+        def facts(n):
+            reads, out = sizes[n : n + 2]
+            return self.cells[n], n if apart or reads != out else None
+
+        groups = itertools.groupby(map(facts, range(len(self.cells))))
+        return [(cell, len([*same])) for (cell, _), same in groups]
+
+    def _with_skip(self, n, below, out):
+        """What the layer above reads."""
+        if self.skip == "residual":
+            add = lambda x, y: x + y if x.shape == y.shape else y
+            return map_ways(add, below, out)
+        if self.skip == "dense" and n < len(self.cells) - 1:
+            join = lambda x, y: jnp.concatenate([x, y], axis=-1)
+            return map_ways(join, below, out)
+        return out
+
+    def _entries(self, layers, groups):
+        """One entry a layer, or one a group of equal layers if stacked."""
+        if not self.stacked:
+            return tuple(layers)
+        layers = iter(layers)
+        take = lambda count: [*itertools.islice(layers, count)]
+        return tuple(
+            next(layers) if count == 1 else stack_trees(take(count))
+            for _, count in groups
         )
-    return entries
+
+    def _check_entries(self, name, entries, groups) -> tuple:
+        count = len(groups) if self.stacked else len(self.cells)
+        if entries is None:
+            if name == "params":
+                raise ValueError("params is None, expected what `init` returns.")
+            return (None,) * count
+        if len(entries) != count:
+            one = "one a group of equal layers" if self.stacked else "one a layer"
+            raise ValueError(
+                f"{name} has {len(entries)} entries, expected {count}, {one}"
+                f"{'' if name == 'params' else '; pass None for zeros'}."
+            )
+        return tuple(entries)
+
+
+def _spread(cell, carry, xs):
+    """A carry without batch axes, over all rows; others as they are."""
+    zeros = lambda *shape: cell.zero_carry(shape, xs.dtype)
+    one, rows = jax.eval_shape(lambda: (zeros(), zeros(*xs.shape[1:-1])))
+    shapes = functools.partial(jax.tree.map, jnp.shape)
+    if carry is None or shapes(carry) != shapes(one):
+        return carry
+    to = lambda x, like: jnp.broadcast_to(x, like.shape).astype(like.dtype)
+    return jax.tree.map(to, carry, rows)

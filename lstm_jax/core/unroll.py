@@ -22,6 +22,7 @@ from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core.cell import Cell, Noise
 from lstm_jax.core.checks import check_remat
 from lstm_jax.core.chunks import chunk_length, scan_chunks
+from lstm_jax.core.dropout import steps_from
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.sequence import prepare
@@ -140,7 +141,7 @@ def _unroll(static, params, seq, key, start):
         )
         return run(cell, type(params), reverse, inputs)
 
-    step = None if key is None else start + jnp.arange(seq.xs.shape[0])
+    step = None if key is None else steps_from(start, seq.xs.shape[0])
     steps = (seq.xs, seq.mask, seq.resets, step)
     chunk = jax.checkpoint(chunk, prevent_cse=False) if remat else chunk
     if length is None:

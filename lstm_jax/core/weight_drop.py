@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from lstm_jax._types import Array, Key
 from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.checks import check_rate
+from lstm_jax.core.dropout import keep_mask, scaled
 
 
 def weight_drop(
@@ -30,20 +31,16 @@ def weight_drop(
     >>> bool((dropped[0].w_h == 0).any()), bool((dropped[0].w_x == 0).any())
     (True, False)
     """
-    if not 0.0 <= rate < 1.0:
-        raise ValueError(f"weight_drop rate is {rate}, expected a number in [0, 1).")
+    check_rate("weight_drop rate", rate)
 
-    def drop(key, params):
-        keep = jax.random.bernoulli(key, 1.0 - rate, params.w_h.shape)
-        scaled = params.w_h * jnp.asarray(1.0 / (1.0 - rate), params.w_h.dtype)
-        return params._replace(w_h=jnp.where(keep, scaled, jnp.zeros_like(scaled)))
+    keys = [jax.random.fold_in(key, layer) for layer in range(len(layers))]
+    return tuple(drop_weights(k, p, rate) for k, p in zip(keys, layers, strict=True))
 
-    dropped = []
-    for layer, params in enumerate(layers):
-        layer_key = jax.random.fold_in(key, layer)
-        if isinstance(params, Bidirectional):
-            keys = jax.random.split(layer_key)
-            dropped.append(Bidirectional(*map(drop, keys, params)))
-        else:
-            dropped.append(drop(layer_key, params))
-    return tuple(dropped)
+
+def drop_weights(key: Key[Array, ""], params: Any, rate: float) -> Any:
+    """Of one layer, in one direction or in two."""
+    if isinstance(params, Bidirectional):
+        both = zip(jax.random.split(key), params, strict=True)
+        return Bidirectional(*(drop_weights(k, p, rate) for k, p in both))
+    keep = keep_mask(key, rate, params.w_h.shape)
+    return params._replace(w_h=scaled(keep, params.w_h, rate))

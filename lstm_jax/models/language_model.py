@@ -9,7 +9,6 @@ from pydantic import Field, PositiveInt
 
 from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.config import config
-from lstm_jax.core.dropout import dropout
 from lstm_jax.nn import LSTM
 
 
@@ -76,7 +75,9 @@ class LanguageModel(nnx.Module):
             embed_size,
             hidden_size,
             num_layers=num_layers,
+            input_dropout=input_dropout,
             dropout=dropout,
+            output_dropout=dropout,
             weight_drop=weight_drop,
             time_major=True,
             return_carry=True,
@@ -84,8 +85,6 @@ class LanguageModel(nnx.Module):
             rngs=rngs,
         )
         self.head = nnx.Linear(hidden_size, vocabulary_size, dtype=dtype, rngs=rngs)
-        self.dropout = dropout
-        self.input_dropout = input_dropout
 
     def __call__(
         self,
@@ -96,13 +95,7 @@ class LanguageModel(nnx.Module):
     ) -> tuple[tuple, Float[Array, "T *B V"]]:
         """``(carries, logits)`` of tokens ``[T, ...]``; ``carry=None`` is zeros."""
         xs = self.embed(tokens)
-        if key is None:
-            carries, hs = self.lstm(xs, carry)
-        else:
-            input_key, layer_key, output_key = jax.random.split(key, 3)
-            xs = dropout(input_key, xs, self.input_dropout)
-            carries, hs = self.lstm(xs, carry, key=layer_key)
-            hs = dropout(output_key, hs, self.dropout)
+        carries, hs = self.lstm(xs, carry, key=key)
         return carries, self.head(hs)
 
     def init_carry(self, batch_shape: tuple[int, ...]) -> tuple:

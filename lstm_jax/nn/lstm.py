@@ -1,20 +1,22 @@
 """The LSTM as Flax NNX modules: parameters and axes here, the mathematics in `ops`."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax._types import Array, Float
 from lstm_jax.core import init
-from lstm_jax.core.bidirectional import Bidirectional
-from lstm_jax.core.lstm import LSTMCarry, LSTMParams, init_lstm, lstm_step
-from lstm_jax.core.weight_drop import weight_drop
-from lstm_jax.ops import lstm_stack
+from lstm_jax.core.bidirectional import Merge
+from lstm_jax.core.lstm import LSTMCarry, init_lstm, lstm_step
+from lstm_jax.core.stack import Skip, Stack
+from lstm_jax.nn.recurrent import Recurrent
+from lstm_jax.nn.weights import Weights
+from lstm_jax.ops import lstm_cells
 
 
-class LSTMCell(nnx.Module):
+class LSTMCell(Weights):
     """The weights of one LSTM layer; calling it takes one step.
 
         i, f, o = sigmoid(x w_x + h w_h + b)     g = tanh(same, its columns)
@@ -66,15 +68,8 @@ class LSTMCell(nnx.Module):
             forget_bias=forget_bias,
             dtype=param_dtype,
         )
-        self.w_x = nnx.Param(params.w_x)
-        self.w_h = nnx.Param(params.w_h)
-        self.b = nnx.Param(params.b)
+        super().__init__(params)
         self.dtype = dtype
-
-    @property
-    def params(self) -> LSTMParams:
-        """The weights as the pure functions take them."""
-        return LSTMParams(self.w_x[...], self.w_h[...], self.b[...])
 
     def __call__(
         self, carry: LSTMCarry | None, x: Float[Array, "*B D"]
@@ -85,11 +80,10 @@ class LSTMCell(nnx.Module):
         )
 
 
-class LSTM(nnx.Module):
+class LSTM(Recurrent):
     """A stack of LSTM layers, in one direction or in two, batch-first by default.
 
-    Same numbers as `lstm_jax.lstm_stack`. The module holds parameters and nothing else,
-    so plain ``jax.jit`` and ``jax.grad`` over ``nnx.split``/``nnx.merge`` are enough.
+    Same numbers as `lstm_jax.lstm_stack`; calls are those of `Recurrent`.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -102,131 +96,46 @@ class LSTM(nnx.Module):
     def __init__(
         self,
         in_size: int,
-        hidden_size: int,
+        hidden_size: int | Sequence[int],
         *,
-        num_layers: int = 1,
+        num_layers: int | None = None,
         bidirectional: bool = False,
+        merge: Merge = "concat",
+        skip: Skip | None = None,
+        input_dropout: float = 0.0,
         dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        locked: bool = False,
         weight_drop: float = 0.0,
-        time_major: bool = False,
-        return_carry: bool = False,
-        w_x: init.Initializer = init.glorot,
-        w_h: init.Initializer = init.orthogonal,
-        forget_bias: float = 1.0,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        implementation: str | None = None,
         rngs: nnx.Rngs,
+        **options: Any,
     ):
         """Draws the weights from ``rngs.params()``.
 
         Args:
-            in_size, hidden_size: ``D`` and ``H``.
-            num_layers: layers on top of each other.
-            bidirectional: run every layer in both directions; outputs have ``2H``
-                features, forward first.
-            dropout: share of the values zeroed between layers, if the call has a key.
-            weight_drop: share of the recurrent weights zeroed, likewise.
-            time_major: inputs and outputs are ``[T, ..., D]``, not ``[..., T, D]``.
-            return_carry: the call returns ``(carries, hs)`` instead of ``hs``.
-            w_x, w_h, forget_bias: as in `lstm_jax.init_lstm`.
-            dtype: compute dtype, by default that of the input.
-            param_dtype: dtype of the parameters.
-            implementation: as in `lstm_jax.lstm`.
+            in_size, hidden_size: ``D`` and ``H``, or one ``H`` a layer.
+            num_layers: layers on top of each other, by default 1 or as many as
+                ``hidden_size`` names.
+            bidirectional, merge, skip: how layers are joined; see `lstm_jax.Stack`.
+            input_dropout, dropout, output_dropout, locked, weight_drop: shares of
+                values and weights zeroed in calls with a key; likewise.
             rngs: source of keys.
+            **options: those of `Recurrent` (time_major, return_carry, dtype, ...) and
+                of `lstm_jax.init_lstm` (w_x, w_h, forget_bias).
 
         Raises:
-            ValueError: ``num_layers`` is less than 1, or a rate not in ``[0, 1)``.
+            ValueError: ``num_layers`` is less than 1, a rate not in ``[0, 1)``, or as
+                `lstm_jax.Stack`.
         """
-        if num_layers < 1:
-            raise ValueError(f"num_layers is {num_layers}, expected 1 or more.")
-        for name, rate in (("dropout", dropout), ("weight_drop", weight_drop)):
-            if not 0.0 <= rate < 1.0:
-                raise ValueError(f"{name} is {rate}, expected a number in [0, 1).")
-
-        def cell(layer):
-            features = hidden_size * (2 if bidirectional else 1)
-            return LSTMCell(
-                features if layer else in_size,
-                hidden_size,
-                w_x=w_x,
-                w_h=w_h,
-                forget_bias=forget_bias,
-                param_dtype=param_dtype,
-                rngs=rngs,
-            )
-
-        self.forward = nnx.List([cell(layer) for layer in range(num_layers)])
-        self.backward = nnx.List(
-            [cell(layer) for layer in range(num_layers)] if bidirectional else []
+        stack = Stack(
+            lstm_cells(hidden_size, num_layers),
+            bidirectional=bidirectional,
+            merge=merge,
+            skip=skip,
+            input_dropout=input_dropout,
+            dropout=dropout,
+            output_dropout=output_dropout,
+            locked=locked,
+            weight_drop=weight_drop,
         )
-        self.dropout = dropout
-        self.weight_drop = weight_drop
-        self.time_major = time_major
-        self.return_carry = return_carry
-        self.dtype = dtype
-        self.implementation = implementation
-
-    @property
-    def params(self) -> tuple[LSTMParams | Bidirectional, ...]:
-        """The weights as `lstm_jax.lstm_stack` takes them, one entry a layer."""
-        forward = [cell.params for cell in self.forward]
-        if not self.backward:
-            return tuple(forward)
-        backward = [cell.params for cell in self.backward]
-        return tuple(map(Bidirectional, forward, backward))
-
-    def __call__(
-        self,
-        xs: Float[Array, "*B T D"],
-        carry: tuple | None = None,
-        *,
-        lengths: Lengths | None = None,
-        mask: Bool[Array, "*B T"] | None = None,
-        resets: Bool[Array, "*B T"] | None = None,
-        reset_carry: tuple | None = None,
-        key: Key[Array, ""] | None = None,
-        start: int | Array = 0,
-    ) -> Any:
-        """Runs the stack over ``xs``.
-
-        Args:
-            xs: inputs ``[..., T, D]`` (``[T, ..., D]`` if ``time_major``), with any
-                number of batch axes, none included.
-            carry: one entry a layer: ``LSTMCarry``, or ``Bidirectional`` of two;
-                ``None`` is zeros.
-            lengths, mask, resets: as in `lstm_jax.lstm`; the axes of ``mask`` and
-                ``resets`` stand in the order of those of ``xs``.
-            reset_carry: one entry a layer; ``None`` is zeros.
-            key: key of the masks; ``None`` switches dropout and weight drop off.
-            start: absolute step of the first input, if the sequence comes in pieces.
-
-        Returns:
-            ``hs``, ``[..., T, H]`` (``2H`` if bidirectional), or ``(carries, hs)``.
-
-        Raises:
-            TypeError, ValueError: as `lstm_jax.lstm`.
-        """
-        flags_first = lambda a: None if a is None else self._time_first(a, -1)
-        params = self.params
-        if key is not None and self.weight_drop > 0.0:
-            params = weight_drop(jax.random.split(key)[1], params, self.weight_drop)
-        carries, hs = lstm_stack(
-            params,
-            carry,
-            self._time_first(xs, -2),
-            lengths=lengths,
-            mask=flags_first(mask),
-            resets=flags_first(resets),
-            reset_carries=reset_carry,
-            dtype=self.dtype,
-            dropout_rate=self.dropout,
-            key=None if key is None else jax.random.split(key)[0],
-            start=start,
-            implementation=self.implementation,
-        )
-        hs = hs if self.time_major else jnp.moveaxis(hs, 0, -2)
-        return (carries, hs) if self.return_carry else hs
-
-    def _time_first(self, a, axis):
-        return a if self.time_major else jnp.moveaxis(jnp.asarray(a), axis, 0)
+        super().__init__(stack, in_size, rngs=rngs, **options)

@@ -172,15 +172,10 @@ def test_sixteen_bits(name):
 def test_projected_layers_in_a_stack(two_ways):
     """A layer reads the projections of the one below."""
     cell, step = VARIANTS["projection, bias and clip"]
-    params = lstm_jax.init_stack(
-        cell, jax.random.key(0), D, num_layers=2, bidirectional=two_ways
-    )
-    params = cells.draw(params, 0, dtype=jnp.float64)
+    stack = lstm_jax.Stack([cell] * 2, bidirectional=two_ways)
+    params = cells.draw(stack.init(jax.random.key(0), D), 0, dtype=jnp.float64)
     xs = cells.make_case(cell).xs
-    run = lambda params, carry, xs, **options: lstm_jax.unroll(
-        cell, params, carry, xs, **options
-    )
-    carries, hs = lstm_jax.stack(run, params, None, xs, mask=FLAGS.mask)
+    carries, hs = stack(params, None, xs, mask=FLAGS.mask)
     zeros = [np.zeros((B, 2)), np.zeros((B, H))]
     for layer in params:
         ways = layer if two_ways else [layer]

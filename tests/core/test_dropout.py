@@ -17,7 +17,7 @@ XS = jax.random.normal(jax.random.key(1), (T, B, D))
 
 def run(carries, xs, start):
     f = lambda carries, xs, start: lstm_jax.lstm_stack(
-        PARAMS, carries, xs, dropout_rate=RATE, key=KEY, start=start
+        PARAMS, carries, xs, dropout=RATE, key=KEY, start=start
     )
     return jax.jit(f)(carries, xs, start)
 
@@ -44,8 +44,9 @@ def test_masks_differ_by_key_layer_and_step():
     assert not np.array_equal(first, mask(jax.random.key(8)))
     assert len({step.tobytes() for step in first}) == T
     seen = []
-    layer = lambda params, carry, xs, **_: (carry, seen.append(xs) or ones)
-    lstm_jax.stack(layer, [None] * 3, None, ones, dropout_rate=RATE, key=KEY)
+    layer = lambda cell, params, carry, xs, **_: (carry, seen.append(xs) or ones)
+    stack = lstm_jax.Stack([lstm_jax.LSTMCell(n) for n in (64, 65, 64)], dropout=RATE)
+    stack([None] * 3, None, ones, key=KEY, run=layer)
     assert np.array_equal(seen[0], ones), "the inputs themselves are not dropped"
     assert not np.array_equal(seen[1], seen[2]), "layers have masks of their own"
     assert {0.0, 2.0} == set(np.unique(seen[1]))
@@ -54,11 +55,11 @@ def test_masks_differ_by_key_layer_and_step():
 def test_the_last_output_is_not_dropped():
     params = PARAMS[:1]
     want = lstm_jax.lstm_stack(params, None, XS)[1]
-    got = lstm_jax.lstm_stack(params, None, XS, dropout_rate=RATE, key=KEY)[1]
+    got = lstm_jax.lstm_stack(params, None, XS, dropout=RATE, key=KEY)[1]
     assert np.array_equal(got, want)
 
 
-@pytest.mark.parametrize("off", [dict(key=KEY), dict(dropout_rate=RATE, key=None)])
+@pytest.mark.parametrize("off", [dict(key=KEY), dict(dropout=RATE, key=None)])
 def test_off(off):
     """Without a key, or at rate 0, the stack is the stack."""
     want = lstm_jax.lstm_stack(PARAMS, None, XS)[1]
@@ -79,5 +80,5 @@ def test_share_and_scale(rate):
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, 2])
 def test_rate_out_of_range(rate):
-    with pytest.raises(ValueError, match=rf"dropout rate is {rate}, expected .*\[0, 1"):
-        lstm_jax.lstm_stack(PARAMS, None, XS, dropout_rate=rate, key=KEY)
+    with pytest.raises(ValueError, match=rf"dropout is {rate}, expected .*\[0, 1"):
+        lstm_jax.lstm_stack(PARAMS, None, XS, dropout=rate, key=KEY)

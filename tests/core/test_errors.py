@@ -141,7 +141,7 @@ CASES = {
     "implementation nowhere near": (
         dict(implementation="xyz"),
         ValueError,
-        ["implementation is 'xyz'", "expected None or one of 'scan', 'plain'"],
+        ["implementation is 'xyz'", "expected one of None, 'scan', 'plain'"],
     ),
     "parameter shape": (
         dict(params=PARAMS._replace(b=jnp.zeros(H))),

@@ -1,0 +1,145 @@
+"""Dropout inside a cell: on what a step reads of the state, or writes to it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax.core.cell import Noise
+from lstm_jax.core.checks import check_rate
+from lstm_jax.core.dropout import keep_mask, keep_masks, scaled
+from lstm_jax.core.elementwise import Gate
+from lstm_jax.core.matmul import matmul
+from lstm_jax.core.wrapper import Wrapper
+
+CANDIDATES = ("g", "n")
+"""Names of what a cell writes to its state."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentDropout(Wrapper):
+    """Dropout on the hidden state that the gates read, one mask for a whole sequence.
+
+        z_k = x_t w_xk + (m_k * h_{t-1}) w_hk + b_k         for each gate k
+
+    with ``m_k`` zero for a share ``rate`` of the units, ``1 / (1 - rate)`` for the
+    rest, and the same at every step. Gal & Ghahramani, "A Theoretically Grounded
+    Application of Dropout in Recurrent Neural Networks", NeurIPS 2016.
+
+    Args:
+        cell: the cell inside.
+        rate: the share, in ``[0, 1)``.
+        per_gate: a mask for each gate (the paper's untied weights); else one for all
+            of them (its tied weights), which keeps the step at a single product.
+
+    Raises:
+        ValueError: ``rate`` is outside ``[0, 1)``, or the cell reads no hidden state.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import LSTMCell, RecurrentDropout, unroll
+    >>> cell = RecurrentDropout(LSTMCell(5), 0.3)
+    >>> params = cell.init(jax.random.key(0), in_size=3)
+    >>> xs, key = jnp.ones((7, 2, 3)), jax.random.key(1)
+    >>> carry, hs = unroll(cell, params, None, xs, key=key)
+    >>> hs.shape
+    (7, 2, 5)
+    """
+
+    rate: float = 0.0
+    per_gate: bool = True
+
+    def __post_init__(self):
+        check_rate("RecurrentDropout rate", self.rate)
+        if not self.cell.recurrent:
+            raise ValueError(
+                f"{type(self.cell).__name__} has no product of its hidden state, "
+                f"expected one to drop from; see Cell.recurrent."
+            )
+
+    def masks(self, key, steps, batch_shape, dtype):
+        h = jax.eval_shape(lambda: self.cell.zero_carry(batch_shape, dtype)).h
+        masks = {}
+        for n, (name, gates) in enumerate(self.cell.recurrent):
+            shape = (*h.shape[:-1], (gates if self.per_gate else 1), h.shape[-1])
+            masks[name] = keep_mask(jax.random.fold_in(key, n), self.rate, shape)
+        return Noise(locked=masks, stepwise=None)
+
+    def wrapped_step(self, masks, step, params, carry, gx, dot, gates):
+        keep = masks[0] if masks else {}
+
+        def dropped(name, a):
+            if name not in keep:
+                return dot(name, a)
+            # What each gate reads, side by side: `product` knows what to do with it.
+            read = jnp.broadcast_to(a[..., None, :], keep[name].shape)
+            read = scaled(keep[name], read, self.rate)
+            return dot(name, read.reshape(*a.shape[:-1], -1))
+
+        return step(params, carry, gx, dropped, gates)
+
+    def product(self, name):
+        inner = self.cell.product(name)
+        gates = dict(self.cell.recurrent).get(name)
+        if gates is None or not self.per_gate:
+            return inner
+        multiply = inner or matmul
+
+        def by_gate(a, w):
+            if a.shape[-1] == self.out_size:
+                return multiply(a, w)
+            parts = zip(
+                jnp.split(a, gates, axis=-1), jnp.split(w, gates, axis=-1), strict=True
+            )
+            return jnp.concatenate([multiply(*part) for part in parts], axis=-1)
+
+        return by_gate
+
+
+@dataclasses.dataclass(frozen=True)
+class CandidateDropout(Wrapper):
+    """Dropout on the candidate, a mask for each step: no memory is lost by it.
+
+        c_t = f_t * c_{t-1} + i_t * (m_t * g_t)
+
+    Semeniuta, Severyn & Barth, "Recurrent Dropout without Memory Loss", COLING 2016.
+
+    Args:
+        cell: the cell inside; what it writes is its gate ``g``, or ``n`` of a GRU.
+        rate: the share of units zeroed, in ``[0, 1)``; the rest is scaled by
+            ``1 / (1 - rate)``.
+
+    Raises:
+        ValueError: ``rate`` is outside ``[0, 1)``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import CandidateDropout, LSTMCell, unroll
+    >>> cell = CandidateDropout(LSTMCell(5), 0.3)
+    >>> params = cell.init(jax.random.key(0), in_size=3)
+    >>> xs, key = jnp.ones((7, 2, 3)), jax.random.key(1)
+    >>> carry, hs = unroll(cell, params, None, xs, key=key)
+    >>> hs.shape
+    (7, 2, 5)
+    """
+
+    rate: float = 0.0
+
+    def __post_init__(self):
+        check_rate("CandidateDropout rate", self.rate)
+
+    def masks(self, key, steps, batch_shape, dtype):
+        shape = (*batch_shape, self.hidden_size)
+        return Noise(locked=None, stepwise=keep_masks(key, steps, self.rate, shape))
+
+    def wrapped_step(self, masks, step, params, carry, gx, dot, gates):
+        def with_dropout(z, /, **activations):
+            activated = gates(z, **activations)
+            return [
+                self._drop(gate, masks[1]) if name in CANDIDATES else gate
+                for name, gate in zip(activations, activated, strict=True)
+            ]
+
+        return step(params, carry, gx, dot, with_dropout if masks else gates)
+
+    def _drop(self, gate, keep):
+        value, slope = (scaled(keep, x, self.rate) for x in (gate.value, gate.slope))
+        return Gate(value, slope, gate.z)

@@ -1,0 +1,80 @@
+"""A cell around a cell: the same parameters and states, a step with something more."""
+
+import abc
+import dataclasses
+import operator
+from typing import Any
+
+import jax
+
+from lstm_jax._types import Array, Int, Key
+from lstm_jax.core.cell import Cell, Noise
+from lstm_jax.core.elementwise import gates
+
+
+def _inner(name: str) -> Any:
+    return property(operator.attrgetter(f"cell.{name}"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(Cell):
+    """A regulariser around any cell, another wrapper included.
+
+    A new one draws its masks in `masks` and uses them in `wrapped_step`. Parameters,
+    projection and states are those of the cell inside, so that the same parameters
+    train with the wrapper and run without it.
+    """
+
+    cell: Cell
+
+    @abc.abstractmethod
+    def masks(
+        self,
+        key: Key[Array, ""],
+        steps: Int[Array, "T"],
+        batch_shape: tuple[int, ...],
+        dtype: Any,
+    ) -> Noise:
+        """Masks of this wrapper at these absolute ``steps``."""
+
+    @abc.abstractmethod
+    def wrapped_step(
+        self, masks, step, params, carry, gx, dot, gates
+    ) -> tuple[Any, Array]:
+        """One time step. ``step`` is that of the cell inside, with the arguments that
+        follow; ``masks`` are ``(locked, stepwise)``, or ``None`` in evaluation."""
+
+    def noise(self, key, steps, batch_shape, dtype):
+        own_key, inner_key = jax.random.split(key)
+        own = self.masks(own_key, steps, batch_shape, dtype)
+        inner = self.cell.noise(inner_key, steps, batch_shape, dtype)
+        inner = Noise(None, None) if inner is None else inner
+        return Noise((own.locked, inner.locked), (own.stepwise, inner.stepwise))
+
+    def noisy_step(self, noise, params, carry, gx, dot, gates=gates):
+        own = inner = None
+        if noise is not None:
+            own, inner = zip(*noise, strict=True)
+        step = lambda *args: self.cell.noisy_step(inner, *args)
+        return self.wrapped_step(own, step, params, carry, gx, dot, gates)
+
+    def step(self, params, carry, gx, dot, gates=gates):
+        return self.noisy_step(None, params, carry, gx, dot, gates)
+
+    # All the rest is the cell's own.
+
+    @property
+    def out_size(self):
+        return self.cell.out_size
+
+    hidden_size = _inner("hidden_size")
+    products = _inner("products")
+    elementwise = _inner("elementwise")
+    added = _inner("added")
+    recurrent = _inner("recurrent")
+    feature_axes = _inner("feature_axes")
+    init = _inner("init")
+    project = _inner("project")
+    zero_carry = _inner("zero_carry")
+    weights = _inner("weights")
+    product = _inner("product")
