@@ -85,6 +85,15 @@ def refused(capsys, *argv):
         ("train.steps=many", ["train.steps is 'many'", "integer"]),
         ("train.steps=0", ["train.steps is 0", "greater than 0"]),
         ("optimizer.name=adamm", ["'adamm'", "sgd, adam, adamw", "did you mean adam?"]),
+        ("optimizer.momentum=0.9", ["optimizer.momentum is 0.9", "adam ", "name=sgd"]),
+        (
+            "optimizer.weight_decay=0.1",
+            ["optimizer.weight_decay is 0.1", "adam ", "optimizer.name=adamw"],
+        ),
+        (
+            'optimizer={schedule = "constant", final_share = 0.5}',
+            ["optimizer.final_share is 0.5", "constant ", "schedule=linear or cosine"],
+        ),
         ("model.dropout=1.5", ["model.dropout is 1.5", "less than 1"]),
         ("task=char_ln", ["task is 'char_ln'", "did you mean char_lm?"]),
         ("seed", ["'seed' is not of the form key.path=value"]),
