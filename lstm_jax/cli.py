@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import platform
 import shlex
 import sys
 import time
@@ -104,17 +105,11 @@ def _train(args):
 
     if args.resume:
         run = Run.open(directory)
-        _check_resumable(run, config, task)
-        run.path("config.toml").write_text(dump(config), encoding="utf-8")
-        checkpoints = Checkpoints(run.path("checkpoints"))
-        if checkpoints.last_step is not None:
-            state = checkpoints.restore(state)
-        run.rewind(int(state.step))
+        checkpoints, state = _resume(run, config, task, state)
     else:
-        run = Run.create(directory, dump(config))
-        checkpoints = Checkpoints(run.path("checkpoints"))
         facts = task.describe() | {"characters_known": task.vocabulary.characters}
-        run.write_json("run.json", facts | environment())
+        run = Run.create(directory, dump(config), facts | environment())
+        checkpoints = Checkpoints(run.path("checkpoints"))
     _print_facts(run)
 
     start = time.monotonic()
@@ -143,6 +138,27 @@ def _train(args):
     return 0
 
 
+def _resume(run, config, task, state):
+    """Checkpoints and last state of a run, written to only once both are at hand."""
+    _check_resumable(run, config, task)
+    checkpoints = Checkpoints(run.path("checkpoints"))
+    last = checkpoints.last_step
+    if last is not None:
+        if last > config.train.steps:
+            raise RunError(
+                f"train.steps is {config.train.steps} but {run.directory} has a "
+                f"checkpoint of step {last}; set train.steps={last} or more, or start "
+                f"a run with run.directory=FOLDER."
+            )
+        state = checkpoints.restore(state)
+    facts, step = run.read_json("run.json"), int(state.step)
+    resumed = [*facts.get("resumed", []), {"step": step} | environment()]
+    run.write_json("run.json", facts | {"resumed": resumed})
+    run.write_text("config.toml", dump(config))
+    run.rewind(step)
+    return checkpoints, state
+
+
 FREE_ON_RESUME = {
     "run.directory",
     "train.block",
@@ -167,11 +183,17 @@ def _check_resumable(run, config, task):
 
 def _check_text(run, task):
     """Another text, or another Python's reference, would be split elsewhere."""
-    if run.read_json("run.json")["sha256"] != task.describe()["sha256"]:
-        raise RunError(
-            f"the text is not the one {run.directory} was trained on; "
-            f"bring that back, or start a new run with run.directory=FOLDER."
-        )
+    facts = run.read_json("run.json")
+    if facts["sha256"] == task.describe()["sha256"]:
+        return
+    text, remedy = "the text", "bring that back"
+    if not task.config.data.path:
+        text = f"the language reference of Python {platform.python_version()}"
+        remedy = f"use Python {facts['python']} again, rename or remove {run.directory}"
+    raise RunError(
+        f"{text} is not the one {run.directory} was trained on; "
+        f"{remedy}, or start a new run with run.directory=FOLDER."
+    )
 
 
 def _config(values, overrides):
@@ -191,7 +213,8 @@ def _print_facts(run):
         f"{facts['data']}: {facts['characters']:,} characters, "
         f"{facts['vocabulary']} distinct, sha256 {facts['sha256'][:16]}"
     )
-    print(f"{facts['parameters']:,} parameters on {facts['device']}")
+    device = [facts, *facts.get("resumed", [])][-1]["device"]
+    print(f"{facts['parameters']:,} parameters on {device}")
 
 
 def _report(run, task, params, part):

@@ -5,18 +5,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 use_environment() {
     local extras=$1
-    if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
-        if [ ! -x .venv/bin/python ]; then
-            local python=${PYTHON:-python3}
-            "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-                echo "lstm_jax needs Python 3.11 or newer; set PYTHON=/path/to/python3" >&2
-                exit 2
-            }
-            echo "making .venv"
-            "$python" -m venv .venv
-        fi
+    if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+        need_python python "activate a newer environment, or none"
+    else
+        make_venv
         # shellcheck disable=SC1091
         . .venv/bin/activate
+        need_python python "remove .venv"
     fi
     local installed wanted
     installed=$(python -c 'import sys; print(sys.prefix)')/.lstm_jax_installed
@@ -28,4 +23,24 @@ use_environment() {
             --constraint constraints.txt --editable ".[$extras]"
         echo "$extras $wanted" >>"$installed"
     fi
+}
+
+make_venv() {
+    if ! .venv/bin/python -c '' 2>/dev/null; then
+        local python=${PYTHON:-python3}
+        need_python "$python" "set PYTHON=/path/to/python3"
+        echo "making .venv"
+        "$python" -m venv --clear .venv
+    elif [ ! -f .venv/bin/activate ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        # Pip and activate come last: an interrupted making left them out.
+        echo "completing .venv"
+        .venv/bin/python -m venv .venv
+    fi
+}
+
+need_python() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+        echo "lstm_jax needs Python 3.11 or newer, $1 is $("$1" --version 2>&1); $2" >&2
+        exit 2
+    }
 }

@@ -1,12 +1,16 @@
 """The command line: the whole way through, and one clear line for whatever is wrong."""
 
+import itertools
 import json
+import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
 from lstm_jax.cli import main
+from lstm_jax.tasks import char_lm
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -85,6 +89,15 @@ def refused(capsys, *argv):
         ("train.steps=many", ["train.steps is 'many'", "integer"]),
         ("train.steps=0", ["train.steps is 0", "greater than 0"]),
         ("optimizer.name=adamm", ["'adamm'", "sgd, adam, adamw", "did you mean adam?"]),
+        ("optimizer.momentum=0.9", ["optimizer.momentum is 0.9", "adam ", "name=sgd"]),
+        (
+            "optimizer.weight_decay=0.1",
+            ["optimizer.weight_decay is 0.1", "adam ", "optimizer.name=adamw"],
+        ),
+        (
+            'optimizer={schedule = "constant", final_share = 0.5}',
+            ["optimizer.final_share is 0.5", "constant ", "schedule=linear or cosine"],
+        ),
         ("model.dropout=1.5", ["model.dropout is 1.5", "less than 1"]),
         ("task=char_ln", ["task is 'char_ln'", "did you mean char_lm?"]),
         ("seed", ["'seed' is not of the form key.path=value"]),
@@ -142,6 +155,49 @@ def test_a_wrong_file_or_folder(trained, tmp_path, capsys):
     finally:
         (run.parent / "text.txt").write_text(tiny.TEXT)
     assert "the text is not the one" in said
+
+
+def test_the_reference_of_another_python(tmp_path, capsys, monkeypatch):
+    config, _ = tiny.write(tmp_path)
+    run = tmp_path / "run"
+    args = [config, f"run.directory={run}", "train.steps=2"]
+    monkeypatch.setattr(char_lm, "python_reference", lambda: tiny.TEXT)
+    assert main(["train", *args]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(char_lm, "python_reference", lambda: tiny.TEXT + "more")
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
+    python = json.loads((run / "run.json").read_text())["python"]
+    said = refused(capsys, "train", *args, "--resume")
+    assert "the language reference of Python 3.99.0 is not the one" in said
+    assert f"use Python {python} again, rename or remove {run}" in said
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_start_that_was_cut_short_can_be_made_again(
+    tmp_path, capsys, monkeypatch, writes
+):
+    """Killed after so many files, the folder is no run and stands in nobody's way."""
+    run = tmp_path / "run"
+    args = [*tiny.write(tmp_path), f"run.directory={run}", "train.steps=1"]
+
+    rename, count = os.replace, itertools.count()
+
+    def replace(*names):
+        if next(count) == writes:
+            raise KeyboardInterrupt
+        rename(*names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        assert main(["train", *args]) == 130
+    assert "is not a run" in refused(capsys, "train", *args, "--resume")
+    assert main(["train", *args]) == 0
+    assert {path.suffix for path in run.iterdir()}.isdisjoint({".tmp"})
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path}"]
+    assert "holds a run already" in refused(capsys, "train", *args)
 
 
 def test_an_unknown_character_in_a_prompt(trained, capsys):

@@ -27,6 +27,8 @@ from lstm_jax.training.loop import TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
 
 SHARES = {"train": 0.90, "valid": 0.05, "test": 0.05}
+XZ_DICTIONARY = 64 * 2**20
+"""How many bytes back ``xz -9`` looks."""
 
 
 @config
@@ -164,11 +166,16 @@ class CharLM:
 
     def xz_bits(self) -> float:
         """Bits per character that ``xz -9`` spends on the test part, having seen the
-        rest: the size of all the text less that of the text without it."""
-        size = lambda text: len(lzma.compress(text.encode(), preset=9))
+        rest: the size of both together less that of the rest alone.
+
+        Of the rest it sees the last 64 MiB: it would not look back further.
+        """
+        size = lambda data: len(lzma.compress(data, preset=9))
         test = self.parts["test"]
-        rest = self.text[: len(self.text) - len(test)]
-        return 8 * (size(self.text) - size(rest)) / len(test)
+        end = len(self.text) - len(test)
+        # A character is at least a byte, so as many characters hold the bytes.
+        rest = self.text[max(end - XZ_DICTIONARY, 0) : end].encode()[-XZ_DICTIONARY:]
+        return 8 * (size(rest + test.encode()) - size(rest)) / len(test)
 
     # Generation
 

@@ -1,6 +1,7 @@
 """The training loop: blocks of steps, evaluation, checkpoints, clean stops."""
 
 import contextlib
+import functools
 import math
 import signal
 import threading
@@ -64,9 +65,10 @@ def fit(
         is not, and the state has been saved.
 
     Raises:
-        Diverged: a loss is not finite; the last good checkpoint is kept.
+        Diverged: a loss or a parameter is not finite; checkpoints made before are kept.
     """
     step = int(state.step)
+    learning_rate = _in_chunks(learning_rate)
     tokens = config.batch_size * config.window
     best = min(
         (m["valid_loss"] for m in run.metrics() if "valid_loss" in m), default=None
@@ -78,7 +80,7 @@ def fit(
         while step < config.steps and not stop.is_set():
             state, losses = block(state, data, _steps_to_take(step, config))
             losses = np.asarray(losses)[: int(state.step) - step]
-            _check_finite(losses, step)
+            _check_finite(losses, step, checkpoints)
             run.log(_train_lines(step, losses, learning_rate))
             step += len(losses)
             progress.update(step, float(losses.mean()))
@@ -86,7 +88,7 @@ def fit(
             if done or step % config.evaluate_every == 0:
                 valid = evaluate(state.params)
                 if not math.isfinite(valid):
-                    raise Diverged(_diverged(f"validation loss is {valid}", step))
+                    raise _diverged(f"validation loss is {valid}", step, checkpoints)
                 run.log([{"step": step, "valid_loss": valid}])
                 progress.say(
                     f"step {step:,} · validation {valid / math.log(2):.4f} bits"
@@ -96,7 +98,7 @@ def fit(
                     checkpoints.save_best(state)
             if done or step % config.checkpoint_every == 0 or stop.is_set():
                 if not _all_finite(state.params):
-                    raise Diverged(_diverged("a parameter is not finite", step))
+                    raise _diverged("a parameter is not finite", step, checkpoints)
                 checkpoints.save(state)
         if stop.is_set() and _all_finite(state.params):
             checkpoints.save(state)
@@ -112,20 +114,39 @@ def _steps_to_take(step, config):
 
 def _train_lines(step, losses, learning_rate):
     return [
-        {"step": s + 1, "loss": float(value), "learning_rate": float(learning_rate(s))}
+        {"step": s + 1, "loss": float(value), "learning_rate": learning_rate(s)}
         for s, value in enumerate(losses, step)
     ]
 
 
-def _check_finite(losses, step):
+def _in_chunks(schedule, size=1024):
+    """``schedule`` for a step at a time, computed for many in one call.
+
+    XLA rounds otherwise in an array of another length. Chunks that do not depend on the
+    blocks give a step the same bits however a run was cut.
+    """
+
+    @functools.lru_cache(maxsize=2)
+    def chunk(n):
+        return np.asarray(jax.vmap(schedule)(n * size + jnp.arange(size)))
+
+    return lambda step: float(chunk(step // size)[step % size])
+
+
+def _check_finite(losses, step, checkpoints):
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
-        raise Diverged(_diverged(f"loss is {losses[bad[0]]}", step + int(bad[0]) + 1))
+        at = step + int(bad[0]) + 1
+        raise _diverged(f"loss is {losses[bad[0]]}", at, checkpoints)
 
 
-def _diverged(what, step):
-    return (
-        f"{what} at step {step}; the last good checkpoint is kept. "
+def _diverged(what, step, checkpoints):
+    last = checkpoints.last_step
+    kept = "there is no checkpoint yet"
+    if last is not None:
+        kept = f"the last good checkpoint is kept, that of step {last:,}"
+    return Diverged(
+        f"{what} at step {step:,}; {kept}. "
         f"Lower optimizer.learning_rate or optimizer.clip_norm and start again."
     )
 

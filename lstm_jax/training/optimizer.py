@@ -3,9 +3,23 @@
 from typing import Annotated, Literal
 
 import optax
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    ValidationInfo,
+    field_validator,
+)
 
 from lstm_jax.config import config
+
+_USED_BY = {
+    "final_share": ("schedule", ("linear", "cosine")),
+    "momentum": ("name", ("sgd",)),
+    "weight_decay": ("name", ("adamw",)),
+}
+"""Figures that only some choices read; elsewhere they would do nothing in silence."""
 
 
 @config
@@ -22,6 +36,18 @@ class OptimizerConfig:
     """Gradients of a larger global norm are scaled down to it; 0 leaves them."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     weight_decay: NonNegativeFloat = 0.0
+
+    @field_validator(*_USED_BY)
+    @classmethod
+    def _is_used(cls, value: float, info: ValidationInfo) -> float:
+        choice, users = _USED_BY[str(info.field_name)]
+        chosen = info.data.get(choice, users[0])  # absent if itself invalid
+        if value and chosen not in users:
+            raise ValueError(
+                f"{chosen} makes no use of it, expected 0; leave it out, or set "
+                f"optimizer.{choice}={' or '.join(users)}"
+            )
+        return value
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The chain for a run of ``steps`` steps."""

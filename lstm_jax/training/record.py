@@ -1,11 +1,11 @@
 """The folder of a run: what was asked, what happened, what came out.
 
 config.toml         the resolved config
-run.json            versions, device, data, sizes
+run.json            data, sizes, versions and device, and those of every resumption
 metrics.jsonl       a line for every step, and for every evaluation
 checkpoints/        for resuming (last) and for use (best)
 model.safetensors   the best weights
-result.json         the final figures
+result-*.json       the final figures
 *.png               curves
 """
 
@@ -35,8 +35,10 @@ class Run:
         self.directory = Path(directory)
 
     @classmethod
-    def create(cls, directory: str | Path, config: str) -> "Run":
-        """A new run.
+    def create(
+        cls, directory: str | Path, config: str, facts: Mapping[str, Any]
+    ) -> "Run":
+        """A new run. It is there once its config.toml is, which is written last.
 
         Raises:
             RunError: the folder holds something already, or cannot be written.
@@ -44,14 +46,15 @@ class Run:
         run = cls(directory)
         if run.directory.exists() and not run.directory.is_dir():
             raise RunError(f"run.directory={directory} is a file, expected a folder.")
-        if run.directory.exists() and any(run.directory.iterdir()):
+        if run.directory.exists() and not run._is_blank():
             raise RunError(
                 f"{directory} holds a run already; continue it with --resume, or name "
                 f"a new folder with run.directory=FOLDER."
             )
         try:
             run.directory.mkdir(parents=True, exist_ok=True)
-            run.path("config.toml").write_text(config, encoding="utf-8")
+            run.write_json("run.json", facts)
+            run.write_text("config.toml", config)
         except OSError as error:
             raise RunError(f"cannot write {directory}: {error.strerror}.") from error
         return run
@@ -74,9 +77,20 @@ class Run:
     def path(self, name: str) -> Path:
         return self.directory / name
 
+    def _is_blank(self):
+        """Nothing is in the folder, or what `create` leaves when it is cut short."""
+        names = {path.name for path in self.directory.iterdir()}
+        return names <= {"run.json.tmp", "run.json", "config.toml.tmp"}
+
+    def write_text(self, name: str, text: str) -> None:
+        """Written aside and renamed: the file is the old one or the new one."""
+        temporary = self.path(name + ".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, self.path(name))
+
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         text = json.dumps(values, indent=2, ensure_ascii=False)
-        _write_atomically(self.path(name), text + "\n")
+        self.write_text(name, text + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
         try:
@@ -104,7 +118,7 @@ class Run:
         """Forgets metrics later than ``step``: the run goes on from there."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        _write_atomically(self.path("metrics.jsonl"), text)
+        self.write_text("metrics.jsonl", text)
 
     def save_weights(self, params: PyTree) -> None:
         """``model.safetensors``, a tensor a parameter, named by its path."""
@@ -144,9 +158,3 @@ def environment() -> dict[str, Any]:
         "device_count": jax.device_count(),
         "cpu_count": os.cpu_count(),
     }
-
-
-def _write_atomically(path, text):
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

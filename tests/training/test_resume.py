@@ -1,11 +1,14 @@
 """A run that was stopped and resumed is, bit for bit, the run that was not."""
 
+import json
 import signal
 
 import pytest
 
+from lstm_jax import cli
 from lstm_jax.cli import main
-from lstm_jax.training import progress
+from lstm_jax.training import progress, record
+from lstm_jax.training.checkpoint import Checkpoints
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -36,6 +39,10 @@ def results(run):
     return tiny.metrics(run), weights, (run / "result-test.json").read_text()
 
 
+def files(run):
+    return {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+
 @pytest.mark.parametrize(("stop", "block"), [(6, 4), (5, 5)])
 def test_stop_and_resume(whole, tmp_path, monkeypatch, capsys, stop, block):
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
@@ -62,13 +69,43 @@ def test_metrics_later_than_the_checkpoint_are_made_again(whole, tmp_path, monke
     assert results(tmp_path / "run") == results(whole)
 
 
-def test_resuming_a_complete_run_trains_nothing(whole, tmp_path, capsys):
-    before = results(whole)
-    config = whole.parent / "tiny.toml"
-    text = whole.parent / "text.txt"
-    args = [str(config), f"data.path={text}", f"run.directory={whole}"]
-    assert main(["train", *args, "--resume"]) == 0
+def resume(run, *overrides):
+    config, text = run.parent / "tiny.toml", run.parent / "text.txt"
+    args = [str(config), f"data.path={text}", f"run.directory={run}", *overrides]
+    return main(["train", *args, "--resume"])
+
+
+def test_resuming_a_complete_run_trains_nothing(whole, monkeypatch, capsys):
+    """But it is written down, with the machine that made the final figures."""
+    before, began = results(whole), json.loads((whole / "run.json").read_text())
+    capsys.readouterr()
+    now = record.environment() | {"device": "another machine"}
+    monkeypatch.setattr(cli, "environment", lambda: now)
+    assert resume(whole) == 0
     assert results(whole) == before
+    resumed = [*began.get("resumed", []), {"step": 12} | now]
+    assert json.loads((whole / "run.json").read_text()) == began | {"resumed": resumed}
+    assert "parameters on another machine" in capsys.readouterr().out
+
+
+def test_a_run_is_not_resumed_to_before_its_checkpoint(whole, capsys):
+    before = files(whole)
+    assert resume(whole, "train.steps=11") == 2
+    said = capsys.readouterr().err
+    assert "train.steps is 11" in said
+    assert "checkpoint of step 12; set train.steps=12 or more" in said
+    assert files(whole) == before
+
+
+def test_a_run_is_not_written_to_before_its_state_is_at_hand(whole, monkeypatch):
+    def restore(self, like):
+        raise KeyboardInterrupt
+
+    before = files(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "restore", restore)
+        assert resume(whole, "train.block=3") == 130
+    assert files(whole) == before
 
 
 def test_a_non_finite_loss_stops_the_run(tmp_path, capsys):

@@ -1,0 +1,33 @@
+"""The yardstick beside the model: what xz is given to read."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lstm_jax.tasks import char_lm
+
+
+def xz_bits(text, test, monkeypatch):
+    """The figure when xz makes 1 byte of 10, and the lengths it was given."""
+    lengths = []
+
+    def compress(data, preset):
+        lengths.append(len(data))
+        return b"." * (len(data) // 10)
+
+    monkeypatch.setattr(char_lm.lzma, "compress", compress)
+    task = SimpleNamespace(text=text, parts={"test": test})
+    return char_lm.CharLM.xz_bits(task), lengths
+
+
+def test_a_small_text_is_read_whole(monkeypatch):
+    bits, lengths = xz_bits("é" * 900 + "a" * 100, "a" * 100, monkeypatch)
+    assert lengths == [1900, 1800]
+    assert bits == 0.8
+
+
+@pytest.mark.parametrize("character", ["a", "é"])
+def test_of_a_large_text_xz_reads_no_more_than_it_can_see(character, monkeypatch):
+    rest, test = character * (65 * 2**20), "b" * 1000
+    _, lengths = xz_bits(rest + test, test, monkeypatch)
+    assert lengths == [64 * 2**20 + 1000, 64 * 2**20]

@@ -1,0 +1,98 @@
+"""The shell scripts, where they decide something: which environment they use."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the scripts are bash")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with the scripts in it, and nothing to install."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "constraints.txt").touch()
+    return tmp_path
+
+
+def bash(project, script, **env):
+    inactive = ("VIRTUAL_ENV", "CONDA_PREFIX")
+    env = {k: v for k, v in os.environ.items() if k not in inactive} | env
+    command = ["bash", "-c", "set -euo pipefail\n" + script]
+    return subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def program(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(0o755)
+
+
+def make_venv(folder, *options):
+    subprocess.run([sys.executable, "-m", "venv", *options, folder], check=True)
+
+
+USE = """
+. scripts/environment.sh
+python() {  # what would install the project
+    case "$*" in *install*) ;; *) command python "$@" ;; esac
+}
+use_environment plots
+command python -m pip --version
+"""
+
+
+def test_an_environment_whose_making_was_interrupted_is_completed(project):
+    make_venv(project / ".venv", "--without-pip")
+    (project / ".venv" / "bin" / "activate").unlink()
+    (project / ".venv" / "kept").touch()
+    done = bash(project, USE, PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert str(project / ".venv") in done.stdout.splitlines()[-1]
+    assert (project / ".venv" / "kept").exists()
+
+
+def test_an_environment_whose_python_is_gone_is_made_again(project):
+    make_venv(project / ".venv", "--without-pip")
+    for path in (project / ".venv" / "bin").glob("python*"):
+        path.unlink()
+        path.symlink_to("/nowhere/python3")
+    done = bash(project, USE, PYTHON=sys.executable)
+    assert done.returncode == 0, done.stderr
+    assert str(project / ".venv") in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("active", ["VIRTUAL_ENV", "CONDA_PREFIX"])
+def test_an_active_environment_that_is_too_old(project, active):
+    old = project / "old"
+    program(old / "bin" / "python", '[ "$1" = --version ] && echo Python 3.9.18\n')
+    path = f"{old / 'bin'}:{os.environ['PATH']}"
+    done = bash(project, USE, PATH=path, **{active: str(old)})
+    assert done.returncode == 2
+    assert "Python 3.11 or newer, python is Python 3.9.18; activate" in done.stderr
+
+
+@pytest.mark.parametrize(("before", "cleared"), [("3.20.1", False), ("3.19.4", True)])
+def test_the_second_environment_is_of_the_newest_python(project, before, cleared):
+    (project / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", project / ".ci")
+    program(project / "scripts" / "test.sh", "")
+    (project / "scripts" / "environment.sh").write_text("use_environment() { :; }")
+    venv = project / ".venv-newest" / "bin"
+    program(venv / "python", f'[ "$1" != --version ] || echo Python {before}\n')
+    (venv / "activate").write_text(f'PATH="{venv}:$PATH"\n')
+    newest = 'echo "$@" >>calls\n[ "$1" != --version ] || echo Python 3.20.1\n'
+    program(project / "bin" / "python3.20", newest)
+    done = bash(project, ".ci/run", PATH=f"{project / 'bin'}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    calls = (project / "calls").read_text().splitlines()
+    assert ("-m venv --clear .venv-newest" in calls) is cleared
+    assert ("-m venv .venv-newest" in calls) is not cleared

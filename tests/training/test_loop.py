@@ -1,0 +1,66 @@
+"""The loop around a block that only counts: what it records, and what it says."""
+
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lstm_jax.training.loop import Diverged, TrainConfig, fit
+from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.record import Run
+from lstm_jax.training.step import TrainState
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+STEPS = 3000
+
+
+def run_loop(folder, schedule, start=0, block=50, loss=0.0, last_step=None):
+    """Metrics of a loop from ``start`` to ``STEPS``, every loss being ``loss``."""
+
+    def count(state, data, n):
+        return state._replace(step=state.step + n), np.full(block, loss)
+
+    fit(
+        TrainState({"w": jnp.zeros(1)}, (), (), jnp.array(start), jnp.zeros(())),
+        None,
+        count,
+        lambda params: 1.0,
+        TrainConfig(steps=STEPS, block=block, evaluate_every=10**6),
+        schedule,
+        run := Run.create(folder, "", {}),
+        SimpleNamespace(
+            last_step=last_step, save=lambda state: None, save_best=lambda state: None
+        ),
+    )
+    return [m for m in run.metrics() if "loss" in m]
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
+def test_learning_rates_do_not_depend_on_blocks(tmp_path, name):
+    config = OptimizerConfig(schedule=name, warmup_steps=200)
+    schedule, calls = config.learning_rates(STEPS), []
+
+    def counted(step):
+        calls.append(step)
+        return schedule(step)
+
+    whole = run_loop(tmp_path / "whole", counted)
+    assert len(calls) < 10, "a call for every step"
+    assert [m["step"] for m in whole] == list(range(1, STEPS + 1))
+    single = [float(schedule(step)) for step in range(0, STEPS, 7)]
+    rates = [m["learning_rate"] for m in whole[::7]]
+    np.testing.assert_allclose(rates, single, rtol=1e-5, atol=1e-9)
+    assert run_loop(tmp_path / "cut", schedule, start=1021, block=1) == whole[1021:]
+
+
+@pytest.mark.parametrize(
+    ("last_step", "said"),
+    [(None, "there is no checkpoint yet"), (400, "is kept, that of step 400")],
+)
+def test_what_is_left_after_a_loss_that_is_not_finite(tmp_path, last_step, said):
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    with pytest.raises(Diverged, match="loss is nan at step 501; ") as error:
+        run_loop(tmp_path / "run", schedule, 500, loss=np.nan, last_step=last_step)
+    assert said in str(error.value)
