@@ -5,9 +5,9 @@ import inspect
 import pytest
 
 import lstm_jax
-from lstm_jax import nn
+from lstm_jax import data, nn
 
-NAMES = [(m, name) for m in (lstm_jax, nn) for name in m.__all__]
+NAMES = [(m, name) for m in (lstm_jax, data, nn) for name in m.__all__]
 
 
 @pytest.mark.parametrize(
