@@ -5,9 +5,10 @@ import inspect
 import pytest
 
 import lstm_jax
-from lstm_jax import linen, nn
+from lstm_jax import data, linen, nn
 
-NAMES = [(m, name) for m in (lstm_jax, linen, nn) for name in m.__all__]
+MODULES = (lstm_jax, data, linen, nn)
+NAMES = [(m, name) for m in MODULES for name in m.__all__]
 
 
 @pytest.mark.parametrize(
