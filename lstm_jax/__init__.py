@@ -16,6 +16,7 @@ Importing this package imports JAX and nothing heavier. Flax modules are in
 """
 
 from lstm_jax.core import init
+from lstm_jax.core.activations import Activation, Activations
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.cifg import CIFGLSTMCell, CIFGLSTMParams
@@ -42,6 +43,8 @@ from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
 __version__ = "0.1.0"
 
 __all__ = [
+    "Activation",
+    "Activations",
     "Bidirectional",
     "CIFGLSTMCell",
     "CIFGLSTMParams",

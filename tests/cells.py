@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax import (
+    Activation,
+    Activations,
     CIFGLSTMCell,
     GRUCell,
     LayerNormLSTMCell,
@@ -34,6 +36,12 @@ CELLS = MECHANISMS | {
     "gru, reset after": GRUCell(H),
     "cifg": CIFGLSTMCell(H),
     "layer norm": LayerNormLSTMCell(H),
+    "activations and clips": PeepholeLSTMCell(
+        H,
+        Activations(
+            "hard_sigmoid", "softsign", Activation("elu", 0.5), clip=1.0, cell_clip=0.6
+        ),
+    ),
 }
 
 
@@ -121,6 +129,13 @@ def assert_close(got, want, rtol):
         assert g.shape == w.shape, f"shape {g.shape} is not {w.shape}"
         scale = np.abs(w).max(initial=0.0)
         np.testing.assert_allclose(g, w, rtol=0, atol=rtol * scale + 1e-300)
+
+
+def largest_error(got, want):
+    """The largest difference in any leaf, taken in float64."""
+    pairs = zip(*map(jax.tree.leaves, (got, want)), strict=True)
+    exact = lambda x: np.asarray(x, np.float64)
+    return max(np.abs(exact(g) - exact(w)).max() for g, w in pairs)
 
 
 def run(cell, at, flags=NO_FLAGS, **options):

@@ -5,6 +5,9 @@ by side in the order i, f, g, o; an LSTM's state is ``(h, c)``, a plain network'
 ``(h,)``; inputs are ``[T, B, D]`` and flags ``[T, B]``.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 
@@ -12,23 +15,62 @@ def sigmoid(z):
     return 1.0 / (1.0 + np.exp(-z))
 
 
-def lstm_gates(weights, h, c, x):
+ACTIVATIONS = {
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "leaky_relu": lambda z, alpha=0.01: np.where(z >= 0, z, alpha * z),
+    "thresholded_relu": lambda z, alpha=1.0: np.where(z >= alpha, z, 0),
+    "elu": lambda z, alpha=1.0: np.where(z >= 0, z, alpha * (np.exp(z) - 1)),
+    "affine": lambda z, alpha=1.0, beta=0.0: alpha * z + beta,
+    "hard_sigmoid": lambda z, alpha=0.2, beta=0.5: np.clip(alpha * z + beta, 0, 1),
+    "scaled_tanh": lambda z, alpha=1.7159, beta=2 / 3: alpha * np.tanh(beta * z),
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "softsign": lambda z: z / (1 + np.abs(z)),
+}
+"""The functions of ONNX's recurrent operators."""
+
+
+class Functions(NamedTuple):
+    """What a step applies, and where it clips."""
+
+    gate: Callable = sigmoid
+    candidate: Callable = np.tanh
+    output: Callable = np.tanh
+    clip: float = np.inf
+    cell_clip: float = np.inf
+
+    def of_gate(self, z):
+        return self.gate(np.clip(z, -self.clip, self.clip))
+
+    def of_candidate(self, z):
+        return self.candidate(np.clip(z, -self.clip, self.clip))
+
+    def of_state(self, c):
+        return np.clip(c, -self.cell_clip, self.cell_clip)
+
+
+TEXTBOOK = Functions()
+
+
+def lstm_gates(weights, h, c, x, act=TEXTBOOK):
     """``i, f, g, o`` and the next ``c`` and ``h`` of one row."""
     w_x, w_h, b = weights
     z_i, z_f, z_g, z_o = np.split(x @ w_x + h @ w_h + b, 4)
-    i, f, g, o = sigmoid(z_i), sigmoid(z_f), np.tanh(z_g), sigmoid(z_o)
-    c = f * c + i * g
-    return i, f, g, o, c, o * np.tanh(c)
+    i, f, o = act.of_gate(z_i), act.of_gate(z_f), act.of_gate(z_o)
+    g = act.of_candidate(z_g)
+    c = act.of_state(f * c + i * g)
+    return i, f, g, o, c, o * act.output(c)
 
 
-def lstm_step(weights, state, x):
-    *_, c, h = lstm_gates(weights, *state, x)
+def lstm_step(weights, state, x, act=TEXTBOOK):
+    *_, c, h = lstm_gates(weights, *state, x, act)
     return (h, c)
 
 
-def rnn_step(weights, state, x):
+def rnn_step(weights, state, x, act=TEXTBOOK):
     w_x, w_h, b = weights
-    return (np.tanh(x @ w_x + state[0] @ w_h + b),)
+    return (act.of_candidate(x @ w_x + state[0] @ w_h + b),)
 
 
 def forward(

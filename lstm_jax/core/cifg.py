@@ -21,8 +21,9 @@ import jax.random
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
+from lstm_jax.core.elementwise import elementwise, gates
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, hidden_state
 from lstm_jax.core.matmul import matmul
 
@@ -54,11 +55,15 @@ class CIFGLSTMCell(Cell):
     """
 
     hidden_size: int
+    activations: Activations = TEXTBOOK
 
     products = ("w_h",)
     recurrent = (("w_h", 3),)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
+
+    def __post_init__(self):
+        check_activations(self)
 
     def init(
         self,
@@ -85,9 +90,11 @@ class CIFGLSTMCell(Cell):
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        f, g, o = gates(z, f=SIGMOID, g=TANH, o=SIGMOID)
-        c = cell_state(f, g, carry.c)
-        h = hidden_state(o, c).astype(carry.h.dtype)
+        act = self.activations
+        z = clip(z, act.clip)
+        f, g, o = gates(z, f=act.gate, g=act.candidate, o=act.gate)
+        c = clip(cell_state(f, g, carry.c), act.cell_clip)
+        h = hidden_state(o, c, output=act.output).astype(carry.h.dtype)
         return LSTMCarry(h, c), h
 
     def zero_carry(self, batch_shape, dtype):

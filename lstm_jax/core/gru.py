@@ -19,8 +19,9 @@ import jax.random
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
+from lstm_jax.core.elementwise import elementwise, gates
 from lstm_jax.core.matmul import matmul
 
 
@@ -72,11 +73,15 @@ class GRUCell(Cell):
     """
 
     hidden_size: int
+    activations: Activations = TEXTBOOK
 
     products = ("w_h",)
     recurrent = (("w_h", 3),)
     elementwise = ("b", "b_hn")
     added = frozenset({"b"})
+
+    def __post_init__(self):
+        check_activations(self, "output", "cell_clip")
 
     def init(
         self, key, in_size, *, w_x=init.glorot, w_h=init.orthogonal, dtype=jnp.float32
@@ -98,9 +103,12 @@ class GRUCell(Cell):
         spread = lambda b, a: jnp.broadcast_to(b.astype(a.dtype), a.shape)
         gx = gx.astype(product.dtype)
         gx = gx + spread(params.b, gx)
-        r, z = gates(gx[..., : 2 * H] + product[..., : 2 * H], r=SIGMOID, z=SIGMOID)
+        act = self.activations
+        z = clip(gx[..., : 2 * H] + product[..., : 2 * H], act.clip)
+        r, z = gates(z, r=act.gate, z=act.gate)
         a = product[..., 2 * H :]
-        (n,) = gates(gx[..., 2 * H :] + reset(r, a + spread(params.b_hn, a)), n=TANH)
+        n = gx[..., 2 * H :] + reset(r, a + spread(params.b_hn, a))
+        (n,) = gates(clip(n, act.clip), n=act.candidate)
         h = hidden_state(z, n, carry.h.astype(a.dtype)).astype(carry.h.dtype)
         return GRUCarry(h), h
 
@@ -122,11 +130,15 @@ class ResetBeforeGRUCell(Cell):
     """
 
     hidden_size: int
+    activations: Activations = TEXTBOOK
 
     products = ("w_h", "w_hn")
     recurrent = (("w_h", 2), ("w_hn", 1))
     elementwise = ("b",)
     added = frozenset({"b"})
+
+    def __post_init__(self):
+        check_activations(self, "output", "cell_clip")
 
     def init(
         self, key, in_size, *, w_x=init.glorot, w_h=init.orthogonal, dtype=jnp.float32
@@ -147,10 +159,13 @@ class ResetBeforeGRUCell(Cell):
         H, product = self.hidden_size, dot("w_h", carry.h)
         gx = gx.astype(product.dtype)
         gx = gx + jnp.broadcast_to(params.b.astype(gx.dtype), gx.shape)
-        r, z = gates(gx[..., : 2 * H] + product, r=SIGMOID, z=SIGMOID)
+        act = self.activations
+        z = clip(gx[..., : 2 * H] + product, act.clip)
+        r, z = gates(z, r=act.gate, z=act.gate)
         h = carry.h.astype(gx.dtype)
         kept = reset(r, h).astype(carry.h.dtype)
-        (n,) = gates(gx[..., 2 * H :] + dot("w_hn", kept), n=TANH)
+        n = gx[..., 2 * H :] + dot("w_hn", kept)
+        (n,) = gates(clip(n, act.clip), n=act.candidate)
         h = hidden_state(z, n, h).astype(carry.h.dtype)
         return GRUCarry(h), h
 

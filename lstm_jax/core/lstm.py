@@ -20,9 +20,16 @@ import jax.random
 
 from lstm_jax._types import Array, Float, Key
 from lstm_jax.core import init
+from lstm_jax.core.activations import (
+    TEXTBOOK,
+    Activations,
+    check_activations,
+    clip,
+    function_of,
+)
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.checks import check_step, check_type
-from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
+from lstm_jax.core.elementwise import TANH, elementwise, gates
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
 
@@ -92,20 +99,28 @@ def cell_state(i, f, g, c):
 
 
 @elementwise
-def hidden_state(o, c):
-    return o * jnp.tanh(c)
+def hidden_state(o, c, output=TANH):
+    return o * function_of(output)(c)
 
 
 @dataclasses.dataclass(frozen=True)
 class LSTMCell(Cell):
-    """Long short-term memory; the equations stand at the head of this file."""
+    """Long short-term memory; the equations stand at the head of this file.
+
+    ``activations`` puts other functions in the place of sigmoid and tanh, and clips;
+    see `lstm_jax.Activations`.
+    """
 
     hidden_size: int
+    activations: Activations = TEXTBOOK
 
     products = ("w_h",)
     recurrent = (("w_h", 4),)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
+
+    def __post_init__(self):
+        check_activations(self)
 
     def init(
         self,
@@ -132,9 +147,11 @@ class LSTMCell(Cell):
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
-        c = cell_state(i, f, g, carry.c)
-        h = hidden_state(o, c).astype(carry.h.dtype)
+        act = self.activations
+        z = clip(z, act.clip)
+        i, f, g, o = gates(z, i=act.gate, f=act.gate, g=act.candidate, o=act.gate)
+        c = clip(cell_state(i, f, g, carry.c), act.cell_clip)
+        h = hidden_state(o, c, output=act.output).astype(carry.h.dtype)
         return LSTMCarry(h, c), h
 
     def zero_carry(self, batch_shape, dtype):

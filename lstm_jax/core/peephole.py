@@ -18,8 +18,9 @@ import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, TANH, gates
+from lstm_jax.core.elementwise import gates
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, cell_state, hidden_state
 from lstm_jax.core.matmul import matmul
 
@@ -49,11 +50,15 @@ class PeepholeLSTMCell(Cell):
     """
 
     hidden_size: int
+    activations: Activations = TEXTBOOK
 
     products = ("w_h",)
     recurrent = (("w_h", 4),)
     elementwise = ("b", "p_i", "p_f", "p_o")
     added = frozenset({"w_h", "b"})
+
+    def __post_init__(self):
+        check_activations(self)
 
     def init(
         self,
@@ -80,11 +85,12 @@ class PeepholeLSTMCell(Cell):
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
         z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
         z_i, z_f = z_i + see(params.p_i, carry.c), z_f + see(params.p_f, carry.c)
-        z = jnp.concatenate([z_i, z_f, z_g], axis=-1)
-        i, f, g = gates(z, i=SIGMOID, f=SIGMOID, g=TANH)
-        c = cell_state(i, f, g, carry.c)
-        (o,) = gates(z_o + see(params.p_o, c), o=SIGMOID)
-        h = hidden_state(o, c).astype(carry.h.dtype)
+        act = self.activations
+        z = clip(jnp.concatenate([z_i, z_f, z_g], axis=-1), act.clip)
+        i, f, g = gates(z, i=act.gate, f=act.gate, g=act.candidate)
+        c = clip(cell_state(i, f, g, carry.c), act.cell_clip)
+        (o,) = gates(clip(z_o + see(params.p_o, c), act.clip), o=act.gate)
+        h = hidden_state(o, c, output=act.output).astype(carry.h.dtype)
         return LSTMCarry(h, c), h
 
     def zero_carry(self, batch_shape, dtype):

@@ -12,8 +12,9 @@ import jax.random
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import TANH, elementwise, gates
+from lstm_jax.core.elementwise import elementwise, gates
 from lstm_jax.core.matmul import matmul
 
 
@@ -50,11 +51,15 @@ class RNNCell(Cell):
     """
 
     hidden_size: int
+    activations: Activations = TEXTBOOK
 
     products = ("w_h",)
     recurrent = (("w_h", 1),)
     elementwise = ("b",)
     added = frozenset({"w_h", "b"})
+
+    def __post_init__(self):
+        check_activations(self, "gate", "output", "cell_clip")
 
     def init(
         self, key, in_size, *, w_x=init.glorot, w_h=init.orthogonal, dtype=jnp.float32
@@ -74,7 +79,7 @@ class RNNCell(Cell):
         product = dot("w_h", carry.h)
         z = gx.astype(product.dtype) + product
         z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        (g,) = gates(z, g=TANH)
+        (g,) = gates(clip(z, self.activations.clip), g=self.activations.candidate)
         h = hidden_state(g).astype(carry.h.dtype)
         return RNNCarry(h), h
 

@@ -7,48 +7,48 @@ import pytest
 
 import lstm_jax
 from tests import cells, reference
-from tests.reference import sigmoid
+from tests.reference import TEXTBOOK, sigmoid
 from tests.shapes import B, D, H, T
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 
-def gru_step(weights, state, x):
+def gru_step(weights, state, x, act=TEXTBOOK):
     w_x, w_h, b, b_hn = weights
     (h,) = state
     x_r, x_z, x_n = np.split(x @ w_x + b, 3)
     h_r, h_z, h_n = np.split(h @ w_h, 3)
-    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-    n = np.tanh(x_n + r * (h_n + b_hn))
+    r, z = act.of_gate(x_r + h_r), act.of_gate(x_z + h_z)
+    n = act.of_candidate(x_n + r * (h_n + b_hn))
     return ((1 - z) * n + z * h,)
 
 
-def reset_before_gru_step(weights, state, x):
+def reset_before_gru_step(weights, state, x, act=TEXTBOOK):
     w_x, w_h, w_hn, b = weights
     (h,) = state
     x_r, x_z, x_n = np.split(x @ w_x + b, 3)
     h_r, h_z = np.split(h @ w_h, 2)
-    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-    n = np.tanh(x_n + (r * h) @ w_hn)
+    r, z = act.of_gate(x_r + h_r), act.of_gate(x_z + h_z)
+    n = act.of_candidate(x_n + (r * h) @ w_hn)
     return ((1 - z) * n + z * h,)
 
 
-def peephole_step(weights, state, x):
+def peephole_step(weights, state, x, act=TEXTBOOK):
     w_x, w_h, b, p_i, p_f, p_o = weights
     h, c = state
     z_i, z_f, z_g, z_o = np.split(x @ w_x + h @ w_h + b, 4)
-    i, f = sigmoid(z_i + p_i * c), sigmoid(z_f + p_f * c)
-    c = f * c + i * np.tanh(z_g)
-    return sigmoid(z_o + p_o * c) * np.tanh(c), c
+    i, f = act.of_gate(z_i + p_i * c), act.of_gate(z_f + p_f * c)
+    c = act.of_state(f * c + i * act.of_candidate(z_g))
+    return act.of_gate(z_o + p_o * c) * act.output(c), c
 
 
-def cifg_step(weights, state, x):
+def cifg_step(weights, state, x, act=TEXTBOOK):
     w_x, w_h, b = weights
     h, c = state
     z_f, z_g, z_o = np.split(x @ w_x + h @ w_h + b, 3)
-    f = sigmoid(z_f)
-    c = f * c + (1 - f) * np.tanh(z_g)
-    return sigmoid(z_o) * np.tanh(c), c
+    f = act.of_gate(z_f)
+    c = act.of_state(f * c + (1 - f) * act.of_candidate(z_g))
+    return act.of_gate(z_o) * act.output(c), c
 
 
 def projection_step(weights, state, x):
