@@ -28,6 +28,11 @@ from lstm_jax.core.gru import (
 )
 from lstm_jax.core.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_step
+from lstm_jax.core.mogrifier import LowRank, MogrifierLSTMCell, MogrifierLSTMParams
+from lstm_jax.core.multiplicative import (
+    MultiplicativeLSTMCell,
+    MultiplicativeLSTMParams,
+)
 from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
 from lstm_jax.core.projection import LSTMPCell, LSTMPParams
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
@@ -53,6 +58,11 @@ __all__ = [
     "LSTMParams",
     "LayerNormLSTMCell",
     "LayerNormLSTMParams",
+    "LowRank",
+    "MogrifierLSTMCell",
+    "MogrifierLSTMParams",
+    "MultiplicativeLSTMCell",
+    "MultiplicativeLSTMParams",
     "PeepholeLSTMCell",
     "PeepholeLSTMParams",
     "RNNCarry",

@@ -12,6 +12,8 @@ from lstm_jax import (
     LayerNormLSTMCell,
     LSTMCell,
     LSTMPCell,
+    MogrifierLSTMCell,
+    MultiplicativeLSTMCell,
     PeepholeLSTMCell,
     ResetBeforeGRUCell,
     RNNCell,
@@ -34,6 +36,8 @@ CELLS = MECHANISMS | {
     "gru, reset after": GRUCell(H),
     "cifg": CIFGLSTMCell(H),
     "layer norm": LayerNormLSTMCell(H),
+    "mogrifier": MogrifierLSTMCell(H, rounds=3, rank=2),
+    "multiplicative": MultiplicativeLSTMCell(H),
 }
 
 
