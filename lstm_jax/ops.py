@@ -86,7 +86,7 @@ def init_lstm_stack(
     bidirectional: bool = False,
     w_x: init.Initializer = init.glorot,
     w_h: init.Initializer = init.orthogonal,
-    forget_bias: float = 1.0,
+    forget_bias: init.ForgetBias = 1.0,
     dtype=jnp.float32,
 ) -> tuple[Any, ...]:
     """Parameters of `lstm_stack`, one entry a layer; arguments as `init_lstm`.
