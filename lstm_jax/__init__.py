@@ -19,6 +19,7 @@ from lstm_jax.core import init
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.cifg import CIFGLSTMCell, CIFGLSTMParams
+from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
 from lstm_jax.core.gru import (
     GRUCarry,
     GRUCell,
@@ -34,6 +35,7 @@ from lstm_jax.core.multiplicative import (
     MultiplicativeLSTMParams,
 )
 from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
+from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
 from lstm_jax.core.projection import LSTMPCell, LSTMPParams
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
 from lstm_jax.core.stack import init_stack, stack
@@ -70,7 +72,10 @@ __all__ = [
     "RNNParams",
     "ResetBeforeGRUCell",
     "ResetBeforeGRUParams",
+    "activation_penalty",
     "bidirectional",
+    "dropout",
+    "embedding_dropout",
     "init",
     "init_lstm",
     "init_lstm_stack",
@@ -79,6 +84,8 @@ __all__ = [
     "lstm_stack",
     "lstm_step",
     "stack",
+    "temporal_activation_penalty",
     "unroll",
+    "variational_dropout",
     "weight_drop",
 ]

@@ -148,7 +148,12 @@ def check_remat(remat):
     return int(remat)
 
 
-def check_flags(name, flags, shape):
+def check_rate(name, rate):
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"{name} is {rate}, expected a number in [0, 1).")
+
+
+def check_flags(name, flags, shape, of="xs"):
     """A boolean array with an entry for every step of every row."""
     if flags is None:
         return None
@@ -161,7 +166,7 @@ def check_flags(name, flags, shape):
     if flags.shape != shape:
         raise ValueError(
             f"{name} has shape {flags.shape}, expected {shape}, the time and batch "
-            f"axes of xs; use jnp.broadcast_to for flags shared by rows."
+            f"axes of {of}; use jnp.broadcast_to for flags shared by rows."
         )
     return flags
 

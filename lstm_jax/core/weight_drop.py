@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from lstm_jax._types import Array, Key
 from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.checks import check_rate
+from lstm_jax.core.dropout import drop_and_scale
 
 
 def weight_drop(
@@ -30,13 +31,11 @@ def weight_drop(
     >>> bool((dropped[0].w_h == 0).any()), bool((dropped[0].w_x == 0).any())
     (True, False)
     """
-    if not 0.0 <= rate < 1.0:
-        raise ValueError(f"weight_drop rate is {rate}, expected a number in [0, 1).")
+    check_rate("weight_drop rate", rate)
 
     def drop(key, params):
         keep = jax.random.bernoulli(key, 1.0 - rate, params.w_h.shape)
-        scaled = params.w_h * jnp.asarray(1.0 / (1.0 - rate), params.w_h.dtype)
-        return params._replace(w_h=jnp.where(keep, scaled, jnp.zeros_like(scaled)))
+        return params._replace(w_h=drop_and_scale(keep, params.w_h, rate))
 
     dropped = []
     for layer, params in enumerate(layers):

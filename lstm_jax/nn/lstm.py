@@ -9,6 +9,7 @@ from flax import nnx
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core import init
 from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.checks import check_rate
 from lstm_jax.core.lstm import LSTMCarry, LSTMParams, init_lstm, lstm_step
 from lstm_jax.core.weight_drop import weight_drop
 from lstm_jax.ops import lstm_stack
@@ -141,8 +142,7 @@ class LSTM(nnx.Module):
         if num_layers < 1:
             raise ValueError(f"num_layers is {num_layers}, expected 1 or more.")
         for name, rate in (("dropout", dropout), ("weight_drop", weight_drop)):
-            if not 0.0 <= rate < 1.0:
-                raise ValueError(f"{name} is {rate}, expected a number in [0, 1).")
+            check_rate(name, rate)
 
         def cell(layer):
             features = hidden_size * (2 if bidirectional else 1)
