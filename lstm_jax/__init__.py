@@ -20,6 +20,7 @@ from lstm_jax.core.activations import Activation, Activations
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.cifg import CIFGLSTMCell, CIFGLSTMParams
+from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
 from lstm_jax.core.gru import (
     GRUCarry,
     GRUCell,
@@ -29,7 +30,13 @@ from lstm_jax.core.gru import (
 )
 from lstm_jax.core.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_step
+from lstm_jax.core.mogrifier import LowRank, MogrifierLSTMCell, MogrifierLSTMParams
+from lstm_jax.core.multiplicative import (
+    MultiplicativeLSTMCell,
+    MultiplicativeLSTMParams,
+)
 from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
+from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
 from lstm_jax.core.projection import LSTMPCell, LSTMPParams
 from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
@@ -60,6 +67,11 @@ __all__ = [
     "LSTMParams",
     "LayerNormLSTMCell",
     "LayerNormLSTMParams",
+    "LowRank",
+    "MogrifierLSTMCell",
+    "MogrifierLSTMParams",
+    "MultiplicativeLSTMCell",
+    "MultiplicativeLSTMParams",
     "PeepholeLSTMCell",
     "PeepholeLSTMParams",
     "RNNCarry",
@@ -71,7 +83,10 @@ __all__ = [
     "Stack",
     "Stream",
     "Zoneout",
+    "activation_penalty",
     "bidirectional",
+    "dropout",
+    "embedding_dropout",
     "feed",
     "init",
     "init_lstm",
@@ -79,6 +94,8 @@ __all__ = [
     "lstm",
     "lstm_stack",
     "lstm_step",
+    "temporal_activation_penalty",
     "unroll",
+    "variational_dropout",
     "weight_drop",
 ]

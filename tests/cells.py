@@ -14,6 +14,8 @@ from lstm_jax import (
     LayerNormLSTMCell,
     LSTMCell,
     LSTMPCell,
+    MogrifierLSTMCell,
+    MultiplicativeLSTMCell,
     PeepholeLSTMCell,
     ResetBeforeGRUCell,
     RNNCell,
@@ -42,6 +44,8 @@ CELLS = MECHANISMS | {
             "hard_sigmoid", "softsign", Activation("elu", 0.5), clip=1.0, cell_clip=0.6
         ),
     ),
+    "mogrifier": MogrifierLSTMCell(H, rounds=3, rank=2),
+    "multiplicative": MultiplicativeLSTMCell(H),
 }
 
 

@@ -53,6 +53,11 @@ for cell in (LSTMCell(H), RNNCell(H)):
     jax.eval_shape(jax.checkpoint(loss), cell_params, xs)
 stacked = jax.vmap(lambda key: init_lstm(key, D, H))(jax.random.split(key, 2))
 jax.vmap(lambda p: lstm(p, None, xs))(stacked)
+lstm_jax.init_lstm(key, D, H, forget_bias=lstm_jax.init.chrono(50))
+for hs in (lstm_jax.dropout(key, xs, 0.5), lstm_jax.variational_dropout(key, xs, 0.5)):
+    lstm_jax.activation_penalty(hs, mask=mask)
+    lstm_jax.temporal_activation_penalty(hs, mask=mask, resets=~mask)
+lstm_jax.embedding_dropout(key, jnp.ones((9, D)), 0.5)
 gates = params.to_gates()
 lstm_jax.LSTMParams.from_gates(**gates)
 lstm_jax.LSTMParams.from_gates(**{k: np.asarray(v) for k, v in gates.items()})

@@ -105,20 +105,27 @@ def check_params(cell, params, x, name):
             f"{name} has {features} features but params.w_x takes {takes[0]} "
             f"({name}.shape={x.shape}); pass in_size={features} to init."
         )
-    for field, want in zip(params._fields, expected, strict=True):
-        got = getattr(params, field)
+    wanted, came = _by_name(expected), _by_name(params)
+    for field in wanted | came:
+        want, got = wanted.get(field), came.get(field)
         if want is None or got is None:
             if want is not got:
                 raise ValueError(
-                    f"params.{field} is {'None' if got is None else 'an array'}, "
+                    f"params{field} is {'None' if got is None else 'an array'}, "
                     f"expected {'None' if want is None else 'an array'} for {cell}; "
                     f"make params with init of the same cell."
                 )
         elif jnp.shape(got) != want.shape:
             raise ValueError(
-                f"params.{field} has shape {jnp.shape(got)}, expected {want.shape} for "
+                f"params{field} has shape {jnp.shape(got)}, expected {want.shape} for "
                 f"hidden_size={cell.hidden_size}; under jax.vmap, map params too."
             )
+
+
+def _by_name(params):
+    """Path to array, for fields that are arrays, tuples of them, or ``None``."""
+    leaves = jax.tree.leaves_with_path(params, is_leaf=lambda leaf: leaf is None)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def check_carry(cell, carry, batch_shape, dtype, name="carry"):
@@ -162,7 +169,7 @@ def check_remat(remat):
     return int(remat)
 
 
-def check_flags(name, flags, shape):
+def check_flags(name, flags, shape, of="xs"):
     """A boolean array with an entry for every step of every row."""
     if flags is None:
         return None
@@ -175,7 +182,7 @@ def check_flags(name, flags, shape):
     if flags.shape != shape:
         raise ValueError(
             f"{name} has shape {flags.shape}, expected {shape}, the time and batch "
-            f"axes of xs; use jnp.broadcast_to for flags shared by rows."
+            f"axes of {of}; use jnp.broadcast_to for flags shared by rows."
         )
     return flags
 

@@ -76,12 +76,11 @@ class CIFGLSTMCell(Cell):
         dtype=jnp.float32,
     ):
         H = self.hidden_size
-        key_x, key_h = jax.random.split(key)
-        zero, forget = jnp.zeros(H, dtype), jnp.full(H, forget_bias, dtype)
+        key_x, key_h, key_b = jax.random.split(key, 3)
         return CIFGLSTMParams(
             w_x=init.per_gate(w_x, key_x, (in_size, H), 3, dtype),
             w_h=init.per_gate(w_h, key_h, (H, H), 3, dtype),
-            b=jnp.concatenate([forget, zero, zero]),
+            b=init.gate_bias(forget_bias, key_b, H, dtype)[H:],
         )
 
     def project(self, params, x):

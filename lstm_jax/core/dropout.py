@@ -1,7 +1,8 @@
-"""Dropout whose mask is a function of (key, absolute step), and of nothing else.
+"""Dropout of values, whole units or whole words.
 
-However a sequence is cut (streamed, resumed, recomputed in chunks), each step sees the
-mask it would see in one call.
+A mask is a function of (key, absolute step), or of the key alone where it is the same
+at every step. However a sequence is cut (streamed, resumed, recomputed in chunks), each
+step sees the mask it would see in one call.
 """
 
 import jax
@@ -16,24 +17,26 @@ def dropout(
     xs: Float[Array, "T *B D"],
     rate: float,
     start: int | Array = 0,
-    *,
-    locked: bool = False,
 ) -> Float[Array, "T *B D"]:
     """Zeroes a share ``rate`` of ``xs`` and scales the rest by ``1 / (1 - rate)``.
 
     Srivastava et al., "Dropout", JMLR 15, 2014. ``start`` is the absolute step of
-    ``xs[0]``; ``rate`` lies in ``[0, 1)``. ``locked`` takes one mask for all steps, a
-    function of the key alone: the variational dropout of Gal & Ghahramani, "A
-    Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2016.
+    ``xs[0]``.
+
+    Raises:
+        ValueError: ``rate`` is not in ``[0, 1)``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> xs = jnp.ones((6, 2, 3))
+    >>> whole = dropout(jax.random.key(0), xs, 0.5)
+    >>> bool((dropout(jax.random.key(0), xs[4:], 0.5, start=4) == whole[4:]).all())
+    True
     """
     check_rate("dropout rate", rate)
     if rate == 0.0:
         return xs
-    if locked:
-        keep = jnp.broadcast_to(keep_mask(key, rate, xs.shape[1:]), xs.shape)
-    else:
-        keep = keep_masks(key, steps_from(start, xs.shape[0]), rate, xs.shape[1:])
-    return scaled(keep, xs, rate)
+    keep = keep_masks(key, steps_from(start, xs.shape[0]), rate, xs.shape[1:])
+    return drop_and_scale(keep, xs, rate)
 
 
 def steps_from(start: int | Array, count: int) -> Int[Array, "T"]:
@@ -54,7 +57,55 @@ def keep_masks(
     return jax.vmap(lambda key: keep_mask(key, rate, shape))(keys)
 
 
-def scaled(keep: Bool[Array, "*B"], xs: Float[Array, "*B"], rate: float):
-    """``xs`` where kept, scaled so that the expectation stays, and 0 elsewhere."""
-    scale = jnp.asarray(1.0 / (1.0 - rate), xs.dtype)
-    return jnp.where(keep, xs * scale, jnp.zeros_like(xs))
+def variational_dropout(
+    key: Key[Array, ""], xs: Float[Array, "T *B D"], rate: float
+) -> Float[Array, "T *B D"]:
+    """Zeroes a share ``rate`` of the units of every row, the same ones at every step.
+
+    For the inputs or outputs of a layer: the mask ``[..., D]`` is a function of the key
+    alone, so a sequence that comes in pieces keeps it for as long as it keeps the key.
+    The rest is scaled by ``1 / (1 - rate)``. Gal & Ghahramani, "A Theoretically
+    Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016.
+
+    Raises:
+        ValueError: ``rate`` is not in ``[0, 1)``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> ys = variational_dropout(jax.random.key(0), jnp.ones((6, 2, 3)), 0.5)
+    >>> bool((ys[1:] == ys[:-1]).all())
+    True
+    """
+    check_rate("variational_dropout rate", rate)
+    keep = keep_mask(key, rate, xs.shape[1:])
+    return drop_and_scale(jnp.broadcast_to(keep, xs.shape), xs, rate)
+
+
+def embedding_dropout(
+    key: Key[Array, ""], table: Float[Array, "V E"], rate: float
+) -> Float[Array, "V E"]:
+    """Zeroes a share ``rate`` of the rows of an embedding and scales the rest.
+
+    A word that is dropped is dropped wherever it occurs, and the words left are scaled
+    by ``1 / (1 - rate)``. Draw it once a batch, before the lookup. Gal & Ghahramani
+    2016; Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models",
+    ICLR 2018.
+
+    Raises:
+        ValueError: ``rate`` is not in ``[0, 1)``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> table = embedding_dropout(jax.random.key(0), jnp.ones((9, 4)), 0.5)
+    >>> sorted({tuple(row) for row in table.tolist()})
+    [(0.0, 0.0, 0.0, 0.0), (2.0, 2.0, 2.0, 2.0)]
+    """
+    check_rate("embedding_dropout rate", rate)
+    keep = keep_mask(key, rate, (*table.shape[:1], 1))
+    return drop_and_scale(jnp.broadcast_to(keep, table.shape), table, rate)
+
+
+def drop_and_scale(
+    keep: Bool[Array, "*S"], a: Float[Array, "*S"], rate: float
+) -> Float[Array, "*S"]:
+    """0 where ``keep`` is False; the rest of ``a`` scaled to the same expectation."""
+    scale = jnp.asarray(1.0 / (1.0 - rate), a.dtype)
+    return jnp.where(keep, a * scale, jnp.zeros_like(a))

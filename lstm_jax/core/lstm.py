@@ -129,16 +129,15 @@ class LSTMCell(Cell):
         *,
         w_x: init.Initializer = init.glorot,
         w_h: init.Initializer = init.orthogonal,
-        forget_bias: float = 1.0,
+        forget_bias: init.ForgetBias = 1.0,
         dtype=jnp.float32,
     ):
         H = self.hidden_size
-        key_x, key_h = jax.random.split(key)
-        zero, forget = jnp.zeros(H, dtype), jnp.full(H, forget_bias, dtype)
+        key_x, key_h, key_b = jax.random.split(key, 3)
         return LSTMParams(
             w_x=init.per_gate(w_x, key_x, (in_size, H), 4, dtype),
             w_h=init.per_gate(w_h, key_h, (H, H), 4, dtype),
-            b=jnp.concatenate([zero, forget, zero, zero]),
+            b=init.gate_bias(forget_bias, key_b, H, dtype),
         )
 
     def project(self, params, x):
@@ -173,7 +172,7 @@ def init_lstm(
     *,
     w_x: init.Initializer = init.glorot,
     w_h: init.Initializer = init.orthogonal,
-    forget_bias: float = 1.0,
+    forget_bias: init.ForgetBias = 1.0,
     dtype=jnp.float32,
 ) -> LSTMParams:
     """Parameters of one LSTM layer.
@@ -188,7 +187,8 @@ def init_lstm(
         hidden_size: ``H``, hidden units.
         w_x, w_h: ``(key, shape, dtype) -> array``, for the ``[D, H]`` and the
             ``[H, H]`` of one gate.
-        forget_bias: initial bias of the forget gate.
+        forget_bias: initial bias of the forget gate, or an initialiser of this bias and
+            the input gate's, such as ``init.chrono(max_steps)``.
         dtype: dtype of the parameters.
 
     >>> import jax

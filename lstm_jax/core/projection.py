@@ -97,12 +97,11 @@ class LSTMPCell(Cell):
         dtype=jnp.float32,
     ):
         H, P = self.hidden_size, self.projection_size
-        key_x, key_h, key_r = jax.random.split(key, 3)
-        zero, forget = jnp.zeros(H, dtype), jnp.full(H, forget_bias, dtype)
+        key_x, key_h, key_r, key_b = jax.random.split(key, 4)
         return LSTMPParams(
             w_x=init.per_gate(w_x, key_x, (in_size, H), 4, dtype),
             w_h=init.per_gate(w_h, key_h, (P, H), 4, dtype),
-            b=jnp.concatenate([zero, forget, zero, zero]),
+            b=init.gate_bias(forget_bias, key_b, H, dtype),
             w_hr=init.per_gate(w_hr, key_r, (H, P), 1, dtype),
             b_hr=jnp.zeros(P, dtype) if self.projection_bias else None,
         )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from lstm_jax.core.cell import Noise
 from lstm_jax.core.checks import check_rate
-from lstm_jax.core.dropout import keep_mask, keep_masks, scaled
+from lstm_jax.core.dropout import drop_and_scale, keep_mask, keep_masks
 from lstm_jax.core.elementwise import Gate
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.wrapper import Wrapper
@@ -72,7 +72,7 @@ class RecurrentDropout(Wrapper):
                 return dot(name, a)
             # What each gate reads, side by side: `product` knows what to do with it.
             read = jnp.broadcast_to(a[..., None, :], keep[name].shape)
-            read = scaled(keep[name], read, self.rate)
+            read = drop_and_scale(keep[name], read, self.rate)
             return dot(name, read.reshape(*a.shape[:-1], -1))
 
         return step(params, carry, gx, dropped, gates)
@@ -141,5 +141,5 @@ class CandidateDropout(Wrapper):
         return step(params, carry, gx, dot, with_dropout if masks else gates)
 
     def _drop(self, gate, keep):
-        value, slope = (scaled(keep, x, self.rate) for x in (gate.value, gate.slope))
-        return Gate(value, slope, gate.z)
+        drop = lambda x: drop_and_scale(keep, x, self.rate)
+        return Gate(drop(gate.value), drop(gate.slope), gate.z)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax.core.bidirectional import Bidirectional, map_ways
-from lstm_jax.core.dropout import dropout
+from lstm_jax.core.dropout import dropout, variational_dropout
 from lstm_jax.core.weight_drop import drop_weights
 
 
@@ -45,9 +45,12 @@ class StackMasks:
         if not self._on or rate == 0:
             return xs
         key = jax.random.fold_in(self._features, n)
-        drop = lambda key, xs: dropout(
-            key, xs, rate, self._start, locked=self._stack.locked
-        )
+
+        def drop(key, xs):
+            if self._stack.locked:
+                return variational_dropout(key, xs, rate)
+            return dropout(key, xs, rate, self._start)
+
         if isinstance(xs, Bidirectional):
             return map_ways(drop, Bidirectional(*jax.random.split(key)), xs)
         return drop(key, xs)

@@ -8,21 +8,24 @@ import jax
 from lstm_jax._types import Array, Key
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.core.checks import check_rate
-from lstm_jax.core.dropout import keep_mask, scaled
+from lstm_jax.core.dropout import drop_and_scale, keep_mask
+
+RECURRENT = ("w_h", "w_hn", "w_mh")
+"""Weights that multiply the hidden state, in the cells that have them."""
 
 
 def weight_drop(
     key: Key[Array, ""], layers: Sequence[Any], rate: float
 ) -> tuple[Any, ...]:
-    """The parameters of a stack with a share ``rate`` of every ``w_h`` zeroed and the
-    rest scaled by ``1 / (1 - rate)``.
+    """The parameters of a stack with a share ``rate`` of their recurrent weights zeroed
+    and the rest scaled by ``1 / (1 - rate)``.
 
     Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", 2018.
     The mask is a function of (key, layer, direction) and the same at every step, so the
     recurrence stays one product a step.
 
     Raises:
-        ValueError: ``rate`` is not in ``[0, 1)``.
+        ValueError: ``rate`` is not in ``[0, 1)``, or a layer has no such weights.
 
     >>> import jax
     >>> from lstm_jax import init_lstm_stack, weight_drop
@@ -42,5 +45,14 @@ def drop_weights(key: Key[Array, ""], params: Any, rate: float) -> Any:
     if isinstance(params, Bidirectional):
         both = zip(jax.random.split(key), params, strict=True)
         return Bidirectional(*(drop_weights(k, p, rate) for k, p in both))
-    keep = keep_mask(key, rate, params.w_h.shape)
-    return params._replace(w_h=scaled(keep, params.w_h, rate))
+    dropped = {}
+    for n, name in enumerate(n for n in RECURRENT if n in params._fields):
+        w = getattr(params, name)
+        keep = keep_mask(jax.random.fold_in(key, n), rate, w.shape)
+        dropped[name] = drop_and_scale(keep, w, rate)
+    if not dropped:
+        raise ValueError(
+            f"{type(params).__name__} has no recurrent weight to drop, "
+            f"expected one of {', '.join(RECURRENT)}; set weight_drop=0."
+        )
+    return params._replace(**dropped)

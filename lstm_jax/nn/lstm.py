@@ -45,7 +45,7 @@ class LSTMCell(Weights):
         *,
         w_x: init.Initializer = init.glorot,
         w_h: init.Initializer = init.orthogonal,
-        forget_bias: float = 1.0,
+        forget_bias: init.ForgetBias = 1.0,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,

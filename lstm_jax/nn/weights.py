@@ -10,7 +10,7 @@ from lstm_jax.core.bidirectional import Bidirectional
 class Weights(nnx.Module):
     """The parameters of a cell, an ``nnx.Param`` under the name of each field.
 
-    A field that is a tuple of arrays becomes a list of them.
+    A field that is a named tuple becomes such a module in turn, a tuple a list.
     """
 
     def __init__(self, params: Any):
@@ -27,16 +27,20 @@ class Weights(nnx.Module):
 def _variables(value):
     if value is None:
         return None
+    if hasattr(value, "_fields"):
+        return Weights(value)
     if isinstance(value, tuple):
-        return nnx.List([nnx.Param(v) for v in value])
+        return nnx.List([_variables(v) for v in value])
     return nnx.Param(value)
 
 
 def _values(variables):
     if variables is None:
         return None
+    if isinstance(variables, Weights):
+        return variables.params
     if isinstance(variables, nnx.List):
-        return tuple(v[...] for v in variables)
+        return tuple(map(_values, variables))
     return variables[...]
 
 

@@ -77,6 +77,35 @@ def layer_norm_step(weights, state, x):
     return sigmoid(z_o) * np.tanh(normalise(c, gain_c, shift_c)), c
 
 
+def mogrifier_step(weights, state, x):
+    """Five rounds; the weights of q come before those of r."""
+    w_x, w_h, b, q_1, q_3, q_5, r_2, r_4 = weights
+    h, c = state
+    x = 2 * sigmoid(h @ q_1) * x
+    h = 2 * sigmoid(x @ r_2) * h
+    x = 2 * sigmoid(h @ q_3) * x
+    h = 2 * sigmoid(x @ r_4) * h
+    x = 2 * sigmoid(h @ q_5) * x
+    return reference.lstm_step((w_x, w_h, b), (h, c), x)
+
+
+def low_rank_mogrifier_step(weights, state, x):
+    """Two rounds."""
+    w_x, w_h, b, q_left, q_right, r_left, r_right = weights
+    h, c = state
+    x = 2 * sigmoid(h @ (q_left @ q_right)) * x
+    h = 2 * sigmoid(x @ (r_left @ r_right)) * h
+    return reference.lstm_step((w_x, w_h, b), (h, c), x)
+
+
+def multiplicative_step(weights, state, x):
+    w_x, w_m, b, w_mx, w_mh = weights
+    h, c = state
+    m = (x @ w_mx) * (h @ w_mh)
+    *_, c, h = reference.lstm_gates((w_x, w_m, b), m, c, x)
+    return h, c
+
+
 VARIANTS = {
     "gru": (lstm_jax.GRUCell(H), gru_step),
     "gru, reset before": (lstm_jax.ResetBeforeGRUCell(H), reset_before_gru_step),
@@ -89,6 +118,12 @@ VARIANTS = {
         clipped_step,
     ),
     "layer norm": (lstm_jax.LayerNormLSTMCell(H), layer_norm_step),
+    "mogrifier": (lstm_jax.MogrifierLSTMCell(H), mogrifier_step),
+    "mogrifier, low rank": (
+        lstm_jax.MogrifierLSTMCell(H, rounds=2, rank=3),
+        low_rank_mogrifier_step,
+    ),
+    "multiplicative": (lstm_jax.MultiplicativeLSTMCell(H), multiplicative_step),
 }
 FLAGS = cells.make_flags()
 

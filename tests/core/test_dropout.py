@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lstm_jax
-from lstm_jax.core.dropout import dropout
+from lstm_jax import dropout, embedding_dropout, variational_dropout
 from tests import cells
 from tests.shapes import B, D, H, T
 
@@ -66,16 +66,59 @@ def test_off(off):
     assert np.array_equal(lstm_jax.lstm_stack(PARAMS, None, XS, **off)[1], want)
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_share_and_scale(rate):
+KINDS = {
+    dropout: ((100, 100), 100 * 100),
+    variational_dropout: ((2, 100, 100), 100 * 100),
+    embedding_dropout: ((10_000, 2), 10_000),
+}
+"""Function to the shape of its argument and the number of draws made for it."""
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize("drop", KINDS, ids=lambda drop: drop.__name__)
+def test_share_and_scale(drop, rate):
     """A share ``rate`` is zeroed and the rest scaled; gradients take the same mask."""
-    xs = jnp.ones((100, 100))
-    ys, pullback = jax.vjp(lambda xs: dropout(KEY, xs, rate), xs)
+    shape, draws = KINDS[drop]
+    xs = jnp.ones(shape)
+    ys, pullback = jax.vjp(lambda xs: drop(KEY, xs, rate), xs)
     kept = ys != 0
-    assert abs(1 - rate - np.mean(kept)) < 5 * (rate * (1 - rate) / xs.size) ** 0.5
+    assert abs(1 - rate - np.mean(kept)) <= 5 * (rate * (1 - rate) / draws) ** 0.5
     np.testing.assert_allclose(ys[kept], 1 / (1 - rate), rtol=1e-6)
     assert np.array_equal(pullback(xs)[0], ys)
-    assert dropout(KEY, xs.astype(jnp.bfloat16), rate).dtype == jnp.bfloat16
+    assert drop(KEY, xs.astype(jnp.bfloat16), rate).dtype == jnp.bfloat16
+    assert not np.array_equal(drop(jax.random.key(8), xs, 0.5), drop(KEY, xs, 0.5))
+
+
+def test_variational_masks_stay_for_all_steps():
+    """Rows and units have masks of their own, pieces that of the whole."""
+    ones = jnp.ones((T, 4, 64))
+    whole = np.asarray(variational_dropout(KEY, ones, RATE))
+    assert len({step.tobytes() for step in whole}) == 1
+    assert len({row.tobytes() for row in whole[0]}) == 4
+    assert np.array_equal(variational_dropout(KEY, ones[:2], RATE), whole[:2])
+    assert variational_dropout(KEY, ones[:0], RATE).shape == (0, 4, 64)
+    assert variational_dropout(KEY, ones[:, 0], RATE).shape == (T, 64)
+
+
+def test_embedding_dropout_drops_words():
+    """Whole rows, the same wherever the word occurs."""
+    table = jax.random.normal(KEY, (50, 8))
+    dropped = np.asarray(embedding_dropout(KEY, table, RATE))
+    words = np.any(dropped != 0, axis=1)
+    assert 0 < words.sum() < 50
+    np.testing.assert_array_equal(dropped[words], 2 * table[words])
+
+
+@pytest.mark.parametrize("drop", KINDS, ids=lambda drop: drop.__name__)
+def test_rate_of_each_kind_out_of_range(drop):
+    words = rf"{drop.__name__} rate is 1.0, expected a number in \[0, 1\)"
+    with pytest.raises(ValueError, match=words):
+        drop(KEY, jnp.ones((2, 2)), 1.0)
+
+
+def test_rate_of_weight_drop_out_of_range():
+    with pytest.raises(ValueError, match="weight_drop rate is -1, expected a number"):
+        lstm_jax.weight_drop(KEY, PARAMS, -1)
 
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, 2])

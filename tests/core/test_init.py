@@ -93,3 +93,84 @@ def test_rnn_and_stack():
     assert len({np.asarray(way.w_h, np.float32).tobytes() for way in ways}) == 4
     assert all(np.all(way.b[H : 2 * H] == 3.0) for way in ways)
     assert all(leaf.dtype == jnp.bfloat16 for way in ways for leaf in way)
+
+
+def test_uniform_takes_the_bound_of_torch():
+    """1/sqrt(H), also where a gate's matrix is not square."""
+    params = lstm_jax.init_lstm(KEY, D, H, w_x=init.uniform(), w_h=init.uniform())
+    for weights in (params.w_x, params.w_h):
+        for gate in np.split(np.asarray(weights), 4, axis=-1):
+            assert 0.98 * H**-0.5 < np.abs(gate).max() <= H**-0.5
+            assert abs(gate.std() * (3 * H) ** 0.5 - 1) < 0.1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_identity(dtype):
+    cell = lstm_jax.RNNCell(H)
+    params = cell.init(KEY, D, w_h=init.identity(), dtype=dtype)
+    assert params.w_h.dtype == dtype
+    assert np.array_equal(params.w_h.astype(jnp.float32), np.eye(H))
+    scaled = cell.init(KEY, D, w_h=init.identity(0.01)).w_h
+    np.testing.assert_allclose(scaled, 0.01 * np.eye(H), rtol=1e-6)
+
+
+def test_identity_of_a_matrix_that_is_not_square():
+    with pytest.raises(ValueError, match=r"identity is .* shape \(40, 30\).*\[H, H\]"):
+        lstm_jax.RNNCell(H).init(KEY, D, w_x=init.identity())
+
+
+LSTMS = {
+    "lstm": lstm_jax.LSTMCell(H),
+    "peephole": lstm_jax.PeepholeLSTMCell(H),
+    "projected": lstm_jax.LSTMPCell(H, 7),
+    "layer norm": lstm_jax.LayerNormLSTMCell(H),
+    "mogrifier": lstm_jax.MogrifierLSTMCell(H),
+    "multiplicative": lstm_jax.MultiplicativeLSTMCell(H),
+}
+"""Cells with gates i, f, g, o and a forget bias."""
+
+
+@pytest.mark.parametrize("cell", LSTMS.values(), ids=LSTMS)
+def test_chrono(cell):
+    """Biases alone change; the input gate's mirrors the forget gate's."""
+    params = cell.init(KEY, D, forget_bias=init.chrono(50), dtype=jnp.bfloat16)
+    plain = cell.init(KEY, D, dtype=jnp.bfloat16)
+    i, f, g, o = np.split(np.asarray(params.b, np.float32), 4)
+    assert np.array_equal(i, -f)
+    assert f.min() >= 0
+    assert f.max() <= np.log(49) * 1.01
+    assert len(set(f)) > H / 2
+    assert not np.any([g, o])
+    assert params.b.dtype == jnp.bfloat16
+    same = jax.tree.map(np.array_equal, params._replace(b=0), plain._replace(b=0))
+    assert jax.tree.all(same)
+
+
+def test_chrono_of_coupled_gates():
+    """``1 - f`` has the opposite bias by itself."""
+    options = dict(forget_bias=init.chrono(50))
+    f, g, o = np.split(lstm_jax.CIFGLSTMCell(H).init(KEY, D, **options).b, 3)
+    assert np.array_equal(f, lstm_jax.init_lstm(KEY, D, H, **options).b[H : 2 * H])
+    assert not np.any([g, o])
+
+
+@pytest.mark.parametrize("max_steps", [3, 20, 1000])
+def test_chrono_spreads_evenly_over_steps(max_steps):
+    """``exp(b_f)`` is uniform on [1, max_steps - 1]; every layer has its own draws."""
+    n = 4000
+    b = init.gate_bias(init.chrono(max_steps), KEY, n)
+    steps = np.sort(np.exp(np.asarray(b[n : 2 * n], np.float64)))
+    even = np.linspace(1, max_steps - 1, n)
+    assert np.abs(steps - even).max() < 2.5 * (max_steps - 2) / n**0.5
+    layers = lstm_jax.init_lstm_stack(
+        KEY, D, H, num_layers=2, forget_bias=init.chrono(max_steps)
+    )
+    assert not np.array_equal(layers[0].b, layers[1].b)
+
+
+@pytest.mark.parametrize("max_steps", [1, 0.0, float("nan")])
+def test_chrono_of_too_few_steps(max_steps):
+    with pytest.raises(
+        ValueError, match=rf"max_steps is {max_steps}, expected 2 or mo"
+    ):
+        init.chrono(max_steps)
