@@ -25,7 +25,7 @@ own derivative stores little. Only `textbook` leaves everything to JAX."""
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = _arguments(argv)
+    args = arguments("properties", QUESTIONS, argv)
     jax.config.update("jax_enable_compilation_cache", False)
     results = {}
     for name in args.only:
@@ -155,8 +155,9 @@ def gradient(f):
     return jax.grad(loss, argnums=(0, 1))
 
 
-def race(functions, inputs, args):
-    """Median milliseconds of all, and the time of the first over that of the others."""
+def race(functions, inputs, args, *, of_first=True):
+    """Median milliseconds of all, and the time of the first over that of the others,
+    or theirs over that of the first."""
     calls = {
         name: lambda f=f: jax.block_until_ready(f(*inputs))
         for name, f in functions.items()
@@ -164,8 +165,9 @@ def race(functions, inputs, args):
     times = timing.interleave(calls, args.repeats, budget=args.budget)
     medians = {name: 1e3 * float(np.median(times[name])) for name in times}
     first, *others = times
-    ratios = {n: timing.paired_ratio(times[first], times[n]) for n in others}
-    return medians, ratios
+    pair = (lambda n: (first, n)) if of_first else (lambda n: (n, first))
+    ratio = lambda over, under: timing.paired_ratio(times[over], times[under])
+    return medians, {n: ratio(*pair(n)) for n in others}
 
 
 def _error(got, want):
@@ -176,18 +178,19 @@ def _round(x):
     return x.astype(jnp.bfloat16).astype(x.dtype)
 
 
-def _arguments(argv):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.properties")
+def arguments(name, questions, argv):
+    """Of a benchmark that answers ``questions``."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     add = parser.add_argument
     add("--quick", action="store_true", help="5 rounds, smaller where it takes long")
     add("--repeats", type=int, help="rounds (31)")
     add("--budget", type=float, default=120.0, help="seconds after which 15 suffice")
-    add("--only", type=lambda text: text.split(","), default=list(QUESTIONS))
+    add("--only", type=lambda text: text.split(","), default=list(questions))
     add("--out", type=Path, default=report.RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
     args.repeats = args.repeats or (5 if args.quick else 31)
-    if unknown := set(args.only) - set(QUESTIONS):
-        parser.error(f"unknown {sorted(unknown)}; there are {list(QUESTIONS)}")
+    if unknown := set(args.only) - set(questions):
+        parser.error(f"unknown {sorted(unknown)}; there are {list(questions)}")
     return args
 
 

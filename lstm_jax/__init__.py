@@ -3,16 +3,16 @@
 The house, from the ground up; a room imports only rooms named before it:
 
     core         the mathematics: cells, `unroll` and its derivative rule, stacks
-    data         text and batches, in numpy
+    data         text, batches, ragged sequences, in numpy
     ops          `lstm(...)`: checks arguments, chooses an implementation
-    nn           Flax NNX modules
+    nn, linen    Flax NNX and Linen modules
     training     the training loop, checkpoints, metrics
     models       language model
     tasks        data + model + loss, joined
     cli          the command ``lstm-jax``
 
 Importing this package imports JAX and nothing heavier. Flax modules are in
-``lstm_jax.nn``.
+``lstm_jax.nn`` and ``lstm_jax.linen``.
 """
 
 from lstm_jax.core import init

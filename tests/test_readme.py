@@ -1,24 +1,35 @@
-"""The README's Python runs, in order, as it stands there."""
+"""The Python of the README and of the docs runs, in order, as it stands there."""
 
 import re
 from pathlib import Path
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
+
+def run_blocks(text):
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(block, names)
+    return names
 
 
 def test_the_examples_run():
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) >= 3
-    names = {}
-    for block in blocks:
-        exec(block, names)
-    assert names["hs"].shape == (8, 7, 2, 5)
+    names = run_blocks(README)
+    assert names["ensemble_hs"].shape == (8, 7, 2, 5)
     assert names["grads"].w_h.shape == (5, 20)
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_the_docs_run(path):
+    assert run_blocks(path.read_text(encoding="utf-8"))["hs"].shape == (2, 7, 4)
+
+
 def test_every_path_it_names_is_there():
-    root = Path(__file__).parent.parent
     paths = re.findall(r"\]\(([^)#]+)\)|((?:scripts|configs)/[\w./]+)", README)
     assert paths
     for link, path in paths:
-        assert (root / (link or path)).exists(), link or path
+        assert (ROOT / (link or path)).exists(), link or path

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from lstm_jax import init_lstm, lstm
+from tests import cells
 
 T, B, D, H = 5, 2, 3, 4
 
@@ -22,3 +23,12 @@ def test_lowers(platform, dtype):
     text = traced.lower(lowering_platforms=(platform,)).as_text()
     assert "stablehlo.while" in text
     assert "stablehlo.dot_general" in text
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_every_cell_lowers(platform, name):
+    cell = cells.CELLS[name]
+    at = cells.make_case(cell, jnp.float32)
+    loss = lambda at: cells.loss(cell, at, cells.make_flags(), remat=True)
+    jax.jit(jax.grad(loss)).trace(at).lower(lowering_platforms=(platform,))

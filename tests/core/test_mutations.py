@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lstm_jax.core import elementwise, lstm, sequence, stack, unroll
+from lstm_jax.core import elementwise, lstm, sequence, stack_masks, unroll
 from tests.core.test_derivatives import check_mode
 from tests.core.test_dropout import check_pieces
 from tests.core.test_gates import check_textbook
@@ -118,7 +118,7 @@ FAULTS = {
         functools.partial(check_values, reverse=True, **OPTIONS["resets"]),
     ),
     "dropout masks from the start of a piece": (
-        wrap(stack, "dropout", masks_from_the_start),
+        wrap(stack_masks, "dropout", masks_from_the_start),
         functools.partial(check_pieces, 3),
     ),
 }
