@@ -19,6 +19,7 @@ from lstm_jax.core import init
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.cifg import CIFGLSTMCell, CIFGLSTMParams
+from lstm_jax.core.conv import ConvLSTMCell, ConvLSTMParams
 from lstm_jax.core.gru import (
     GRUCarry,
     GRUCell,
@@ -43,6 +44,8 @@ __all__ = [
     "CIFGLSTMCell",
     "CIFGLSTMParams",
     "Cell",
+    "ConvLSTMCell",
+    "ConvLSTMParams",
     "GRUCarry",
     "GRUCell",
     "GRUParams",

@@ -45,9 +45,11 @@ class Cell(abc.ABC):
     elementwise: tuple[str, ...] = ()
     added: frozenset[str] = frozenset()
 
-    feature_axes: int = 1
-    """Trailing axes of an input that belong to one row: features, and before them the
-    axes of space of a convolutional cell."""
+    @property
+    def feature_axes(self) -> int:
+        """Trailing axes of an input that belong to one row: features, and before them
+        the axes of space of a convolutional cell."""
+        return 1
 
     @property
     def out_size(self) -> int:
