@@ -20,6 +20,7 @@ from lstm_jax.core.activations import Activation, Activations
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.cifg import CIFGLSTMCell, CIFGLSTMParams
+from lstm_jax.core.conv import ConvLSTMCell, ConvLSTMParams
 from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
 from lstm_jax.core.gru import (
     GRUCarry,
@@ -57,6 +58,8 @@ __all__ = [
     "CIFGLSTMParams",
     "CandidateDropout",
     "Cell",
+    "ConvLSTMCell",
+    "ConvLSTMParams",
     "GRUCarry",
     "GRUCell",
     "GRUParams",

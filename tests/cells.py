@@ -10,6 +10,7 @@ from lstm_jax import (
     Activation,
     Activations,
     CIFGLSTMCell,
+    ConvLSTMCell,
     GRUCell,
     LayerNormLSTMCell,
     LSTMCell,
@@ -21,7 +22,7 @@ from lstm_jax import (
     RNNCell,
     unroll,
 )
-from tests.shapes import LENGTHS, B, D, H, T
+from tests.shapes import LENGTHS, SPACE, B, D, H, T
 
 MECHANISMS = {
     "lstm": LSTMCell(H),
@@ -29,10 +30,11 @@ MECHANISMS = {
     "peephole": PeepholeLSTMCell(H),
     "projected": LSTMPCell(H, 2, projection_bias=True),
     "gru": ResetBeforeGRUCell(H),
+    "convolution": ConvLSTMCell(H, kernel=(2,)),
 }
 """Together these use all of the ``dot`` contract: parameters read elementwise, two
-products in one step, and products that are not simply added to ``gx``, one of them with
-an operand made inside the step."""
+products in one step, products that are not simply added to ``gx``, one of them with an
+operand made inside the step, and a product that is no matrix product."""
 
 CELLS = MECHANISMS | {
     "gru, reset after": GRUCell(H),
@@ -78,8 +80,9 @@ def draw(tree, seed, scale=0.5, dtype=None):
 def make_case(cell, dtype=jnp.float64, *, seed=0, steps=T, batch=(B,), in_size=D):
     """Random parameters, carries and inputs."""
     params = jax.eval_shape(lambda key: cell.init(key, in_size), jax.random.key(0))
-    carry = jax.eval_shape(lambda: cell.zero_carry(batch, dtype))
-    xs = jax.ShapeDtypeStruct((steps, *batch, in_size), dtype)
+    places = (*batch, *SPACE[: cell.feature_axes - 1])
+    carry = jax.eval_shape(lambda: cell.zero_carry(places, dtype))
+    xs = jax.ShapeDtypeStruct((steps, *places, in_size), dtype)
     return Case(
         draw(params, seed, dtype=dtype),
         draw(carry, seed + 1),

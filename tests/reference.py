@@ -2,7 +2,7 @@
 
 It imports nothing from the package. Weights are ``(w_x, w_h, b)`` with the gates side
 by side in the order i, f, g, o; an LSTM's state is ``(h, c)``, a plain network's
-``(h,)``; inputs are ``[T, B, D]`` and flags ``[T, B]``.
+``(h,)``; inputs are ``[T, B, ..., D]`` and flags ``[T, B]``.
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def forward(
     """
     weights = [np.asarray(w, np.float64) for w in weights]
     xs = np.asarray(xs, np.float64)
-    steps, rows, _ = xs.shape
+    steps, rows = xs.shape[:2]
     carry = [np.array(part, np.float64) for part in carry]
     if reset_carry is None:
         reset_carry = [np.zeros_like(part) for part in carry]

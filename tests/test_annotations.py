@@ -13,7 +13,7 @@ import jax, jax.numpy as jnp, numpy as np
 import jaxtyping
 jaxtyping.install_import_hook("lstm_jax", "beartype.beartype")
 import lstm_jax
-from lstm_jax import LSTMCell, RNNCell, init_lstm, init_lstm_stack
+from lstm_jax import ConvLSTMCell, LSTMCell, RNNCell, init_lstm, init_lstm_stack
 from lstm_jax import lstm, lstm_stack, lstm_step, unroll
 
 T, B, D, H = 6, 3, 4, 5
@@ -51,6 +51,10 @@ for cell in (LSTMCell(H), RNNCell(H)):
     jax.vmap(jax.grad(one), 1)(xs)
     jax.jvp(jax.grad(loss), (cell_params, xs), (cell_params, xs))
     jax.eval_shape(jax.checkpoint(loss), cell_params, xs)
+cell = ConvLSTMCell(H, kernel=(3,))
+images, cell_params = jnp.ones((T, B, 7, D)), cell.init(key, D)
+carry, _ = unroll(cell, cell_params, None, images, lengths=jnp.array([0, 1, T]))
+unroll(cell, cell_params, carry, images, mask=mask, resets=~mask)
 stacked = jax.vmap(lambda key: init_lstm(key, D, H))(jax.random.split(key, 2))
 jax.vmap(lambda p: lstm(p, None, xs))(stacked)
 lstm_jax.init_lstm(key, D, H, forget_bias=lstm_jax.init.chrono(50))

@@ -48,9 +48,11 @@ class Cell(abc.ABC):
     recurrent: tuple[tuple[str, int], ...] = ()
     """Those products that read the hidden state, and how many gates each feeds."""
 
-    feature_axes: int = 1
-    """Trailing axes of an input that belong to one row: features, and before them the
-    axes of space of a convolutional cell."""
+    @property
+    def feature_axes(self) -> int:
+        """Trailing axes of an input that belong to one row: features, and before them
+        the axes of space of a convolutional cell."""
+        return 1
 
     @property
     def out_size(self) -> int:

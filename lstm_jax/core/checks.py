@@ -94,13 +94,13 @@ def check_params(cell, params, x, name):
     features = x.shape[-1]
     if features == 0:
         raise ValueError(
-            f"{name} has 0 features but params.w_x takes {jnp.shape(params.w_x)[0]} "
+            f"{name} has 0 features but params.w_x takes {jnp.shape(params.w_x)[-2]} "
             f"({name}.shape={x.shape})."
         )
     expected = _expected_params(cell, features)
     check_type(params, type(expected), f"{type(cell).__name__}.init")
-    takes = jnp.shape(params.w_x)[:1]
-    if takes != (features,) and jnp.ndim(params.w_x) == 2:
+    takes = jnp.shape(params.w_x)[-2:-1]
+    if takes != (features,) and jnp.ndim(params.w_x) == expected.w_x.ndim:
         raise ValueError(
             f"{name} has {features} features but params.w_x takes {takes[0]} "
             f"({name}.shape={x.shape}); pass in_size={features} to init."

@@ -123,11 +123,11 @@ def gate_bias(
 def per_gate(
     initializer: Initializer,
     key: Key[Array, ""],
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     gates: int,
     dtype=jnp.float32,
-) -> Float[Array, "n gH"]:
-    """``gates`` independent draws of ``[n, H]``, side by side."""
+) -> Float[Array, "*N gH"]:
+    """``gates`` independent draws of ``[..., n, H]``, side by side."""
     keys = jax.random.split(key, gates)
     draws = [initializer(k, shape, accumulation_dtype(dtype)) for k in keys]
     return jnp.concatenate(draws, axis=-1).astype(dtype)

@@ -33,7 +33,7 @@ def unroll(
     cell: Cell,
     params: Any,
     carry: Any,
-    xs: Float[Array, "T *B D"],
+    xs: Float[Array, "T ... D"],
     *,
     lengths: Lengths | None = None,
     mask: Bool[Array, "T *B"] | None = None,
@@ -45,7 +45,7 @@ def unroll(
     remat: bool | int | None = None,
     key: Key[Array, ""] | None = None,
     start: int | Array = 0,
-) -> tuple[Any, Float[Array, "T *B H"]]:
+) -> tuple[Any, Float[Array, "T ... H"]]:
     """Runs ``cell`` over a time-major sequence with any number of batch axes.
 
     Args:

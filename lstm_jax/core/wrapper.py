@@ -67,12 +67,15 @@ class Wrapper(Cell):
     def out_size(self):
         return self.cell.out_size
 
+    @property
+    def feature_axes(self):
+        return self.cell.feature_axes
+
     hidden_size = _inner("hidden_size")
     products = _inner("products")
     elementwise = _inner("elementwise")
     added = _inner("added")
     recurrent = _inner("recurrent")
-    feature_axes = _inner("feature_axes")
     init = _inner("init")
     project = _inner("project")
     zero_carry = _inner("zero_carry")

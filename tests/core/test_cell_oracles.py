@@ -106,6 +106,24 @@ def multiplicative_step(weights, state, x):
     return h, c
 
 
+def convolve(a, w):
+    """Each entry of the kernel reads the image, in a margin of 0, a little shifted."""
+    *kernel, _, _ = w.shape
+    a = np.pad(a, [((k - 1) // 2, k // 2) for k in kernel] + [(0, 0)])
+    sizes = [n - k + 1 for n, k in zip(a.shape, kernel, strict=False)]
+    window = lambda at: tuple(slice(k, k + n) for k, n in zip(at, sizes, strict=True))
+    return sum(a[window(at)] @ w[at] for at in np.ndindex(*kernel))
+
+
+def conv_step(weights, state, x):
+    w_x, w_h, b = weights
+    h, c = state
+    z = convolve(x, w_x) + convolve(h, w_h) + b
+    z_i, z_f, z_g, z_o = np.split(z, 4, axis=-1)
+    c = sigmoid(z_f) * c + sigmoid(z_i) * np.tanh(z_g)
+    return sigmoid(z_o) * np.tanh(c), c
+
+
 VARIANTS = {
     "gru": (lstm_jax.GRUCell(H), gru_step),
     "gru, reset before": (lstm_jax.ResetBeforeGRUCell(H), reset_before_gru_step),
@@ -124,6 +142,8 @@ VARIANTS = {
         low_rank_mogrifier_step,
     ),
     "multiplicative": (lstm_jax.MultiplicativeLSTMCell(H), multiplicative_step),
+    "convolution": (lstm_jax.ConvLSTMCell(H, kernel=(3,)), conv_step),
+    "convolution, 2-D": (lstm_jax.ConvLSTMCell(H, kernel=(4, 3)), conv_step),
 }
 FLAGS = cells.make_flags()
 
@@ -178,7 +198,7 @@ def test_parameters(name):
     cell, _ = VARIANTS[name]
     params = cell.init(jax.random.key(0), D, dtype=jnp.bfloat16)
     assert {p.dtype.name for p in jax.tree.leaves(params)} == {"bfloat16"}
-    assert params.w_x.shape[0] == D
+    assert params.w_x.shape[-2] == D
     forget = {"cifg": slice(0, H)}.get(name, slice(H, 2 * H))
     expected = np.zeros(params.b.shape)
     if not name.startswith("gru"):

@@ -27,7 +27,8 @@ def check_padding(name="lstm", padding="lengths", bad=np.nan, **options):
         return outputs, pushed, pullback(jax.tree.map(jnp.cos, outputs))
 
     gradients = jax.jit(gradients)
-    fill = lambda value: at._replace(xs=jnp.where(mask[..., None], at.xs, value))
+    real = mask.reshape(mask.shape + (1,) * cell.feature_axes)
+    fill = lambda value: at._replace(xs=jnp.where(real, at.xs, value))
     clean, dirty = gradients(fill(0.0)), gradients(fill(bad))
     for c, d in zip(jax.tree.leaves(clean), jax.tree.leaves(dirty), strict=True):
         assert np.isfinite(d).all()

@@ -8,7 +8,7 @@ import pytest
 import lstm_jax
 from tests import cells
 from tests.core.test_derivatives import evaluate, grad_and_hvp, plain_figures
-from tests.shapes import D, T
+from tests.shapes import B, D, T
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -116,12 +116,9 @@ def test_rows_do_not_see_each_other(name):
         (d,) = pullback(jax.tree.map(jnp.cos, out))
         return out, (d.carry, d.xs)
 
-    spoil = lambda x, axis: jnp.where(
-        jnp.arange(x.shape[axis]).reshape(-1, 1) == 2, jnp.nan, x
-    )
-    spoilt = at._replace(
-        carry=jax.tree.map(lambda x: spoil(x, 0), at.carry), xs=spoil(at.xs, 1)
-    )
+    row = jnp.arange(B).reshape(-1, *(1,) * cell.feature_axes)
+    spoil = lambda x: jnp.where(row == 2, jnp.nan, x)
+    spoilt = at._replace(carry=jax.tree.map(spoil, at.carry), xs=jax.vmap(spoil)(at.xs))
     (carry, hs), (d_carry, dxs) = outputs(at)
     (carry_2, hs_2), (d_carry_2, dxs_2) = outputs(spoilt)
     for a, b in zip((*carry, *d_carry), (*carry_2, *d_carry_2), strict=True):

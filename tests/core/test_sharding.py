@@ -36,7 +36,11 @@ def shard(f, mesh, out_specs):
 
 @pytest.mark.parametrize(
     ("name", "carry"),
-    [("lstm", "carry"), ("lstm", "no carry"), ("gru", "no carry"), ("gru", "no flags")],
+    [
+        *(("lstm", carry) for carry in ("carry", "no carry")),
+        *(("gru", carry) for carry in ("no carry", "no flags")),
+        ("convolution", "no carry"),
+    ],
 )
 def test_derivatives_around_shard_map(mesh, name, carry):
     cell = cells.CELLS[name]

@@ -39,7 +39,11 @@ def take(at, axes, n):
 
 @pytest.mark.parametrize(
     ("name", "axes"),
-    [*(("lstm", axes) for axes in AXES), ("gru", "params"), ("gru", "both")],
+    [
+        *(("lstm", axes) for axes in AXES),
+        *(("gru", axes) for axes in ("params", "both")),
+        *(("convolution", axes) for axes in ("sequences", "params", "both")),
+    ],
 )
 def test_vmap_is_a_loop(name, axes):
     cell, axes = cells.CELLS[name], AXES[axes]
