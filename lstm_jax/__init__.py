@@ -31,6 +31,7 @@ from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_
 from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
 from lstm_jax.core.projection import LSTMPCell, LSTMPParams
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
+from lstm_jax.core.slstm import SLSTMCarry, SLSTMCell, SLSTMParams
 from lstm_jax.core.stack import init_stack, stack
 from lstm_jax.core.unroll import unroll
 from lstm_jax.core.weight_drop import weight_drop
@@ -60,6 +61,9 @@ __all__ = [
     "RNNParams",
     "ResetBeforeGRUCell",
     "ResetBeforeGRUParams",
+    "SLSTMCarry",
+    "SLSTMCell",
+    "SLSTMParams",
     "bidirectional",
     "init",
     "init_lstm",

@@ -15,6 +15,8 @@ from lstm_jax import (
     PeepholeLSTMCell,
     ResetBeforeGRUCell,
     RNNCell,
+    SLSTMCarry,
+    SLSTMCell,
     unroll,
 )
 from tests.shapes import LENGTHS, B, D, H, T
@@ -34,7 +36,11 @@ CELLS = MECHANISMS | {
     "gru, reset after": GRUCell(H),
     "cifg": CIFGLSTMCell(H),
     "layer norm": LayerNormLSTMCell(H),
+    "slstm": SLSTMCell(2 * H, heads=2),
 }
+
+VALID = {SLSTMCarry: lambda carry: carry._replace(n=jnp.exp(carry.n))}
+"""From any numbers to a state that can occur, for carries that need it."""
 
 
 class Case(NamedTuple):
@@ -68,10 +74,11 @@ def make_case(cell, dtype=jnp.float64, *, seed=0, steps=T, batch=(B,), in_size=D
     params = jax.eval_shape(lambda key: cell.init(key, in_size), jax.random.key(0))
     carry = jax.eval_shape(lambda: cell.zero_carry(batch, dtype))
     xs = jax.ShapeDtypeStruct((steps, *batch, in_size), dtype)
+    valid = VALID.get(type(carry), lambda carry: carry)
     return Case(
         draw(params, seed, dtype=dtype),
-        draw(carry, seed + 1),
-        draw(carry, seed + 2),
+        valid(draw(carry, seed + 1)),
+        valid(draw(carry, seed + 2)),
         draw(xs, seed + 3, scale=1.0),
     )
 

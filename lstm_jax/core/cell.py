@@ -71,7 +71,8 @@ class Cell(abc.ABC):
 
     @abc.abstractmethod
     def zero_carry(self, batch_shape: tuple[int, ...], dtype: Any) -> Any:
-        """The carry of zeros for the compute dtype ``dtype``."""
+        """The carry of zeros for the compute dtype ``dtype``; ``None`` stands for it,
+        also where a cell starts from something else."""
 
     def weights(self, params: Any) -> dict[str, Array]:
         """The arrays that ``dot`` multiplies by, under the names in ``products``."""

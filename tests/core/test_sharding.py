@@ -36,7 +36,13 @@ def shard(f, mesh, out_specs):
 
 @pytest.mark.parametrize(
     ("name", "carry"),
-    [("lstm", "carry"), ("lstm", "no carry"), ("gru", "no carry"), ("gru", "no flags")],
+    [
+        ("lstm", "carry"),
+        ("lstm", "no carry"),
+        ("gru", "no carry"),
+        ("gru", "no flags"),
+        ("slstm", "no carry"),
+    ],
 )
 def test_derivatives_around_shard_map(mesh, name, carry):
     cell = cells.CELLS[name]
@@ -57,7 +63,7 @@ def test_derivatives_around_shard_map(mesh, name, carry):
 
 
 @pytest.mark.parametrize("summed", [False, True], ids=["local loss", "psum"])
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "slstm"])
 def test_gradients_inside_shard_map(mesh, name, summed):
     """Gradients by replicated parameters are summed over the mesh."""
     cell = cells.CELLS[name]

@@ -39,7 +39,10 @@ def take(at, axes, n):
 
 @pytest.mark.parametrize(
     ("name", "axes"),
-    [*(("lstm", axes) for axes in AXES), ("gru", "params"), ("gru", "both")],
+    [
+        *(("lstm", axes) for axes in AXES),
+        *((name, axes) for name in ("gru", "slstm") for axes in ("params", "both")),
+    ],
 )
 def test_vmap_is_a_loop(name, axes):
     cell, axes = cells.CELLS[name], AXES[axes]
