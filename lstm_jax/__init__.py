@@ -28,6 +28,7 @@ from lstm_jax.core.gru import (
 )
 from lstm_jax.core.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_step
+from lstm_jax.core.min_lstm import MinLSTMCarry, MinLSTMCell, MinLSTMParams
 from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
 from lstm_jax.core.projection import LSTMPCell, LSTMPParams
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
@@ -54,6 +55,9 @@ __all__ = [
     "LSTMParams",
     "LayerNormLSTMCell",
     "LayerNormLSTMParams",
+    "MinLSTMCarry",
+    "MinLSTMCell",
+    "MinLSTMParams",
     "PeepholeLSTMCell",
     "PeepholeLSTMParams",
     "RNNCarry",

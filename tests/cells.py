@@ -12,6 +12,7 @@ from lstm_jax import (
     LayerNormLSTMCell,
     LSTMCell,
     LSTMPCell,
+    MinLSTMCell,
     PeepholeLSTMCell,
     ResetBeforeGRUCell,
     RNNCell,
@@ -37,6 +38,7 @@ CELLS = MECHANISMS | {
     "cifg": CIFGLSTMCell(H),
     "layer norm": LayerNormLSTMCell(H),
     "slstm": SLSTMCell(2 * H, heads=2),
+    "min lstm": MinLSTMCell(H),
 }
 
 VALID = {SLSTMCarry: lambda carry: carry._replace(n=jnp.exp(carry.n))}

@@ -83,6 +83,15 @@ class Cell(abc.ABC):
         del name
         return None
 
+    def log_coefficients(
+        self, params: Any, gx: Float[Array, "T *B nH"]
+    ) -> tuple[Array, Array] | None:
+        """``(log a, log b)`` of all steps, ``[T, ..., H]``, where the state is ``h``
+        alone and the step no more than ``h_t = a_t * h_{t-1} + b_t``. `unroll` then
+        needs no loop."""
+        del params, gx
+        return None
+
     def noise(
         self,
         key: Key[Array, ""],

@@ -95,6 +95,14 @@ def exp_slstm_step(weights, state, x):
     return slstm_step(weights, state, x, log_forget=lambda z: z)
 
 
+def min_lstm_step(weights, state, x):
+    w_x, b = weights
+    z_i, z_f, z_g = np.split(x @ w_x + b, 3)
+    i, f = sigmoid(z_i), sigmoid(z_f)
+    g = np.where(z_g >= 0, z_g + 0.5, sigmoid(z_g))
+    return (f / (f + i) * state[0] + i / (f + i) * g,)
+
+
 VARIANTS = {
     "gru": (lstm_jax.GRUCell(H), gru_step),
     "gru, reset before": (lstm_jax.ResetBeforeGRUCell(H), reset_before_gru_step),
@@ -113,6 +121,7 @@ VARIANTS = {
         lstm_jax.SLSTMCell(H, forget="exp"),
         exp_slstm_step,
     ),
+    "min lstm": (lstm_jax.MinLSTMCell(H), min_lstm_step),
 }
 FORGET_BIAS = {
     "gru": 0.0,

@@ -42,6 +42,7 @@ def shard(f, mesh, out_specs):
         ("gru", "no carry"),
         ("gru", "no flags"),
         ("slstm", "no carry"),
+        ("min lstm", "no carry"),
     ],
 )
 def test_derivatives_around_shard_map(mesh, name, carry):
@@ -63,7 +64,7 @@ def test_derivatives_around_shard_map(mesh, name, carry):
 
 
 @pytest.mark.parametrize("summed", [False, True], ids=["local loss", "psum"])
-@pytest.mark.parametrize("name", ["lstm", "gru", "slstm"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "slstm", "min lstm"])
 def test_gradients_inside_shard_map(mesh, name, summed):
     """Gradients by replicated parameters are summed over the mesh."""
     cell = cells.CELLS[name]

@@ -42,6 +42,7 @@ def take(at, axes, n):
     [
         *(("lstm", axes) for axes in AXES),
         *((name, axes) for name in ("gru", "slstm") for axes in ("params", "both")),
+        ("min lstm", "both"),
     ],
 )
 def test_vmap_is_a_loop(name, axes):
