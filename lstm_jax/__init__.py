@@ -31,6 +31,7 @@ from lstm_jax.core.gru import (
 )
 from lstm_jax.core.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_step
+from lstm_jax.core.min_lstm import MinLSTMCarry, MinLSTMCell, MinLSTMParams
 from lstm_jax.core.mogrifier import LowRank, MogrifierLSTMCell, MogrifierLSTMParams
 from lstm_jax.core.multiplicative import (
     MultiplicativeLSTMCell,
@@ -41,6 +42,7 @@ from lstm_jax.core.penalties import activation_penalty, temporal_activation_pena
 from lstm_jax.core.projection import LSTMPCell, LSTMPParams
 from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
+from lstm_jax.core.slstm import SLSTMCarry, SLSTMCell, SLSTMParams
 from lstm_jax.core.stack import Stack
 from lstm_jax.core.stream import Stream, feed
 from lstm_jax.core.unroll import unroll
@@ -71,6 +73,9 @@ __all__ = [
     "LayerNormLSTMCell",
     "LayerNormLSTMParams",
     "LowRank",
+    "MinLSTMCarry",
+    "MinLSTMCell",
+    "MinLSTMParams",
     "MogrifierLSTMCell",
     "MogrifierLSTMParams",
     "MultiplicativeLSTMCell",
@@ -83,6 +88,9 @@ __all__ = [
     "RecurrentDropout",
     "ResetBeforeGRUCell",
     "ResetBeforeGRUParams",
+    "SLSTMCarry",
+    "SLSTMCell",
+    "SLSTMParams",
     "Stack",
     "Stream",
     "Zoneout",

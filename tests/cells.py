@@ -15,11 +15,14 @@ from lstm_jax import (
     LayerNormLSTMCell,
     LSTMCell,
     LSTMPCell,
+    MinLSTMCell,
     MogrifierLSTMCell,
     MultiplicativeLSTMCell,
     PeepholeLSTMCell,
     ResetBeforeGRUCell,
     RNNCell,
+    SLSTMCarry,
+    SLSTMCell,
     unroll,
 )
 from tests.shapes import LENGTHS, SPACE, B, D, H, T
@@ -48,7 +51,12 @@ CELLS = MECHANISMS | {
     ),
     "mogrifier": MogrifierLSTMCell(H, rounds=3, rank=2),
     "multiplicative": MultiplicativeLSTMCell(H),
+    "slstm": SLSTMCell(2 * H, heads=2),
+    "min lstm": MinLSTMCell(H),
 }
+
+VALID = {SLSTMCarry: lambda carry: carry._replace(n=jnp.exp(carry.n))}
+"""From any numbers to a state that can occur, for carries that need it."""
 
 
 class Case(NamedTuple):
@@ -83,10 +91,11 @@ def make_case(cell, dtype=jnp.float64, *, seed=0, steps=T, batch=(B,), in_size=D
     places = (*batch, *SPACE[: cell.feature_axes - 1])
     carry = jax.eval_shape(lambda: cell.zero_carry(places, dtype))
     xs = jax.ShapeDtypeStruct((steps, *places, in_size), dtype)
+    valid = VALID.get(type(carry), lambda carry: carry)
     return Case(
         draw(params, seed, dtype=dtype),
-        draw(carry, seed + 1),
-        draw(carry, seed + 2),
+        valid(draw(carry, seed + 1)),
+        valid(draw(carry, seed + 2)),
         draw(xs, seed + 3, scale=1.0),
     )
 

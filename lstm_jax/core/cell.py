@@ -76,7 +76,8 @@ class Cell(abc.ABC):
 
     @abc.abstractmethod
     def zero_carry(self, batch_shape: tuple[int, ...], dtype: Any) -> Any:
-        """The carry of zeros for the compute dtype ``dtype``."""
+        """The carry of zeros for the compute dtype ``dtype``; ``None`` stands for it,
+        also where a cell starts from something else."""
 
     def weights(self, params: Any) -> dict[str, Array]:
         """The arrays that ``dot`` multiplies by, under the names in ``products``."""
@@ -85,6 +86,15 @@ class Cell(abc.ABC):
     def product(self, name: str) -> Product | None:
         """What ``dot(name, a)`` computes where it is not ``a @ w``."""
         del name
+        return None
+
+    def log_coefficients(
+        self, params: Any, gx: Float[Array, "T *B nH"]
+    ) -> tuple[Array, Array] | None:
+        """``(log a, log b)`` of all steps, ``[T, ..., H]``, where the state is ``h``
+        alone and the step no more than ``h_t = a_t * h_{t-1} + b_t``. `unroll` then
+        needs no loop."""
+        del params, gx
         return None
 
     def noise(

@@ -19,6 +19,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax.core.associative import associative
 from lstm_jax.core.cell import Cell, Noise
 from lstm_jax.core.checks import check_remat
 from lstm_jax.core.chunks import chunk_length, scan_chunks
@@ -68,7 +69,8 @@ def unroll(
         dtype: compute dtype, by default that of ``xs``. Outputs and ``h`` have it; sums
             and ``c`` are float32 where it has 16 bits.
         plain: differentiate the loop itself, without the rule of this file. Slower to
-            differentiate backwards; ``jax.jvp`` alone needs less memory.
+            differentiate backwards; ``jax.jvp`` alone needs less memory. A loop also
+            for a cell that needs none, such as `lstm_jax.MinLSTMCell`.
         remat: keep the carries between chunks of this many steps alone and compute the
             rest again when differentiating backwards: less memory for about a third
             more time. ``True`` takes chunks of about ``sqrt(T)``.
@@ -128,13 +130,16 @@ def _unroll(static, params, seq, key, start):
 
     def chunk(carry, steps):
         xs, mask, resets, step = steps
+        gx = cell.project(params, xs)
+        if not plain and (linear := cell.log_coefficients(params, gx)):
+            return associative(linear, carry, seq.reset_carry, mask, resets, reverse)
         noise = None if key is None else cell.noise(key, step, batch_shape, dtype)
         inputs = Inputs(
             products=cell.weights(params),
             elementwise={name: getattr(params, name) for name in cell.elementwise},
             carry=carry,
             reset_carry=seq.reset_carry,
-            gx=cell.project(params, xs),
+            gx=gx,
             mask=mask,
             resets=resets,
             noise=noise,

@@ -124,6 +124,32 @@ def conv_step(weights, state, x):
     return sigmoid(z_o) * np.tanh(c), c
 
 
+def slstm_step(weights, state, x, log_forget=lambda z: np.log(sigmoid(z))):
+    """Without a stabiliser: ``c e^m`` and ``n e^m``, written with the next ``m``."""
+    w_x, w_h, b = weights
+    h, c, n, m = state
+    heads = zip(np.split(h, len(w_h)), w_h, strict=True)
+    by_gate = np.concatenate([np.split(a @ w, 4) for a, w in heads], axis=-1)
+    z_i, z_f, z_g, z_o = np.split(x @ w_x + b, 4) + by_gate
+    log_f = log_forget(z_f)
+    c = np.exp(log_f) * c * np.exp(m) + np.exp(z_i) * np.tanh(z_g)
+    n = np.exp(log_f) * n * np.exp(m) + np.exp(z_i)
+    m = np.maximum(log_f + m, z_i)
+    return sigmoid(z_o) * c / n, c * np.exp(-m), n * np.exp(-m), m
+
+
+def exp_slstm_step(weights, state, x):
+    return slstm_step(weights, state, x, log_forget=lambda z: z)
+
+
+def min_lstm_step(weights, state, x):
+    w_x, b = weights
+    z_i, z_f, z_g = np.split(x @ w_x + b, 3)
+    i, f = sigmoid(z_i), sigmoid(z_f)
+    g = np.where(z_g >= 0, z_g + 0.5, sigmoid(z_g))
+    return (f / (f + i) * state[0] + i / (f + i) * g,)
+
+
 VARIANTS = {
     "gru": (lstm_jax.GRUCell(H), gru_step),
     "gru, reset before": (lstm_jax.ResetBeforeGRUCell(H), reset_before_gru_step),
@@ -144,6 +170,18 @@ VARIANTS = {
     "multiplicative": (lstm_jax.MultiplicativeLSTMCell(H), multiplicative_step),
     "convolution": (lstm_jax.ConvLSTMCell(H, kernel=(3,)), conv_step),
     "convolution, 2-D": (lstm_jax.ConvLSTMCell(H, kernel=(4, 3)), conv_step),
+    "slstm": (lstm_jax.SLSTMCell(H), slstm_step),
+    "slstm, two heads": (lstm_jax.SLSTMCell(2 * H, heads=2), slstm_step),
+    "slstm, exponential forget gate": (
+        lstm_jax.SLSTMCell(H, forget="exp"),
+        exp_slstm_step,
+    ),
+    "min lstm": (lstm_jax.MinLSTMCell(H), min_lstm_step),
+}
+FORGET_BIAS = {
+    "gru": 0.0,
+    "gru, reset before": 0.0,
+    "slstm, exponential forget gate": 0.0,
 }
 FLAGS = cells.make_flags()
 
@@ -194,15 +232,15 @@ def test_gradient_is_the_slope_of_the_oracle(name):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameters(name):
-    """Two equal cells are one; biases start at 0, but for the forget gate's."""
+    """They have the dtype asked for; biases start at 0, but for the forget gate's."""
     cell, _ = VARIANTS[name]
     params = cell.init(jax.random.key(0), D, dtype=jnp.bfloat16)
     assert {p.dtype.name for p in jax.tree.leaves(params)} == {"bfloat16"}
     assert params.w_x.shape[-2] == D
-    forget = {"cifg": slice(0, H)}.get(name, slice(H, 2 * H))
+    units = cell.hidden_size
+    forget = {"cifg": slice(0, H)}.get(name, slice(units, 2 * units))
     expected = np.zeros(params.b.shape)
-    if not name.startswith("gru"):
-        expected[forget] = 1
+    expected[forget] = FORGET_BIAS.get(name, 1.0)
     np.testing.assert_array_equal(params.b.astype(jnp.float32), expected)
 
 

@@ -83,7 +83,7 @@ def test_length_of_a_piece(sizes, steps):
 
 
 @pytest.mark.parametrize("remat", [True, 4, 1, 100])
-@pytest.mark.parametrize("name", ["lstm", "peephole", "gru"])
+@pytest.mark.parametrize("name", ["lstm", "peephole", "gru", "min lstm"])
 def test_remat_changes_no_derivative(name, remat, x64):
     """Gradient and Hessian-vector product, with a mask, resets and a reset carry."""
     cell, at = cells.CELLS[name], cells.make_case(cells.CELLS[name])

@@ -40,6 +40,8 @@ def shard(f, mesh, out_specs):
         *(("lstm", carry) for carry in ("carry", "no carry")),
         *(("gru", carry) for carry in ("no carry", "no flags")),
         ("convolution", "no carry"),
+        ("slstm", "no carry"),
+        ("min lstm", "no carry"),
     ],
 )
 def test_derivatives_around_shard_map(mesh, name, carry):
@@ -61,7 +63,7 @@ def test_derivatives_around_shard_map(mesh, name, carry):
 
 
 @pytest.mark.parametrize("summed", [False, True], ids=["local loss", "psum"])
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "slstm", "min lstm"])
 def test_gradients_inside_shard_map(mesh, name, summed):
     """Gradients by replicated parameters are summed over the mesh."""
     cell = cells.CELLS[name]

@@ -41,8 +41,9 @@ def take(at, axes, n):
     ("name", "axes"),
     [
         *(("lstm", axes) for axes in AXES),
-        *(("gru", axes) for axes in ("params", "both")),
+        *((name, axes) for name in ("gru", "slstm") for axes in ("params", "both")),
         *(("convolution", axes) for axes in ("sequences", "params", "both")),
+        ("min lstm", "both"),
     ],
 )
 def test_vmap_is_a_loop(name, axes):
