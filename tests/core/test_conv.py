@@ -107,6 +107,13 @@ def test_nothing_to_do(steps, batch):
     assert not any(np.any(x) for x in d.params)
 
 
+def test_an_empty_image():
+    params, xs = CELL.init(jax.random.key(0), D), jnp.ones((T, B, 0, 3, D))
+    hs, pullback = jax.vjp(lambda params: unroll(CELL, params, None, xs)[1], params)
+    assert hs.shape == (T, B, 0, 3, H)
+    assert not any(np.any(d) for d in pullback(hs)[0])
+
+
 def test_sums_are_float32():
     """903 and 1001 are no bfloat16s: no sum is made or passed on in one."""
     a = jnp.ones((1, 3, 301), jnp.bfloat16)
@@ -119,6 +126,7 @@ def test_sums_are_float32():
 
 
 def test_gradients_in_sixteen_bits():
+    """They are close, and those of float32 weights are not rounded."""
     at = cells.make_case(CELL, "float32")
 
     def gradient(dtype):
@@ -126,7 +134,10 @@ def test_gradients_in_sixteen_bits():
         hs, pullback = jax.vjp(run, at.params)
         return pullback(jnp.cos(hs))[0]
 
-    cells.assert_close(gradient(jnp.bfloat16), gradient(jnp.float32), 2e-2)
+    got = gradient(jnp.bfloat16)
+    cells.assert_close(got, gradient(jnp.float32), 2e-2)
+    for dw in got[:2]:
+        assert np.any(dw != dw.astype(jnp.bfloat16).astype(jnp.float32))
 
 
 @pytest.mark.parametrize("kernel", [(3,), (3, 3)], ids=str)
