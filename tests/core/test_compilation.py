@@ -1,5 +1,6 @@
 """The second call does not compile again, and nothing leaks out of a trace."""
 
+import copy
 import functools
 
 import jax
@@ -52,6 +53,21 @@ def test_cells_hash_by_value():
     table = {lstm_jax.LSTMCell(3): "lstm", lstm_jax.RNNCell(3): "rnn"}
     assert table[lstm_jax.LSTMCell(3)] == "lstm"
     assert len({*table, lstm_jax.LSTMCell(3), lstm_jax.LSTMCell(4)}) == 3
+
+
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_no_cell_recompiles_or_leaks(name):
+    """A call on new values of an equal cell; every trace of a gradient, compiled or
+    not, leaves nothing behind."""
+    cell, flags = cells.CELLS[name], cells.make_flags()
+    run, traces = counted(lambda at: cells.run(copy.deepcopy(cell), at, flags))
+    run = jax.jit(run)
+    for seed in range(2):
+        run(cells.make_case(cell, "float32", seed=seed))
+    assert len(traces) == 1
+    loss = lambda at: cells.loss(cell, at, flags, remat=True)
+    with jax.checking_leaks():
+        jax.make_jaxpr(jax.grad(loss))(cells.make_case(cell, "float32"))
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])

@@ -41,6 +41,24 @@ def test_dtypes_are_kept(x64, dtype, params_dtype):
     assert dtypes(grads) == dtypes((params, out[0], xs))
 
 
+@pytest.mark.parametrize("name", cells.CELLS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: jnp.dtype(d).name)
+def test_every_cell_keeps_dtypes(x64, name, dtype):
+    """Outputs and h have the compute dtype, the rest of a carry is wide."""
+    cell = cells.CELLS[name]
+    at = cells.make_case(cell, dtype)
+    run = lambda at, params: cells.run(cell, at._replace(params=params))
+    out, d = jax.eval_shape(lambda *args: jax.jvp(run, args, args), at, at.params)
+    for carry, hs in (out, d):
+        h, *others = carry
+        assert hs.dtype == h.dtype == dtype
+        assert all(c.dtype == WIDE.get(dtype, dtype) for c in others)
+    pull = lambda at, params: jax.vjp(run, at, params)[1](run(at, params))
+    dtypes = lambda tree: jax.tree.map(lambda x: x.dtype, tree)
+    wide = jax.tree.map(lambda p: p.astype(jnp.float64), at.params)
+    assert dtypes(jax.eval_shape(pull, at, wide)) == dtypes((at, wide))
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_compute_dtype_argument(dtype):
     """``dtype=`` computes float32 inputs and parameters in 16 bits."""

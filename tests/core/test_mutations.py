@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from lstm_jax.core import elementwise, lstm, sequence, stack_masks, unroll
+from tests.core.test_chunks import check_remat
 from tests.core.test_derivatives import check_mode
 from tests.core.test_dropout import check_pieces
 from tests.core.test_gates import check_textbook
@@ -14,6 +15,7 @@ from tests.core.test_gradients import check_gradients
 from tests.core.test_init import check_forget_bias
 from tests.core.test_padding import check_padding
 from tests.core.test_values import OPTIONS, check_values
+from tests.core.test_wrappers import check_chunks_and_pieces
 
 
 def wrap(owner, name, fault):
@@ -82,7 +84,23 @@ def masks_from_the_start(dropout, key, xs, rate, start):
     return dropout(key, xs, rate, 0)
 
 
+def steps_from_the_start(steps_from, start, count):
+    return steps_from(0, count)
+
+
+def chunks_forwards(scan_chunks, chunk, carry, steps, length, reverse):
+    return scan_chunks(chunk, carry, steps, length, False)
+
+
 FAULTS = {
+    "masks of a cell from the start of a piece": (
+        wrap(unroll, "steps_from", steps_from_the_start),
+        functools.partial(check_chunks_and_pieces, "zoneout"),
+    ),
+    "chunks in the wrong order, backwards": (
+        wrap(unroll, "scan_chunks", chunks_forwards),
+        functools.partial(check_remat, "lstm", 4),
+    ),
     "swapped gates": (plant_swapped_gates, check_values),
     "swapped matrices": (
         wrap(lstm.LSTMParams, "from_gates", swapped_matrices),

@@ -67,10 +67,11 @@ def test_more_padding_changes_nothing():
         assert not np.any(longer_hs[T:])
 
 
-def test_every_row_equals_itself_unpadded():
-    cell = cells.CELLS["lstm"]
+@pytest.mark.parametrize("name", cells.CELLS)
+@pytest.mark.parametrize("lengths", [LENGTHS, (2, 5, 3)], ids=str)
+def test_every_row_equals_itself_unpadded(name, lengths):
+    cell = cells.CELLS[name]
     at = cells.make_case(cell, "float32")
-    lengths = (2, 5, 3)
     assert len(lengths) == B
     carry, hs = cells.run(cell, at, lengths=lengths)
     for row, length in enumerate(lengths):

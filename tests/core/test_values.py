@@ -125,15 +125,26 @@ def test_no_steps(options):
     assert (np.all(d.carry.c == 1), np.any(d.carry.h)) == (True, False)
 
 
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_no_steps_of_any_cell(name):
+    """T = 0 returns the carry, bit for bit, and no outputs."""
+    cell = cells.CELLS[name]
+    at = cells.make_case(cell, steps=0)
+    carry, hs = cells.run(cell, at, remat=True)
+    assert hs.shape == (0, *at.carry.h.shape)
+    assert all(map(np.array_equal, carry, at.carry))
+
+
+@pytest.mark.parametrize("name", cells.CELLS)
 @pytest.mark.parametrize("batch", [(0,), (2, 0)], ids=str)
-def test_no_rows(batch):
+def test_no_rows(name, batch):
     """An empty batch gives empty outputs and zero gradients."""
-    cell = cells.CELLS["lstm"]
+    cell = cells.CELLS[name]
     at = cells.make_case(cell, batch=batch)
     lengths = np.zeros(batch, np.int32)
     carry, hs = cells.run(cell, at, lengths=lengths)
-    assert hs.shape == (T, *batch, H)
-    assert carry.c.shape == (*batch, H)
+    assert hs.shape == (T, *at.carry.h.shape)
+    assert [c.shape for c in carry] == [c.shape for c in at.carry]
     d = jax.grad(lambda at: cells.run(cell, at, lengths=lengths)[1].sum())(at)
     assert not any(np.any(x) for x in d.params)
 

@@ -1,5 +1,7 @@
 """vmap over sequences, over parameters and over both equals a Python loop."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -81,6 +83,19 @@ def test_any_axis(axis):
     )
     carry, hs = run(at._replace(xs=jnp.moveaxis(at.xs, 1, axis)), FLAGS)
     cells.assert_close((carry, jnp.moveaxis(hs, axis, 1)), want, 1e-14)
+
+
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_every_cell_maps_over_its_rows(name):
+    """Values, and the gradient of all rows by the parameters they share."""
+    cell = cells.CELLS[name]
+    at, axes = cells.make_case(cell), AXES["sequences"]
+    rows = lambda at: jax.vmap(functools.partial(cells.run, cell), (axes, 1))(at, FLAGS)
+    batched = lambda at: cells.run(cell, at, FLAGS)
+    want, hs = batched(at)
+    cells.assert_close(rows(at), (want, jnp.moveaxis(hs, 1, 0)), 1e-13)
+    grad = lambda run: jax.jit(jax.grad(lambda at: (run(at)[1] ** 2).sum()))(at)
+    cells.assert_close(grad(rows), grad(batched), cells.DERIVATIVES)
 
 
 def test_gradients_of_each_row():

@@ -116,8 +116,7 @@ def test_derivatives_agree_with_the_plain_scan(name):
     check_both(loss, cells.make_case(cell), FLAGS, mode=grad_and_hvp)
 
 
-@pytest.mark.parametrize("name", WRAPPED)
-def test_chunks_and_pieces_see_the_masks_of_the_whole(name):
+def check_chunks_and_pieces(name):
     cell = WRAPPED[name]
     at = cells.make_case(cell)
     run = jax.jit(functools.partial(lstm_jax.unroll, cell), static_argnames="remat")
@@ -129,6 +128,11 @@ def test_chunks_and_pieces_see_the_masks_of_the_whole(name):
     cells.assert_close((carry, jnp.concatenate([first, rest])), want, 1e-13)
     other = run(at.params, at.carry, at.xs, key=jax.random.key(6))
     assert not np.allclose(other[1], want[1])
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_chunks_and_pieces_see_the_masks_of_the_whole(name):
+    check_chunks_and_pieces(name)
 
 
 def test_locked_masks_are_one_a_sequence_and_others_one_a_step():
