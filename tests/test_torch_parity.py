@@ -262,7 +262,9 @@ def run_oracle(step, entries, states, xs, layers):
 
 @functools.partial(jax.jit, static_argnums=0)
 def run_stack(cell, params, carries, xs):
-    return lstm_jax.stack(functools.partial(lstm_jax.unroll, cell), params, carries, xs)
+    two_ways = isinstance(params[0], lstm_jax.Bidirectional)
+    stack = lstm_jax.Stack([cell] * len(params), bidirectional=two_ways)
+    return stack(params, carries, xs)
 
 
 def run_torch(model, states, xs):

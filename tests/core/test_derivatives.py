@@ -229,9 +229,9 @@ def test_a_product_may_be_taken_once():
     """A second product by one weight in a step would lose a gradient: it raises."""
 
     class Twice(cells.ResetBeforeGRUCell):
-        def step(self, params, carry, gx, dot):
+        def step(self, params, carry, gx, dot, gates):
             dot("w_hn", carry.h)
-            return super().step(params, carry, gx, dot)
+            return super().step(params, carry, gx, dot, gates)
 
     cell = Twice(cells.H)
     at = cells.make_case(cell)

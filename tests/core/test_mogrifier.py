@@ -101,12 +101,8 @@ def test_a_matrix_of_another_shape():
 def test_a_stack_of_mogrifiers():
     """Layers after the first read H features: their matrices are of other shapes."""
     cell = MogrifierLSTMCell(H, rounds=2, rank=2)
-    layers = lstm_jax.init_stack(
-        cell, jax.random.key(0), D, num_layers=2, bidirectional=True
-    )
-    run = lambda params, carry, xs, **options: lstm_jax.unroll(
-        cell, params, carry, xs, **options
-    )
-    _, hs = lstm_jax.stack(run, layers, None, jnp.ones((6, 3, D)), mask=FLAGS.mask)
+    stack = lstm_jax.Stack([cell] * 2, bidirectional=True)
+    layers = stack.init(jax.random.key(0), D)
+    _, hs = stack(layers, None, jnp.ones((6, 3, D)), mask=FLAGS.mask)
     assert hs.shape == (6, 3, 2 * H)
     assert layers[1].forward.q[0].right.shape == (2, 2 * H)

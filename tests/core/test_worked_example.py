@@ -15,9 +15,9 @@ def check_worked_example(monkeypatch):
     seen = {}
 
     def watch(name, equation):
-        def watched(*args):
+        def watched(*args, **static):
             seen[name] = [getattr(a, "value", a) for a in args]
-            return equation(*args)
+            return equation(*args, **static)
 
         monkeypatch.setattr(lstm_module, name, watched)
 
