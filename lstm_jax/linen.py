@@ -49,12 +49,12 @@ class _Layers(nn.Module, kw_only=True):
         Without ``key`` the masks come from ``rngs={"dropout": key}``; without that too,
         the call is evaluation.
         """
-        stack = self.as_stack()
+        stack, xs = self.as_stack(), jnp.asarray(xs)
         options = {"dtype": self.param_dtype, **(self.init_options or {})}
         params = self.param("layers", lambda k: stack.init(k, xs.shape[-1], **options))
         if self.trainable_carry:
             initial = self.param(
-                "carry", lambda _: stack.zero_carry(xs.shape[-1], (), self.param_dtype)
+                "carry", lambda _: stack.initial_carry(xs.shape[-1], self.param_dtype)
             )
             carry = carry or initial
             if sequence.get("resets") is not None:
@@ -118,6 +118,7 @@ class LSTM(_Layers, kw_only=True):
     output_dropout: float = 0.0
     locked: bool = False
     weight_drop: float = 0.0
+    stacked: bool = False
 
     def as_stack(self) -> Stack:
         """The stack that a call runs."""
@@ -131,4 +132,5 @@ class LSTM(_Layers, kw_only=True):
             output_dropout=self.output_dropout,
             locked=self.locked,
             weight_drop=self.weight_drop,
+            stacked=self.stacked,
         )

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax.core.arguments import check_choice, check_floating, check_size
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.checks import check_choice
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
 from lstm_jax.core.stack import Stack
 from lstm_jax.core.unroll import unroll
@@ -116,9 +116,10 @@ def lstm_cells(
     """One LSTM cell a layer, all of one size or each of its own."""
     if isinstance(hidden_size, int | np.integer):
         num_layers = 1 if num_layers is None else num_layers
-        if num_layers < 1:
-            raise ValueError(f"num_layers is {num_layers}, expected 1 or more.")
-        return (LSTMCell(int(hidden_size)),) * num_layers
+        check_size("num_layers", num_layers)
+        return (LSTMCell(hidden_size),) * num_layers
+    if not isinstance(hidden_size, Sequence):
+        check_size("hidden_size", hidden_size)
     sizes = tuple(hidden_size)
     if num_layers not in (None, len(sizes)):
         raise ValueError(
@@ -164,7 +165,8 @@ def lstm_stack(
     return stack(params, carries, xs, run=run, **options)
 
 
-_STACK_FACTS = {f.name for f in dataclasses.fields(Stack)} - {"cells", "bidirectional"}
+_FROM_PARAMS = {"cells", "bidirectional", "stacked"}
+_STACK_FACTS = {f.name for f in dataclasses.fields(Stack)} - _FROM_PARAMS
 
 
 def run_layer(
@@ -197,7 +199,13 @@ def run_stack(
 
     The axes of ``mask`` and ``resets`` stand in the order of those of ``xs``.
     """
-    feature_axes = stack.cells[0].feature_axes
+    feature_axes, xs = stack.cells[0].feature_axes, check_floating("xs", xs)
+    if xs.ndim < 1 + feature_axes:
+        raise ValueError(
+            f"xs has shape {xs.shape}, expected "
+            f"{'[T, ..., D]' if time_major else '[..., T, D]'}; "
+            f"the module takes whole sequences."
+        )
 
     def move(a, come, go):
         return a if a is None or time_major else jnp.moveaxis(jnp.asarray(a), come, go)

@@ -19,7 +19,6 @@ ONNX has no default for the scaled tanh; these numbers are those of LeCun, Botto
 """
 
 import dataclasses
-import difflib
 import inspect
 from collections.abc import Callable
 
@@ -29,6 +28,7 @@ import numpy as np
 from jax import lax
 
 from lstm_jax._types import Array, Float
+from lstm_jax.core.arguments import check_choice
 
 FUNCTIONS = {
     "sigmoid": jax.nn.sigmoid,
@@ -45,16 +45,6 @@ FUNCTIONS = {
     "softplus": jax.nn.softplus,
     "softsign": jax.nn.soft_sign,
 }
-
-
-def _check_name(argument, name):
-    if name not in FUNCTIONS:
-        near = difflib.get_close_matches(str(name).lower(), FUNCTIONS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(
-            f"{argument} is {name!r}, expected one of "
-            f"{', '.join(map(repr, FUNCTIONS))}{hint}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +65,7 @@ class Activation:
     beta: float | None = None
 
     def __post_init__(self):
-        _check_name("name", self.name)
+        check_choice("name", self.name, tuple(FUNCTIONS))
         takes = inspect.signature(FUNCTIONS[self.name]).parameters
         for number in self._numbers():
             if number not in takes:
@@ -132,7 +122,7 @@ class Activations:
         for field in ("gate", "candidate", "output"):
             given = getattr(self, field)
             if isinstance(given, str):
-                _check_name(field, given)
+                check_choice(field, given, tuple(FUNCTIONS))
             elif not callable(given):
                 raise TypeError(
                     f"{field} is {given!r}, expected the name of an activation, an "

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from lstm_jax._types import Array, Float, Int, Key
+from lstm_jax.core.arguments import check_size
 from lstm_jax.core.elementwise import gates
 
 Dot = Callable[[str, Array], Array]
@@ -48,6 +49,12 @@ class Cell(abc.ABC):
     recurrent: tuple[tuple[str, int], ...] = ()
     """Those products that read the hidden state, and how many gates each feeds."""
 
+    candidate: str | None = "g"
+    """The gate that a step writes to the state; ``None`` where it has none."""
+
+    def __post_init__(self):
+        check_size("hidden_size", self.hidden_size)
+
     @property
     def feature_axes(self) -> int:
         """Trailing axes of an input that belong to one row: features, and before them
@@ -78,6 +85,10 @@ class Cell(abc.ABC):
     def zero_carry(self, batch_shape: tuple[int, ...], dtype: Any) -> Any:
         """The carry of zeros for the compute dtype ``dtype``; ``None`` stands for it,
         also where a cell starts from something else."""
+
+    def initial_carry(self, dtype: Any) -> Any:
+        """A carry without batch axes to be trained, which may differ from zeros."""
+        return self.zero_carry((), dtype)
 
     def weights(self, params: Any) -> dict[str, Array]:
         """The arrays that ``dot`` multiplies by, under the names in ``products``."""
@@ -120,3 +131,11 @@ class Cell(abc.ABC):
         """`step` with its masks, ``(locked, stepwise)``; ``None`` in evaluation."""
         del noise
         return self.step(params, carry, gx, dot, gates)
+
+
+def check_cell(name: str, cell: Any) -> Cell:
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            f"{name} is {cell!r}, expected a cell such as LSTMCell(hidden_size)."
+        )
+    return cell

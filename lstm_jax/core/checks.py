@@ -3,13 +3,13 @@
 Every message names the argument, what came, what was expected and what to do.
 """
 
-import difflib
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax.core.arguments import check_dtype, check_floating
 from lstm_jax.core.cell import Cell
 
 
@@ -26,13 +26,7 @@ def check_step(cell: Cell, params, carry, x):
 
 def check_sequence(cell: Cell, params, carry, xs, dtype):
     """The carry (``None`` stays) and ``xs`` in the compute dtype."""
-    xs = check_floating("xs", xs)
-    if xs.ndim < 1 + cell.feature_axes:
-        space = "".join(f"X{n}, " for n in range(1, cell.feature_axes))
-        raise ValueError(
-            f"xs has shape {xs.shape}, expected time-major [T, ..., {space}D]; "
-            f"use xs[None] for a single step."
-        )
+    xs = check_time_major(cell, xs)
     check_params(cell, params, xs, "xs")
     if dtype is not None:
         xs = xs.astype(check_dtype(dtype))
@@ -41,40 +35,15 @@ def check_sequence(cell: Cell, params, carry, xs, dtype):
     return carry, xs
 
 
-def check_dtype(dtype):
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"dtype is {jnp.dtype(dtype).name}, expected a floating-point dtype "
-            f"such as jnp.float32 or jnp.bfloat16."
-        )
-    return dtype
-
-
-def check_choice(name, value, choices):
-    if value not in choices:
-        near = difflib.get_close_matches(str(value), filter(None, choices), 1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+def check_time_major(cell, xs):
+    xs = check_floating("xs", xs)
+    if xs.ndim < 1 + cell.feature_axes:
+        space = "".join(f"X{n}, " for n in range(1, cell.feature_axes))
         raise ValueError(
-            f"{name} is {value!r}, expected one of "
-            f"{', '.join(map(repr, choices))}{hint}"
+            f"xs has shape {xs.shape}, expected time-major [T, ..., {space}D]; "
+            f"use xs[None] for a single step."
         )
-
-
-def check_rate(name, rate):
-    """Raises where ``rate``, a share of what is dropped, is outside ``[0, 1)``."""
-    if not 0.0 <= rate < 1.0:
-        raise ValueError(f"{name} is {rate}, expected a number in [0, 1).")
-
-
-def check_floating(name, x):
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(
-            f"{name} has dtype {x.dtype.name}, expected a floating-point dtype; "
-            f"embed or one-hot encode integers, or cast with "
-            f"{name}.astype(jnp.float32)."
-        )
-    return x
+    return xs
 
 
 @functools.lru_cache
@@ -155,18 +124,6 @@ def check_carry(cell, carry, batch_shape, dtype, name="carry"):
             )
         fixed.append(got)
     return kind(*fixed)
-
-
-def check_remat(remat):
-    """A chunk length, ``True``, or ``False`` for none."""
-    if remat is None or isinstance(remat, bool):
-        return bool(remat)
-    if not isinstance(remat, int | np.integer) or remat < 1:
-        raise ValueError(
-            f"remat is {remat!r}, expected None, True or a number of steps; "
-            f"True takes chunks of about sqrt(T)."
-        )
-    return int(remat)
 
 
 def check_flags(name, flags, shape, of="xs"):

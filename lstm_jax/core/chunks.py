@@ -44,15 +44,20 @@ def _divisor_or(least, T):
     return next((n for n in near if T % n == 0), least)
 
 
-def scan_chunks(chunk, carry, steps, length: int, reverse: bool):
+def scan_chunks(chunk, carry, steps, length: int, reverse: bool, remat: bool):
     """``chunk(carry, steps)`` over ``length`` steps at a time, then over the rest."""
     T = jax.tree.leaves(steps)[0].shape[0]
-    whole = T - T % length
+    count, whole = T // length, T - T % length
+    in_loop = jax.checkpoint(chunk, prevent_cse=False) if remat else chunk
+    # Outside of a loop XLA would merge what is computed again with the first time.
+    chunk = jax.checkpoint(chunk) if remat else chunk
 
     def scan(carry, steps):
-        cut = lambda a: a.reshape(-1, length, *a.shape[1:])
-        carry, hs = lax.scan(chunk, carry, jax.tree.map(cut, steps), reverse=reverse)
-        return carry, hs.reshape(-1, *hs.shape[2:])
+        if count == 1:  # XLA takes such a loop apart.
+            return chunk(carry, steps)
+        cut = lambda a: a.reshape(count, length, *a.shape[1:])
+        carry, hs = lax.scan(in_loop, carry, jax.tree.map(cut, steps), reverse=reverse)
+        return carry, hs.reshape(whole, *hs.shape[2:])
 
     if whole == T:
         return scan(carry, steps)

@@ -63,6 +63,7 @@ class CIFGLSTMCell(Cell):
     added = frozenset({"w_h", "b"})
 
     def __post_init__(self):
+        super().__post_init__()
         check_activations(self)
 
     def init(

@@ -70,6 +70,7 @@ class ConvLSTMCell(Cell):
     added = frozenset({"w_h", "b"})
 
     def __post_init__(self):
+        super().__post_init__()
         sizes = self.kernel if isinstance(self.kernel, tuple) else ()
         if not sizes or not all(isinstance(k, int) and k > 0 for k in sizes):
             raise ValueError(

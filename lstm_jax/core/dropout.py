@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Bool, Float, Int, Key
-from lstm_jax.core.checks import check_rate
+from lstm_jax.core.arguments import check_rate
 
 
 def dropout(

@@ -77,10 +77,12 @@ class GRUCell(Cell):
 
     products = ("w_h",)
     recurrent = (("w_h", 3),)
+    candidate = "n"
     elementwise = ("b", "b_hn")
     added = frozenset({"b"})
 
     def __post_init__(self):
+        super().__post_init__()
         check_activations(self, "output", "cell_clip")
 
     def init(
@@ -134,10 +136,12 @@ class ResetBeforeGRUCell(Cell):
 
     products = ("w_h", "w_hn")
     recurrent = (("w_h", 2), ("w_hn", 1))
+    candidate = "n"
     elementwise = ("b",)
     added = frozenset({"b"})
 
     def __post_init__(self):
+        super().__post_init__()
         check_activations(self, "output", "cell_clip")
 
     def init(

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lstm_jax.core.sharding import vary_alike
+
 LOOP_FROM = 3
 """From this many equal layers on, a loop over the layers runs them."""
 
@@ -47,6 +49,7 @@ def _loop(layer, n, cell, stacked, xs, count):
         carry, xs = layer(n, cell, *entry, xs)
         return xs, carry
 
+    xs = vary_alike(xs, stacked)
     xs, carries = lax.scan(step, xs, (jnp.arange(n, n + count), stacked))
     return carries, xs
 

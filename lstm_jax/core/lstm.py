@@ -120,6 +120,7 @@ class LSTMCell(Cell):
     added = frozenset({"w_h", "b"})
 
     def __post_init__(self):
+        super().__post_init__()
         check_activations(self)
 
     def init(

@@ -82,16 +82,17 @@ class MinLSTMCell(Cell):
     hidden_size: int
 
     elementwise = ("b",)
+    candidate = None
     added = frozenset({"b"})
 
     def init(
         self, key, in_size, *, w_x=init.glorot, forget_bias=1.0, dtype=jnp.float32
     ):
         H = self.hidden_size
-        zero, forget = jnp.zeros(H, dtype), jnp.full(H, forget_bias, dtype)
+        key_x, key_b = jax.random.split(key)
         return MinLSTMParams(
-            w_x=init.per_gate(w_x, key, (in_size, H), 3, dtype),
-            b=jnp.concatenate([zero, forget, zero]),
+            w_x=init.per_gate(w_x, key_x, (in_size, H), 3, dtype),
+            b=init.gate_bias(forget_bias, key_b, H, dtype)[: 3 * H],
         )
 
     def project(self, params, x):

@@ -79,6 +79,7 @@ class MogrifierLSTMCell(Cell):
     recurrent = (("w_h", 4),)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.rounds < 0:
             raise ValueError(
                 f"rounds is {self.rounds}, expected 0 or more; 0 is the plain LSTM."

@@ -14,7 +14,8 @@ real steps that follow each other in one episode; it is 0 where nothing does.
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Bool, Float
-from lstm_jax.core.checks import check_flags, check_floating
+from lstm_jax.core.arguments import check_floating
+from lstm_jax.core.checks import check_flags
 from lstm_jax.core.precision import accumulation_dtype
 
 

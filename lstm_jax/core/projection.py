@@ -70,6 +70,7 @@ class LSTMPCell(Cell):
     added = frozenset({"w_h", "b"})
 
     def __post_init__(self):
+        super().__post_init__()
         if not 1 <= self.projection_size <= self.hidden_size:
             raise ValueError(
                 f"projection_size is {self.projection_size}, expected 1 to "

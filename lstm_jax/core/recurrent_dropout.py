@@ -5,15 +5,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from lstm_jax.core.arguments import check_rate
 from lstm_jax.core.cell import Noise
-from lstm_jax.core.checks import check_rate
 from lstm_jax.core.dropout import drop_and_scale, keep_mask, keep_masks
 from lstm_jax.core.elementwise import Gate
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.wrapper import Wrapper
-
-CANDIDATES = ("g", "n")
-"""Names of what a cell writes to its state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +20,8 @@ class RecurrentDropout(Wrapper):
         z_k = x_t w_xk + (m_k * h_{t-1}) w_hk + b_k         for each gate k
 
     with ``m_k`` zero for a share ``rate`` of the units, ``1 / (1 - rate)`` for the
-    rest, and the same at every step. Gal & Ghahramani, "A Theoretically Grounded
+    rest, and the same at every step (also of sequences packed in one row). Gal &
+    Ghahramani, "A Theoretically Grounded
     Application of Dropout in Recurrent Neural Networks", NeurIPS 2016.
 
     Args:
@@ -49,6 +47,7 @@ class RecurrentDropout(Wrapper):
     per_gate: bool = True
 
     def __post_init__(self):
+        super().__post_init__()
         check_rate("RecurrentDropout rate", self.rate)
         if not self.cell.recurrent:
             raise ValueError(
@@ -73,7 +72,8 @@ class RecurrentDropout(Wrapper):
             # What each gate reads, side by side: `product` knows what to do with it.
             read = jnp.broadcast_to(a[..., None, :], keep[name].shape)
             read = drop_and_scale(keep[name], read, self.rate)
-            return dot(name, read.reshape(*a.shape[:-1], -1))
+            side_by_side = read.shape[-2] * read.shape[-1]
+            return dot(name, read.reshape(*a.shape[:-1], side_by_side))
 
         return step(params, carry, gx, dropped, gates)
 
@@ -109,7 +109,7 @@ class CandidateDropout(Wrapper):
             ``1 / (1 - rate)``.
 
     Raises:
-        ValueError: ``rate`` is outside ``[0, 1)``.
+        ValueError: ``rate`` is outside ``[0, 1)``, or the cell has no such gate.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import CandidateDropout, LSTMCell, unroll
@@ -124,7 +124,13 @@ class CandidateDropout(Wrapper):
     rate: float = 0.0
 
     def __post_init__(self):
+        super().__post_init__()
         check_rate("CandidateDropout rate", self.rate)
+        if self.candidate is None:
+            raise ValueError(
+                f"{type(self.cell).__name__} activates no candidate as a gate, "
+                f"expected a cell that does; see Cell.candidate."
+            )
 
     def masks(self, key, steps, batch_shape, dtype):
         shape = (*batch_shape, self.hidden_size)
@@ -134,7 +140,7 @@ class CandidateDropout(Wrapper):
         def with_dropout(z, /, **activations):
             activated = gates(z, **activations)
             return [
-                self._drop(gate, masks[1]) if name in CANDIDATES else gate
+                self._drop(gate, masks[1]) if name == self.candidate else gate
                 for name, gate in zip(activations, activated, strict=True)
             ]
 

@@ -59,6 +59,7 @@ class RNNCell(Cell):
     added = frozenset({"w_h", "b"})
 
     def __post_init__(self):
+        super().__post_init__()
         check_activations(self, "gate", "output", "cell_clip")
 
     def init(

@@ -133,6 +133,7 @@ class SLSTMCell(Cell):
     added = frozenset({"w_h", "b"})
 
     def __post_init__(self):
+        super().__post_init__()
         if self.heads < 1 or self.hidden_size % self.heads:
             raise ValueError(
                 f"heads is {self.heads}, expected a divisor of "
@@ -180,8 +181,9 @@ class SLSTMCell(Cell):
         rows, H, K = a.shape[:-1], self.hidden_size, self.hidden_size // self.heads
         a = a.reshape(*rows, self.heads, K)
         z = jax.vmap(matmul, in_axes=(-2, 0), out_axes=-2)(a, w)
-        z = z.reshape(*rows, self.heads, 4, K)
-        return jnp.moveaxis(z, -2, -3).reshape(*rows, 4 * H)
+        gates = w.shape[-1] // K
+        z = z.reshape(*rows, self.heads, gates, K)
+        return jnp.moveaxis(z, -2, -3).reshape(*rows, gates * H)
 
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
@@ -193,6 +195,11 @@ class SLSTMCell(Cell):
         n = normaliser(log_i, log_f, carry.n)
         h = hidden_state(o, c, n).astype(carry.h.dtype)
         return SLSTMCarry(h, c, n, stabiliser(log_i, log_f)), h
+
+    def initial_carry(self, dtype):
+        # At EMPTY the first step forgets c, n and m, and no gradient reaches them.
+        h, c, n, m = self.zero_carry((), dtype)
+        return SLSTMCarry(h, c, jnp.ones_like(n), jnp.zeros_like(m))
 
     def zero_carry(self, batch_shape, dtype):
         shape, wide = (*batch_shape, self.hidden_size), accumulation_dtype(dtype)

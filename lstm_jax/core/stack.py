@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Key
+from lstm_jax.core.arguments import check_choice, check_dtype, check_key, check_rate
 from lstm_jax.core.bidirectional import (
     Bidirectional,
     Merge,
@@ -21,8 +22,8 @@ from lstm_jax.core.bidirectional import (
     map_ways,
     merged_size,
 )
-from lstm_jax.core.cell import Cell
-from lstm_jax.core.checks import check_choice, check_dtype, check_floating, check_rate
+from lstm_jax.core.cell import Cell, check_cell
+from lstm_jax.core.checks import check_time_major
 from lstm_jax.core.layers import run_layers, stack_trees
 from lstm_jax.core.stack_masks import StackMasks
 from lstm_jax.core.unroll import unroll
@@ -78,9 +79,16 @@ class Stack:
     stacked: bool = False
 
     def __post_init__(self):
+        if isinstance(self.cells, Cell) or not isinstance(self.cells, Sequence):
+            raise TypeError(f"cells is {self.cells!r}, expected a list, one a layer.")
         object.__setattr__(self, "cells", tuple(self.cells))
         if not self.cells:
             raise ValueError("cells is empty, expected one cell a layer.")
+        axes = {check_cell("a cell", cell).feature_axes for cell in self.cells}
+        if len(axes) > 1:
+            raise ValueError(
+                "cells have different axes of space, expected the same in all layers."
+            )
         check_choice("merge", self.merge, get_args(Merge))
         check_choice("skip", self.skip, (None, *get_args(Skip)))
         for name in ("input_dropout", "dropout", "output_dropout", "weight_drop"):
@@ -124,14 +132,18 @@ class Stack:
     def zero_carry(
         self,
         in_size: int,
-        batch_shape: tuple[int, ...] = (),
+        batch_shape: tuple[int, ...],
         dtype: Any = jnp.float32,
     ) -> tuple[Any, ...]:
-        """Every layer's carry of zeros.
-
-        Without batch axes it may be trained: a call spreads such a carry over all rows.
-        """
+        """Every layer's carry of zeros."""
         one = [cell.zero_carry(batch_shape, dtype) for cell in self.cells]
+        layers = [Bidirectional(c, c) for c in one] if self.bidirectional else one
+        return self._entries(layers, self._groups(in_size))
+
+    def initial_carry(self, in_size: int, dtype: Any = jnp.float32) -> tuple[Any, ...]:
+        """Every layer's carry without batch axes, to be trained: a call spreads it
+        over all rows."""
+        one = [cell.initial_carry(dtype) for cell in self.cells]
         layers = [Bidirectional(c, c) for c in one] if self.bidirectional else one
         return self._entries(layers, self._groups(in_size))
 
@@ -161,13 +173,17 @@ class Stack:
             start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
             dtype: compute dtype, by default that of ``xs``.
             run: one layer in one direction, with the arguments of `lstm_jax.unroll`.
-            **sequence: lengths, mask, resets, remat, as in `lstm_jax.unroll`.
+            **sequence: lengths, mask, resets, remat, as in `lstm_jax.unroll`; reverse
+                too, of layers in one direction.
 
         Raises:
             TypeError, ValueError: as `lstm_jax.unroll`; ``params``, ``carries`` or
                 ``reset_carries`` do not have one entry a layer.
         """
-        xs = check_floating("xs", xs)
+        if self.bidirectional and sequence.pop("reverse", False):
+            raise ValueError("reverse is True, expected False for two directions.")
+        check_key(key)
+        xs = check_time_major(self.cells[0], xs)
         xs = xs if dtype is None else xs.astype(check_dtype(dtype))
         groups = self._groups(xs.shape[-1])
         entries = (("params", params), ("carries", carries))

@@ -37,7 +37,8 @@ def feed(
         **options: as in a call of the stack: key, lengths, mask, resets, ...
 
     Raises:
-        ValueError: the stack runs in two directions; and as a call of the stack.
+        ValueError: the stack runs in two directions, or backwards; and as a call of
+            the stack.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, Stack, Stream, feed
@@ -48,10 +49,11 @@ def feed(
     >>> int(stream.step), hs.shape
     (8, (1, 2, 5))
     """
-    if stack.bidirectional:
+    if stack.bidirectional or options.get("reverse"):
+        came = "stack is bidirectional" if stack.bidirectional else "reverse is True"
         raise ValueError(
-            "stack is bidirectional, expected one direction: "
-            "the backward one begins at the end of the sequence."
+            f"{came}, expected one direction, forwards: "
+            f"the other begins at the end of the sequence."
         )
     carries, hs = stack(params, stream.carries, xs, start=stream.step, **options)
     step = jnp.asarray(stream.step, jnp.int32) + jnp.int32(hs.shape[0])

@@ -1,4 +1,4 @@
-"""A cell over a sequence, and the one derivative rule of every recurrence.
+"""A cell over a sequence, and the one derivative rule of every loop.
 
 Differentiating the textbook scan makes the backward loop read and write the gradient of
 every recurrent weight at every step. The rule here takes those products out of the
@@ -19,9 +19,9 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax.core.arguments import check_key, check_remat
 from lstm_jax.core.associative import associative
-from lstm_jax.core.cell import Cell, Noise
-from lstm_jax.core.checks import check_remat
+from lstm_jax.core.cell import Cell, Noise, check_cell
 from lstm_jax.core.chunks import chunk_length, scan_chunks
 from lstm_jax.core.dropout import steps_from
 from lstm_jax.core.matmul import matmul
@@ -95,13 +95,14 @@ def unroll(
     >>> hs.shape, carry.c.shape
     ((7, 2, 5), (2, 5))
     """
+    check_cell("cell", cell)
     seq = prepare(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
     )
     remat = check_remat(remat)
     length = chunk_length(seq.xs, cell, remat) if remat or not plain else None
     static = _Static(cell, reverse, plain, bool(remat), length)
-    return _unroll(static, params, seq, key, start)
+    return _unroll(static, params, seq, check_key(key), start)
 
 
 class _Static(NamedTuple):
@@ -122,7 +123,8 @@ def _unroll(static, params, seq, key, start):
     carry, batch_shape, dtype = seq.carry, seq.xs.shape[1:-1], seq.xs.dtype
     if carry is None:
         carry = cell.zero_carry(batch_shape, dtype)
-    carry = vary_alike(carry, (params, carry, seq))
+    random = () if key is None else (jax.random.key_data(key), start)
+    carry = vary_alike(carry, (params, carry, seq, random))
     run = _run if plain else _run_with_rule
     if length is not None:
         # Gradients of the chunks are summed: in float32, also for 16-bit parameters.
@@ -148,10 +150,9 @@ def _unroll(static, params, seq, key, start):
 
     step = None if key is None else steps_from(start, seq.xs.shape[0])
     steps = (seq.xs, seq.mask, seq.resets, step)
-    chunk = jax.checkpoint(chunk, prevent_cse=False) if remat else chunk
     if length is None:
         return chunk(carry, steps)
-    return scan_chunks(chunk, carry, steps, length, reverse)
+    return scan_chunks(chunk, carry, steps, length, reverse, remat)
 
 
 class Inputs(NamedTuple):

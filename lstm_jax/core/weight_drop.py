@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from lstm_jax._types import Array, Key
+from lstm_jax.core.arguments import check_rate
 from lstm_jax.core.bidirectional import Bidirectional
-from lstm_jax.core.checks import check_rate
 from lstm_jax.core.dropout import drop_and_scale, keep_mask
 
 RECURRENT = ("w_h", "w_hn", "w_mh")

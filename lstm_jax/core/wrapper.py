@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from lstm_jax._types import Array, Int, Key
-from lstm_jax.core.cell import Cell, Noise
+from lstm_jax.core.cell import Cell, Noise, check_cell
 from lstm_jax.core.elementwise import gates
 
 
@@ -26,6 +26,9 @@ class Wrapper(Cell):
     """
 
     cell: Cell
+
+    def __post_init__(self):
+        check_cell("cell", self.cell)
 
     @abc.abstractmethod
     def masks(
@@ -76,8 +79,10 @@ class Wrapper(Cell):
     elementwise = _inner("elementwise")
     added = _inner("added")
     recurrent = _inner("recurrent")
+    candidate = _inner("candidate")
     init = _inner("init")
     project = _inner("project")
+    initial_carry = _inner("initial_carry")
     zero_carry = _inner("zero_carry")
     weights = _inner("weights")
     product = _inner("product")

@@ -15,8 +15,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from lstm_jax.core.arguments import check_rate
 from lstm_jax.core.cell import Noise
-from lstm_jax.core.checks import check_rate
 from lstm_jax.core.dropout import keep_masks
 from lstm_jax.core.wrapper import Wrapper
 
@@ -48,6 +48,7 @@ class Zoneout(Wrapper):
     c: float = 0.0
 
     def __post_init__(self):
+        super().__post_init__()
         check_rate("Zoneout h", self.h)
         check_rate("Zoneout c", self.c)
         fields = jax.eval_shape(lambda: self.cell.zero_carry((), jnp.float32))._fields

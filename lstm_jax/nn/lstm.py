@@ -107,6 +107,7 @@ class LSTM(Recurrent):
         output_dropout: float = 0.0,
         locked: bool = False,
         weight_drop: float = 0.0,
+        stacked: bool = False,
         rngs: nnx.Rngs,
         **options: Any,
     ):
@@ -116,7 +117,8 @@ class LSTM(Recurrent):
             in_size, hidden_size: ``D`` and ``H``, or one ``H`` a layer.
             num_layers: layers on top of each other, by default 1 or as many as
                 ``hidden_size`` names.
-            bidirectional, merge, skip: how layers are joined; see `lstm_jax.Stack`.
+            bidirectional, merge, skip, stacked: how layers are joined; see
+                `lstm_jax.Stack`.
             input_dropout, dropout, output_dropout, locked, weight_drop: shares of
                 values and weights zeroed in calls with a key; likewise.
             rngs: source of keys.
@@ -137,5 +139,6 @@ class LSTM(Recurrent):
             output_dropout=output_dropout,
             locked=locked,
             weight_drop=weight_drop,
+            stacked=stacked,
         )
         super().__init__(stack, in_size, rngs=rngs, **options)

@@ -49,7 +49,7 @@ class Recurrent(nnx.Module):
             time_major: inputs and outputs are ``[T, ..., D]``, not ``[..., T, D]``.
             return_carry: the call returns ``(carries, hs)`` instead of ``hs``.
             trainable_carry: the state that stands for ``None``, at the start and after
-                a reset, is a parameter, 0 at first.
+                a reset, is a parameter; see `lstm_jax.Stack.initial_carry`.
             dtype: compute dtype, by default that of the input.
             param_dtype: dtype of the parameters.
             implementation: as in `lstm_jax.lstm`.
@@ -59,7 +59,7 @@ class Recurrent(nnx.Module):
         self.stack = stack
         params = stack.init(rngs.params(), in_size, dtype=param_dtype, **init)
         self.weights = StackWeights(params)
-        carry = stack.zero_carry(in_size, (), param_dtype) if trainable_carry else None
+        carry = stack.initial_carry(in_size, param_dtype) if trainable_carry else None
         self.initial = StackWeights(carry) if carry else None
         self.time_major = time_major
         self.return_carry = return_carry
@@ -80,6 +80,7 @@ class Recurrent(nnx.Module):
         mask: Bool[Array, "*B T"] | None = None,
         resets: Bool[Array, "*B T"] | None = None,
         reset_carry: tuple | None = None,
+        reverse: bool = False,
         key: Key[Array, ""] | None = None,
         start: int | Array = 0,
         remat: bool | int | None = None,
@@ -94,6 +95,7 @@ class Recurrent(nnx.Module):
             lengths, mask, resets: as in `lstm_jax.lstm`; the axes of ``mask`` and
                 ``resets`` stand in the order of those of ``xs``.
             reset_carry: one entry a layer; ``None`` is zeros, or the trained carry.
+            reverse: from the last step to the first; not with two directions.
             key: key of the masks; ``None`` is evaluation.
             start: absolute step of the first input, if the sequence comes in pieces.
             remat: as in `lstm_jax.unroll`.
@@ -118,6 +120,7 @@ class Recurrent(nnx.Module):
             mask=mask,
             resets=resets,
             reset_carries=reset_carry,
+            reverse=reverse,
             key=key,
             start=start,
             remat=remat,

@@ -88,8 +88,8 @@ def steps_from_the_start(steps_from, start, count):
     return steps_from(0, count)
 
 
-def chunks_forwards(scan_chunks, chunk, carry, steps, length, reverse):
-    return scan_chunks(chunk, carry, steps, length, False)
+def chunks_forwards(scan_chunks, chunk, carry, steps, length, reverse, remat):
+    return scan_chunks(chunk, carry, steps, length, False, remat)
 
 
 FAULTS = {

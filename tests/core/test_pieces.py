@@ -55,7 +55,7 @@ def test_derivatives_through_two_halves():
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", cells.CELLS)
 def test_a_packed_row_is_its_episodes(name, reverse):
     """Each from the reset carry; the first to run, from the carry."""
     cell, starts = cells.CELLS[name], (0, 2, 3)

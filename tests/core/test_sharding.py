@@ -132,3 +132,26 @@ def test_a_scalar_adds_nothing_to_what_varies_like_it():
 
     got = jax.jit(vary_alike)(jnp.zeros(2), jnp.float32(3.0))
     np.testing.assert_array_equal(got, 0.0)
+
+
+@pytest.mark.parametrize("layers", [2, 4])
+def test_an_ensemble_of_stacks_on_shared_inputs(mesh, layers):
+    """Parameters vary over the mesh and inputs do not, also in a loop over layers."""
+    stack = lstm_jax.Stack([lstm_jax.LSTMCell(cells.D)] * layers)
+    keys = jax.random.split(jax.random.key(0), DEVICES)
+    params = jax.vmap(lambda key: stack.init(key, cells.D, dtype=jnp.float64))(keys)
+    xs = cells.make_case(lstm_jax.LSTMCell(cells.D)).xs
+    run = lambda params: stack(params, None, xs)[1]
+    one = lambda params: run(jax.tree.map(lambda p: p[0], params))[None]
+    spread = jax.shard_map(one, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    cells.assert_close(jax.jit(spread)(params), jax.vmap(run)(params), 1e-12)
+
+
+def test_masks_of_every_device(mesh):
+    """A key for each device, parameters and inputs shared."""
+    cell = lstm_jax.Zoneout(lstm_jax.LSTMCell(cells.H), h=0.3)
+    at, keys = cells.make_case(cell), jax.random.split(jax.random.key(0), DEVICES)
+    run = lambda key: lstm_jax.unroll(cell, at.params, None, at.xs, key=key)[1]
+    one = lambda keys: run(keys[0])[None]
+    spread = jax.shard_map(one, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    cells.assert_close(jax.jit(spread)(keys), jax.vmap(run)(keys), 1e-12)

@@ -98,7 +98,9 @@ def test_errors():
         lstm_jax.lstm_stack(params, carries[:1], xs)
     with pytest.raises(ValueError, match=r"reset_carries has 1 entries, expected 2"):
         lstm_jax.lstm_stack(params, carries, xs, reset_carries=carries[:1])
-    with pytest.raises(ValueError, match="num_layers is 0, expected 1 or more"):
+    with pytest.raises(
+        ValueError, match="num_layers is 0, expected an integer, 1 or more"
+    ):
         lstm_jax.init_lstm_stack(jax.random.key(0), D, H, num_layers=0)
 
 
@@ -195,7 +197,7 @@ def test_a_trained_carry_is_that_of_every_row():
     """Without batch axes it is spread; its gradient sums over rows, and resets."""
     stack = lstm_jax.Stack([lstm_jax.LSTMCell(H)] * 2)
     params = stack.init(jax.random.key(0), D, dtype=jnp.float64)
-    one = cells.draw(stack.zero_carry(D, (), jnp.float64), 1)
+    one = cells.draw(stack.initial_carry(D, jnp.float64), 1)
     rows = jax.tree.map(lambda c: jnp.broadcast_to(c, (B, H)), one)
     xs = cells.make_case(lstm_jax.LSTMCell(H)).xs
 
@@ -226,5 +228,36 @@ def test_facts_that_do_not_fit():
     with pytest.raises(ValueError, match="num_layers is 3, expected 2, the number of"):
         lstm_jax.init_lstm_stack(jax.random.key(0), D, [H, H], num_layers=3)
     stack = lstm_jax.Stack([cell] * 2)
+    for given, message in [
+        (cell, "cells is LSTMCell.*, expected a list, one a layer"),
+        ([5, 5], "a cell is 5, expected a cell such as LSTMCell"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            lstm_jax.Stack(given)
+    with pytest.raises(ValueError, match="cells have different axes of space"):
+        lstm_jax.Stack([cell, lstm_jax.ConvLSTMCell(H)])
+    with pytest.raises(ValueError, match="hidden_size is 5.0, expected an integer, 1"):
+        lstm_jax.LSTMCell(5.0)
+    with pytest.raises(ValueError, match="hidden_size is 0, expected an integer, 1 or"):
+        lstm_jax.init_lstm_stack(jax.random.key(0), D, 0)
+    params, xs = stack.init(jax.random.key(0), D), jnp.zeros((T, B, D))
+    with pytest.raises(
+        TypeError, match=r"key is int, expected a typed key; .*key\(see"
+    ):
+        stack(params, None, xs, key=1)
+    with pytest.raises(ValueError, match=r"xs has shape \(\), expected time-major"):
+        stack(params, None, jnp.zeros(()))
+    two = lstm_jax.Stack([cell], bidirectional=True)
+    with pytest.raises(ValueError, match="reverse is True, expected False for two dir"):
+        two(two.init(jax.random.key(0), D), None, xs, reverse=True)
     with pytest.raises(ValueError, match="params has 1 entries, expected 2, one a lay"):
         stack(stack.init(jax.random.key(0), D)[:1], None, jnp.zeros((T, B, D)))
+
+
+def test_a_trained_carry_of_a_normalised_state():
+    """The state that a trained carry of an sLSTM begins with has gradients in c and n."""
+    stack = lstm_jax.Stack([lstm_jax.SLSTMCell(H)])
+    params = stack.init(jax.random.key(0), D, dtype=jnp.float64)
+    carry, xs = stack.initial_carry(D, jnp.float64), jnp.ones((T, B, D))
+    d = jax.grad(lambda carry: (stack(params, carry, xs)[1] ** 2).sum())(carry)
+    assert all(np.all(x != 0) for x in (d[0].h, d[0].c, d[0].n))

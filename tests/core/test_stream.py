@@ -35,3 +35,6 @@ def test_two_directions_do_not_stream():
     stack = Stack([lstm_jax.LSTMCell(H)], bidirectional=True)
     with pytest.raises(ValueError, match="stack is bidirectional, expected one direct"):
         feed(stack, stack.init(jax.random.key(0), D), Stream(), jnp.ones((T, D)))
+    params = STACK.init(jax.random.key(0), D)
+    with pytest.raises(ValueError, match="reverse is True, expected one direction"):
+        feed(STACK, params, Stream(), jnp.ones((T, D)), reverse=True)

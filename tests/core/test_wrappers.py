@@ -26,6 +26,12 @@ WRAPPED = {
     "recurrent dropout, gru": RecurrentDropout(lstm_jax.ResetBeforeGRUCell(H), 0.4),
     "candidate": CandidateDropout(LSTM, 0.4),
     "candidate, projected": CandidateDropout(lstm_jax.LSTMPCell(H, 2), 0.4),
+    "recurrent dropout, heads": RecurrentDropout(
+        lstm_jax.SLSTMCell(2 * H, heads=2), 0.4
+    ),
+    "recurrent dropout, convolution": RecurrentDropout(
+        lstm_jax.ConvLSTMCell(H, kernel=(2,)), 0.4
+    ),
     "all": Zoneout(CandidateDropout(RecurrentDropout(LSTM, 0.4), 0.3), h=0.2, c=0.2),
 }
 FLAGS = cells.make_flags()
@@ -168,11 +174,30 @@ def test_directions_and_layers_have_masks_of_their_own(name):
         (lambda: Zoneout(lstm_jax.GRUCell(H), c=0.1), "GRUCell has no c; set h alone"),
         (lambda: RecurrentDropout(LSTM, -0.1), "RecurrentDropout rate is -0.1, expec"),
         (lambda: CandidateDropout(LSTM, 2), "CandidateDropout rate is 2, expected"),
+        (lambda: CandidateDropout(LSTM, None), "CandidateDropout rate is None, expec"),
+        (
+            lambda: CandidateDropout(lstm_jax.MinLSTMCell(H), 0.1),
+            "MinLSTMCell activates no candidate as a gate",
+        ),
+        (
+            lambda: RecurrentDropout(lstm_jax.MinLSTMCell(H), 0.1),
+            "MinLSTMCell has no product of its hidden state",
+        ),
+        (lambda: Zoneout(lstm_jax.SLSTMCell(H), h=0.1), "state .h, c, n, m., expected"),
+        (lambda: Zoneout(lstm_jax.LSTMCell, h=0.1), "cell is .*, expected a cell such"),
     ],
 )
 def test_bad_wrappers(make, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def test_an_empty_batch():
+    for name in ("recurrent dropout", "zoneout"):
+        cell = WRAPPED[name]
+        at = cells.make_case(cell, batch=(0,))
+        run = lambda at, cell=cell: cells.run(cell, at, key=KEY, remat=4)[1].sum()
+        assert not any(map(np.any, jax.tree.leaves(jax.grad(run)(at).params)))
 
 
 def test_wrapped_parameters_are_those_of_the_cell():

@@ -130,7 +130,7 @@ def test_cell_takes_the_steps_of_the_core():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_layers": 0}, "num_layers is 0, expected 1 or more"),
+        ({"num_layers": 0}, "num_layers is 0, expected an integer, 1 or more"),
         ({"dropout": 1.0}, r"dropout is 1.0, expected a number in \[0, 1\)"),
     ],
 )

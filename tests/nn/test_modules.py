@@ -80,3 +80,23 @@ def test_a_trained_carry_is_a_parameter(bidirectional):
     carry = jax.tree.map(lambda c: jnp.broadcast_to(c, (B, H)), flax.initial.entries)
     cells.assert_close(flax(XS, carry), flax(XS), 1e-6)
     assert not np.allclose(flax(XS, jax.tree.map(jnp.zeros_like, carry)), flax(XS))
+
+
+def test_backwards_and_stacked():
+    """Both kinds of module pass on every fact of a stack, and ``reverse``."""
+    options = dict(num_layers=3, stacked=True)
+    flax = nn.LSTM(D, D, rngs=nnx.Rngs(0), **options)
+    model = linen.LSTM(hidden_size=D, **options)
+    assert flax.params[0].w_h.shape == (3, D, 4 * D)
+    want = flax.stack(flax.params, None, XS.swapaxes(0, 1), reverse=True)[1]
+    cells.assert_close(flax(XS, reverse=True), want.swapaxes(0, 1), 1e-6)
+    got = model.apply({"params": {"layers": flax.params}}, XS, reverse=True)
+    cells.assert_close(got, want.swapaxes(0, 1), 1e-6)
+
+
+@pytest.mark.parametrize("module", ["nnx", "linen"])
+def test_a_single_step_is_no_sequence(module):
+    flax = nn.LSTM(D, H, rngs=nnx.Rngs(0))
+    call = linen.LSTM(hidden_size=H).bind({"params": {"layers": flax.params}})
+    with pytest.raises(ValueError, match=r"xs has shape \(3,\), expected \[..., T, D"):
+        (flax if module == "nnx" else call)(XS[0, 0])
