@@ -9,4 +9,5 @@ export JAX_PLATFORMS=cpu
 ruff format --check .
 ruff check .
 pyright
-python -m pytest -q "$@"
+# One worker a core: most of the time goes to compiling small programs.
+python -m pytest -q -n "$(getconf _NPROCESSORS_ONLN)" "$@"

@@ -127,12 +127,10 @@ def test_remat_keeps_carries_alone():
     loss = lambda params, remat: lstm(params, None, xs, remat=remat)[1].sum()
 
     def memory(remat):
-        jax.clear_caches()
         grad = jax.jit(jax.grad(lambda params: loss(params, remat)))
         return grad.lower(params).compile().memory_analysis().temp_size_in_bytes
 
     assert memory(True) < 0.3 * memory(None)
-    assert memory(steps // 2 + 1) < 0.8 * memory(None), "a chunk, and a rest"
 
 
 @pytest.mark.parametrize("remat", [0, -3, 2.5, "yes"])

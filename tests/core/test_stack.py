@@ -98,9 +98,7 @@ def test_errors():
         lstm_jax.lstm_stack(params, carries[:1], xs)
     with pytest.raises(ValueError, match=r"reset_carries has 1 entries, expected 2"):
         lstm_jax.lstm_stack(params, carries, xs, reset_carries=carries[:1])
-    with pytest.raises(
-        ValueError, match="num_layers is 0, expected an integer, 1 or more"
-    ):
+    with pytest.raises(ValueError, match="num_layers is 0, expected an integer, 1"):
         lstm_jax.init_lstm_stack(jax.random.key(0), D, H, num_layers=0)
 
 
@@ -236,14 +234,12 @@ def test_facts_that_do_not_fit():
             lstm_jax.Stack(given)
     with pytest.raises(ValueError, match="cells have different axes of space"):
         lstm_jax.Stack([cell, lstm_jax.ConvLSTMCell(H)])
-    with pytest.raises(ValueError, match="hidden_size is 5.0, expected an integer, 1"):
+    with pytest.raises(ValueError, match=r"hidden_size is 5\.0, expected an integer"):
         lstm_jax.LSTMCell(5.0)
     with pytest.raises(ValueError, match="hidden_size is 0, expected an integer, 1 or"):
         lstm_jax.init_lstm_stack(jax.random.key(0), D, 0)
     params, xs = stack.init(jax.random.key(0), D), jnp.zeros((T, B, D))
-    with pytest.raises(
-        TypeError, match=r"key is int, expected a typed key; .*key\(see"
-    ):
+    with pytest.raises(TypeError, match="key is int, expected a typed key; make one"):
         stack(params, None, xs, key=1)
     with pytest.raises(ValueError, match=r"xs has shape \(\), expected time-major"):
         stack(params, None, jnp.zeros(()))
@@ -255,7 +251,7 @@ def test_facts_that_do_not_fit():
 
 
 def test_a_trained_carry_of_a_normalised_state():
-    """The state that a trained carry of an sLSTM begins with has gradients in c and n."""
+    """A trained carry of an sLSTM begins where c and n have gradients."""
     stack = lstm_jax.Stack([lstm_jax.SLSTMCell(H)])
     params = stack.init(jax.random.key(0), D, dtype=jnp.float64)
     carry, xs = stack.initial_carry(D, jnp.float64), jnp.ones((T, B, D))
