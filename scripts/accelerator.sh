@@ -9,3 +9,4 @@ LSTM_JAX_TEST_PLATFORM=$platform,cpu \
     python -m pytest -q -p no:cacheprovider tests/core tests/nn tests/test_torch_parity.py
 python -m benchmarks.unroll "$@"
 python -m benchmarks.properties
+python -m benchmarks.family

@@ -93,7 +93,7 @@ def check_remat(name, remat):
     cells.assert_close(got, want, cells.DERIVATIVES)
 
 
-@pytest.mark.parametrize("remat", [True, 4, 100])
+@pytest.mark.parametrize("remat", [True, 4])
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_remat_changes_no_derivative(name, remat, x64):
     """Gradient and Hessian-vector product, with a mask, resets and a reset carry."""
