@@ -5,8 +5,11 @@ at every step. However a sequence is cut (streamed, resumed, recomputed in chunk
 step sees the mask it would see in one call.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from lstm_jax._types import Array, Bool, Float, Int, Key
 from lstm_jax.core.arguments import check_rate
@@ -45,8 +48,15 @@ def steps_from(start: int | Array, count: int) -> Int[Array, "T"]:
 
 
 def keep_mask(key: Key[Array, ""], rate: float, shape: tuple) -> Bool[Array, "..."]:
-    """True with probability ``1 - rate``."""
-    return jax.random.bernoulli(key, 1.0 - rate, shape)
+    """True with probability ``1 - rate``, to the nearest 65536th.
+
+    Random bits are what a mask costs, so one word serves two elements.
+    """
+    size = math.prod(shape)
+    words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
+    halves = lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[:size]
+    kept = round((1.0 - rate) * 2**16)
+    return (halves.astype(jnp.int32) < kept).reshape(shape)
 
 
 def keep_masks(

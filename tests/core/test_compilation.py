@@ -57,8 +57,8 @@ def test_cells_hash_by_value():
 
 @pytest.mark.parametrize("name", cells.CELLS)
 def test_no_cell_recompiles_or_leaks(name):
-    """A call on new values of an equal cell is no new program, and the trace of a
-    gradient leaves nothing behind."""
+    """A call on new values of an equal cell is no new program, and its trace leaves
+    nothing behind."""
     cell, flags = cells.CELLS[name], cells.make_flags()
     run, traces = counted(lambda at: cells.run(copy.deepcopy(cell), at, flags))
     run = jax.jit(run)
@@ -66,9 +66,8 @@ def test_no_cell_recompiles_or_leaks(name):
         run(cells.make_case(cell, "float32", seed=seed))
     assert len(traces) == 1
     at = cells.make_case(cell, "float32")
-    loss = lambda params: cells.run(cell, at._replace(params=params), flags)[1].sum()
     with jax.checking_leaks():
-        jax.make_jaxpr(jax.grad(loss))(at.params)
+        jax.make_jaxpr(lambda at: cells.run(cell, at, flags))(at)
 
 
 def test_no_tracer_leaks_from_any_derivative():
