@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the scripts are bash")
 
 
 @pytest.fixture

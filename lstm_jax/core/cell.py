@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.core.arguments import check_size
 from lstm_jax.core.elementwise import gates
+from lstm_jax.core.matmul import matmul
 
 Dot = Callable[[str, Array], Array]
 """``dot(name, a)`` is ``a @ params.name``, watched by the rule of `unroll`."""
@@ -70,9 +71,9 @@ class Cell(abc.ABC):
     def init(self, key: Key[Array, ""], in_size: int) -> Any:
         """Parameters for inputs of ``in_size`` features."""
 
-    @abc.abstractmethod
     def project(self, params: Any, x: Float[Array, "*TB D"]) -> Array:
         """``gx``: the part of a step that needs no state, for any number of steps."""
+        return matmul(x, params.w_x).astype(x.dtype)
 
     @abc.abstractmethod
     def step(

@@ -23,9 +23,8 @@ from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import elementwise, gates
+from lstm_jax.core.elementwise import add_bias, elementwise, gates
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, hidden_state
-from lstm_jax.core.matmul import matmul
 
 
 class CIFGLSTMParams(NamedTuple):
@@ -84,12 +83,9 @@ class CIFGLSTMCell(Cell):
             b=init.gate_bias(forget_bias, key_b, H, dtype)[H:],
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
+        z = add_bias(z, params.b)
         act = self.activations
         z = clip(z, act.clip)
         f, g, o = gates(z, f=act.gate, g=act.candidate, o=act.gate)
@@ -97,5 +93,4 @@ class CIFGLSTMCell(Cell):
         h = hidden_state(o, c, output=act.output).astype(carry.h.dtype)
         return LSTMCarry(h, c), h
 
-    def zero_carry(self, batch_shape, dtype):
-        return LSTMCell(self.hidden_size).zero_carry(batch_shape, dtype)
+    zero_carry = LSTMCell.zero_carry

@@ -25,8 +25,8 @@ from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.convolve import convolve
-from lstm_jax.core.elementwise import SIGMOID, TANH, gates
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell, cell_state, hidden_state
+from lstm_jax.core.elementwise import add_bias, gates
+from lstm_jax.core.lstm import LSTMCell, lstm_update
 
 
 class ConvLSTMParams(NamedTuple):
@@ -109,11 +109,7 @@ class ConvLSTMCell(Cell):
 
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
-        c = cell_state(i, f, g, carry.c)
-        h = hidden_state(o, c).astype(carry.h.dtype)
-        return LSTMCarry(h, c), h
+        z = add_bias(z, params.b)
+        return lstm_update(z, carry, gates)
 
-    def zero_carry(self, batch_shape, dtype):
-        return LSTMCell(self.hidden_size).zero_carry(batch_shape, dtype)
+    zero_carry = LSTMCell.zero_carry

@@ -9,25 +9,17 @@ The derivatives of ``jax.lax.conv_general_dilated`` are convolutions with their 
 another order. XLA for the CPU has a fast kernel for one order alone, features last. It
 brings others into that order, but not inside of a loop, where a recurrence has them:
 there the kernel of last resort takes more than ten times as long. Here the operands are
-put in order beforehand. The rest is as in `lstm_jax.core.matmul`: ``w`` may have a
-dtype of its own, the sum is kept in the accumulation dtype, the gradient of ``w`` comes
-back in the dtype of ``w``, and ``vmap`` folds a new axis into the rows of ``a``.
+put in order beforehand. The rest is as in `lstm_jax.core.matmul`.
 """
 
-import functools
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array, Float
+from lstm_jax.core.bilinear import bilinear
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.core.sharding import sum_to
-
-convolve_p = Primitive("lstm_jax_convolve")
 
 
 def convolve(
@@ -38,7 +30,7 @@ def convolve(
     ``w`` is ``[*kernel, D, N]`` and ``a`` is ``[..., *S, D]``, or ``[..., *S, N]`` for
     the transpose of ``a -> conv(a, w)``.
     """
-    return convolve_p.bind(a, w, transpose_w=transpose_w)
+    return _bind(a, w, transpose_w=transpose_w)
 
 
 def _convolve(a, w, *, transpose_w):
@@ -52,9 +44,11 @@ def _convolve(a, w, *, transpose_w):
 
 def _weight_gradient(a, g, w):
     """Of ``vdot(g, conv(a, w))``: features of ``a`` as rows, ``g`` as the kernel."""
-    n = w.ndim - 2
-    rows = _rows(a, n).swapaxes(0, -1)
-    kernel = jnp.moveaxis(_rows(g, n), 0, -2)
+    if g.size == 0:
+        return jnp.zeros(w.shape, g.dtype)
+    n, dtype = w.ndim - 2, jnp.promote_types(a.dtype, g.dtype)
+    rows = _rows(a.astype(dtype), n).swapaxes(0, -1)
+    kernel = jnp.moveaxis(_rows(g.astype(dtype), n), 0, -2)
     return jnp.moveaxis(_features_last(rows, kernel, _margins(w)), 0, -2)
 
 
@@ -84,42 +78,4 @@ def _features_last(a, w, margins):
     )
 
 
-def _abstract_eval(a, w, *, transpose_w):
-    # Traced, not written out: varying axes and shardings follow JAX's own rules.
-    plain = functools.partial(_convolve, transpose_w=transpose_w)
-    return jax.make_jaxpr(plain)(a, w).out_avals[0]
-
-
-def _transpose(g, a, w, *, transpose_w):
-    if ad.is_undefined_primal(a):
-        if type(g) is ad.Zero:
-            return ad.Zero(a.aval), None
-        out = convolve(g, w, transpose_w=not transpose_w).astype(a.aval.dtype)
-        return sum_to(a.aval, out, w), None
-    if type(g) is ad.Zero or g.size == 0:
-        return None, ad.Zero(w.aval)
-    a = a.astype(g.dtype)
-    left, right = (g, a) if transpose_w else (a, g)
-    out = _weight_gradient(left, right, w.aval)
-    return None, sum_to(w.aval, out.astype(w.aval.dtype), a)
-
-
-def _batch(operands, axes, *, transpose_w):
-    a, w = operands
-    if axes[1] is not None:
-        plain = functools.partial(_convolve, transpose_w=transpose_w)
-        return jax.vmap(plain, axes)(a, w), 0
-    axis = min(1, a.ndim - w.ndim)
-    return convolve(jnp.moveaxis(a, axes[0], axis), w, transpose_w=transpose_w), axis
-
-
-convolve_p.def_impl(jax.jit(_convolve, static_argnames="transpose_w"))
-convolve_p.def_abstract_eval(_abstract_eval)
-mlir.register_lowering(convolve_p, mlir.lower_fun(_convolve, multiple_results=False))
-batching.primitive_batchers[convolve_p] = _batch
-ad.defjvp(
-    convolve_p,
-    lambda da, a, w, **params: convolve(da, w, **params),
-    lambda dw, a, w, **params: convolve(a, dw, **params),
-)
-ad.primitive_transposes[convolve_p] = _transpose
+_bind = bilinear("lstm_jax_convolve", _convolve, _weight_gradient)

@@ -26,6 +26,11 @@ STEEPNESS: dict[str | Callable, float] = {SIGMOID: 0.5, TANH: 1.0}
 """``a`` in ``(1 - a) + a tanh(a z)``: the sigmoid for 1/2, tanh for 1."""
 
 
+def add_bias(z: Float[Array, "*B N"], b: Float[Array, "N"]) -> Float[Array, "*B N"]:
+    """``z + b`` in the dtype of ``z``; ``b`` may have one of its own."""
+    return z + jnp.broadcast_to(b.astype(z.dtype), z.shape)
+
+
 class Gate(NamedTuple):
     """An activated gate that knows how steep its activation is at ``z``."""
 

@@ -21,8 +21,7 @@ from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import elementwise, gates
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.elementwise import add_bias, elementwise, gates
 
 
 class GRUParams(NamedTuple):
@@ -97,9 +96,6 @@ class GRUCell(Cell):
             b_hn=jnp.zeros(H, dtype),
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def step(self, params, carry, gx, dot, gates=gates):
         H, product = self.hidden_size, dot("w_h", carry.h)
         spread = lambda b, a: jnp.broadcast_to(b.astype(a.dtype), a.shape)
@@ -156,13 +152,10 @@ class ResetBeforeGRUCell(Cell):
             b=jnp.zeros(3 * H, dtype),
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def step(self, params, carry, gx, dot, gates=gates):
         H, product = self.hidden_size, dot("w_h", carry.h)
         gx = gx.astype(product.dtype)
-        gx = gx + jnp.broadcast_to(params.b.astype(gx.dtype), gx.shape)
+        gx = add_bias(gx, params.b)
         act = self.activations
         z = clip(gx[..., : 2 * H] + product, act.clip)
         r, z = gates(z, r=act.gate, z=act.gate)

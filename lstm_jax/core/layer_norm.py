@@ -21,7 +21,7 @@ from jax import lax
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, TANH, gates
+from lstm_jax.core.elementwise import SIGMOID, TANH, add_bias, gates
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, cell_state, hidden_state
 from lstm_jax.core.matmul import matmul
 
@@ -104,12 +104,11 @@ class LayerNormLSTMCell(Cell):
     def step(self, params, carry, gx, dot, gates=gates):
         z = layer_norm(dot("w_h", carry.h), params.gain_h, params.shift_h)
         z = z + gx.astype(z.dtype)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
+        z = add_bias(z, params.b)
         i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
         c = cell_state(i, f, g, carry.c)
         seen = layer_norm(c, params.gain_c, params.shift_c)
         h = hidden_state(o, seen).astype(carry.h.dtype)
         return LSTMCarry(h, c), h
 
-    def zero_carry(self, batch_shape, dtype):
-        return LSTMCell(self.hidden_size).zero_carry(batch_shape, dtype)
+    zero_carry = LSTMCell.zero_carry

@@ -13,6 +13,7 @@ Prediction with LSTM", Neural Computation 12(10), 2000.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ from lstm_jax.core.activations import (
 )
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.checks import check_step, check_type
-from lstm_jax.core.elementwise import TANH, elementwise, gates
+from lstm_jax.core.elementwise import TANH, add_bias, elementwise, gates
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
 
@@ -103,6 +104,21 @@ def hidden_state(o, c, output=TANH):
     return o * function_of(output)(c)
 
 
+def lstm_update(
+    z: Float[Array, "*B 4H"],
+    carry: LSTMCarry,
+    gates: Callable,
+    activations: Activations = TEXTBOOK,
+) -> tuple[LSTMCarry, Float[Array, "*B H"]]:
+    """What the pre-activations of the gates i, f, g, o make of the carry."""
+    act = activations
+    z = clip(z, act.clip)
+    i, f, g, o = gates(z, i=act.gate, f=act.gate, g=act.candidate, o=act.gate)
+    c = clip(cell_state(i, f, g, carry.c), act.cell_clip)
+    h = hidden_state(o, c, output=act.output).astype(carry.h.dtype)
+    return LSTMCarry(h, c), h
+
+
 @dataclasses.dataclass(frozen=True)
 class LSTMCell(Cell):
     """Long short-term memory; the equations stand at the head of this file.
@@ -141,18 +157,10 @@ class LSTMCell(Cell):
             b=init.gate_bias(forget_bias, key_b, H, dtype),
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        act = self.activations
-        z = clip(z, act.clip)
-        i, f, g, o = gates(z, i=act.gate, f=act.gate, g=act.candidate, o=act.gate)
-        c = clip(cell_state(i, f, g, carry.c), act.cell_clip)
-        h = hidden_state(o, c, output=act.output).astype(carry.h.dtype)
-        return LSTMCarry(h, c), h
+        z = add_bias(z, params.b)
+        return lstm_update(z, carry, gates, self.activations)
 
     def zero_carry(self, batch_shape, dtype):
         shape = (*batch_shape, self.hidden_size)

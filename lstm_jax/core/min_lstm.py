@@ -22,8 +22,7 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, elementwise, gates
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.elementwise import SIGMOID, add_bias, elementwise, gates
 from lstm_jax.core.precision import accumulation_dtype
 
 
@@ -95,9 +94,6 @@ class MinLSTMCell(Cell):
             b=init.gate_bias(forget_bias, key_b, H, dtype)[: 3 * H],
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def log_coefficients(self, params, gx):
         z_i, z_f, z_g = _pre_activations(params, gx)
         odds = log_odds(z_i, z_f)
@@ -119,5 +115,5 @@ class MinLSTMCell(Cell):
 
 def _pre_activations(params, gx):
     z = gx.astype(accumulation_dtype(gx.dtype))
-    z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
+    z = add_bias(z, params.b)
     return jnp.split(z, 3, axis=-1)

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell, cell_state, hidden_state
+from lstm_jax.core.elementwise import SIGMOID, add_bias, elementwise, gates
+from lstm_jax.core.lstm import LSTMCell, lstm_update
 
 
 class LowRank(NamedTuple):
@@ -155,11 +155,7 @@ class MogrifierLSTMCell(Cell):
             changed = modulate(gate, changed)
             x, h = (x, changed) if n % 2 else (changed, h)
         z = multiply("w_x", x) + multiply("w_h", h)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
-        i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
-        c = cell_state(i, f, g, carry.c)
-        h = hidden_state(o, c).astype(carry.h.dtype)
-        return LSTMCarry(h, c), h
+        z = add_bias(z, params.b)
+        return lstm_update(z, carry, gates)
 
-    def zero_carry(self, batch_shape, dtype):
-        return LSTMCell(self.hidden_size).zero_carry(batch_shape, dtype)
+    zero_carry = LSTMCell.zero_carry

@@ -20,9 +20,8 @@ from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import gates
+from lstm_jax.core.elementwise import add_bias, gates
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, cell_state, hidden_state
-from lstm_jax.core.matmul import matmul
 
 
 class PeepholeLSTMParams(NamedTuple):
@@ -77,13 +76,10 @@ class PeepholeLSTMCell(Cell):
         zero = jnp.zeros(self.hidden_size, dtype)
         return PeepholeLSTMParams(*lstm, p_i=zero, p_f=zero, p_o=zero)
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def step(self, params, carry, gx, dot, gates=gates):
         see = lambda p, c: jnp.broadcast_to(p.astype(c.dtype), c.shape) * c
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
+        z = add_bias(z, params.b)
         z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
         z_i, z_f = z_i + see(params.p_i, carry.c), z_f + see(params.p_f, carry.c)
         act = self.activations
@@ -94,5 +90,4 @@ class PeepholeLSTMCell(Cell):
         h = hidden_state(o, c, output=act.output).astype(carry.h.dtype)
         return LSTMCarry(h, c), h
 
-    def zero_carry(self, batch_shape, dtype):
-        return LSTMCell(self.hidden_size).zero_carry(batch_shape, dtype)
+    zero_carry = LSTMCell.zero_carry

@@ -21,9 +21,8 @@ import jax.random
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, TANH, gates
+from lstm_jax.core.elementwise import SIGMOID, TANH, add_bias, gates
 from lstm_jax.core.lstm import LSTMCarry, cell_state, hidden_state
-from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
 
 
@@ -107,17 +106,14 @@ class LSTMPCell(Cell):
             b_hr=jnp.zeros(P, dtype) if self.projection_bias else None,
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
+        z = add_bias(z, params.b)
         i, f, g, o = gates(z, i=SIGMOID, f=SIGMOID, g=TANH, o=SIGMOID)
         c = cell_state(i, f, g, carry.c)
         h = dot("w_hr", hidden_state(o, c).astype(carry.h.dtype))
         if params.b_hr is not None:
-            h = h + jnp.broadcast_to(params.b_hr.astype(h.dtype), h.shape)
+            h = add_bias(h, params.b_hr)
         if self.projection_clip is not None:
             h = jnp.clip(h, -self.projection_clip, self.projection_clip)
         h = h.astype(carry.h.dtype)

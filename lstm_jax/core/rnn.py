@@ -14,8 +14,7 @@ from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.activations import TEXTBOOK, Activations, check_activations, clip
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import elementwise, gates
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.elementwise import add_bias, elementwise, gates
 
 
 class RNNParams(NamedTuple):
@@ -73,13 +72,10 @@ class RNNCell(Cell):
             b=jnp.zeros(H, dtype),
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def step(self, params, carry, gx, dot, gates=gates):
         product = dot("w_h", carry.h)
         z = gx.astype(product.dtype) + product
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
+        z = add_bias(z, params.b)
         (g,) = gates(clip(z, self.activations.clip), g=self.activations.candidate)
         h = hidden_state(g).astype(carry.h.dtype)
         return RNNCarry(h), h

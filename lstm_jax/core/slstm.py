@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.elementwise import SIGMOID, TANH, elementwise, gates
+from lstm_jax.core.elementwise import SIGMOID, TANH, add_bias, elementwise, gates
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
 
@@ -169,9 +169,6 @@ class SLSTMCell(Cell):
             b=init.gate_bias(forget_bias, key_b, H, dtype),
         )
 
-    def project(self, params, x):
-        return matmul(x, params.w_x).astype(x.dtype)
-
     def product(self, name):
         del name
         return self._by_head
@@ -187,7 +184,7 @@ class SLSTMCell(Cell):
 
     def step(self, params, carry, gx, dot, gates=gates):
         z = gx.astype(carry.c.dtype) + dot("w_h", carry.h)
-        z = z + jnp.broadcast_to(params.b.astype(z.dtype), z.shape)
+        z = add_bias(z, params.b)
         log_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
         g, o = gates(jnp.concatenate([z_g, z_o], axis=-1), g=TANH, o=SIGMOID)
         log_f = FORGET[self.forget](z_f) + carry.m
