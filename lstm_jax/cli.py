@@ -1,4 +1,4 @@
-"""The command ``lstm-jax``: train, evaluate, generate."""
+"""The command ``lstm-jax``: train, evaluate, generate, info."""
 
 import argparse
 import difflib
@@ -10,6 +10,10 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
+import lstm_jax
+from lstm_jax import ops
 from lstm_jax.config import ConfigError, build, changes, dump, override, read
 from lstm_jax.data.text import DataError
 from lstm_jax.tasks import TASKS
@@ -79,6 +83,9 @@ def _parser():
     generate.add_argument("--temperature", type=_not_negative, default=0.7)
     generate.add_argument("--seed", type=int, default=0)
     generate.set_defaults(command=_generate)
+
+    info = commands.add_parser("info", help="say what runs on this machine")
+    info.set_defaults(command=_info)
     return parser
 
 
@@ -259,6 +266,16 @@ def _generate(args):
     _, task, params = _trained(args.run)
     text = task.generate(params, args.prompt, args.length, args.temperature, args.seed)
     print(args.prompt + text)
+    return 0
+
+
+def _info(args):
+    del args
+    print(f"lstm_jax {lstm_jax.__version__}, JAX {jax.__version__}")
+    print("devices:", *jax.devices())
+    for name, state in ops.availability().items():
+        print(f'implementation="{name}":', state)
+    print("None takes the fastest that supports a call.")
     return 0
 
 

@@ -16,10 +16,16 @@ from lstm_jax.core.cell import Cell
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
 from lstm_jax.core.stack import Stack
 from lstm_jax.core.unroll import unroll
+from lstm_jax.kernels.cpu import unroll as native
 
-IMPLEMENTATIONS = {"scan": unroll, "plain": functools.partial(unroll, plain=True)}
+IMPLEMENTATIONS = {
+    "scan": unroll,
+    "plain": functools.partial(unroll, plain=True),
+    "native": native.unroll,
+}
 """Name to function. ``scan`` is `lstm_jax.unroll` with its derivative rule; ``plain``
-is the same loop, differentiated by JAX as it stands."""
+is the same loop, differentiated by JAX as it stands; ``native`` is the C++ kernel for
+the plain LSTM in float32 on a CPU."""
 
 
 def lstm(
@@ -49,14 +55,16 @@ def lstm(
         xs: inputs ``[T, ..., D]``.
         lengths, mask, resets, reset_carry, reverse, dtype, remat: as in
             `lstm_jax.unroll`.
-        implementation: ``None`` takes the fastest that supports the call. ``"scan"``
-            and ``"plain"`` name one, and a named one never falls back to another.
+        implementation: ``None`` takes the fastest that supports the call. ``"scan"``,
+            ``"plain"`` and ``"native"`` name one, and a named one never falls back to
+            another.
 
     Returns:
         The final carry and the outputs ``hs``, ``[T, ..., H]``.
 
     Raises:
         TypeError, ValueError: as `lstm_jax.unroll`; an unknown implementation.
+        NotImplementedError: the one that was named does not support the call.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import init_lstm
@@ -180,7 +188,29 @@ def run_layer(
 ) -> tuple[Any, Float[Array, "T *B H"]]:
     """`lstm_jax.unroll` in the implementation of this name; see `lstm`."""
     check_choice("implementation", implementation, (None, *IMPLEMENTATIONS))
-    return IMPLEMENTATIONS[implementation or "scan"](cell, params, carry, xs, **options)
+    implementation = implementation or fastest(cell, xs, options.get("dtype"))
+    return IMPLEMENTATIONS[implementation](cell, params, carry, xs, **options)
+
+
+def availability() -> dict[str, str]:
+    """Every implementation, and whether it runs here or why it does not."""
+    states = dict.fromkeys(IMPLEMENTATIONS, "available")
+    reason = native.unavailable()
+    states["native"] = (
+        f"not available: {reason}"
+        if reason
+        else f"available, {native.instruction_set()} instructions"
+    )
+    return states
+
+
+def fastest(cell: Cell, xs: Float[Array, "T *B D"], dtype: Any = None) -> str:
+    """The implementation that ``None`` stands for."""
+    if jax.default_backend() != "cpu" or native.unsupported(cell, xs, dtype):
+        return "scan"
+    # The kernel brings the weights into its own order first, which so few steps do
+    # not pay back.
+    return "native" if jnp.shape(xs)[0] > 3 else "scan"
 
 
 def run_stack(

@@ -11,6 +11,7 @@ their compositions all follow from it.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,9 @@ from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.sequence import prepare
 from lstm_jax.core.sharding import vary_alike
 
+Loop = Callable[[Cell, type, bool, "Inputs"], tuple[Any, Array]]
+"""``(cell, type of the parameters, reverse, inputs) -> (carry, hs)``: all the steps."""
+
 
 def unroll(
     cell: Cell,
@@ -46,6 +50,7 @@ def unroll(
     remat: bool | int | None = None,
     key: Key[Array, ""] | None = None,
     start: int | Array = 0,
+    loop: Loop | None = None,
 ) -> tuple[Any, Float[Array, "T ... H"]]:
     """Runs ``cell`` over a time-major sequence with any number of batch axes.
 
@@ -77,6 +82,8 @@ def unroll(
         key: key of the masks of a random cell, such as `lstm_jax.Zoneout`; ``None``
             is evaluation. Masks are functions of the key and the absolute step.
         start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
+        loop: what runs the steps in place of ``lax.scan``, such as a kernel for one
+            cell; see `Loop`.
 
     Returns:
         The carry after the last step taken, and the outputs ``hs``, ``[T, ..., H]``.
@@ -101,7 +108,8 @@ def unroll(
     )
     remat = check_remat(remat)
     length = chunk_length(seq.xs, cell, remat) if remat or not plain else None
-    static = _Static(cell, reverse, plain, bool(remat), length)
+    loop = loop or (run_plain if plain else run_with_rule)
+    static = _Static(cell, reverse, loop, bool(remat), length)
     return _unroll(static, params, seq, check_key(key), start)
 
 
@@ -110,7 +118,7 @@ class _Static(NamedTuple):
 
     cell: Cell
     reverse: bool
-    plain: bool
+    loop: Loop
     remat: bool
     length: int | None
 
@@ -119,13 +127,12 @@ class _Static(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _unroll(static, params, seq, key, start):
     """The checked sequence, whole or in chunks."""
-    cell, reverse, plain, remat, length = static
+    cell, reverse, loop, remat, length = static
     carry, batch_shape, dtype = seq.carry, seq.xs.shape[1:-1], seq.xs.dtype
     if carry is None:
         carry = cell.zero_carry(batch_shape, dtype)
     random = () if key is None else (jax.random.key_data(key), start)
     carry = vary_alike(carry, (params, carry, seq, random))
-    run = _run if plain else _run_with_rule
     if length is not None:
         # Gradients of the chunks are summed: in float32, also for 16-bit parameters.
         params = jax.tree.map(lambda p: p.astype(accumulation_dtype(p.dtype)), params)
@@ -133,7 +140,7 @@ def _unroll(static, params, seq, key, start):
     def chunk(carry, steps):
         xs, mask, resets, step = steps
         gx = cell.project(params, xs)
-        if not plain and (linear := cell.log_coefficients(params, gx)):
+        if loop is not run_plain and (linear := cell.log_coefficients(params, gx)):
             return associative(linear, carry, seq.reset_carry, mask, resets, reverse)
         noise = None if key is None else cell.noise(key, step, batch_shape, dtype)
         inputs = Inputs(
@@ -146,7 +153,7 @@ def _unroll(static, params, seq, key, start):
             resets=resets,
             noise=noise,
         )
-        return run(cell, type(params), reverse, inputs)
+        return loop(cell, type(params), reverse, inputs)
 
     step = None if key is None else steps_from(start, seq.xs.shape[0])
     steps = (seq.xs, seq.mask, seq.resets, step)
@@ -172,7 +179,7 @@ class Inputs(NamedTuple):
     noise: Noise | None
 
 
-def _run(cell, params_type, reverse, inputs):
+def run_plain(cell, params_type, reverse, inputs):
     """The definition: a scan of the cell's step."""
     carry, hs, _ = _scan(cell, params_type, reverse, inputs)
     return carry, hs
@@ -226,10 +233,10 @@ def _products(cell, weights, in_loop):
     return {name: by(name, w) for name, w in weights.items()}
 
 
-_run_with_rule = jax.custom_jvp(_run, nondiff_argnums=(0, 1, 2))
+run_with_rule = jax.custom_jvp(run_plain, nondiff_argnums=(0, 1, 2))
 
 
-@functools.partial(_run_with_rule.defjvp, symbolic_zeros=True)
+@functools.partial(run_with_rule.defjvp, symbolic_zeros=True)
 def _rule(cell, params_type, reverse, primals, tangents):
     (inputs,), (dots,) = primals, tangents
     run = functools.partial(_scan, cell, params_type, reverse)

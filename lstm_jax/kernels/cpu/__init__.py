@@ -1,0 +1,1 @@
+"""The LSTM in C++ behind `jax.ffi`, for CPUs."""

@@ -1,0 +1,145 @@
+"""The recurrence and its derivatives, by definition and by the kernel.
+
+Three functions, which `lstm_jax.kernels.cpu.primitives` makes known to JAX:
+
+* ``forward(at)``: the outputs, and residuals for the two others;
+* ``tangent(at, residuals, d)``: the derivative in the directions ``d``, linear in them;
+* ``backward(at, residuals, d_out)``: the transpose of that, the gradients by the
+  operands from those by the outputs.
+
+Directions and gradients by ``w_h`` and ``b`` have as many leading axes as there are
+``groups``: so many of the first batch axes keep weights of their own.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.sharding import vary_alike
+from lstm_jax.core.unroll import Inputs, run_with_rule
+from lstm_jax.kernels.cpu import kernel
+from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
+
+# Where the batch axes of each array begin.
+OPERAND_AXES = Operands._make([1, None, None, 0, 0, 1, 1, 0, 0])
+RESIDUAL_AXES = Residuals._make([1, 1, 1])
+OUTPUT_AXES = Outputs._make([1, 0, 0])
+
+
+def gradient_axes(names) -> dict[str, int]:
+    """Likewise of gradients, where those by the weights have groups."""
+    axes = OPERAND_AXES._asdict()
+    return {name: axes[name] or 0 for name in names}
+
+
+def definition(at: Operands, reverse: bool) -> Outputs:
+    """What `lstm_jax.unroll` computes."""
+    reset_carry = LSTMCarry._make((at.reset_h, at.reset_c))
+    inputs = Inputs(
+        products={"w_h": at.w_h},
+        elementwise={"b": at.b},
+        carry=LSTMCarry(at.h0, at.c0),
+        reset_carry=None if at.resets is None else reset_carry,
+        gx=at.gx,
+        mask=at.mask,
+        resets=at.resets,
+        noise=None,
+    )
+    cell = LSTMCell(at.w_h.shape[0])
+    carry, hs = run_with_rule(cell, LSTMParams, reverse, inputs)
+    return Outputs(hs, *carry)
+
+
+def forward(at, *, reverse, residuals):
+    """By definition. Residuals are for the kernel alone, and empty of meaning here."""
+    _, kept = forward_shapes(at, reverse=reverse, residuals=residuals)
+    return definition(at, reverse), kept
+
+
+def tangent(at, residuals, d, *, reverse, groups):
+    del residuals
+
+    def derivative(at, d):
+        f, by = _function_of(d, at, reverse)
+        return jax.jvp(f, (by,), (d,))[1]
+
+    for _ in range(groups):
+        axes = (_present(at), gradient_axes(d))
+        derivative = jax.vmap(derivative, axes, OUTPUT_AXES)
+    return derivative(at, d)
+
+
+def backward(at, residuals, d_out, *, wrt, reverse, groups):
+    del residuals
+
+    def gradient(at, d_out):
+        f, by = _function_of(wrt, at, reverse)
+        return jax.vjp(f, by)[1](d_out)[0]
+
+    for _ in range(groups):
+        axes = (_present(at), OUTPUT_AXES)
+        gradient = jax.vmap(gradient, axes, gradient_axes(wrt))
+    return gradient(at, d_out)
+
+
+def _function_of(names, at, reverse):
+    """The definition as a function of these operands alone, and their values."""
+    by = {name: getattr(at, name) for name in names}
+    return lambda by: definition(at._replace(**by), reverse), by
+
+
+def _present(at):
+    pairs = zip(at, OPERAND_AXES, strict=True)
+    return Operands._make(None if a is None else axis for a, axis in pairs)
+
+
+def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
+    gradients = kernel.backward(at, residuals, d_out, reverse=reverse)
+    dz = gradients["gx"]
+    if "w_h" in wrt:
+        gradients["w_h"] = _outer_products(residuals.operands, dz, groups)
+    if groups:
+        gradients["b"] = dz.sum(axis=(0, *range(1 + groups, dz.ndim - 1)))
+    return {name: gradients[name] for name in wrt}
+
+
+def _outer_products(a, g, groups):
+    """``a.T @ g`` over time and all batch axes but the first ``groups``."""
+    T, *batch = a.shape[:-1]
+    apart, rows = batch[:groups], T * math.prod(batch[groups:])
+
+    def flat(x):
+        x = x.reshape(T, *apart, -1, x.shape[-1])
+        return jnp.moveaxis(x, 0, groups).reshape(*apart, rows, x.shape[-1])
+
+    leading = tuple(range(groups))
+    axes = (((groups,), (groups,)), (leading, leading))
+    return lax.dot_general(flat(a), flat(g), axes, preferred_element_type=g.dtype)
+
+
+# ------------------------------------------------ shapes: zeros that vary likewise
+
+
+def forward_shapes(at, *, reverse, residuals):
+    del reverse
+    hs = at.gx[..., : at.w_h.shape[0]]
+    out = Outputs(hs, at.h0, at.c0), Residuals(at.gx, hs, hs) if residuals else None
+    return vary_alike(jax.tree.map(jnp.zeros_like, out), at)
+
+
+def tangent_shapes(at, residuals, d, *, reverse, groups):
+    del residuals, groups
+    out, _ = forward_shapes(at, reverse=reverse, residuals=False)
+    return vary_alike(out, d)
+
+
+def backward_shapes(at, residuals, d_out, *, wrt, reverse, groups):
+    del residuals, reverse
+    arrays = {name: getattr(at, name) for name in wrt}
+    for name in {"w_h", "b"} & arrays.keys():
+        shape = (*at.h0.shape[:groups], *arrays[name].shape)
+        arrays[name] = jnp.zeros(shape, arrays[name].dtype)
+    return vary_alike(jax.tree.map(jnp.zeros_like, arrays), (at, d_out))

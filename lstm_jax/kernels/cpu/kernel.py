@@ -1,0 +1,122 @@
+"""The two calls into the library, on flat batches: forwards and backwards."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax._types import Array, Bool, Float
+from lstm_jax.kernels.cpu import library
+
+
+class Operands(NamedTuple):
+    """What the recurrence reads; the flags are ``None`` where nobody asked."""
+
+    gx: Float[Array, "T *B 4H"]
+    w_h: Float[Array, "H 4H"]
+    b: Float[Array, "4H"]
+    h0: Float[Array, "*B H"]
+    c0: Float[Array, "*B H"]
+    mask: Bool[Array, "T *B"] | None
+    resets: Bool[Array, "T *B"] | None
+    reset_h: Float[Array, "*B H"] | None
+    reset_c: Float[Array, "*B H"] | None
+
+
+class Outputs(NamedTuple):
+    hs: Float[Array, "T *B H"]
+    h: Float[Array, "*B H"]
+    c: Float[Array, "*B H"]
+
+
+class Residuals(NamedTuple):
+    """What the loop backwards reads of the one forwards."""
+
+    gates: Float[Array, "T *B 4H"]
+    """i, f, g, o."""
+    cs: Float[Array, "T *B H"]
+    operands: Float[Array, "T *B H"]
+    """What ``w_h`` was multiplied with: ``h`` of the step before, or a reset's."""
+
+
+def forward(at: Operands, *, reverse: bool, residuals: bool):
+    """``Outputs``, and the ``Residuals`` or ``None``."""
+    flat, shape = _flatten(at)
+    T, B, H = shape.T, shape.B, shape.H
+    kept = [(T, B, 4 * H), (T, B, H), (T, B, H)] if residuals else [(0,)] * 3
+    call = jax.ffi.ffi_call(
+        library.target("forward"),
+        _floats((T, B, H), (B, H), (B, H), *kept),
+        # The gates take the place of gx.
+        input_output_aliases={0: 3} if residuals else None,
+    )
+    *out, gates, cs, operands = call(*flat, reverse=reverse)
+    out = Outputs(*map(shape.unflatten, out, (1, 0, 0)))
+    if not residuals:
+        return out, None
+    return out, Residuals(*map(shape.unflatten, (gates, cs, operands), (1, 1, 1)))
+
+
+def backward(at: Operands, residuals: Residuals, d_out: Outputs, *, reverse: bool):
+    """Gradients by gx, b, h0, c0, reset_h and reset_c, by name."""
+    flat, shape = _flatten(at)
+    T, B, H = shape.T, shape.B, shape.H
+    reset = (B, H) if at.resets is not None else (0,)
+    call = jax.ffi.ffi_call(
+        library.target("backward"),
+        _floats((T, B, 4 * H), (4 * H,), (B, H), (B, H), reset, reset),
+        # dz takes the place of the gates.
+        input_output_aliases={0: 0},
+    )
+    _, w_h, _, _, c0, *flags = flat
+    d_hs, d_h, d_c = d_out
+    arrays = (
+        residuals.gates.reshape(T, B, 4 * H),
+        w_h,
+        c0,
+        residuals.cs.reshape(T, B, H),
+        d_hs.reshape(T, B, H),
+        d_h.reshape(B, H),
+        d_c.reshape(B, H),
+    )
+    dz, db, *states = call(*arrays, *flags, reverse=reverse)
+    names = ("h0", "c0", "reset_h", "reset_c")[: 2 if at.resets is None else 4]
+    states = {n: shape.unflatten(d, 0) for n, d in zip(names, states, strict=False)}
+    return {"gx": shape.unflatten(dz, 1), "b": db, **states}
+
+
+class _Shape(NamedTuple):
+    T: int
+    batch: tuple[int, ...]
+    B: int
+    H: int
+
+    def unflatten(self, a, time_axes):
+        return a.reshape(*a.shape[:time_axes], *self.batch, a.shape[-1])
+
+
+def _flatten(at):
+    """All batch axes as one; what is absent as an array without elements."""
+    T, *batch, _ = at.gx.shape
+    H = at.w_h.shape[0]
+    B = at.h0.size // H
+    shape = _Shape(T, tuple(batch), B, H)
+    no_flags, no_state = jnp.zeros(0, bool), jnp.zeros(0, at.gx.dtype)
+    flags = lambda a: no_flags if a is None else a.reshape(T, B)
+    state = lambda a: no_state if a is None else a.reshape(B, H)
+    flat = (
+        at.gx.reshape(T, B, 4 * H),
+        at.w_h,
+        at.b,
+        state(at.h0),
+        state(at.c0),
+        flags(at.mask),
+        flags(at.resets),
+        state(at.reset_h),
+        state(at.reset_c),
+    )
+    return flat, shape
+
+
+def _floats(*shapes):
+    return [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]

@@ -1,0 +1,270 @@
+"""The kernel as three primitives that every transformation of JAX knows.
+
+Each of `forward`, `tangent` and `backward` is the derivative or the transpose of
+another, and on a CPU the first and the last are fused loops. All else is taken from the
+definition, `lstm_jax.unroll`: what ``tangent`` computes, everything on other platforms,
+and how ``tangent`` and ``backward`` change with the point ``at``, which is where second
+derivatives come from. Residuals are functions of that point which merely save work, so
+that no derivative goes through them.
+
+``vmap`` folds the new axis into the batch. Where it maps the weights, the kernel runs
+with one set of them after another.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from lstm_jax._types import Array
+from lstm_jax.core.sharding import sum_to
+from lstm_jax.kernels.cpu import derivatives, kernel
+from lstm_jax.kernels.cpu.derivatives import (
+    OPERAND_AXES,
+    OUTPUT_AXES,
+    RESIDUAL_AXES,
+    gradient_axes,
+)
+from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
+
+
+def forward(at: Operands, *, reverse: bool) -> Outputs:
+    leaves, tree = jax.tree.flatten((at,))
+    out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=False)
+    return Outputs(*out)
+
+
+def forward_with_residuals(at: Operands, *, reverse: bool) -> tuple[Outputs, Residuals]:
+    """The outputs, and what `tangent` and `backward` will need."""
+    leaves, tree = jax.tree.flatten((at,))
+    out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=True)
+    return Outputs(*out[:3]), Residuals(*out[3:])
+
+
+def tangent(
+    at: Operands,
+    residuals: Residuals,
+    d: dict[str, Array],
+    *,
+    reverse: bool,
+    groups: int = 0,
+) -> Outputs:
+    """The derivative of the outputs in the directions ``d`` of these operands."""
+    leaves, tree = jax.tree.flatten((at, residuals, d))
+    out = tangent_p.bind(*leaves, tree=tree, reverse=reverse, groups=groups)
+    return Outputs(*out)
+
+
+def backward(
+    at: Operands,
+    residuals: Residuals,
+    d_out: Outputs,
+    *,
+    wrt: tuple[str, ...],
+    reverse: bool,
+    groups: int = 0,
+) -> dict[str, Array]:
+    """Gradients by the operands ``wrt``, from those by the outputs."""
+    leaves, tree = jax.tree.flatten((at, residuals, d_out))
+    static = dict(wrt=wrt, reverse=reverse, groups=groups)
+    out = backward_p.bind(*leaves, tree=tree, **static)
+    return dict(zip(sorted(wrt), out, strict=True))
+
+
+def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
+    primitive = Primitive(f"lstm_jax_{name}")
+    primitive.multiple_results = True
+
+    def flat(f):
+        def on_leaves(*leaves, tree, **static):
+            return jax.tree.leaves(f(*tree.unflatten(leaves), **static))
+
+        return on_leaves
+
+    def abstract_eval(*avals, **static):
+        # Traced, not written out: varying axes follow JAX's own rules.
+        traced = functools.partial(flat(shapes), **static)
+        return jax.make_jaxpr(traced)(*avals).out_avals
+
+    primitive.def_abstract_eval(abstract_eval)
+    primitive.def_impl(lambda *leaves, **static: _jit(primitive, **static)(*leaves))
+    lowering = functools.partial(mlir.lower_fun, multiple_results=True)
+    mlir.register_lowering(primitive, lowering(flat(compute)))
+    if on_cpu is not None:
+        mlir.register_lowering(primitive, lowering(flat(on_cpu)), platform="cpu")
+    return primitive
+
+
+@functools.cache
+def _jit(primitive, **static):
+    return jax.jit(functools.partial(primitive.bind, **static))
+
+
+forward_p = _primitive(
+    "forward", derivatives.forward_shapes, derivatives.forward, kernel.forward
+)
+tangent_p = _primitive("tangent", derivatives.tangent_shapes, derivatives.tangent)
+backward_p = _primitive(
+    "backward",
+    derivatives.backward_shapes,
+    derivatives.backward,
+    derivatives.backward_by_kernel,
+)
+
+
+# ------------------------------------------------------------------- derivatives
+
+
+def _is_zero(tangent):
+    return isinstance(tangent, ad.Zero)
+
+
+def _directions(d: Operands) -> dict[str, Array]:
+    """The tangents that are not zero, by name."""
+    return {
+        name: tangent
+        for name, tangent in d._asdict().items()
+        if tangent is not None and not _is_zero(tangent)
+    }
+
+
+def _forward_jvp(primals, tangents, *, tree, reverse, residuals):
+    (at,), (d,) = tree.unflatten(primals), tree.unflatten(tangents)
+    out, kept = forward_with_residuals(at, reverse=reverse)
+    d_out = tangent(at, kept, _directions(d), reverse=reverse)
+    if not residuals:
+        return [*out], [*d_out]
+    return [*out, *kept], [*d_out, *(ad.Zero(jax.typeof(a)) for a in kept)]
+
+
+def _linear_jvp(f, by_definition, primals, tangents, *, tree, **static):
+    """Of ``f(at, residuals, linear)``: its last argument moves, and the point does."""
+    at, residuals, linear = tree.unflatten(primals)
+    d_at, _, d_linear = tree.unflatten(tangents)
+    terms = []
+    if not all(map(_is_zero, jax.tree.leaves(d_linear, is_leaf=_is_zero))):
+        d_linear = jax.tree.map(ad.instantiate_zeros, d_linear, is_leaf=_is_zero)
+        terms.append(f(at, residuals, d_linear, **static))
+    if d := _directions(d_at):
+        moved = lambda by: by_definition(at._replace(**by), None, linear, **static)
+        by = {name: getattr(at, name) for name in d}
+        terms.append(jax.jvp(moved, (by,), (d,))[1])
+    d_out = jax.tree.map(lambda *terms: sum(terms[1:], terms[0]), *terms)
+    out = f(at, residuals, linear, **static)
+    return jax.tree.leaves(out), jax.tree.leaves(d_out)
+
+
+def _tangent_transpose(cotangents, *leaves, tree, **static):
+    at, residuals, d = tree.unflatten(leaves)
+    wrt = tuple(name for name in d if ad.is_undefined_primal(d[name]))
+    d_out = Outputs(*map(ad.instantiate_zeros, cotangents))
+    gradients = backward(at, residuals, d_out, wrt=wrt, **static)
+    summed = [
+        sum_to(d[name].aval, gradients[name], at.h0) if name in wrt else None
+        for name in sorted(d)
+    ]
+    return [None] * (len(leaves) - len(d)) + summed
+
+
+def _backward_transpose(cotangents, *leaves, tree, wrt, **static):
+    at, residuals, d_out = tree.unflatten(leaves)
+    d = map(ad.instantiate_zeros, cotangents)
+    d = dict(zip(sorted(wrt), d, strict=True))
+    out = tangent(at, residuals, d, **static)
+    summed = [
+        sum_to(known.aval, o, at.h0) if ad.is_undefined_primal(known) else None
+        for known, o in zip(d_out, out, strict=True)
+    ]
+    return [None] * (len(leaves) - len(summed)) + summed
+
+
+ad.primitive_jvps[forward_p] = _forward_jvp
+ad.primitive_jvps[tangent_p] = functools.partial(
+    _linear_jvp, tangent, derivatives.tangent
+)
+ad.primitive_jvps[backward_p] = functools.partial(
+    _linear_jvp, backward, derivatives.backward
+)
+ad.primitive_transposes[tangent_p] = _tangent_transpose
+ad.primitive_transposes[backward_p] = _backward_transpose
+
+
+# -------------------------------------------------------------------------- vmap
+
+
+def _batch(primitive, leaves, axes, *, tree, **static):
+    bind = functools.partial(primitive.bind, tree=tree)
+    # A leaf that is not mapped has no axis: an empty tuple keeps the tree's structure.
+    at = tree.unflatten([_Axis(axis) for axis in axes])[0]
+    if at.w_h.mapped or at.b.mapped:
+        return _one_by_one(functools.partial(bind, **static), leaves, axes)
+    if primitive is tangent_p:
+        compute = lambda *leaves: jax.tree.leaves(
+            derivatives.tangent(*tree.unflatten(leaves), **static)
+        )
+        out = jax.vmap(compute, axes)(*leaves)
+        return out, [0] * len(out)
+    # As many of these as there are arguments.
+    axes_of = (OPERAND_AXES, RESIDUAL_AXES, OUTPUT_AXES)
+    places = [
+        place
+        for begin, arrays in zip(axes_of, tree.unflatten(leaves), strict=False)
+        for place, array in zip(begin, arrays, strict=True)
+        if array is not None
+    ]
+    leaves = _first_of_batch(leaves, axes, places)
+    if primitive is forward_p:
+        out_axes = [*OUTPUT_AXES, *RESIDUAL_AXES]
+    else:
+        static["groups"] += 1
+        out_axes = list(gradient_axes(sorted(static["wrt"])).values())
+    out = bind(*leaves, **static)
+    return out, out_axes[: len(out)]
+
+
+class _Axis:
+    """A mapped axis, or none, as a leaf."""
+
+    def __init__(self, axis):
+        self.mapped = axis is not None
+
+
+def _first_of_batch(leaves, axes, places):
+    """The mapped axis in the place where the batch axes of each array begin."""
+    mapped = zip(leaves, axes, strict=True)
+    size = next(a.shape[axis] for a, axis in mapped if axis is not None)
+
+    def move(a, axis, place):
+        if place is None:
+            return a
+        if axis is not None:
+            return jnp.moveaxis(a, axis, place)
+        a = jnp.expand_dims(a, place)
+        return jnp.broadcast_to(a, (*a.shape[:place], size, *a.shape[place + 1 :]))
+
+    return [move(*each) for each in zip(leaves, axes, places, strict=True)]
+
+
+def _one_by_one(f, leaves, axes):
+    """``f`` in a loop over the mapped axis."""
+    mapped = [
+        jnp.moveaxis(a, axis, 0)
+        for a, axis in zip(leaves, axes, strict=True)
+        if axis is not None
+    ]
+
+    def one(mapped):
+        mapped = iter(mapped)
+        pairs = zip(leaves, axes, strict=True)
+        return f(*(a if axis is None else next(mapped) for a, axis in pairs))
+
+    out = lax.map(one, mapped)
+    return out, [0] * len(out)
+
+
+for _p in (forward_p, tangent_p, backward_p):
+    batching.primitive_batchers[_p] = functools.partial(_batch, _p)

@@ -1,0 +1,151 @@
+// The door to XLA: buffers in, buffers out, through its foreign function interface.
+#include <cstdlib>
+
+#include "problem.h"
+#include "team.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace lstm {
+namespace {
+
+using Floats = ffi::Buffer<ffi::F32>;
+using Flags = ffi::Buffer<ffi::PRED>;
+using Out = ffi::Result<Floats>;
+
+const Loops& loops() {
+  static const Loops& chosen = []() -> const Loops& {
+    const char* wish = std::getenv("LSTM_JAX_CPU");
+    const auto wished = [&](const Loops& l) {
+      return !wish || !*wish || std::string_view(wish) == l.name;
+    };
+#if defined(LSTM_X86)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+        wished(kAvx512))
+      return kAvx512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        wished(kAvx2))
+      return kAvx2;
+#endif
+    return kPortable;
+  }();
+  return chosen;
+}
+
+// An optional array comes as one without elements.
+template <typename B>
+auto optional(const B& buffer) {
+  return buffer.element_count() ? buffer.typed_data() : nullptr;
+}
+
+Sequence sequence(const Floats& per_step, int64_t H, bool reverse, const Flags& mask,
+                  const Flags& resets, const Floats& reset_h, const Floats& reset_c) {
+  const auto shape = per_step.dimensions();
+  return {shape[0],         shape[1],           H,
+          reverse,          optional(mask),     optional(resets),
+          optional(reset_h), optional(reset_c)};
+}
+
+// Threads worth having: a step should take long against the meeting at its end.
+int threads(const ffi::ThreadPool& pool, const Sequence& s) {
+  const double work = double(s.B) * s.H * s.H;
+  if (work < 32768 || s.T < 2) return 1;
+  const int64_t available = pool.num_threads();
+  return int(available < 1 ? 1 : available > 64 ? 64 : available);
+}
+
+ffi::Error forward(ffi::ThreadPool pool, bool reverse, Floats gx, Floats w_h, Floats b,
+                   Floats h0, Floats c0, Flags mask, Flags resets, Floats reset_h,
+                   Floats reset_c, Out hs, Out h, Out c, Out gates, Out cs,
+                   Out operands) {
+  const auto out = [](Out& o) { return o->element_count() ? o->typed_data() : nullptr; };
+  const int64_t H = w_h.dimensions()[0];
+  const Forward problem{
+      sequence(gx, H, reverse, mask, resets, reset_h, reset_c),
+      gx.typed_data(), w_h.typed_data(), b.typed_data(), h0.typed_data(),
+      c0.typed_data(), out(hs), out(h), out(c), out(gates), out(cs), out(operands)};
+  PoolTeam team(pool, threads(pool, problem));
+  loops().forward(problem, team);
+  return ffi::Error::Success();
+}
+
+ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats w_h,
+                    Floats c0, Floats cs, Floats d_hs, Floats d_h, Floats d_c,
+                    Flags mask, Flags resets, Floats reset_h, Floats reset_c, Out dz,
+                    Out db, Out dh0, Out dc0, Out d_reset_h, Out d_reset_c) {
+  const int64_t H = w_h.dimensions()[0];
+  const Backward problem{
+      sequence(gates, H, reverse, mask, resets, reset_h, reset_c),
+      w_h.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
+      d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(), dz->typed_data(),
+      db->typed_data(), dh0->typed_data(), dc0->typed_data(), d_reset_h->typed_data(),
+      d_reset_c->typed_data()};
+  PoolTeam team(pool, threads(pool, problem));
+  loops().backward(problem, team);
+  return ffi::Error::Success();
+}
+
+ffi::Error activate(bool tanh, Floats x, Out y) {
+  loops().activate(x.typed_data(), y->typed_data(), x.element_count(), tanh);
+  return ffi::Error::Success();
+}
+
+}  // namespace
+}  // namespace lstm
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_forward, lstm::forward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<bool>("reverse")
+                                  .Arg<lstm::Floats>()  // gx
+                                  .Arg<lstm::Floats>()  // w_h
+                                  .Arg<lstm::Floats>()  // b
+                                  .Arg<lstm::Floats>()  // h0
+                                  .Arg<lstm::Floats>()  // c0
+                                  .Arg<lstm::Flags>()   // mask
+                                  .Arg<lstm::Flags>()   // resets
+                                  .Arg<lstm::Floats>()  // reset_h
+                                  .Arg<lstm::Floats>()  // reset_c
+                                  .Ret<lstm::Floats>()  // hs
+                                  .Ret<lstm::Floats>()  // h
+                                  .Ret<lstm::Floats>()  // c
+                                  .Ret<lstm::Floats>()  // gates
+                                  .Ret<lstm::Floats>()  // cs
+                                  .Ret<lstm::Floats>());  // operands
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_backward, lstm::backward,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Attr<bool>("reverse")
+                                  .Arg<lstm::Floats>()  // gates
+                                  .Arg<lstm::Floats>()  // w_h
+                                  .Arg<lstm::Floats>()  // c0
+                                  .Arg<lstm::Floats>()  // cs
+                                  .Arg<lstm::Floats>()  // d_hs
+                                  .Arg<lstm::Floats>()  // d_h
+                                  .Arg<lstm::Floats>()  // d_c
+                                  .Arg<lstm::Flags>()   // mask
+                                  .Arg<lstm::Flags>()   // resets
+                                  .Arg<lstm::Floats>()  // reset_h
+                                  .Arg<lstm::Floats>()  // reset_c
+                                  .Ret<lstm::Floats>()  // dz
+                                  .Ret<lstm::Floats>()  // db
+                                  .Ret<lstm::Floats>()  // dh0
+                                  .Ret<lstm::Floats>()  // dc0
+                                  .Ret<lstm::Floats>()  // d_reset_h
+                                  .Ret<lstm::Floats>());  // d_reset_c
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    lstm_jax_activate, lstm::activate,
+    ffi::Ffi::Bind().Attr<bool>("tanh").Arg<lstm::Floats>().Ret<lstm::Floats>());
+
+// Which interface it was built against: a newer one than the runtime's must not be
+// registered. Read before anything else, with ctypes.
+extern "C" {
+int lstm_jax_api_major() { return XLA_FFI_API_MAJOR; }
+int lstm_jax_api_minor() { return XLA_FFI_API_MINOR; }
+const char* lstm_jax_instruction_set() { return lstm::loops().name; }
+}

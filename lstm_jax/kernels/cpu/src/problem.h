@@ -1,0 +1,60 @@
+// What the loops are given, and the loops of every instruction set.
+//
+// Arrays are row-major: data [T, B, ...], states [B, H], w_h [H, 4H] and b [4H] with the
+// gates in the order i, f, g, o. An optional array that is absent is null.
+#pragma once
+
+#include <cstdint>
+
+namespace lstm {
+
+// The sequence: `mask` is false at steps to leave out; `resets` is true where the state
+// becomes the one in reset_h and reset_c before the step, in the order of processing.
+struct Sequence {
+  int64_t T, B, H;
+  bool reverse;
+  const bool* mask;
+  const bool* resets;
+  const float* reset_h;
+  const float* reset_c;
+
+  int64_t time(int64_t step) const { return reverse ? T - 1 - step : step; }
+  bool real(int64_t t, int64_t row) const { return !mask || mask[t * B + row]; }
+  bool reset(int64_t t, int64_t row) const { return resets && resets[t * B + row]; }
+};
+
+// gates may be gx itself. gates, cs and operands are what the backward loop reads, and
+// null where nobody will differentiate.
+struct Forward : Sequence {
+  const float *gx, *w_h, *b, *h0, *c0;
+  float *hs, *h, *c;
+  float *gates, *cs, *operands;
+};
+
+// dz may be gates itself.
+struct Backward : Sequence {
+  const float *w_h, *c0, *gates, *cs;
+  const float *d_hs, *d_h, *d_c;
+  float *dz, *db, *dh0, *dc0, *d_reset_h, *d_reset_c;
+};
+
+// Threads that go through rounds together; see team.h.
+struct Team {
+  virtual int most() const = 0;
+  using Body = void (*)(void* self, int64_t round, int member, int members);
+  virtual void run(int64_t rounds, Body body, void* self) = 0;
+
+ protected:
+  ~Team() = default;
+};
+
+struct Loops {
+  const char* name;
+  void (*forward)(const Forward&, Team&);
+  void (*backward)(const Backward&, Team&);
+  void (*activate)(const float* x, float* y, int64_t n, bool tanh);
+};
+
+extern const Loops kPortable, kAvx2, kAvx512;
+
+}  // namespace lstm

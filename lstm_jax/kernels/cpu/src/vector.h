@@ -1,0 +1,42 @@
+// One vector register of floats, in the compiler's own vector extension.
+//
+// LSTM_WIDTH floats to a register: 16 for AVX-512, 8 for AVX2, 4 for SSE and NEON.
+// This header and those that include it are compiled once per instruction set, each time
+// in a namespace of its own: a function shared between them could be linked from the
+// wrong one.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace lstm::LSTM_ISA {
+
+constexpr int W = LSTM_WIDTH;
+// Accumulators of a register tile; the rest is left to weights and operands.
+constexpr int kAccumulators = W == 16 ? 24 : 12;
+
+typedef float Vec __attribute__((vector_size(4 * W)));
+typedef int32_t Ints __attribute__((vector_size(4 * W)));
+
+static inline Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+static inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+
+// The first n of W floats; the rest is 0.
+static inline Vec load(const float* p, int n) {
+  if (n == W) return load(p);
+  Vec v = {};
+  std::memcpy(&v, p, n * sizeof(float));
+  return v;
+}
+
+static inline void store(float* p, Vec v, int n) {
+  if (n == W) return store(p, v);
+  std::memcpy(p, &v, n * sizeof(float));
+}
+
+}  // namespace lstm::LSTM_ISA

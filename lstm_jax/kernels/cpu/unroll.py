@@ -1,0 +1,80 @@
+"""`lstm_jax.unroll` for the plain LSTM in float32, by the kernel."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax._types import Array, Float
+from lstm_jax.core.arguments import check_dtype, check_floating
+from lstm_jax.core.cell import Cell
+from lstm_jax.core.lstm import LSTMCarry, LSTMCell
+from lstm_jax.core.unroll import run_with_rule
+from lstm_jax.core.unroll import unroll as unroll_by_definition
+from lstm_jax.kernels.cpu import library, primitives
+from lstm_jax.kernels.cpu.kernel import Operands
+
+
+def unroll(
+    cell: Cell,
+    params: Any,
+    carry: Any,
+    xs: Float[Array, "T ... D"],
+    *,
+    dtype: Any = None,
+    **options: Any,
+) -> tuple[Any, Float[Array, "T ... H"]]:
+    """See `lstm_jax.unroll`.
+
+    Raises:
+        NotImplementedError: the kernel does not know this cell or dtype, or there is
+            none on this machine; the message says which and what to use.
+    """
+    if reason := unsupported(cell, xs, dtype):
+        raise NotImplementedError(
+            f'implementation="native" does not support this call: {reason} '
+            f'Use implementation="scan", or None to choose.'
+        )
+    options |= {"loop": run_by_kernel}
+    return unroll_by_definition(cell, params, carry, xs, dtype=dtype, **options)
+
+
+def unsupported(cell: Cell, xs: Any, dtype: Any = None) -> str | None:
+    """Why the kernel cannot take this call, as a sentence; ``None`` if it can."""
+    if cell != LSTMCell(cell.hidden_size):
+        return f"the kernel knows the plain LSTMCell, not {cell!r}."
+    dtype = check_floating("xs", xs).dtype if dtype is None else check_dtype(dtype)
+    if dtype != jnp.float32:
+        return f"the kernel computes in float32, not in {jnp.dtype(dtype).name}."
+    return unavailable()
+
+
+def unavailable() -> str | None:
+    """Why there is no kernel on this machine; ``None`` if there is one."""
+    loaded = library.load()
+    return loaded if isinstance(loaded, str) else None
+
+
+def instruction_set() -> str:
+    """That in use, of those the kernel was compiled for."""
+    return library.instruction_set()
+
+
+def run_by_kernel(cell, params_type, reverse, inputs):
+    if inputs.gx.size == 0:
+        return run_with_rule(cell, params_type, reverse, inputs)
+    reset_h, reset_c = inputs.reset_carry or (None, None)
+    at = Operands(
+        gx=inputs.gx,
+        w_h=inputs.products["w_h"],
+        b=inputs.elementwise["b"],
+        h0=inputs.carry.h,
+        c0=inputs.carry.c,
+        mask=inputs.mask,
+        resets=inputs.resets,
+        reset_h=reset_h,
+        reset_c=reset_c,
+    )
+    at = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(at.gx.dtype), at)
+    hs, h, c = primitives.forward(at, reverse=reverse)
+    return LSTMCarry(h, c), hs

@@ -1,0 +1,271 @@
+"""The native kernel computes what `unroll` defines, under every transformation.
+
+The definition runs in float64, so that what differs is the kernel's own error.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lstm_jax import LSTMCarry, LSTMCell, ops, unroll
+from lstm_jax.kernels.cpu.unroll import run_by_kernel
+from tests import cells
+from tests.core.test_derivatives import MODES, inner
+
+RTOL = 2e-6
+"""Of the largest value in an array."""
+
+SIZES = [(1, 1, 1), (1, 3, 5), (3, 1, 16), (7, 2, 17), (6, 7, 33), (5, 25, 40)]
+"""``T, B, H``: tails of units and of rows, one row, many rows."""
+
+
+def make_case(T, B, H, D=3, seed=0):
+    """Recurrent weights of a size that neither forgets nor amplifies."""
+    batch = (B,) if B else ()
+    at = cells.make_case(
+        LSTMCell(H), jnp.float32, steps=T, batch=batch, in_size=D, seed=seed
+    )
+    return at._replace(params=at.params._replace(w_h=at.params.w_h * 2 * H**-0.5))
+
+
+def make_flags(which, T, B, seed=0):
+    rng = np.random.default_rng(seed)
+    mask, resets = rng.random((2, T, B)) < 0.6
+    return cells.Flags(
+        mask if "mask" in which else None, resets if "resets" in which else None
+    )
+
+
+def in_float64(f, *args):
+    """``f`` by definition, in float64."""
+    with jax.enable_x64(True):
+        wide = lambda a: a.astype(np.float64) if a.dtype == np.float32 else a
+        args = jax.tree.map(lambda a: wide(np.asarray(a)), args)
+        f = jax.jit(f, compiler_options=cells.QUICK)
+        return jax.tree.map(np.asarray, f(*args))
+
+
+def agree(f, *args, rtol=RTOL):
+    """``f(loop, *args)`` by the kernel and by definition."""
+    got = jax.jit(functools.partial(f, run_by_kernel))(*args)
+    cells.assert_close(got, in_float64(functools.partial(f, None), *args), rtol)
+
+
+def outputs(loop, at, flags=cells.NO_FLAGS, **options):
+    cell = LSTMCell(at.carry.h.shape[-1])
+    return cells.run(cell, at, flags, loop=loop, **options)
+
+
+def loss(loop, at, flags=cells.NO_FLAGS, **options):
+    """Feels every output differently, and bends."""
+
+    def weigh(x):
+        weights = np.random.default_rng(0).normal(size=x.shape)
+        return jnp.sum(jnp.asarray(weights, x.dtype) * x + x * x / 2)
+
+    return sum(map(weigh, jax.tree.leaves(outputs(loop, at, flags, **options))))
+
+
+def value_and_grad(loop, at, flags=cells.NO_FLAGS, **options):
+    f = lambda at: loss(loop, at, flags, **options)
+    return outputs(loop, at, flags, **options), jax.grad(f)(at)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("which", ["", "mask, resets"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_values_and_gradients(size, which, reverse):
+    T, B, _ = size
+    f = functools.partial(value_and_grad, reverse=reverse)
+    agree(f, make_case(*size), make_flags(which, T, B))
+
+
+@pytest.mark.parametrize("which", ["mask", "resets"])
+def test_one_flag_alone(which):
+    agree(value_and_grad, make_case(7, 2, 17), make_flags(which, 7, 2))
+
+
+@pytest.mark.parametrize("B", [40, 5], ids=["rows", "units"])
+@pytest.mark.parametrize("which", ["", "mask, resets"])
+def test_work_shared_between_threads(B, which):
+    """Large enough for more than one thread, cut by rows and cut by units."""
+    at, flags = make_case(37, B, 130), make_flags(which, 37, B)
+    agree(value_and_grad, at, flags, rtol=5e-6)
+
+
+def test_a_long_sequence_in_pieces():
+    """So long that `unroll` cuts it, and carries go from one call to the next."""
+    agree(value_and_grad, make_case(64, 64, 270), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_way_to_differentiate(mode):
+    figure = MODES[mode][1]
+    flags = make_flags("mask, resets", 4, 2)
+    at = make_case(4, 2, 3)
+    v = cells.draw(at, seed=5)
+    f = lambda loop, at, v: figure(lambda at: loss(loop, at, flags), at, v)
+    agree(f, at, v)
+
+
+def test_derivatives_of_inputs_alone():
+    """Weights that nobody differentiates by have no gradient to compute."""
+    at = make_case(4, 2, 3)
+    f = lambda loop, at: jax.grad(lambda xs: loss(loop, at._replace(xs=xs)))(at.xs)
+    agree(f, at)
+    jaxpr = str(jax.make_jaxpr(functools.partial(f, run_by_kernel))(at))
+    assert "wrt=('gx',)" in jaxpr, jaxpr
+
+
+AXES = {
+    "sequences": cells.Case(None, 0, 0, 1),
+    "inputs alone": cells.Case(None, None, None, 1),
+    "params": cells.Case(0, None, None, None),
+    "both": cells.Case(0, 0, 0, 1),
+}
+
+
+def members(axes, count=3):
+    parts = [make_case(5, 2, 6, seed=10 * n) for n in range(count)]
+    join = lambda axis, trees: (
+        trees[0]
+        if axis is None
+        else jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *trees)
+    )
+    return cells.Case(*map(join, axes, zip(*parts, strict=True)))
+
+
+@pytest.mark.parametrize("axes", AXES)
+@pytest.mark.parametrize("figure", ["value", "grad", "summed", "jvp", "hvp"])
+def test_vmap(figure, axes):
+    at, axes = members(AXES[axes]), AXES[axes]
+    flags = make_flags("mask, resets", 5, 2)
+    v = cells.draw(at, seed=7)
+    if figure == "summed":  # the gradient of a sum over the mapped axis
+        mapped = lambda f: lambda at: jax.vmap(f, (axes,))(at).sum()
+        f = lambda loop, at: jax.grad(mapped(lambda at: loss(loop, at, flags)))(at)
+        return agree(f, at)
+    one = {
+        "value": lambda loop, at, v: outputs(loop, at, flags),
+        "grad": lambda loop, at, v: jax.grad(lambda at: loss(loop, at, flags))(at),
+        "jvp": lambda loop, at, v: jax.jvp(
+            lambda at: outputs(loop, at, flags), (at,), (v,)
+        ),
+        "hvp": lambda loop, at, v: jax.jvp(
+            jax.grad(lambda at: loss(loop, at, flags)), (at,), (v,)
+        ),
+    }[figure]
+    f = lambda loop, at, v: jax.vmap(
+        functools.partial(one, loop), (axes, axes), out_axes=0
+    )(at, v)
+    agree(f, at, v)
+
+
+def test_gradients_of_single_examples_by_shared_weights():
+    """And their own derivative: weights keep a gradient for each of two mapped axes."""
+    at = make_case(4, 6, 5)
+    pairs = lambda a, n: a.reshape(*a.shape[:n], 2, 3, *a.shape[n + 1 :])
+    at = at._replace(
+        xs=pairs(at.xs, 1),
+        carry=jax.tree.map(lambda a: pairs(a, 0), at.carry),
+        reset_carry=None,
+    )
+
+    def gradients(loop, at):
+        def one(carry, xs):
+            f = lambda p: loss(loop, cells.Case(p, carry, None, xs))
+            return jax.grad(f)(at.params)
+
+        return jax.vmap(jax.vmap(one, (0, 1)), (0, 1))(at.carry, at.xs)
+
+    agree(gradients, at)
+    squares = lambda loop, at: inner(gradients(loop, at), gradients(loop, at))
+    agree(lambda loop, at: jax.grad(lambda at: squares(loop, at))(at), at)
+
+
+def test_no_batch_axis_and_two():
+    agree(value_and_grad, make_case(5, 0, 6))
+    at = make_case(5, 6, 7)
+    two = lambda a, n: a.reshape(*a.shape[:n], 2, 3, *a.shape[n + 1 :])
+    at = at._replace(
+        xs=two(at.xs, 1),
+        carry=jax.tree.map(lambda a: two(a, 0), at.carry),
+        reset_carry=jax.tree.map(lambda a: two(a, 0), at.reset_carry),
+    )
+    agree(value_and_grad, at)
+
+
+def test_scan_and_remat_around_it():
+    at = make_case(6, 2, 5)
+
+    def f(loop, at):
+        @jax.checkpoint
+        def block(carry, xs):
+            return unroll(LSTMCell(5), at.params, carry, xs, loop=loop)
+
+        return cells.scalar(jax.lax.scan(block, at.carry, at.xs.reshape(2, 3, 2, 3)))
+
+    agree(lambda loop, at: jax.grad(lambda at: f(loop, at))(at), at)
+
+
+def test_nothing_to_do():
+    for T, B in ((0, 2), (3, 0)):
+        cell = LSTMCell(5)
+        params = cell.init(jax.random.key(0), 3)
+        carry, hs = unroll(cell, params, None, jnp.ones((T, B, 3)), loop=run_by_kernel)
+        assert hs.shape == (T, B, 5)
+        assert carry.c.shape == (B, 5)
+
+
+def test_nan_stays_in_its_row():
+    at = make_case(5, 3, 18)
+    at = at._replace(xs=at.xs.at[2, 1].set(jnp.nan))
+    _, hs = outputs(run_by_kernel, at)
+    assert np.isnan(hs[2:, 1]).all()
+    assert np.isfinite(hs[:, [0, 2]]).all()
+    assert np.isfinite(hs[:2]).all()
+
+
+def test_extreme_inputs():
+    at = make_case(4, 3, 5)
+    at = at._replace(xs=at.xs * 1e4)
+    agree(outputs, at)
+    # All gates are saturated.
+    assert all(
+        abs(d).max() < 1e-30 for d in jax.grad(loss, 1)(run_by_kernel, at).params
+    )
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_other_platforms_take_the_definition(platform):
+    at = make_case(4, 2, 3)
+    f = jax.jit(jax.grad(functools.partial(loss, run_by_kernel)))
+    text = f.trace(at).lower(lowering_platforms=(platform,)).as_text()
+    assert "lstm_jax_" not in text
+    assert "lstm_jax_forward" in f.trace(at).lower().as_text()
+
+
+def test_the_choice():
+    cell, at = LSTMCell(5), make_case(8, 2, 5)
+    assert ops.fastest(cell, at.xs) == "native"
+    assert ops.fastest(cell, at.xs[:1]) == "scan"
+    assert ops.fastest(cell, at.xs, jnp.bfloat16) == "scan"
+    assert ops.fastest(cells.CELLS["gru"], at.xs) == "scan"
+    with pytest.raises(NotImplementedError, match=r'bfloat16.*"scan"'):
+        ops.lstm(at.params, None, at.xs, dtype=jnp.bfloat16, implementation="native")
+    with pytest.raises(NotImplementedError, match="the plain LSTMCell, not GRUCell"):
+        ops.run_layer(
+            cells.CELLS["gru, reset after"], None, None, at.xs, implementation="native"
+        )
+
+
+def test_carry_in_and_out():
+    at = make_case(6, 2, 5)
+    carry, first = ops.lstm(at.params, at.carry, at.xs[:2], implementation="native")
+    assert isinstance(carry, LSTMCarry)
+    carry, second = ops.lstm(at.params, carry, at.xs[2:], implementation="native")
+    whole = ops.lstm(at.params, at.carry, at.xs, implementation="native")
+    cells.assert_close((carry, jnp.concatenate([first, second])), whole, 1e-6)
