@@ -34,6 +34,11 @@ def ours(params: LSTMParams) -> Peer:
     return Peer(params, lambda p, xs: lstm(p, None, xs)[1], lambda grads: grads)
 
 
+def ours_by_scan(params: LSTMParams) -> Peer:
+    apply = lambda p, xs: lstm(p, None, xs, implementation="scan")[1]
+    return Peer(params, apply, lambda grads: grads)
+
+
 def linen_lstm(params: LSTMParams) -> Peer:
     from flax import linen
 
@@ -185,6 +190,49 @@ class Torch:
         if self.device == "cuda":
             self.torch.cuda.synchronize()
         return result
+
+
+class OnnxRuntime:
+    """The operator ``LSTM`` of onnxruntime, which has no gradient."""
+
+    def __init__(self, params: LSTMParams, xs: Any):
+        import onnxruntime
+        from onnx import TensorProto, checker, helper, numpy_helper
+
+        T, B, D = xs.shape
+        H = params.w_h.shape[0]
+
+        def array(a):  # its gates are i, o, f, c
+            i, f, g, o = np.split(np.asarray(a).T, 4)
+            return np.concatenate([i, o, f, g])[None]
+
+        bias = array(params.b[None]).reshape(1, 4 * H)
+        weights = dict(
+            W=array(params.w_x),
+            R=array(params.w_h),
+            B=np.concatenate([bias, np.zeros_like(bias)], axis=1),
+        )
+        info = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            [helper.make_node("LSTM", ["X", *weights], ["Y"], hidden_size=H)],
+            "lstm",
+            [info("X", TensorProto.FLOAT, (T, B, D))],
+            [info("Y", TensorProto.FLOAT, (T, 1, B, H))],
+            [numpy_helper.from_array(w, name) for name, w in weights.items()],
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8
+        )
+        checker.check_model(model)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = os.cpu_count() or 1
+        self.session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        self.feed = {"X": np.asarray(xs)}
+
+    def forward(self):
+        return self.session.run(None, self.feed)[0][:, 0]
 
 
 def _by_gate(params):

@@ -47,33 +47,47 @@ def compile_ahead(
     return compiled, time.perf_counter() - start
 
 
+def stopwatch(call: Callable[[], Any]) -> Callable[[], float]:
+    """Times a call; a short one is repeated first until it is warm."""
+    short = seconds(call) < SHORT
+
+    def clock():
+        if short:
+            _warm(call)
+        return seconds(call)
+
+    return clock
+
+
 def interleave(
-    calls: dict[str, Callable[[], Any]],
+    calls: dict[str, Callable[[], Any]], repeats: int, **options: Any
+) -> dict[str, np.ndarray]:
+    """`take_turns` with calls of this process."""
+    clocks = {name: stopwatch(call) for name, call in calls.items()}
+    return take_turns(clocks, repeats, **options)
+
+
+def take_turns(
+    clocks: dict[str, Callable[[], float]],
     repeats: int,
     *,
     at_least: int = 15,
     budget: float = 120.0,
 ) -> dict[str, np.ndarray]:
-    """Seconds of every call in every round, ``{name: [rounds]}``.
+    """Seconds that every clock says in every round, ``{name: [rounds]}``.
 
     There are ``repeats`` rounds, or fewer once ``budget`` seconds are spent, but never
     fewer than ``at_least`` of them unless ``repeats`` is smaller.
     """
-    names = list(calls)
+    names = list(clocks)
     order = np.random.default_rng(0)
-    short = {name: seconds(calls[name]) < SHORT for name in names}
     rounds: list[dict[str, float]] = []
     start = time.perf_counter()
     while len(rounds) < repeats:
         if len(rounds) >= at_least and time.perf_counter() - start > budget:
             break
         # In a new order every time, so that nobody always follows the same neighbour.
-        timed = {}
-        for name in order.permutation(names):
-            if short[name]:
-                _warm(calls[name])
-            timed[str(name)] = seconds(calls[name])
-        rounds.append(timed)
+        rounds.append({str(name): clocks[name]() for name in order.permutation(names)})
     return {name: np.array([timed[name] for timed in rounds]) for name in names}
 
 

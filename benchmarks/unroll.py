@@ -3,9 +3,11 @@
     python -m benchmarks.unroll [--quick] [--shapes 0,2] [--peers haiku,torch]
 
 Forward, and forward with the gradient with respect to all parameters and the inputs, in
-float32. Every peer is given the same weights and must reproduce our outputs and
-gradients before it is timed. Compilation is timed apart. Needs the ``bench`` extra; a
-library that is not installed is reported as missing.
+float32. Every peer has a process of its own, is given the same weights and must
+reproduce our outputs and gradients before it is timed. Compilation is timed apart. The
+limit of the machine is the arithmetic at the speed of one large product, which takes
+turns with the others. Needs the ``bench`` extra; a library that is not installed is
+reported as missing.
 """
 
 import argparse
@@ -19,60 +21,97 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import peers, report, timing
+from benchmarks.workers import Worker
 from lstm_jax import LSTMParams, init_lstm
 from tests.shapes import PEER_SHAPES
 
 OURS = "lstm_jax"
+SCAN = "lstm_jax scan"
 TORCH = "torch"
+ONNX = "onnxruntime"
+LIMIT = "limit"
 MODES = ("forward", "gradient")
+GEMM = 2048
+"""Rows and columns of the product that is the limit."""
+LIBRARIES = (*peers.JAX_PEERS, TORCH, ONNX)
 
 
 class Contender(NamedTuple):
-    """A library's LSTM at one shape, ready to run; both calls wait for the result."""
+    """A library's LSTM at one shape, compiled, in its own process."""
 
-    calls: dict[str, Callable[[], Any]]
-    to_ours: Callable[[Any], tuple[LSTMParams, Any]]
+    clocks: dict[str, Callable[[], float]]
+    values: dict[str, np.ndarray]
     compile_seconds: dict[str, float | None]
     device: str
 
 
 def main(argv: list[str] | None = None) -> None:
     args = _arguments(argv)
-    # A cache on disk would make compile times those of reading it.
-    jax.config.update("jax_enable_compilation_cache", False)
+    names = (OURS, SCAN, *args.peers, LIMIT)
+    crew = {name: Worker(functools.partial(build, name)) for name in names}
     rows, missing = [], set()
     for index in args.shapes:
-        contenders, absent = contend(PEER_SHAPES[index], args.peers)
+        contenders, absent = contend(PEER_SHAPES[index], crew)
         missing |= absent
         for mode in MODES:
             row = measure(PEER_SHAPES[index], mode, contenders, args)
             rows.append(row)
             print(show(row), end="\n\n", flush=True)
-    means = {mode: mean_to_best(rows, mode) for mode in MODES}
+    for worker in crew.values():
+        worker.close()
+    means = {mode: means_of(rows, mode) for mode in MODES}
     print(summary(rows, means))
     print("missing:", ", ".join(sorted(missing)) or "none")
-    results = {"rows": rows, "geometric_mean_to_best": means}
+    results = {"rows": rows, "geometric_means": means}
     path = report.save("unroll", results | {"missing": sorted(missing)}, args.out)
     print("written:", path)
     plot(rows, path.with_suffix(".png"))
 
 
-def contend(shape, names) -> tuple[dict[str, Contender], set[str]]:
+def contend(shape, crew) -> tuple[dict[str, Contender], set[str]]:
     """Everyone at this shape, compiled and found correct, and who is not installed."""
-    params, xs = example(shape)
-    contenders = {OURS: _jax_contender(peers.ours, params, xs)}
-    missing = set()
-    for name in names:
+    contenders, missing = {}, set()
+    for name, worker in crew.items():
         try:
-            if name == TORCH:
-                contenders[name] = _torch_contender(params, xs)
-            else:
-                builder = peers.JAX_PEERS[name]
-                contenders[name] = _jax_contender(builder, params, xs)
+            values, compile_seconds, device = worker.build(shape)
         except ImportError:
             missing.add(name)
+            continue
+        clocks = {mode: worker.clock(mode) for mode in compile_seconds}
+        contenders[name] = Contender(clocks, values, compile_seconds, device)
     check(contenders)
     return contenders, missing
+
+
+def build(name, shape):
+    """In the process of a contender: its calls, and what `Contender` says of them."""
+    # A cache on disk would make compile times those of reading it.
+    jax.config.update("jax_enable_compilation_cache", False)
+    device = jax.default_backend()
+    params, xs = example(shape)
+    if name == LIMIT:
+        a = jax.random.normal(jax.random.key(0), (GEMM, GEMM))
+        f, _ = timing.compile_ahead(jnp.matmul, a, a)
+        call = lambda: jax.block_until_ready(f(a, a))
+        return dict.fromkeys(MODES, call), ({}, dict.fromkeys(MODES), device)
+    if name == TORCH:
+        lstm = peers.Torch(params, xs)
+        calls = dict(forward=lstm.forward, gradient=lstm.gradient)
+        compile_seconds, to_ours = dict.fromkeys(MODES), lstm.to_ours
+        device = lstm.device
+    elif name == ONNX:
+        calls = dict(forward=peers.OnnxRuntime(params, xs).forward)
+        compile_seconds, to_ours, device = {"forward": None}, None, "cpu"
+    else:
+        builders = {OURS: peers.ours, SCAN: peers.ours_by_scan} | peers.JAX_PEERS
+        calls, compile_seconds, to_ours = _jax_calls(builders[name], params, xs)
+    hs = calls["forward"]()
+    values = {"hs": hs.cpu() if hasattr(hs, "cpu") else hs}
+    if to_ours is not None:
+        grads, d_xs = to_ours(calls["gradient"]())
+        values |= grads._asdict() | dict(xs=d_xs)
+    values = {name: np.asarray(value) for name, value in values.items()}
+    return calls, (values, compile_seconds, device)
 
 
 def example(shape) -> tuple[LSTMParams, jax.Array]:
@@ -84,7 +123,7 @@ def example(shape) -> tuple[LSTMParams, jax.Array]:
     return params, jax.random.normal(k_xs, (T, B, D))
 
 
-def _jax_contender(builder, params, xs):
+def _jax_calls(builder, params, xs):
     peer = builder(params)
 
     def loss(p, xs):
@@ -93,45 +132,35 @@ def _jax_contender(builder, params, xs):
     functions = dict(forward=peer.apply, gradient=jax.grad(loss, argnums=(0, 1)))
     calls, compile_seconds = {}, {}
     for mode in MODES:
-        f, seconds = timing.compile_ahead(functions[mode], peer.params, xs)
+        f, compile_seconds[mode] = timing.compile_ahead(
+            functions[mode], peer.params, xs
+        )
         call = functools.partial(f, peer.params, xs)
         calls[mode] = lambda call=call: jax.block_until_ready(call())
-        compile_seconds[mode] = seconds
-    to_ours = lambda grads: (peer.to_ours(grads[0]), grads[1])
-    return Contender(calls, to_ours, compile_seconds, jax.default_backend())
-
-
-def _torch_contender(params, xs):
-    lstm = peers.Torch(params, xs)
-    calls = dict(forward=lstm.forward, gradient=lstm.gradient)
-    return Contender(calls, lstm.to_ours, dict.fromkeys(MODES), lstm.device)
+    return calls, compile_seconds, lambda g: (peer.to_ours(g[0]), g[1])
 
 
 def check(contenders: dict[str, Contender]) -> None:
     """Outputs and gradients are ours; whoever computes something else is not timed."""
     # GPUs may multiply in TF32, which keeps 10 bits, and sum thousands of steps of it.
     tolerance = 1e-3 if jax.default_backend() == "cpu" else 3e-2
-    expected = _values(contenders[OURS])
+    expected = contenders[OURS].values
     for name, contender in contenders.items():
-        for what, value in _values(contender).items():
+        for what, value in contender.values.items():
             error = np.max(np.abs(value - expected[what]))
             error /= np.max(np.abs(expected[what]))
             if not error <= tolerance:
                 raise SystemExit(f"{name} differs from {OURS} in {what} by {error:.1e}")
 
 
-def _values(contender):
-    hs = contender.calls["forward"]()
-    params, xs = contender.to_ours(contender.calls["gradient"]())
-    values = params._asdict() | dict(xs=xs, hs=hs.cpu() if hasattr(hs, "cpu") else hs)
-    return {name: np.asarray(value) for name, value in values.items()}
-
-
 def measure(shape, mode, contenders, args) -> dict[str, Any]:
-    calls = {name: contender.calls[mode] for name, contender in contenders.items()}
-    times = timing.interleave(calls, args.repeats, budget=args.budget)
+    clocks = {n: c.clocks[mode] for n, c in contenders.items() if mode in c.clocks}
+    times = timing.take_turns(clocks, args.repeats, budget=args.budget)
+    # As long as this arithmetic takes at the speed of the large product.
+    times[LIMIT] = times[LIMIT] * (operations(shape, mode) / (2 * GEMM**3))
     result = {}
-    for name, contender in contenders.items():
+    for name in clocks:
+        contender = contenders[name]
         result[name] = dict(
             milliseconds=1e3 * float(np.median(times[name])),
             best_milliseconds=1e3 * float(np.min(times[name])),
@@ -139,26 +168,39 @@ def measure(shape, mode, contenders, args) -> dict[str, Any]:
             compile_seconds=contender.compile_seconds[mode],
             device=contender.device,
         )
-    jax_peers = [name for name in result if name not in (OURS, TORCH)]
     return dict(
         shape=shape,
         mode=mode,
         rounds=len(times[OURS]),
-        best_jax_peer=min(
-            jax_peers, key=lambda name: result[name]["milliseconds"], default=None
-        ),
+        best_jax_peer=_fastest(result, peers.JAX_PEERS),
+        best_other=_fastest(result, (TORCH, ONNX)),
         contenders=result,
     )
 
 
-def mean_to_best(rows, mode) -> float | None:
-    """Geometric mean over the shapes of our time against the best JAX peer's."""
-    ratios = [
-        row["contenders"][row["best_jax_peer"]]["ratio"].median
-        for row in rows
-        if row["mode"] == mode and row["best_jax_peer"]
-    ]
-    return timing.geometric_mean(ratios) if ratios else None
+def _fastest(result, names):
+    there = (name for name in names if name in result)
+    return min(there, key=lambda name: result[name]["milliseconds"], default=None)
+
+
+def operations(shape, mode) -> int:
+    """Floating-point operations of the products; backwards there are twice as many."""
+    B, T, D, H = shape
+    return 2 * T * B * 4 * H * (D + H) * (3 if mode == "gradient" else 1)
+
+
+def means_of(rows, mode) -> dict[str, float]:
+    """Geometric means over the shapes of our time against that of the best."""
+    means = {}
+    for who in ("best_jax_peer", "best_other"):
+        ratios = [
+            row["contenders"][row[who]]["ratio"].median
+            for row in rows
+            if row["mode"] == mode and row[who]
+        ]
+        if ratios:
+            means[who] = timing.geometric_mean(ratios)
+    return means
 
 
 def show(row) -> str:
@@ -168,7 +210,9 @@ def show(row) -> str:
         seconds = result["compile_seconds"]
         lines.append(
             (
-                "  " + name + (" *" if name == row["best_jax_peer"] else ""),
+                "  "
+                + name
+                + (" *" if name in (row["best_jax_peer"], row["best_other"]) else ""),
                 f"{result['milliseconds']:.2f}",
                 "" if name == OURS else result["ratio"],
                 "" if seconds is None else f"{seconds:.2f}",
@@ -178,22 +222,31 @@ def show(row) -> str:
 
 
 def summary(rows, means) -> str:
-    lines = [("B, T, D, H", "mode", "ours ms", "best", "ours / best", "ours / torch")]
+    head = ("B, T, D, H", "mode", "ours ms", "best in JAX", "ours / it")
+    lines = [(*head, "other", "ours / it", "ours / scan", "% of limit")]
     for row in rows:
-        result, best = row["contenders"], row["best_jax_peer"]
+        result = row["contenders"]
+        ratios = {None: ""} | {name: r["ratio"] for name, r in result.items()}
+        limit = 100 / ratios[LIMIT].median
         lines.append(
             (
                 ", ".join(map(str, row["shape"])),
                 row["mode"],
                 f"{result[OURS]['milliseconds']:.2f}",
-                best or "",
-                result[best]["ratio"] if best else "",
-                result[TORCH]["ratio"] if TORCH in result else "",
+                row["best_jax_peer"] or "",
+                ratios[row["best_jax_peer"]],
+                row["best_other"] or "",
+                ratios[row["best_other"]],
+                ratios[SCAN],
+                f"{limit:.0f}",
             )
         )
     for mode, mean in means.items():
-        if mean is not None:
-            lines.append(("geometric mean", mode, "", "", f"{mean:.2f}", ""))
+        jax_peer, other = (
+            f"{mean[who]:.2f}" if who in mean else ""
+            for who in ("best_jax_peer", "best_other")
+        )
+        lines.append(("geometric mean", mode, "", "", jax_peer, "", other, "", ""))
     return "float32; medians, ratios with 95% intervals\n" + report.table(lines)
 
 
@@ -205,8 +258,8 @@ def plot(rows, path: Path) -> None:
         print("matplotlib is missing: no plot")
         return
     names = list(dict.fromkeys(n for row in rows for n in row["contenders"]))
-    names.remove(OURS)
-    figure, panels = plt.subplots(2, 1, figsize=(10, 7), layout="constrained")
+    names = [name for name in names if name not in (OURS, LIMIT)]
+    figure, panels = plt.subplots(2, 1, figsize=(14, 8), layout="constrained")
     for panel, mode in zip(panels, MODES, strict=True):
         selected = [row for row in rows if row["mode"] == mode]
         for k, name in enumerate(names):
@@ -248,21 +301,20 @@ def _bars(panel, rows, name, offset):
 
 
 def _arguments(argv):
-    names = [*peers.JAX_PEERS, TORCH]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.unroll")
     add = parser.add_argument
     add("--quick", action="store_true", help="5 rounds of the shapes 0 and 2")
     add("--repeats", type=int, help="rounds at each shape (31)")
     add("--budget", type=float, default=120.0, help="seconds after which 15 suffice")
     add("--shapes", type=_split, help=f"indices into {PEER_SHAPES}")
-    add("--peers", type=_split, default=names, help=f"of {', '.join(names)}")
+    add("--peers", type=_split, default=LIBRARIES, help=f"of {', '.join(LIBRARIES)}")
     add("--out", type=Path, default=report.RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
     args.repeats = args.repeats or (5 if args.quick else 31)
     everything = [0, 2] if args.quick else range(len(PEER_SHAPES))
     args.shapes = [int(index) for index in args.shapes or everything]
-    if unknown := set(args.peers) - set(names):
-        parser.error(f"unknown peers {sorted(unknown)}; there are {names}")
+    if unknown := set(args.peers) - set(LIBRARIES):
+        parser.error(f"unknown peers {sorted(unknown)}; there are {LIBRARIES}")
     if not all(0 <= index < len(PEER_SHAPES) for index in args.shapes):
         parser.error(f"--shapes are indices from 0 to {len(PEER_SHAPES) - 1}")
     return args

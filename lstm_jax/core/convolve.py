@@ -46,7 +46,7 @@ def _weight_gradient(a, g, w):
     """Of ``vdot(g, conv(a, w))``: features of ``a`` as rows, ``g`` as the kernel."""
     if g.size == 0:
         return jnp.zeros(w.shape, g.dtype)
-    n, dtype = w.ndim - 2, jnp.promote_types(a.dtype, g.dtype)
+    n, dtype = w.ndim - 2, accumulation_dtype(g.dtype)
     rows = _rows(a.astype(dtype), n).swapaxes(0, -1)
     kernel = jnp.moveaxis(_rows(g.astype(dtype), n), 0, -2)
     return jnp.moveaxis(_features_last(rows, kernel, _margins(w)), 0, -2)

@@ -105,7 +105,7 @@ def hidden_state(o, c, output=TANH):
 
 
 def lstm_update(
-    z: Float[Array, "*B 4H"],
+    z: Float[Array, "*B nH"],
     carry: LSTMCarry,
     gates: Callable,
     activations: Activations = TEXTBOOK,

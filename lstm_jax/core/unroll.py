@@ -27,11 +27,11 @@ from lstm_jax.core.chunks import chunk_length, scan_chunks
 from lstm_jax.core.dropout import steps_from
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.core.sequence import prepare
+from lstm_jax.core.sequence import Sequence, prepare
 from lstm_jax.core.sharding import vary_alike
 
-Loop = Callable[[Cell, type, bool, "Inputs"], tuple[Any, Array]]
-"""``(cell, type of the parameters, reverse, inputs) -> (carry, hs)``: all the steps."""
+Kernel = Callable[[Any, Sequence, bool], tuple[Any, Array]]
+"""``(params, sequence, reverse) -> (carry, hs)``: all the steps of one cell."""
 
 
 def unroll(
@@ -50,7 +50,7 @@ def unroll(
     remat: bool | int | None = None,
     key: Key[Array, ""] | None = None,
     start: int | Array = 0,
-    loop: Loop | None = None,
+    kernel: Kernel | None = None,
 ) -> tuple[Any, Float[Array, "T ... H"]]:
     """Runs ``cell`` over a time-major sequence with any number of batch axes.
 
@@ -82,8 +82,8 @@ def unroll(
         key: key of the masks of a random cell, such as `lstm_jax.Zoneout`; ``None``
             is evaluation. Masks are functions of the key and the absolute step.
         start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
-        loop: what runs the steps in place of ``lax.scan``, such as a kernel for one
-            cell; see `Loop`.
+        kernel: what takes the steps of this cell in place of ``lax.scan``; see
+            `Kernel`.
 
     Returns:
         The carry after the last step taken, and the outputs ``hs``, ``[T, ..., H]``.
@@ -107,9 +107,9 @@ def unroll(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
     )
     remat = check_remat(remat)
-    length = chunk_length(seq.xs, cell, remat) if remat or not plain else None
-    loop = loop or (run_plain if plain else run_with_rule)
-    static = _Static(cell, reverse, loop, bool(remat), length)
+    whole = plain or kernel is not None
+    length = chunk_length(seq.xs, cell, remat) if remat or not whole else None
+    static = _Static(cell, reverse, plain, kernel, bool(remat), length)
     return _unroll(static, params, seq, check_key(key), start)
 
 
@@ -118,7 +118,8 @@ class _Static(NamedTuple):
 
     cell: Cell
     reverse: bool
-    loop: Loop
+    plain: bool
+    kernel: Kernel | None
     remat: bool
     length: int | None
 
@@ -127,7 +128,7 @@ class _Static(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _unroll(static, params, seq, key, start):
     """The checked sequence, whole or in chunks."""
-    cell, reverse, loop, remat, length = static
+    cell, reverse, plain, kernel, remat, length = static
     carry, batch_shape, dtype = seq.carry, seq.xs.shape[1:-1], seq.xs.dtype
     if carry is None:
         carry = cell.zero_carry(batch_shape, dtype)
@@ -139,8 +140,11 @@ def _unroll(static, params, seq, key, start):
 
     def chunk(carry, steps):
         xs, mask, resets, step = steps
+        if kernel is not None and xs.size > 0:
+            part = Sequence(carry, xs, mask, resets, seq.reset_carry)
+            return kernel(params, part, reverse)
         gx = cell.project(params, xs)
-        if loop is not run_plain and (linear := cell.log_coefficients(params, gx)):
+        if not plain and (linear := cell.log_coefficients(params, gx)):
             return associative(linear, carry, seq.reset_carry, mask, resets, reverse)
         noise = None if key is None else cell.noise(key, step, batch_shape, dtype)
         inputs = Inputs(
@@ -153,7 +157,8 @@ def _unroll(static, params, seq, key, start):
             resets=resets,
             noise=noise,
         )
-        return loop(cell, type(params), reverse, inputs)
+        run = run_plain if plain else run_with_rule
+        return run(cell, type(params), reverse, inputs)
 
     step = None if key is None else steps_from(start, seq.xs.shape[0])
     steps = (seq.xs, seq.mask, seq.resets, step)

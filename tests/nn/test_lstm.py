@@ -8,6 +8,7 @@ from flax import nnx
 
 import lstm_jax
 from lstm_jax.nn import LSTM, LSTMCell
+from tests import cells
 
 B, T, D, H = 2, 6, 3, 4
 XS = jax.random.normal(jax.random.key(1), (B, T, D))
@@ -31,7 +32,7 @@ def loss(model, xs):
 
 
 def equal(a, b):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-6), a, b)
+    cells.assert_close(a, b, cells.tolerance(jnp.float32))
 
 
 def test_numbers_are_those_of_the_core():

@@ -7,7 +7,7 @@ Three functions, which `lstm_jax.kernels.cpu.primitives` makes known to JAX:
 * ``backward(at, residuals, d_out)``: the transpose of that, the gradients by the
   operands from those by the outputs.
 
-Directions and gradients by ``w_h`` and ``b`` have as many leading axes as there are
+Directions and gradients by the weights have as many leading axes as there are
 ``groups``: so many of the first batch axes keep weights of their own.
 """
 
@@ -18,13 +18,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.matmul import matmul
 from lstm_jax.core.sharding import vary_alike
 from lstm_jax.core.unroll import Inputs, run_with_rule
 from lstm_jax.kernels.cpu import kernel
 from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
 
 # Where the batch axes of each array begin.
-OPERAND_AXES = Operands._make([1, None, None, 0, 0, 1, 1, 0, 0])
+OPERAND_AXES = Operands._make([1, None, None, None, 0, 0, 1, 1, 0, 0])
 RESIDUAL_AXES = Residuals._make([1, 1, 1])
 OUTPUT_AXES = Outputs._make([1, 0, 0])
 
@@ -37,18 +38,18 @@ def gradient_axes(names) -> dict[str, int]:
 
 def definition(at: Operands, reverse: bool) -> Outputs:
     """What `lstm_jax.unroll` computes."""
+    cell = LSTMCell(at.w_h.shape[0])
     reset_carry = LSTMCarry._make((at.reset_h, at.reset_c))
     inputs = Inputs(
         products={"w_h": at.w_h},
         elementwise={"b": at.b},
         carry=LSTMCarry(at.h0, at.c0),
         reset_carry=None if at.resets is None else reset_carry,
-        gx=at.gx,
+        gx=cell.project(LSTMParams(at.w_x, at.w_h, at.b), at.xs),
         mask=at.mask,
         resets=at.resets,
         noise=None,
     )
-    cell = LSTMCell(at.w_h.shape[0])
     carry, hs = run_with_rule(cell, LSTMParams, reverse, inputs)
     return Outputs(hs, *carry)
 
@@ -98,7 +99,11 @@ def _present(at):
 
 def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
     gradients = kernel.backward(at, residuals, d_out, reverse=reverse)
-    dz = gradients["gx"]
+    dz = gradients["z"]
+    if "xs" in wrt:
+        gradients["xs"] = matmul(dz, at.w_x, transpose_w=True)
+    if "w_x" in wrt:
+        gradients["w_x"] = _outer_products(at.xs, dz, groups)
     if "w_h" in wrt:
         gradients["w_h"] = _outer_products(residuals.operands, dz, groups)
     if groups:
@@ -125,9 +130,11 @@ def _outer_products(a, g, groups):
 
 def forward_shapes(at, *, reverse, residuals):
     del reverse
-    hs = at.gx[..., : at.w_h.shape[0]]
-    out = Outputs(hs, at.h0, at.c0), Residuals(at.gx, hs, hs) if residuals else None
-    return vary_alike(jax.tree.map(jnp.zeros_like, out), at)
+    H, dtype = at.w_h.shape[0], at.xs.dtype
+    hs, gates = (jnp.zeros((*at.xs.shape[:-1], n), dtype) for n in (H, 4 * H))
+    h, c = jnp.zeros_like(at.h0), jnp.zeros_like(at.c0)
+    out = Outputs(hs, h, c), Residuals(gates, hs, hs) if residuals else None
+    return vary_alike(out, at)
 
 
 def tangent_shapes(at, residuals, d, *, reverse, groups):
@@ -139,7 +146,7 @@ def tangent_shapes(at, residuals, d, *, reverse, groups):
 def backward_shapes(at, residuals, d_out, *, wrt, reverse, groups):
     del residuals, reverse
     arrays = {name: getattr(at, name) for name in wrt}
-    for name in {"w_h", "b"} & arrays.keys():
+    for name in {"w_x", "w_h", "b"} & arrays.keys():
         shape = (*at.h0.shape[:groups], *arrays[name].shape)
         arrays[name] = jnp.zeros(shape, arrays[name].dtype)
     return vary_alike(jax.tree.map(jnp.zeros_like, arrays), (at, d_out))

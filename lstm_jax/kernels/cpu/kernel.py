@@ -12,7 +12,8 @@ from lstm_jax.kernels.cpu import library
 class Operands(NamedTuple):
     """What the recurrence reads; the flags are ``None`` where nobody asked."""
 
-    gx: Float[Array, "T *B 4H"]
+    xs: Float[Array, "T *B D"]
+    w_x: Float[Array, "D 4H"]
     w_h: Float[Array, "H 4H"]
     b: Float[Array, "4H"]
     h0: Float[Array, "*B H"]
@@ -47,8 +48,6 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
     call = jax.ffi.ffi_call(
         library.target("forward"),
         _floats((T, B, H), (B, H), (B, H), *kept),
-        # The gates take the place of gx.
-        input_output_aliases={0: 3} if residuals else None,
     )
     *out, gates, cs, operands = call(*flat, reverse=reverse)
     out = Outputs(*map(shape.unflatten, out, (1, 0, 0)))
@@ -58,7 +57,7 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
 
 
 def backward(at: Operands, residuals: Residuals, d_out: Outputs, *, reverse: bool):
-    """Gradients by gx, b, h0, c0, reset_h and reset_c, by name."""
+    """Gradients by the pre-activations z, b, h0, c0, reset_h and reset_c, by name."""
     flat, shape = _flatten(at)
     T, B, H = shape.T, shape.B, shape.H
     reset = (B, H) if at.resets is not None else (0,)
@@ -68,7 +67,7 @@ def backward(at: Operands, residuals: Residuals, d_out: Outputs, *, reverse: boo
         # dz takes the place of the gates.
         input_output_aliases={0: 0},
     )
-    _, w_h, _, _, c0, *flags = flat
+    _, _, w_h, _, _, c0, *flags = flat
     d_hs, d_h, d_c = d_out
     arrays = (
         residuals.gates.reshape(T, B, 4 * H),
@@ -82,7 +81,7 @@ def backward(at: Operands, residuals: Residuals, d_out: Outputs, *, reverse: boo
     dz, db, *states = call(*arrays, *flags, reverse=reverse)
     names = ("h0", "c0", "reset_h", "reset_c")[: 2 if at.resets is None else 4]
     states = {n: shape.unflatten(d, 0) for n, d in zip(names, states, strict=False)}
-    return {"gx": shape.unflatten(dz, 1), "b": db, **states}
+    return {"z": shape.unflatten(dz, 1), "b": db, **states}
 
 
 class _Shape(NamedTuple):
@@ -97,15 +96,16 @@ class _Shape(NamedTuple):
 
 def _flatten(at):
     """All batch axes as one; what is absent as an array without elements."""
-    T, *batch, _ = at.gx.shape
+    T, *batch, D = at.xs.shape
     H = at.w_h.shape[0]
     B = at.h0.size // H
     shape = _Shape(T, tuple(batch), B, H)
-    no_flags, no_state = jnp.zeros(0, bool), jnp.zeros(0, at.gx.dtype)
+    no_flags, no_state = jnp.zeros(0, bool), jnp.zeros(0, at.xs.dtype)
     flags = lambda a: no_flags if a is None else a.reshape(T, B)
     state = lambda a: no_state if a is None else a.reshape(B, H)
     flat = (
-        at.gx.reshape(T, B, 4 * H),
+        at.xs.reshape(T, B, D),
+        at.w_x,
         at.w_h,
         at.b,
         state(at.h0),

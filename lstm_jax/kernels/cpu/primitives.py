@@ -200,7 +200,7 @@ def _batch(primitive, leaves, axes, *, tree, **static):
     bind = functools.partial(primitive.bind, tree=tree)
     # A leaf that is not mapped has no axis: an empty tuple keeps the tree's structure.
     at = tree.unflatten([_Axis(axis) for axis in axes])[0]
-    if at.w_h.mapped or at.b.mapped:
+    if at.w_x.mapped or at.w_h.mapped or at.b.mapped:
         return _one_by_one(functools.partial(bind, **static), leaves, axes)
     if primitive is tangent_p:
         compute = lambda *leaves: jax.tree.leaves(

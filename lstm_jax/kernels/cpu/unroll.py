@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, Float
 from lstm_jax.core.arguments import check_dtype, check_floating
 from lstm_jax.core.cell import Cell
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell
-from lstm_jax.core.unroll import run_with_rule
+from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.sequence import Sequence
 from lstm_jax.core.unroll import unroll as unroll_by_definition
 from lstm_jax.kernels.cpu import library, primitives
 from lstm_jax.kernels.cpu.kernel import Operands
@@ -35,7 +35,7 @@ def unroll(
             f'implementation="native" does not support this call: {reason} '
             f'Use implementation="scan", or None to choose.'
         )
-    options |= {"loop": run_by_kernel}
+    options |= {"kernel": run_by_kernel}
     return unroll_by_definition(cell, params, carry, xs, dtype=dtype, **options)
 
 
@@ -60,21 +60,23 @@ def instruction_set() -> str:
     return library.instruction_set()
 
 
-def run_by_kernel(cell, params_type, reverse, inputs):
-    if inputs.gx.size == 0:
-        return run_with_rule(cell, params_type, reverse, inputs)
-    reset_h, reset_c = inputs.reset_carry or (None, None)
+def run_by_kernel(
+    params: LSTMParams, seq: Sequence, reverse: bool
+) -> tuple[LSTMCarry, Array]:
+    """The steps of a checked sequence, as `lstm_jax.unroll` asks for them."""
+    reset_h, reset_c = seq.reset_carry or (None, None)
     at = Operands(
-        gx=inputs.gx,
-        w_h=inputs.products["w_h"],
-        b=inputs.elementwise["b"],
-        h0=inputs.carry.h,
-        c0=inputs.carry.c,
-        mask=inputs.mask,
-        resets=inputs.resets,
+        xs=seq.xs,
+        w_x=params.w_x,
+        w_h=params.w_h,
+        b=params.b,
+        h0=seq.carry.h,
+        c0=seq.carry.c,
+        mask=seq.mask,
+        resets=seq.resets,
         reset_h=reset_h,
         reset_c=reset_c,
     )
-    at = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(at.gx.dtype), at)
+    at = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(seq.xs.dtype), at)
     hs, h, c = primitives.forward(at, reverse=reverse)
     return LSTMCarry(h, c), hs

@@ -1,5 +1,6 @@
 // The door to XLA: buffers in, buffers out, through its foreign function interface.
 #include <cstdlib>
+#include <string_view>
 
 #include "problem.h"
 #include "team.h"
@@ -41,9 +42,9 @@ auto optional(const B& buffer) {
   return buffer.element_count() ? buffer.typed_data() : nullptr;
 }
 
-Sequence sequence(const Floats& per_step, int64_t H, bool reverse, const Flags& mask,
+Sequence sequence(const Floats& data, int64_t H, bool reverse, const Flags& mask,
                   const Flags& resets, const Floats& reset_h, const Floats& reset_c) {
-  const auto shape = per_step.dimensions();
+  const auto shape = data.dimensions();
   return {shape[0],         shape[1],           H,
           reverse,          optional(mask),     optional(resets),
           optional(reset_h), optional(reset_c)};
@@ -57,16 +58,22 @@ int threads(const ffi::ThreadPool& pool, const Sequence& s) {
   return int(available < 1 ? 1 : available > 64 ? 64 : available);
 }
 
-ffi::Error forward(ffi::ThreadPool pool, bool reverse, Floats gx, Floats w_h, Floats b,
-                   Floats h0, Floats c0, Flags mask, Flags resets, Floats reset_h,
-                   Floats reset_c, Out hs, Out h, Out c, Out gates, Out cs,
-                   Out operands) {
+ffi::Error forward(ffi::ThreadPool pool, bool reverse, Floats xs, Floats w_x,
+                   Floats w_h, Floats b, Floats h0, Floats c0, Flags mask, Flags resets,
+                   Floats reset_h, Floats reset_c, Out hs, Out h, Out c, Out gates,
+                   Out cs, Out operands) {
   const auto out = [](Out& o) { return o->element_count() ? o->typed_data() : nullptr; };
   const int64_t H = w_h.dimensions()[0];
   const Forward problem{
-      sequence(gx, H, reverse, mask, resets, reset_h, reset_c),
-      gx.typed_data(), w_h.typed_data(), b.typed_data(), h0.typed_data(),
-      c0.typed_data(), out(hs), out(h), out(c), out(gates), out(cs), out(operands)};
+      sequence(xs, H, reverse, mask, resets, reset_h, reset_c),
+      w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
+      b.typed_data(), h0.typed_data(), c0.typed_data(), out(hs), out(h), out(c),
+      out(gates), out(cs), out(operands)};
+  const int64_t hidden = problem.T * problem.B * H;
+  expect_writes(problem.hs, hidden);
+  expect_writes(problem.gates, 4 * hidden);
+  expect_writes(problem.cs, hidden);
+  expect_writes(problem.operands, hidden);
   PoolTeam team(pool, threads(pool, problem));
   loops().forward(problem, team);
   return ffi::Error::Success();
@@ -100,7 +107,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_forward, lstm::forward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<bool>("reverse")
-                                  .Arg<lstm::Floats>()  // gx
+                                  .Arg<lstm::Floats>()  // xs
+                                  .Arg<lstm::Floats>()  // w_x
                                   .Arg<lstm::Floats>()  // w_h
                                   .Arg<lstm::Floats>()  // b
                                   .Arg<lstm::Floats>()  // h0

@@ -1,6 +1,6 @@
 // The recurrence forwards and backwards, compiled once per instruction set.
 //
-//     z_t = gx_t + b + h_{t-1} w_h,  gates i, f, o = sigmoid(z), g = tanh(z)
+//     z_t = x_t w_x + h_{t-1} w_h + b,  gates i, f, o = sigmoid(z), g = tanh(z)
 //     c_t = f * c_{t-1} + i * g
 //     h_t = o * tanh(c_t)
 //
@@ -16,9 +16,6 @@
 namespace lstm::LSTM_ISA {
 namespace {
 
-// Steps that a thread goes through on its own rows between two meetings.
-constexpr int64_t kStepsAlone = 16;
-
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct Range {
@@ -29,14 +26,9 @@ Range part(int64_t total, int member, int members) {
   return {total * member / members, total * (member + 1) / members};
 }
 
-// Memory for floats, aligned to cache lines.
 class Workspace {
  public:
-  explicit Workspace(int64_t floats)
-      : data_(static_cast<float*>(
-            std::aligned_alloc(64, ceil_div(floats + 16, 16) * 64))) {
-    if (!data_) std::abort();
-  }
+  explicit Workspace(int64_t floats) : data_(allocate(floats)) {}
   ~Workspace() { std::free(data_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
@@ -47,11 +39,10 @@ class Workspace {
 };
 
 // How the work of a step is cut: by rows, with weights read by every thread and no
-// meeting between steps, or by units, with a meeting after every step.
+// meeting after every step, or by units. Measured: rows are as good or better as long as
+// a thread has enough of them for its tiles, and the weights come from a near cache.
 bool by_rows(int64_t B, int64_t H, int threads) {
-  if (const char* choice = std::getenv("LSTM_JAX_SPLIT")) return choice[0] == 'r';
-  (void)H;
-  return B >= 12 * threads;
+  return B >= 8 * threads && 4 * H * H * int64_t{sizeof(float)} <= int64_t{4} << 20;
 }
 
 // Shared by both loops: panels, ranges, and the rounds of a team.
@@ -74,7 +65,12 @@ struct Loop {
     const int64_t begin = (round - 1) * stride();
     return {begin, begin + stride() < total ? begin + stride() : total};
   }
-  int64_t stride() const { return rows_apart ? kStepsAlone : 1; }
+  // Steps that a thread goes through on its own rows between two meetings: few enough
+  // that one which comes late still finds something to do.
+  int64_t stride() const {
+    if (!rows_apart || p.T < 20) return 1;
+    return p.T < 160 ? p.T / 10 : 16;
+  }
   // The rows, in as many parts as there may be threads: not in as many as have come,
   // so that sums are taken in the same order in every run.
   template <typename F>
@@ -97,30 +93,55 @@ void copy(float* to, const float* from, int64_t unit, int64_t H) {
 
 // ---------------------------------------------------------------------- forwards
 
+// Inputs are multiplied where their product is needed. A step of very few rows would
+// read all of w_x for them: there the inputs of some steps are multiplied together first.
 template <int N>
 struct ForwardLoop : Loop<Forward> {
   static constexpr int kUnits = N / 4;  // registers of units in a panel
-  const int64_t panels;
+  static constexpr int64_t kAhead = 48;  // rows multiplied together
+  const int64_t panels, ahead;  // steps multiplied ahead; 0 for none
   const bool training;
-  Workspace packed, state;
+  Workspace w_x, w_h, state, gx;
 
   ForwardLoop(const Forward& problem, const Team& team)
       : Loop(problem, team),
         panels(ceil_div(units, kUnits)),
+        ahead(p.B < 4 && p.T > 1 ? kAhead / p.B : 0),
         training(p.gates != nullptr),
-        packed(panels * p.H * N * W),
-        state(2 * p.B * p.H) {}
+        w_x(panels * p.D * N * W),
+        w_h(panels * p.H * N * W),
+        state(2 * p.B * p.H),
+        gx(ahead * p.B * panels * N * W) {}
 
-  // [panel][k][unit register][gate][W]: the order in which a tile reads them.
-  void pack(int64_t panel) {
-    float* to = packed.get(panel * p.H * N * W);
-    for (int64_t k = 0; k < p.H; ++k)
-      for (int u = 0; u < kUnits; ++u)
+  // w [depth, 4H] as [panel][k][unit register][gate][W], with as many registers of units
+  // in a panel: the order in which a tile reads them.
+  void pack(const float* w, int64_t depth, int registers, int64_t panel,
+            const Workspace& packed) {
+    float* to = packed.get(panel * depth * registers * 4 * W);
+    for (int64_t k = 0; k < depth; ++k)
+      for (int u = 0; u < registers; ++u)
         for (int gate = 0; gate < 4; ++gate, to += W) {
-          const int64_t unit = (panel * kUnits + u) * W;
+          const int64_t unit = (panel * registers + u) * W;
           const int n = unit < p.H ? valid(unit, p.H) : 0;
-          store(to, load(p.w_h + (k * 4 + gate) * p.H + unit, n));
+          store(to, load(w + (k * 4 + gate) * p.H + unit, n));
         }
+  }
+
+  void pack(Range mine) {
+    for (int64_t panel = mine.begin; panel < mine.end; ++panel) {
+      pack(p.w_h, p.H, kUnits, panel, w_h);
+      if (!ahead) pack(p.w_x, p.D, kUnits, panel, w_x);
+    }
+    if (!ahead) return;
+    // Multiplied with many rows, in narrow panels.
+    const Range all = units_of(mine);
+    for (int64_t unit = all.begin; unit < all.end; ++unit)
+      pack(p.w_x, p.D, 1, unit, w_x);
+  }
+
+  Range units_of(Range panels) const {
+    const int64_t end = panels.end * kUnits;
+    return {panels.begin * kUnits, end < units ? end : units};
   }
 
   // The state before a step, and where the state after it goes. What a caller gets to
@@ -147,7 +168,7 @@ struct ForwardLoop : Loop<Forward> {
   void round(int64_t index, int member, int n) {
     if (index == 0) {
       const Range mine = part(panels, member, n);
-      for (int64_t panel = mine.begin; panel < mine.end; ++panel) pack(panel);
+      pack(mine);
       if (training && member == 0)
         std::memcpy(p.operands + p.time(0) * p.B * p.H, p.h0,
                     p.B * p.H * sizeof(float));
@@ -155,9 +176,38 @@ struct ForwardLoop : Loop<Forward> {
     }
     const Range over = steps(index, p.T), mine = panels_of(panels, member, n);
     each_part(member, n, [&](int, Range rows) {
-      for (int64_t step = over.begin; step < over.end; ++step)
+      for (int64_t step = over.begin; step < over.end; ++step) {
+        if (ahead && step % ahead == 0) multiply_ahead(step, mine);
         do_step(step, rows, mine);
+      }
     });
+  }
+
+  // x w_x of a step that was multiplied ahead: [step][row][unit register][gate][W].
+  float* gx_of(int64_t step, int64_t row, int64_t unit) const {
+    return gx.get(((step % ahead * p.B + row) * panels * kUnits + unit) * 4 * W);
+  }
+
+  void multiply_ahead(int64_t begin, Range mine) {
+    const float* x[kAhead];
+    float* to[kAhead];
+    int64_t count = 0;
+    for (int64_t step = begin; step < begin + ahead && step < p.T; ++step)
+      for (int64_t row = 0; row < p.B; ++row) {
+        if (!p.real(p.time(step), row)) continue;
+        x[count] = p.xs + (p.time(step) * p.B + row) * p.D;
+        to[count++] = gx_of(step, row, 0);
+      }
+    const Range all = units_of(mine);
+    for (int64_t unit = all.begin; unit < all.end; ++unit)
+      for_tiles<4>(count, [&](auto tile, int64_t first) {
+        constexpr int R = decltype(tile)::value;
+        Vec acc[R][4] = {};
+        add_product<R, 4>(x + first, p.D, w_x.get(unit * p.D * 4 * W), acc);
+        for (int r = 0; r < R; ++r)
+          for (int gate = 0; gate < 4; ++gate)
+            store(to[first + r] + (unit * 4 + gate) * W, acc[r][gate]);
+      });
   }
 
   void do_step(int64_t step, Range rows, Range mine) {
@@ -166,7 +216,7 @@ struct ForwardLoop : Loop<Forward> {
     for (int64_t begin = rows.begin; begin < rows.end; begin += kRows) {
       const int64_t end = begin + kRows < rows.end ? begin + kRows : rows.end;
       int64_t real[kRows];
-      const float *h[kRows], *c[kRows];
+      const float *x[kRows], *h[kRows], *c[kRows];
       int64_t count = 0;
       for (int64_t row = begin; row < end; ++row) {
         const bool reset = p.reset(t, row);
@@ -178,6 +228,7 @@ struct ForwardLoop : Loop<Forward> {
         }
         if (p.real(t, row)) {
           real[count] = row;
+          x[count] = p.xs + (t * p.B + row) * p.D;
           h[count] = h_row;
           c[count++] = c_row;
         } else {
@@ -185,11 +236,17 @@ struct ForwardLoop : Loop<Forward> {
         }
       }
       for (int64_t panel = mine.begin; panel < mine.end; ++panel) {
-        const float* w = packed.get(panel * p.H * N * W);
         for_tiles<N>(count, [&](auto tile, int64_t first) {
           constexpr int R = decltype(tile)::value;
-          Vec acc[R][N];
-          product<R, N>(h + first, p.H, w, acc);
+          Vec acc[R][N] = {};
+          if (ahead) {
+            for (int r = 0; r < R; ++r)
+              for (int k = 0; k < N; ++k)
+                acc[r][k] = load(gx_of(step, real[first + r], panel * kUnits) + k * W);
+          } else {
+            add_product<R, N>(x + first, p.D, w_x.get(panel * p.D * N * W), acc);
+          }
+          add_product<R, N>(h + first, p.H, w_h.get(panel * p.H * N * W), acc);
           for (int r = 0; r < R; ++r)
             for (int u = 0; u < kUnits; ++u) {
               const int64_t unit = (panel * kUnits + u) * W;
@@ -225,8 +282,7 @@ struct ForwardLoop : Loop<Forward> {
     const int64_t H = p.H, at = row * H + unit, steps = p.time(step) * p.B;
     const int n = valid(unit, H);
     for (int gate = 0; gate < 4; ++gate)
-      z[gate] += load(p.gx + ((steps + row) * 4 + gate) * H + unit, n) +
-                 load(p.b + gate * H + unit, n);
+      z[gate] += load(p.b + gate * H + unit, n);
     const Vec i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]);
     const Vec c = f * load(c_row + unit, n) + i * g;
     const Vec h = o * tanh(c);
@@ -265,13 +321,18 @@ struct BackwardLoop : Loop<Backward> {
     std::memset(biases.get(), 0, members * depth * sizeof(float));
   }
 
-  // w_h transposed: [panel][k][unit register][W], k over all gates.
+  // w_h transposed: [panel][k][unit register][W], k over all gates; by squares, so that
+  // neither side leaves the nearest cache.
   void pack(int64_t panel) {
     float* to = packed.get(panel * depth * N * W);
-    for (int64_t lane = 0; lane < N * W; ++lane) {
-      const int64_t unit = panel * N * W + lane;
-      const float* from = p.w_h + unit * depth;
-      for (int64_t k = 0; k < depth; ++k) to[k * N * W + lane] = unit < p.H ? from[k] : 0;
+    for (int64_t begin = 0; begin < depth; begin += W) {
+      const int64_t end = begin + W < depth ? begin + W : depth;
+      for (int64_t lane = 0; lane < N * W; ++lane) {
+        const int64_t unit = panel * N * W + lane;
+        const float* from = p.w_h + unit * depth;
+        for (int64_t k = begin; k < end; ++k)
+          to[k * N * W + lane] = unit < p.H ? from[k] : 0;
+      }
     }
   }
 
@@ -361,8 +422,8 @@ struct BackwardLoop : Loop<Backward> {
         const float* w = packed.get(panel * depth * N * W);
         for_tiles<N>(count, [&](auto tile, int64_t first) {
           constexpr int R = decltype(tile)::value;
-          Vec acc[R][N];
-          product<R, N>(dz + first, depth, w, acc);
+          Vec acc[R][N] = {};
+          add_product<R, N>(dz + first, depth, w, acc);
           for (int r = 0; r < R; ++r)
             for (int u = 0; u < N; ++u) {
               const int64_t unit = (panel * N + u) * W;

@@ -1,7 +1,7 @@
 // What the loops are given, and the loops of every instruction set.
 //
-// Arrays are row-major: data [T, B, ...], states [B, H], w_h [H, 4H] and b [4H] with the
-// gates in the order i, f, g, o. An optional array that is absent is null.
+// Arrays are row-major: data [T, B, ...], states [B, H], w_x [D, 4H], w_h [H, 4H] and
+// b [4H] with the gates in the order i, f, g, o. An optional array that is absent is null.
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,11 @@ struct Sequence {
   bool reset(int64_t t, int64_t row) const { return resets && resets[t * B + row]; }
 };
 
-// gates may be gx itself. gates, cs and operands are what the backward loop reads, and
-// null where nobody will differentiate.
+// gates, cs and operands are what the backward loop reads, and null where nobody will
+// differentiate.
 struct Forward : Sequence {
-  const float *gx, *w_h, *b, *h0, *c0;
+  int64_t D;
+  const float *xs, *w_x, *w_h, *b, *h0, *c0;
   float *hs, *h, *c;
   float *gates, *cs, *operands;
 };
@@ -37,6 +38,13 @@ struct Backward : Sequence {
   const float *d_hs, *d_h, *d_c;
   float *dz, *db, *dh0, *dc0, *d_reset_h, *d_reset_c;
 };
+
+// Where memory is fresh, most of the time to write it is spent on its first touch, page
+// by page: large arrays ask for large pages.
+void expect_writes(float* data, int64_t floats);
+
+// Memory for floats, aligned to cache lines or to large pages; std::free returns it.
+float* allocate(int64_t floats);
 
 // Threads that go through rounds together; see team.h.
 struct Team {

@@ -7,8 +7,10 @@
 #pragma once
 
 #include <sched.h>
+#include <time.h>
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 
 #include "problem.h"
@@ -35,7 +37,11 @@ class PoolTeam final : public Team {
       const int members = 1 + shared->begun.load(std::memory_order_acquire);
       shared->done.store(0, std::memory_order_relaxed);
       shared->now.store({int32_t(round), members}, std::memory_order_release);
+      const auto start = Clock::now();
       body(self, round, 0, members);
+      if (round == 1 && members == 1 && (Clock::now() - start) * (rounds - 2) > kLong &&
+          shared->begun.load(std::memory_order_acquire) == 0)
+        leave_the_core();
       Patience patience;
       while (shared->done.load(std::memory_order_acquire) < members - 1) patience.wait();
     }
@@ -43,12 +49,45 @@ class PoolTeam final : public Team {
   }
 
  private:
+  // A woken worker is often put in line on the very core that works here, while another
+  // is idle, and the system leaves it there for many milliseconds. So the caller of a
+  // long piece of work sleeps for an instant, and a worker that finds itself on the
+  // caller's core goes to another.
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::microseconds kLong{200};
+
+  static void leave_the_core() {
+    const timespec instant = {0, 1};
+    nanosleep(&instant, nullptr);
+  }
+
+  static void keep_off(int core) {
+#if defined(__linux__)
+    cpu_set_t allowed;
+    if (core != sched_getcpu() || sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    cpu_set_t others = allowed;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) == 0) return;
+    sched_setaffinity(0, sizeof others, &others);  // moves at once
+    sched_setaffinity(0, sizeof allowed, &allowed);
+#endif
+  }
+
+  static int core_here() {
+#if defined(__linux__)
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+  }
+
   struct Now {
     int32_t round, members;
   };
   static constexpr int32_t kNotYet = -1, kOver = -2;
 
   struct Shared {
+    const int leader_core = core_here();
     std::atomic<Now> now{Now{kNotYet, 0}};
     alignas(64) std::atomic<int> begun{0};
     alignas(64) std::atomic<int> done{0};
@@ -75,6 +114,7 @@ class PoolTeam final : public Team {
   };
 
   static void follow(Shared& shared, Body body, void* self) {
+    keep_off(shared.leader_core);
     const int member = 1 + shared.begun.fetch_add(1, std::memory_order_acq_rel);
     int32_t last = kNotYet;
     for (Patience patience;; patience.wait()) {

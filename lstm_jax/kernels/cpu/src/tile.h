@@ -13,19 +13,19 @@ static inline int panel_registers(int64_t rows, int64_t available) {
   return 4;
 }
 
-// acc[r][n] = sum_k rows[r][k] * panel[k][n].
+// acc[r][n] += sum_k rows[r][k] * panel[k][n].
 //
 // A tile of few accumulators sums in several chains, since an addition takes longer than
 // the next may wait.
 template <int R, int N>
-static inline __attribute__((always_inline)) void product(
+static inline __attribute__((always_inline)) void add_product(
     const float* const* rows, int64_t depth, const float* panel, Vec (&acc)[R][N]) {
   constexpr int room = kAccumulators / (R * N);
   constexpr int chains = room >= 4 ? 4 : room >= 2 ? 2 : 1;
   Vec sum[chains][R][N];
-  for (auto& chain : sum)
-    for (auto& row : chain)
-      for (auto& v : row) v = Vec{};
+  for (int u = 0; u < chains; ++u)
+    for (int r = 0; r < R; ++r)
+      for (int n = 0; n < N; ++n) sum[u][r][n] = u ? Vec{} : acc[r][n];
   const float* row[R];
   for (int r = 0; r < R; ++r) row[r] = rows[r];
   int64_t k = 0;
