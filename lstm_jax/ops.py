@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -207,13 +206,16 @@ def availability() -> dict[str, str]:
 
 def fastest(cell: Cell, xs: Float[Array, "T *B D"], dtype: Any = None) -> str:
     """The implementation that ``None`` stands for."""
-    if jax.default_backend() != "cpu" or native.unsupported(cell, xs, dtype):
+    xs = check_floating("xs", xs)
+    on_cpu = jax.default_backend() == "cpu"
+    if not on_cpu or xs.ndim < 2 or native.unsupported(cell, xs, dtype):
         return "scan"
     # The kernel first brings the weights into its own order, which few steps do not pay
     # back; measured, on two cores.
-    T, *batch, D = jnp.shape(xs)
+    T, D = xs.shape[0], xs.shape[-1]
+    rows = xs.size // max(D, 1)
     small = 4 * cell.hidden_size * (D + cell.hidden_size) <= 2**18
-    many = T >= 16 and T * math.prod(batch) >= 100
+    many = T >= 16 and rows >= 100
     return "native" if T >= 4 and (small or many) else "scan"
 
 

@@ -15,7 +15,7 @@ use_environment() {
     fi
     local installed wanted
     installed=$(python -c 'import sys; print(sys.prefix)')/.lstm_jax_installed
-    wanted="$PWD $(cat pyproject.toml constraints.txt | cksum)"
+    wanted="$PWD $(sources | sort | xargs cat | cksum)"
     # A line for every set of extras that is in place.
     if ! grep -qxF "$extras $wanted" "$installed" 2>/dev/null; then
         echo "installing lstm_jax with: $extras"
@@ -23,6 +23,14 @@ use_environment() {
             --constraint constraints.txt --editable ".[$extras]"
         echo "$extras $wanted" >>"$installed"
     fi
+}
+
+# What an installation is made from; Python itself it reads where it stands.
+sources() {
+    echo pyproject.toml
+    echo constraints.txt
+    [ ! -d lstm_jax/kernels/cpu ] || find lstm_jax/kernels/cpu/CMakeLists.txt \
+        lstm_jax/kernels/cpu/src -type f
 }
 
 make_venv() {

@@ -3,12 +3,20 @@
 The definition runs in float64, so that what differs is the kernel's own error.
 """
 
+import concurrent.futures
 import functools
+import subprocess
+import sys
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 
 from lstm_jax import LSTMCarry, LSTMCell, ops, unroll
 from lstm_jax.kernels.cpu.unroll import run_by_kernel
@@ -96,9 +104,29 @@ def test_work_shared_between_threads(B, which):
     agree(value_and_grad, at, flags, rtol=5e-6)
 
 
-def test_a_long_sequence_in_pieces():
-    """So long that `unroll` cuts it, and carries go from one call to the next."""
-    agree(value_and_grad, make_case(64, 64, 270), rtol=1e-5)
+def test_remat_takes_pieces():
+    """Carries go from one call of the kernel to the next."""
+    agree(functools.partial(value_and_grad, remat=3), make_case(7, 2, 6))
+
+
+@hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
+@hypothesis.given(
+    T=st.integers(1, 40),
+    B=st.integers(1, 30),
+    H=st.integers(1, 70),
+    D=st.integers(1, 20),
+    which=st.sampled_from(["", "mask", "mask, resets"]),
+    reverse=st.booleans(),
+)
+def test_any_shape(T, B, H, D, which, reverse):
+    """Against the scan in the same precision, which compiles faster."""
+    at, flags = make_case(T, B, H, D), make_flags(which, T, B)
+    f = functools.partial(value_and_grad, reverse=reverse)
+    got, want = (
+        jax.jit(functools.partial(f, kernel), compiler_options=cells.QUICK)(at, flags)
+        for kernel in (run_by_kernel, None)
+    )
+    cells.assert_close(got, want, 1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -274,3 +302,76 @@ def test_carry_in_and_out():
     carry, second = ops.lstm(at.params, carry, at.xs[2:], implementation="native")
     whole = ops.lstm(at.params, at.carry, at.xs, implementation="native")
     cells.assert_close((carry, jnp.concatenate([first, second])), whole, 1e-6)
+
+
+@pytest.mark.parametrize("flags", [True, False])
+def test_shard_map(flags):
+    """Rows spread over devices: the same numbers and gradients, also second ones."""
+    mesh = Mesh(np.array(jax.devices("cpu")[:4]), ("data",))
+    at = make_case(5, 8, 6)
+    given = make_flags("mask, resets", 5, 8) if flags else cells.NO_FLAGS
+    rows = P(None, "data")
+    specs = (P(), rows, cells.Flags(*(None if f is None else rows for f in given)))
+
+    def outputs(kernel, params, xs, flags):
+        run = lambda p, xs, f: unroll(
+            LSTMCell(6), p, None, xs, mask=f.mask, resets=f.resets, kernel=kernel
+        )[1]
+        if kernel is None:
+            return run(params, xs, flags)
+        return jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=rows)(
+            params, xs, flags
+        )
+
+    def loss(kernel, args):
+        return jnp.sum(outputs(kernel, *args, given) ** 2)
+
+    agree(lambda kernel, args: outputs(kernel, *args, given), (at.params, at.xs))
+    gradient = lambda kernel, args: jax.grad(lambda args: loss(kernel, args))(args)
+    agree(gradient, (at.params, at.xs))
+    squares = lambda kernel, args: inner(*[gradient(kernel, args)] * 2)
+    agree(lambda k, args: jax.grad(lambda a: squares(k, a))(args), (at.params, at.xs))
+
+
+def test_export_and_ahead_of_time():
+    at = make_case(6, 2, 5)
+    f = jax.jit(functools.partial(outputs, run_by_kernel))
+    names = ("lstm_jax_forward", "lstm_jax_backward")
+    allowed = [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
+    gradient = jax.jit(functools.partial(value_and_grad, run_by_kernel))
+    exported = jax.export.export(
+        jax.jit(lambda *leaves: jax.tree.leaves(gradient(tree.unflatten(leaves)))),
+        disabled_checks=allowed,
+    )
+    leaves, tree = jax.tree.flatten(at)
+    blob = exported(*leaves).serialize()
+    got = jax.export.deserialize(blob).call(*leaves)
+    cells.assert_close(got, jax.tree.leaves(gradient(at)), 1e-6)
+    cells.assert_close(f.lower(at).compile()(at), f(at), 1e-6)
+
+
+def test_more_concurrent_calls_than_threads():
+    """Nobody waits for a worker that is busy elsewhere, and all get the same."""
+    at = make_case(60, 6, 200)
+    f = jax.jit(functools.partial(outputs, run_by_kernel))
+    want = jax.block_until_ready(f(at))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(lambda: jax.block_until_ready(f(at))) for _ in range(40)]
+        for call in calls:
+            jax.tree.map(np.testing.assert_array_equal, call.result(timeout=60), want)
+
+
+def test_one_core():
+    """As many threads as cores, which the process then has to share one of."""
+    program = """
+import os, jax, jax.numpy as jnp, lstm_jax
+params = lstm_jax.init_lstm(jax.random.key(0), 128, 128)
+xs = jnp.ones((200, 32, 128))
+f = jax.jit(lambda xs: lstm_jax.lstm(params, None, xs, implementation="native")[1])
+many = f(xs)
+for thread in os.listdir("/proc/self/task"):
+    os.sched_setaffinity(int(thread), {min(os.sched_getaffinity(0))})
+one = f(xs)
+assert (many == one).all()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

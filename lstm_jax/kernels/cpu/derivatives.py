@@ -75,6 +75,9 @@ def tangent(at, residuals, d, *, reverse, groups):
 
 def backward(at, residuals, d_out, *, wrt, reverse, groups):
     del residuals
+    # Of weights that vary nowhere `jax.shard_map` would sum the gradients over the mesh;
+    # here whoever asks for them does.
+    at = vary_alike(at, (at, d_out))
 
     def gradient(at, d_out):
         f, by = _function_of(wrt, at, reverse)

@@ -8,6 +8,7 @@ Hence the versions are compared first, and a library that does not fit is left a
 
 import ctypes
 import functools
+import os
 import re
 from pathlib import Path
 
@@ -85,8 +86,11 @@ def _require():
 
 
 def _find():
-    """Beside this file, or where an editable install has put it."""
+    """Beside this file, or where an editable install has put it, unless the environment
+    variable LSTM_JAX_NATIVE names another."""
     import lstm_jax.kernels.cpu as room
 
+    if named := os.environ.get("LSTM_JAX_NATIVE"):
+        return Path(named)
     folders = map(Path, room.__path__)
     return next((p for f in folders if (p := f / PATH.name).is_file()), None)

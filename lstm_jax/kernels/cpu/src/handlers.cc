@@ -18,7 +18,7 @@ using Out = ffi::Result<Floats>;
 const Loops& loops() {
   static const Loops& chosen = []() -> const Loops& {
     const char* wish = std::getenv("LSTM_JAX_CPU");
-    const auto wished = [&](const Loops& l) {
+    [[maybe_unused]] const auto wished = [&](const Loops& l) {
       return !wish || !*wish || std::string_view(wish) == l.name;
     };
 #if defined(LSTM_X86)
