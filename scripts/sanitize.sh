@@ -15,8 +15,9 @@ done
 
 export JAX_PLATFORMS=cpu
 echo "address sanitizer"
-# Python itself frees little at its end.
-LD_PRELOAD=$(g++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+# Python itself frees little at its end, and does not load the C++ library first.
+LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" \
+    ASAN_OPTIONS=detect_leaks=0 \
     LSTM_JAX_NATIVE=$PWD/build/address/lstm_jax_native.so \
     python -m pytest -q tests/kernels "$@"
 echo "undefined-behaviour sanitizer"

@@ -75,7 +75,7 @@ def tangent(at, residuals, d, *, reverse, groups):
 
 def backward(at, residuals, d_out, *, wrt, reverse, groups):
     del residuals
-    # Of weights that vary nowhere `jax.shard_map` would sum the gradients over the mesh;
+    # Of weights that vary nowhere `jax.shard_map` would sum gradients over the mesh;
     # here whoever asks for them does.
     at = vary_alike(at, (at, d_out))
 
