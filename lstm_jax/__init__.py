@@ -4,6 +4,7 @@ The house, from the ground up; a room imports only rooms named before it:
 
     core         the mathematics: cells, `unroll` and its derivative rule, stacks
     data         text, batches, ragged sequences, in numpy
+    kernels      the LSTM in C++, for CPUs
     ops          `lstm(...)`: checks arguments, chooses an implementation
     nn, linen    Flax NNX and Linen modules
     training     the training loop, checkpoints, metrics

@@ -57,7 +57,8 @@ def lstm(
             `lstm_jax.unroll`.
         implementation: ``None`` takes the fastest that supports the call. ``"scan"``,
             ``"plain"`` and ``"native"`` name one, and a named one never falls back to
-            another.
+            another. ``jax.export`` asks for ``"scan"``, or to be allowed the custom
+            calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
 
     Returns:
         The final carry and the outputs ``hs``, ``[T, ..., H]``.
@@ -207,8 +208,7 @@ def availability() -> dict[str, str]:
 def fastest(cell: Cell, xs: Float[Array, "T *B D"], dtype: Any = None) -> str:
     """The implementation that ``None`` stands for."""
     xs = check_floating("xs", xs)
-    on_cpu = jax.default_backend() == "cpu"
-    if not on_cpu or xs.ndim < 2 or native.unsupported(cell, xs, dtype):
+    if xs.ndim < 2 or native.unsupported(cell, xs, dtype):
         return "scan"
     # The kernel first brings the weights into its own order, which few steps do not pay
     # back; measured, on two cores.

@@ -21,7 +21,10 @@ use_environment() {
         echo "installing lstm_jax with: $extras"
         python -m pip install --quiet --disable-pip-version-check \
             --constraint constraints.txt --editable ".[$extras]"
-        echo "$extras $wanted" >>"$installed"
+        # What was made from something else is no longer in place.
+        { grep -F " $wanted" "$installed" 2>/dev/null || true; echo "$extras $wanted"; } \
+            >"$installed.new"
+        mv "$installed.new" "$installed"
     fi
 }
 

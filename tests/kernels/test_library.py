@@ -45,7 +45,7 @@ def falls_back_to_scan(because, capsys):
 
 def test_a_library_that_was_not_built(fresh, monkeypatch, capsys):
     monkeypatch.setattr(library, "_find", lambda: None)
-    falls_back_to_scan("compiler was found when", capsys)
+    falls_back_to_scan("for want of a C", capsys)
 
 
 def test_a_damaged_library(fresh, monkeypatch, capsys, tmp_path):
@@ -60,6 +60,13 @@ def test_a_library_newer_than_jaxlib_is_left_closed(fresh, monkeypatch, capsys):
     """Registered, it would keep jaxlib's CPU backend from starting at all."""
     monkeypatch.setattr(library, "installed_version", lambda: (0, 0))
     falls_back_to_scan("0.0; install lstm_jax again", capsys)
+
+
+def test_not_on_an_accelerator(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert ops.fastest(ops.cell_of(PARAMS), XS) == "scan"
+    with pytest.raises(NotImplementedError, match="JAX computes on gpu here"):
+        lstm(PARAMS, None, XS, implementation="native")
 
 
 def test_which_versions_fit():

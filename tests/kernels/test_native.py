@@ -5,6 +5,9 @@ The definition runs in float64, so that what differs is the kernel's own error.
 
 import concurrent.futures
 import functools
+import os
+import pathlib
+import platform
 import subprocess
 import sys
 
@@ -96,12 +99,22 @@ def test_one_flag_alone(which):
     agree(value_and_grad, make_case(7, 2, 17), make_flags(which, 7, 2))
 
 
-@pytest.mark.parametrize("B", [40, 5], ids=["rows", "units"])
-@pytest.mark.parametrize("which", ["", "mask, resets"])
-def test_work_shared_between_threads(B, which):
-    """Large enough for more than one thread, cut by rows and cut by units."""
-    at, flags = make_case(37, B, 130), make_flags(which, 37, B)
-    agree(value_and_grad, at, flags, rtol=5e-6)
+@pytest.mark.parametrize(
+    ("T", "B", "H", "which"),
+    [
+        (37, 40, 130, ""),
+        (37, 40, 130, "mask, resets"),
+        (37, 5, 130, "mask, resets"),
+        (60, 3, 120, "mask"),
+        (60, 1, 520, ""),
+        (60, 2, 140, "resets"),
+    ],
+)
+def test_work_shared_between_threads(T, B, H, which):
+    """Large enough for more than one thread; cut by rows and by units, into tiles of
+    every width, with inputs multiplied ahead."""
+    at, flags = make_case(T, B, H), make_flags(which, T, B)
+    agree(value_and_grad, at, flags, rtol=1e-5)
 
 
 def test_remat_takes_pieces():
@@ -250,6 +263,41 @@ def test_nothing_to_do():
         assert carry.c.shape == (B, 5)
 
 
+def test_an_empty_axis():
+    at = make_case(4, 2, 5)
+    xs = jnp.zeros((0, *at.xs.shape))
+    gradient = jax.grad(lambda xs: loss(run_by_kernel, at._replace(xs=xs)))
+    assert jax.vmap(gradient)(xs).shape == xs.shape
+    total = lambda p: jax.vmap(
+        lambda xs: loss(run_by_kernel, at._replace(params=p, xs=xs))
+    )(xs).sum()
+    assert all((g == 0).all() for g in jax.grad(total)(at.params))
+
+
+def test_without_jit():
+    at = make_case(4, 2, 5)
+    with jax.disable_jit():
+        got = jax.grad(loss, 1)(run_by_kernel, at)
+    cells.assert_close(got, jax.grad(loss, 1)(run_by_kernel, at), RTOL)
+
+
+def test_parameters_in_sixteen_bits():
+    at = make_case(6, 3, 17)
+    narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16), at.params)
+    widen = lambda p: jax.tree.map(lambda p: p.astype(jnp.float32), p)
+    gradient = jax.grad(lambda p: loss(run_by_kernel, at._replace(params=p)))
+    got, want = gradient(narrow), gradient(widen(narrow))
+    assert {g.dtype for g in got} == {jnp.dtype(jnp.bfloat16)}
+    cells.assert_close(widen(got), want, cells.tolerance(jnp.bfloat16))
+
+
+def test_padding_is_finite():
+    """Also what nobody reads: a debugger of NaN does."""
+    at, flags = make_case(6, 3, 17), make_flags("mask, resets", 6, 3)
+    with jax.debug_nans(True):
+        jax.grad(loss, 1)(run_by_kernel, at, flags)
+
+
 def test_nan_stays_in_its_row():
     at = make_case(5, 3, 18)
     at = at._replace(xs=at.xs.at[2, 1].set(jnp.nan))
@@ -286,6 +334,7 @@ def test_the_choice():
     assert large(jnp.ones((20, 1, 512))) == "scan"
     assert large(jnp.ones((20, 32, 512))) == "native"
     assert ops.fastest(cell, at.xs, jnp.bfloat16) == "scan"
+    assert ops.fastest(cell, at.xs, "float32") == "native"
     assert ops.fastest(cells.CELLS["gru"], at.xs) == "scan"
     with pytest.raises(NotImplementedError, match=r'bfloat16.*"scan"'):
         ops.lstm(at.params, None, at.xs, dtype=jnp.bfloat16, implementation="native")
@@ -375,3 +424,27 @@ one = f(xs)
 assert (many == one).all()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "instructions",
+    ["portable", *(["avx2"] if platform.machine() in ("x86_64", "AMD64") else [])],
+)
+def test_other_instruction_sets(instructions):
+    """What the kernel runs on where the processor has less."""
+    program = f"""
+from lstm_jax import ops
+from tests.kernels import test_native
+
+assert ops.availability()["native"] == "available, {instructions} instructions"
+test_native.test_values_and_gradients((5, 25, 40), "mask, resets", False)
+test_native.test_values_and_gradients((7, 2, 17), "", True)
+test_native.test_values_and_gradients((3, 1, 16), "", False)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"LSTM_JAX_CPU": instructions},
+        cwd=pathlib.Path(__file__).parents[2],
+        check=True,
+        timeout=120,
+    )

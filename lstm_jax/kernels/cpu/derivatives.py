@@ -100,7 +100,16 @@ def _present(at):
     return Operands._make(None if a is None else axis for a, axis in pairs)
 
 
+def forward_by_kernel(at, *, reverse, residuals):
+    if at.h0.size == 0:  # an empty axis under vmap
+        return forward_shapes(at, reverse=reverse, residuals=residuals)
+    return kernel.forward(at, reverse=reverse, residuals=residuals)
+
+
 def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
+    if at.h0.size == 0:
+        static = dict(wrt=wrt, reverse=reverse, groups=groups)
+        return backward_shapes(at, residuals, d_out, **static)
     gradients = kernel.backward(at, residuals, d_out, reverse=reverse)
     dz = gradients["z"]
     if "xs" in wrt:
@@ -120,7 +129,7 @@ def _outer_products(a, g, groups):
     apart, rows = batch[:groups], T * math.prod(batch[groups:])
 
     def flat(x):
-        x = x.reshape(T, *apart, -1, x.shape[-1])
+        x = x.reshape(T, *apart, rows // T, x.shape[-1])
         return jnp.moveaxis(x, 0, groups).reshape(*apart, rows, x.shape[-1])
 
     leading = tuple(range(groups))

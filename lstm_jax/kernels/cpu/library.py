@@ -25,8 +25,8 @@ def load() -> ctypes.CDLL | str:
     path = _find()
     if path is None:
         return (
-            "the kernel was not built, since no C++ compiler was found when lstm_jax "
-            "was installed; install one (g++ or clang), and lstm_jax again."
+            "the kernel was not built when lstm_jax was installed, for want of a C++ "
+            "compiler or for what `pip install -v` shows; install lstm_jax again."
         )
     try:
         library = ctypes.CDLL(str(path))
@@ -63,6 +63,8 @@ def installed_version() -> tuple[int, int] | None:
     found = dict(
         re.findall(r"#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", header.read_text())
     )
+    if len(found) < 2:
+        return None
     return int(found["MAJOR"]), int(found["MINOR"])
 
 

@@ -22,7 +22,7 @@ from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array
 from lstm_jax.core.sharding import sum_to
-from lstm_jax.kernels.cpu import derivatives, kernel
+from lstm_jax.kernels.cpu import derivatives
 from lstm_jax.kernels.cpu.derivatives import (
     OPERAND_AXES,
     OUTPUT_AXES,
@@ -91,12 +91,17 @@ def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
         return jax.make_jaxpr(traced)(*avals).out_avals
 
     primitive.def_abstract_eval(abstract_eval)
-    primitive.def_impl(lambda *leaves, **static: _jit(primitive, **static)(*leaves))
+    primitive.def_impl(functools.partial(_run_compiled, primitive))
     lowering = functools.partial(mlir.lower_fun, multiple_results=True)
     mlir.register_lowering(primitive, lowering(flat(compute)))
     if on_cpu is not None:
         mlir.register_lowering(primitive, lowering(flat(on_cpu)), platform="cpu")
     return primitive
+
+
+def _run_compiled(primitive, *leaves, **static):
+    with jax.disable_jit(False):  # else this would call itself
+        return _jit(primitive, **static)(*leaves)
 
 
 @functools.cache
@@ -105,7 +110,10 @@ def _jit(primitive, **static):
 
 
 forward_p = _primitive(
-    "forward", derivatives.forward_shapes, derivatives.forward, kernel.forward
+    "forward",
+    derivatives.forward_shapes,
+    derivatives.forward,
+    derivatives.forward_by_kernel,
 )
 tangent_p = _primitive("tangent", derivatives.tangent_shapes, derivatives.tangent)
 backward_p = _primitive(

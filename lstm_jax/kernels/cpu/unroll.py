@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float
+from lstm_jax.core.activations import TEXTBOOK
 from lstm_jax.core.arguments import check_dtype, check_floating
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
@@ -41,16 +42,18 @@ def unroll(
 
 def unsupported(cell: Cell, xs: Any, dtype: Any = None) -> str | None:
     """Why the kernel cannot take this call, as a sentence; ``None`` if it can."""
-    if cell != LSTMCell(cell.hidden_size):
+    if type(cell) is not LSTMCell or cell.activations != TEXTBOOK:
         return f"the kernel knows the plain LSTMCell, not {cell!r}."
     dtype = check_floating("xs", xs).dtype if dtype is None else check_dtype(dtype)
-    if dtype != jnp.float32:
-        return f"the kernel computes in float32, not in {jnp.dtype(dtype).name}."
+    if (name := jnp.dtype(dtype).name) != "float32":
+        return f"the kernel computes in float32, not in {name}."
     return unavailable()
 
 
 def unavailable() -> str | None:
     """Why there is no kernel on this machine; ``None`` if there is one."""
+    if (backend := jax.default_backend()) != "cpu":
+        return f"the kernel runs on CPUs, and JAX computes on {backend} here."
     loaded = library.load()
     return loaded if isinstance(loaded, str) else None
 
@@ -80,3 +83,7 @@ def run_by_kernel(
     at = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(seq.xs.dtype), at)
     hs, h, c = primitives.forward(at, reverse=reverse)
     return LSTMCarry(h, c), hs
+
+
+# Now, so that an exported program finds the kernel in a process that only imports it.
+library.load()

@@ -192,11 +192,14 @@ struct ForwardLoop : Loop<Forward> {
   void leave_out(int64_t step, int64_t row, Range mine, const float* h, const float* c) {
     const int64_t at = row * p.H;
     float* out = p.hs + p.time(step) * p.B * p.H + at;
+    float* gates = training ? p.gates + (p.time(step) * p.B + row) * 4 * p.H : nullptr;
     each_unit(mine, [&](int64_t unit) {
       copy(c_out(step) + at, c, unit, p.H);
       if (step == p.T - 1) copy(p.c + at, c, unit, p.H);
       if (h_out(step)) copy(h_out(step) + at, h, unit, p.H);
       store(out + unit, Vec{}, valid(unit, p.H));
+      for (int gate = 0; training && gate < 4; ++gate)
+        store(gates + gate * p.H + unit, Vec{}, valid(unit, p.H));
     });
   }
 

@@ -1,4 +1,5 @@
 // The door to XLA: buffers in, buffers out, through its foreign function interface.
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
 
@@ -52,10 +53,10 @@ Sequence sequence(const Floats& data, int64_t H, bool reverse, const Flags& mask
 
 // Threads worth having: a step should take long against the meeting at its end.
 int threads(const ffi::ThreadPool& pool, const Sequence& s) {
-  const double work = double(s.B) * s.H * s.H;
-  if (work < 32768 || s.T < 2) return 1;
-  const int64_t available = pool.num_threads();
-  return int(available < 1 ? 1 : available > 64 ? 64 : available);
+  const double worth = double(s.B) * s.H * s.H / 16384;
+  if (worth < 2 || s.T < 2) return 1;
+  const double available = std::min<double>(pool.num_threads(), worth);
+  return std::clamp(int(available), 1, 64);
 }
 
 ffi::Error forward(ffi::ThreadPool pool, bool reverse, Floats xs, Floats w_x,

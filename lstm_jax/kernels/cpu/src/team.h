@@ -12,6 +12,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <thread>
 
 #include "problem.h"
 #include "xla/ffi/api/ffi.h"
@@ -31,8 +32,11 @@ class PoolTeam final : public Team {
     }
     // Workers that begin when all is over still find this.
     auto shared = std::make_shared<Shared>();
+    // A pool that is full runs them here, where nobody would lead.
     for (int n = 1; n < most_; ++n)
-      pool_.Schedule([shared, body, self] { follow(*shared, body, self); });
+      pool_.Schedule([shared, body, self] {
+        if (std::this_thread::get_id() != shared->leader) follow(*shared, body, self);
+      });
     for (int64_t round = 0; round < rounds; ++round) {
       const int members = 1 + shared->begun.load(std::memory_order_acquire);
       shared->done.store(0, std::memory_order_relaxed);
@@ -87,6 +91,7 @@ class PoolTeam final : public Team {
   static constexpr int32_t kNotYet = -1, kOver = -2;
 
   struct Shared {
+    const std::thread::id leader = std::this_thread::get_id();
     const int leader_core = core_here();
     std::atomic<Now> now{Now{kNotYet, 0}};
     alignas(64) std::atomic<int> begun{0};
