@@ -16,6 +16,7 @@ from lstm_jax.core.cell import Cell
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
 from lstm_jax.core.stack import Stack
 from lstm_jax.core.unroll import unroll
+from lstm_jax.kernels.cpu import library
 from lstm_jax.kernels.cpu import unroll as native
 
 IMPLEMENTATIONS = {
@@ -200,7 +201,7 @@ def availability() -> dict[str, str]:
     states["native"] = (
         f"not available: {reason}"
         if reason
-        else f"available, {native.instruction_set()} instructions"
+        else f"available, {library.instruction_set()} instructions"
     )
     return states
 

@@ -141,7 +141,7 @@ def _unroll(static, params, seq, key, start):
     def chunk(carry, steps):
         xs, mask, resets, step = steps
         if kernel is not None and xs.size > 0:
-            part = Sequence(carry, xs, mask, resets, seq.reset_carry)
+            part = seq._replace(carry=carry, xs=xs, mask=mask, resets=resets)
             return kernel(params, part, reverse)
         gx = cell.project(params, xs)
         if not plain and (linear := cell.log_coefficients(params, gx)):

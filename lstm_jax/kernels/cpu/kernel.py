@@ -25,6 +25,8 @@ class Operands(NamedTuple):
 
 
 class Outputs(NamedTuple):
+    """Of all steps, and the state after the last."""
+
     hs: Float[Array, "T *B H"]
     h: Float[Array, "*B H"]
     c: Float[Array, "*B H"]
@@ -41,7 +43,11 @@ class Residuals(NamedTuple):
 
 
 def forward(at: Operands, *, reverse: bool, residuals: bool):
-    """``Outputs``, and the ``Residuals`` or ``None``."""
+    """``Outputs``, and the ``Residuals`` or ``None``.
+
+    Raises:
+        NotImplementedError: there is no library; the message says why.
+    """
     flat, shape = _flatten(at)
     T, B, H = shape.T, shape.B, shape.H
     kept = [(T, B, 4 * H), (T, B, H), (T, B, H)] if residuals else [(0,)] * 3
@@ -57,7 +63,12 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
 
 
 def backward(at: Operands, residuals: Residuals, d_out: Outputs, *, reverse: bool):
-    """Gradients by the pre-activations z, b, h0, c0, reset_h and reset_c, by name."""
+    """Gradients by ``z``, the pre-activations ``[T, ..., 4H]``, and by b, h0, c0,
+    reset_h and reset_c, in the shapes of these; by name.
+
+    Raises:
+        NotImplementedError: there is no library; the message says why.
+    """
     flat, shape = _flatten(at)
     T, B, H = shape.T, shape.B, shape.H
     reset = (B, H) if at.resets is not None else (0,)

@@ -33,6 +33,7 @@ from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
 
 
 def forward(at: Operands, *, reverse: bool) -> Outputs:
+    """The outputs alone, for where nobody will differentiate."""
     leaves, tree = jax.tree.flatten((at,))
     out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=False)
     return Outputs(*out)
@@ -53,7 +54,10 @@ def tangent(
     reverse: bool,
     groups: int = 0,
 ) -> Outputs:
-    """The derivative of the outputs in the directions ``d`` of these operands."""
+    """The derivative of the outputs in the directions ``d``, by name of the operand.
+
+    Those of weights have the first ``groups`` batch axes before their own.
+    """
     leaves, tree = jax.tree.flatten((at, residuals, d))
     out = tangent_p.bind(*leaves, tree=tree, reverse=reverse, groups=groups)
     return Outputs(*out)
@@ -68,7 +72,11 @@ def backward(
     reverse: bool,
     groups: int = 0,
 ) -> dict[str, Array]:
-    """Gradients by the operands ``wrt``, from those by the outputs."""
+    """Gradients by the operands ``wrt``, by name, from those by the outputs.
+
+    Each has the shape of its operand; those by weights have the first ``groups`` batch
+    axes before their own.
+    """
     leaves, tree = jax.tree.flatten((at, residuals, d_out))
     static = dict(wrt=wrt, reverse=reverse, groups=groups)
     out = backward_p.bind(*leaves, tree=tree, **static)
@@ -206,7 +214,7 @@ ad.primitive_transposes[backward_p] = _backward_transpose
 
 def _batch(primitive, leaves, axes, *, tree, **static):
     bind = functools.partial(primitive.bind, tree=tree)
-    # A leaf that is not mapped has no axis: an empty tuple keeps the tree's structure.
+    # In place of ``None``, which would be no leaf of the tree.
     at = tree.unflatten([_Axis(axis) for axis in axes])[0]
     if at.w_x.mapped or at.w_h.mapped or at.b.mapped:
         return _one_by_one(functools.partial(bind, **static), leaves, axes)

@@ -58,11 +58,6 @@ def unavailable() -> str | None:
     return loaded if isinstance(loaded, str) else None
 
 
-def instruction_set() -> str:
-    """That in use, of those the kernel was compiled for."""
-    return library.instruction_set()
-
-
 def run_by_kernel(
     params: LSTMParams, seq: Sequence, reverse: bool
 ) -> tuple[LSTMCarry, Array]:

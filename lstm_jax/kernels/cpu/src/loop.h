@@ -22,6 +22,7 @@ Range part(int64_t total, int member, int members) {
   return {total * member / members, total * (member + 1) / members};
 }
 
+// Memory of a call, for as long as the loop lives.
 class Workspace {
  public:
   explicit Workspace(int64_t floats) : data_(allocate(floats)) {}
