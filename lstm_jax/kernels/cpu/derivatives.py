@@ -11,6 +11,7 @@ Directions and gradients by the weights have as many leading axes as there are
 ``groups``: so many of the first batch axes keep weights of their own.
 """
 
+import functools
 import math
 
 import jax
@@ -18,7 +19,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
-from lstm_jax.core.matmul import matmul
 from lstm_jax.core.sharding import vary_alike
 from lstm_jax.core.unroll import Inputs, run_with_rule
 from lstm_jax.kernels.cpu import kernel
@@ -110,17 +110,29 @@ def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
     if at.h0.size == 0:
         static = dict(wrt=wrt, reverse=reverse, groups=groups)
         return backward_shapes(at, residuals, d_out, **static)
-    gradients = kernel.backward(at, residuals, d_out, reverse=reverse)
+    call = functools.partial(kernel.backward, at, residuals, d_out, reverse=reverse)
+    if not groups:
+        gradients = call(wrt=wrt)
+        return {name: gradients[name] for name in wrt}
+    apart = {"w_x", "w_h", "b"}
+    gradients = call(wrt=tuple(name for name in wrt if name not in apart))
     dz = gradients["z"]
-    if "xs" in wrt:
-        gradients["xs"] = matmul(dz, at.w_x, transpose_w=True)
     if "w_x" in wrt:
         gradients["w_x"] = _outer_products(at.xs, dz, groups)
     if "w_h" in wrt:
-        gradients["w_h"] = _outer_products(residuals.operands, dz, groups)
-    if groups:
+        before = _before(at, residuals.hs, reverse)
+        gradients["w_h"] = _outer_products(before, dz, groups)
+    if "b" in wrt:
         gradients["b"] = dz.sum(axis=(0, *range(1 + groups, dz.ndim - 1)))
     return {name: gradients[name] for name in wrt}
+
+
+def _before(at, hs, reverse):
+    """What ``w_h`` was multiplied with."""
+    if kernel.flagged(at):
+        return hs
+    pieces = (hs[1:], at.h0[None]) if reverse else (at.h0[None], hs[:-1])
+    return jnp.concatenate(pieces)
 
 
 def _outer_products(a, g, groups):

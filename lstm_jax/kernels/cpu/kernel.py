@@ -38,8 +38,9 @@ class Residuals(NamedTuple):
     gates: Float[Array, "T *B 4H"]
     """i, f, g, o."""
     cs: Float[Array, "T *B H"]
-    operands: Float[Array, "T *B H"]
-    """What ``w_h`` was multiplied with: ``h`` of the step before, or a reset's."""
+    hs: Float[Array, "T *B H"]
+    """With a mask or resets what ``w_h`` was multiplied with: ``h`` of the step before, or
+    a reset's. Without, the outputs, which are the same one step later."""
 
 
 def forward(at: Operands, *, reverse: bool, residuals: bool):
@@ -50,49 +51,69 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
     """
     flat, shape = _flatten(at)
     T, B, H = shape.T, shape.B, shape.H
-    kept = [(T, B, 4 * H), (T, B, H), (T, B, H)] if residuals else [(0,)] * 3
+    gates, cs = ((T, B, 4 * H), (T, B, H)) if residuals else ((0,), (0,))
+    operands = (T, B, H) if residuals and flagged(at) else (0,)
     call = jax.ffi.ffi_call(
         library.target("forward"),
-        _floats((T, B, H), (B, H), (B, H), *kept),
+        _floats((T, B, H), (B, H), (B, H), gates, cs, operands),
     )
     *out, gates, cs, operands = call(*flat, reverse=reverse)
     out = Outputs(*map(shape.unflatten, out, (1, 0, 0)))
     if not residuals:
         return out, None
-    return out, Residuals(*map(shape.unflatten, (gates, cs, operands), (1, 1, 1)))
+    hs = shape.unflatten(operands, 1) if flagged(at) else out.hs
+    return out, Residuals(shape.unflatten(gates, 1), shape.unflatten(cs, 1), hs)
 
 
-def backward(at: Operands, residuals: Residuals, d_out: Outputs, *, reverse: bool):
-    """Gradients by ``z``, the pre-activations ``[T, ..., 4H]``, and by b, h0, c0,
-    reset_h and reset_c, in the shapes of these; by name.
+def backward(
+    at: Operands,
+    residuals: Residuals,
+    d_out: Outputs,
+    *,
+    wrt: tuple[str, ...],
+    reverse: bool,
+):
+    """Gradients by the operands ``wrt``, in their shapes, and by ``z``, the
+    pre-activations ``[T, ..., 4H]``; by name.
 
     Raises:
         NotImplementedError: there is no library; the message says why.
     """
     flat, shape = _flatten(at)
     T, B, H = shape.T, shape.B, shape.H
-    reset = (B, H) if at.resets is not None else (0,)
-    call = jax.ffi.ffi_call(
-        library.target("backward"),
-        _floats((T, B, 4 * H), (4 * H,), (B, H), (B, H), reset, reset),
-        # dz takes the place of the gates.
-        input_output_aliases={0: 0},
-    )
-    _, _, w_h, _, _, c0, *flags = flat
+    xs, w_x, w_h, _, h0, c0, *flags = flat
     d_hs, d_h, d_c = d_out
     arrays = (
         residuals.gates.reshape(T, B, 4 * H),
-        w_h,
-        c0,
+        *(xs, w_x, w_h, h0, c0),
         residuals.cs.reshape(T, B, H),
+        residuals.hs.reshape(T, B, H),
         d_hs.reshape(T, B, H),
         d_h.reshape(B, H),
         d_c.reshape(B, H),
     )
-    dz, db, *states = call(*arrays, *flags, reverse=reverse)
-    names = ("h0", "c0", "reset_h", "reset_c")[: 2 if at.resets is None else 4]
-    states = {n: shape.unflatten(d, 0) for n, d in zip(names, states, strict=False)}
-    return {"z": shape.unflatten(dz, 1), "b": db, **states}
+    products = {name: getattr(at, name) for name in ("xs", "w_x", "w_h", "b")}
+    wanted = [
+        a.shape if name in wrt else (0,)
+        for name, a in zip(products, (xs, w_x, w_h, at.b), strict=True)
+    ]
+    reset = (B, H) if at.resets is not None else (0,)
+    call = jax.ffi.ffi_call(
+        library.target("backward"),
+        _floats((T, B, 4 * H), *wanted, (B, H), (B, H), reset, reset),
+        # dz takes the place of the gates.
+        input_output_aliases={0: 0},
+    )
+    dz, *gradients = call(*arrays, *flags, reverse=reverse)
+    names = (*products, "h0", "c0", "reset_h", "reset_c")
+    named = dict(zip(names, gradients, strict=True))
+    by = {name: named[name].reshape(getattr(at, name).shape) for name in wrt}
+    return {"z": shape.unflatten(dz, 1), **by}
+
+
+def flagged(at: Operands) -> bool:
+    """Whether steps may be left out or begin anew."""
+    return at.mask is not None or at.resets is not None
 
 
 class _Shape(NamedTuple):

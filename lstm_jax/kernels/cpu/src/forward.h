@@ -73,14 +73,14 @@ struct ForwardLoop : Loop<Forward> {
   // The state before a step, and where the state after it goes. What a caller gets to
   // see serves where it can.
   const float* h_in(int64_t step) const {
-    if (training) return p.operands + p.time(step) * p.B * p.H;
+    if (p.operands) return p.operands + p.time(step) * p.B * p.H;
     if (step == 0) return p.h0;
     if (!p.mask) return p.hs + p.time(step - 1) * p.B * p.H;
     return state.get(step % 2 * p.B * p.H);
   }
   float* h_out(int64_t step) const {
     if (step == p.T - 1) return p.h;
-    if (training) return p.operands + p.time(step + 1) * p.B * p.H;
+    if (p.operands) return p.operands + p.time(step + 1) * p.B * p.H;
     return p.mask ? state.get((step + 1) % 2 * p.B * p.H) : nullptr;
   }
   const float* c_in(int64_t step) const {
@@ -95,7 +95,7 @@ struct ForwardLoop : Loop<Forward> {
     if (index == 0) {
       const Range mine = part(panels, member, n);
       pack(mine);
-      if (training && member == 0)
+      if (p.operands && member == 0)
         std::memcpy(p.operands + p.time(0) * p.B * p.H, p.h0,
                     p.B * p.H * sizeof(float));
       return;
@@ -148,7 +148,7 @@ struct ForwardLoop : Loop<Forward> {
         const bool reset = p.reset(t, row);
         const float* h_row = (reset ? p.reset_h : h_in(step)) + row * p.H;
         const float* c_row = (reset ? p.reset_c : c_in(step)) + row * p.H;
-        if (reset && training) {
+        if (reset && p.operands) {
           float* operand = p.operands + (t * p.B + row) * p.H;
           each_unit(mine, [&](int64_t unit) { copy(operand, h_row, unit, p.H); });
         }

@@ -42,6 +42,7 @@ template <typename B>
 auto optional(const B& buffer) {
   return buffer.element_count() ? buffer.typed_data() : nullptr;
 }
+float* optional(Out& buffer) { return optional(*buffer); }
 
 Sequence sequence(const Floats& data, int64_t H, bool reverse, const Flags& mask,
                   const Flags& resets, const Floats& reset_h, const Floats& reset_c) {
@@ -63,13 +64,12 @@ ffi::Error forward(ffi::ThreadPool pool, bool reverse, Floats xs, Floats w_x,
                    Floats w_h, Floats b, Floats h0, Floats c0, Flags mask, Flags resets,
                    Floats reset_h, Floats reset_c, Out hs, Out h, Out c, Out gates,
                    Out cs, Out operands) {
-  const auto out = [](Out& o) { return o->element_count() ? o->typed_data() : nullptr; };
   const int64_t H = w_h.dimensions()[0];
   const Forward problem{
       sequence(xs, H, reverse, mask, resets, reset_h, reset_c),
       w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
-      b.typed_data(), h0.typed_data(), c0.typed_data(), out(hs), out(h), out(c),
-      out(gates), out(cs), out(operands)};
+      b.typed_data(), h0.typed_data(), c0.typed_data(), optional(hs), optional(h),
+      optional(c), optional(gates), optional(cs), optional(operands)};
   const int64_t hidden = problem.T * problem.B * H;
   expect_writes(problem.hs, hidden);
   expect_writes(problem.gates, 4 * hidden);
@@ -80,17 +80,20 @@ ffi::Error forward(ffi::ThreadPool pool, bool reverse, Floats xs, Floats w_x,
   return ffi::Error::Success();
 }
 
-ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats w_h,
-                    Floats c0, Floats cs, Floats d_hs, Floats d_h, Floats d_c,
-                    Flags mask, Flags resets, Floats reset_h, Floats reset_c, Out dz,
+ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
+                    Floats w_x, Floats w_h, Floats h0, Floats c0, Floats cs, Floats hs,
+                    Floats d_hs, Floats d_h, Floats d_c, Flags mask, Flags resets,
+                    Floats reset_h, Floats reset_c, Out dz, Out dx, Out dw_x, Out dw_h,
                     Out db, Out dh0, Out dc0, Out d_reset_h, Out d_reset_c) {
   const int64_t H = w_h.dimensions()[0];
   const Backward problem{
       sequence(gates, H, reverse, mask, resets, reset_h, reset_c),
-      w_h.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
-      d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(), dz->typed_data(),
-      db->typed_data(), dh0->typed_data(), dc0->typed_data(), d_reset_h->typed_data(),
-      d_reset_c->typed_data()};
+      w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
+      h0.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
+      hs.typed_data(), d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(),
+      optional(dz), optional(dx), optional(dw_x), optional(dw_h), optional(db),
+      optional(dh0), optional(dc0), optional(d_reset_h), optional(d_reset_c)};
+  if (problem.dx) expect_writes(problem.dx, problem.T * problem.B * problem.D);
   PoolTeam team(pool, threads(pool, problem));
   loops().backward(problem, team);
   return ffi::Error::Success();
@@ -130,9 +133,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_backward, lstm::backward,
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<bool>("reverse")
                                   .Arg<lstm::Floats>()  // gates
+                                  .Arg<lstm::Floats>()  // xs
+                                  .Arg<lstm::Floats>()  // w_x
                                   .Arg<lstm::Floats>()  // w_h
+                                  .Arg<lstm::Floats>()  // h0
                                   .Arg<lstm::Floats>()  // c0
                                   .Arg<lstm::Floats>()  // cs
+                                  .Arg<lstm::Floats>()  // hs
                                   .Arg<lstm::Floats>()  // d_hs
                                   .Arg<lstm::Floats>()  // d_h
                                   .Arg<lstm::Floats>()  // d_c
@@ -141,6 +148,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_backward, lstm::backward,
                                   .Arg<lstm::Floats>()  // reset_h
                                   .Arg<lstm::Floats>()  // reset_c
                                   .Ret<lstm::Floats>()  // dz
+                                  .Ret<lstm::Floats>()  // dx
+                                  .Ret<lstm::Floats>()  // dw_x
+                                  .Ret<lstm::Floats>()  // dw_h
                                   .Ret<lstm::Floats>()  // db
                                   .Ret<lstm::Floats>()  // dh0
                                   .Ret<lstm::Floats>()  // dc0

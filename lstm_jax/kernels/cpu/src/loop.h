@@ -89,9 +89,9 @@ void copy(float* to, const float* from, int64_t unit, int64_t H) {
 }
 
 template <typename L>
-void run(L& loop, int64_t steps, Team& team) {
+void run(L& loop, int64_t rounds, Team& team) {
   team.run(
-      loop.rounds(steps),
+      rounds,
       [](void* self, int64_t round, int member, int members) {
         static_cast<L*>(self)->round(round, member, members);
       },

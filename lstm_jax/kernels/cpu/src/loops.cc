@@ -8,14 +8,13 @@ namespace {
 template <int N>
 void forward_with(const Forward& p, Team& team) {
   ForwardLoop<N> loop(p, team);
-  run(loop, p.T, team);
+  run(loop, loop.rounds(p.T), team);
 }
 
 template <int N>
 void backward_with(const Backward& p, Team& team) {
   BackwardLoop<N> loop(p, team);
-  run(loop, p.T + 1, team);
-  loop.finish();
+  run(loop, loop.rounds(), team);
 }
 
 void forward(const Forward& p, Team& team) {

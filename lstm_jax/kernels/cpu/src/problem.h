@@ -23,20 +23,29 @@ struct Sequence {
   bool reset(int64_t t, int64_t row) const { return resets && resets[t * B + row]; }
 };
 
-// gates, cs and operands are what the backward loop reads, and null where nobody will
+// gates, cs and operands are for the backward loop, and null where nobody will
 // differentiate.
 struct Forward : Sequence {
   int64_t D;
   const float *xs, *w_x, *w_h, *b, *h0, *c0;
   float *hs, *h, *c;
+  // operands: what w_h was multiplied with; null as well where that is the output of the
+  // step before, or h0.
   float *gates, *cs, *operands;
 };
 
-// dz may be gates itself.
+// A gradient that nobody asked for is null. dz may be gates itself.
 struct Backward : Sequence {
-  const float *w_h, *c0, *gates, *cs;
+  int64_t D;
+  const float *xs, *w_x, *w_h, *h0, *c0, *gates, *cs;
+  const float* hs;  // with a mask or resets, the operands
   const float *d_hs, *d_h, *d_c;
-  float *dz, *db, *dh0, *dc0, *d_reset_h, *d_reset_c;
+  float *dz, *dx, *dw_x, *dw_h, *db, *dh0, *dc0, *d_reset_h, *d_reset_c;
+
+  const float* h_before(int64_t step, int64_t row) const {
+    if (mask || resets) return hs + (time(step) * B + row) * H;
+    return (step == 0 ? h0 : hs + time(step - 1) * B * H) + row * H;
+  }
 };
 
 // Where memory is fresh, most of the time to write it is spent on its first touch, page

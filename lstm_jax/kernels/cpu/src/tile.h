@@ -52,6 +52,22 @@ static inline __attribute__((always_inline)) void add_product(
     }
 }
 
+// acc[r][n] += sum_k rows[k][at + r] * panel[k][n].
+template <int R, int N>
+static inline __attribute__((always_inline)) void add_outer_product(
+    const float* const* rows, int64_t at, int64_t depth, const float* panel,
+    Vec (&acc)[R][N]) {
+  for (int64_t k = 0; k < depth; ++k, panel += N * W) {
+    const float* a = rows[k] + at;
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r) {
+      const Vec v = Vec{} + a[r];
+#pragma GCC unroll 16
+      for (int n = 0; n < N; ++n) acc[r][n] += v * load(panel + n * W);
+    }
+  }
+}
+
 template <int R>
 struct Rows {
   static constexpr int value = R;

@@ -9,6 +9,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace lstm::LSTM_ISA {
 
 constexpr int W = LSTM_WIDTH;
@@ -29,14 +33,22 @@ static inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 // The first n of W floats; the rest is 0.
 static inline Vec load(const float* p, int n) {
   if (n == W) return load(p);
+#if LSTM_WIDTH == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_maskz_loadu_ps((1u << n) - 1, p);
+#else
   Vec v = {};
   std::memcpy(&v, p, n * sizeof(float));
   return v;
+#endif
 }
 
 static inline void store(float* p, Vec v, int n) {
   if (n == W) return store(p, v);
+#if LSTM_WIDTH == 16 && defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (1u << n) - 1, (__m512)v);
+#else
   std::memcpy(p, &v, n * sizeof(float));
+#endif
 }
 
 }  // namespace lstm::LSTM_ISA
