@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from lstm_jax import LSTMCarry, LSTMCell, ops, unroll
+from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.kernels.cpu.unroll import run_by_kernel
 from tests import cells
 from tests.core.test_derivatives import MODES, inner
@@ -74,6 +75,7 @@ def loss(kernel, at, flags=cells.NO_FLAGS, **options):
     """Feels every output differently, and bends."""
 
     def weigh(x):
+        x = x.astype(accumulation_dtype(x.dtype))
         weights = np.random.default_rng(0).normal(size=x.shape)
         return jnp.sum(jnp.asarray(weights, x.dtype) * x + x * x / 2)
 
@@ -291,6 +293,54 @@ def test_parameters_in_sixteen_bits():
     cells.assert_close(widen(got), want, cells.tolerance(jnp.bfloat16))
 
 
+def narrow_case(*size):
+    """Compute in bfloat16: the inputs and ``h``, not ``c`` and not the parameters."""
+    at = make_case(*size)
+    half = lambda carry: carry._replace(h=carry.h.astype(jnp.bfloat16))
+    return at._replace(
+        carry=half(at.carry),
+        reset_carry=half(at.reset_carry),
+        xs=at.xs.astype(jnp.bfloat16),
+    )
+
+
+@pytest.mark.parametrize("mode", ["value", "grad", "jvp", "forward over reverse"])
+@pytest.mark.parametrize("which", ["", "mask, resets"])
+def test_bfloat16(which, mode):
+    """Against the scan in bfloat16, and no further from float64 than that."""
+    at, flags = narrow_case(6, 3, 17), make_flags(which, 6, 3)
+    v = cells.draw(at, seed=5)
+
+    def figure(kernel, at, v):
+        total = lambda at: loss(kernel, at, flags)
+        ways = {"value": lambda f, at, v: outputs(kernel, at, flags)}
+        ways |= {name: way for name, (_, way) in MODES.items()}
+        return ways[mode](total, at, v)
+
+    got, scan = (
+        jax.jit(functools.partial(figure, k))(at, v) for k in (run_by_kernel, None)
+    )
+    wide = lambda a: a.astype(np.float32) if a.dtype == jnp.bfloat16 else a
+    exact = in_float64(functools.partial(figure, None), *jax.tree.map(wide, (at, v)))
+    dtypes = lambda tree: [a.dtype for a in jax.tree.leaves(tree)]
+    assert dtypes(got) == dtypes(scan)
+    for g, s, e in zip(*map(jax.tree.leaves, (got, scan, exact)), strict=True):
+        error = lambda a: np.abs(np.asarray(a, np.float64) - e).max(initial=0.0)  # noqa: B023
+        scale = np.abs(e).max(initial=1e-30)
+        assert error(g) <= max(1.5 * error(s), 0.005 * scale)
+
+
+def test_bfloat16_in_pieces():
+    """The state between two pieces holds all of it."""
+    at = narrow_case(9, 3, 17)
+    run = lambda carry, xs: outputs(run_by_kernel, at._replace(carry=carry, xs=xs))
+    whole = run(at.carry, at.xs)
+    middle, first = run(at.carry, at.xs[:4])
+    end, second = run(middle, at.xs[4:])
+    pieces = end, jnp.concatenate([first, second])
+    jax.tree.map(np.testing.assert_array_equal, pieces, whole)
+
+
 def test_padding_is_finite():
     """Also what nobody reads: a debugger of NaN does."""
     at, flags = make_case(6, 3, 17), make_flags("mask, resets", 6, 3)
@@ -333,11 +383,12 @@ def test_the_choice():
     large = functools.partial(ops.fastest, LSTMCell(512))
     assert large(jnp.ones((20, 1, 512))) == "scan"
     assert large(jnp.ones((20, 32, 512))) == "native"
-    assert ops.fastest(cell, at.xs, jnp.bfloat16) == "scan"
+    assert ops.fastest(cell, at.xs, jnp.bfloat16) == "native"
+    assert ops.fastest(cell, at.xs, jnp.float16) == "scan"
     assert ops.fastest(cell, at.xs, "float32") == "native"
     assert ops.fastest(cells.CELLS["gru"], at.xs) == "scan"
-    with pytest.raises(NotImplementedError, match=r'bfloat16.*"scan"'):
-        ops.lstm(at.params, None, at.xs, dtype=jnp.bfloat16, implementation="native")
+    with pytest.raises(NotImplementedError, match=r'float16.*"scan"'):
+        ops.lstm(at.params, None, at.xs, dtype=jnp.float16, implementation="native")
     with pytest.raises(NotImplementedError, match="the plain LSTMCell, not GRUCell"):
         ops.run_layer(
             cells.CELLS["gru, reset after"], None, None, at.xs, implementation="native"

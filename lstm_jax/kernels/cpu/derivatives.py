@@ -124,7 +124,7 @@ def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
         gradients["w_h"] = _outer_products(before, dz, groups)
     if "b" in wrt:
         gradients["b"] = dz.sum(axis=(0, *range(1 + groups, dz.ndim - 1)))
-    return {name: gradients[name] for name in wrt}
+    return {name: gradients[name].astype(getattr(at, name).dtype) for name in wrt}
 
 
 def _before(at, hs, reverse):
@@ -146,7 +146,8 @@ def _outer_products(a, g, groups):
 
     leading = tuple(range(groups))
     axes = (((groups,), (groups,)), (leading, leading))
-    return lax.dot_general(flat(a), flat(g), axes, preferred_element_type=g.dtype)
+    a, g = flat(a).astype(g.dtype), flat(g)
+    return lax.dot_general(a, g, axes, preferred_element_type=g.dtype)
 
 
 # ------------------------------------------------ shapes: zeros that vary likewise
@@ -154,10 +155,11 @@ def _outer_products(a, g, groups):
 
 def forward_shapes(at, *, reverse, residuals):
     del reverse
-    H, dtype = at.w_h.shape[0], at.xs.dtype
-    hs, gates = (jnp.zeros((*at.xs.shape[:-1], n), dtype) for n in (H, 4 * H))
+    steps, H = at.xs.shape[:-1], at.h0.shape[-1]
+    zeros = lambda n, like: jnp.zeros((*steps, n), like.dtype)
+    hs, gates, cs = zeros(H, at.h0), zeros(4 * H, at.c0), zeros(H, at.c0)
     h, c = jnp.zeros_like(at.h0), jnp.zeros_like(at.c0)
-    out = Outputs(hs, h, c), Residuals(gates, hs, hs) if residuals else None
+    out = Outputs(hs, h, c), Residuals(gates, cs, hs) if residuals else None
     return vary_alike(out, at)
 
 

@@ -1,4 +1,8 @@
-"""The two calls into the library, on flat batches: forwards and backwards."""
+"""The two calls into the library, on flat batches: forwards and backwards.
+
+The library computes in float32. For bfloat16 it rounds ``h`` at every step, so that a
+sequence in pieces gives the same numbers, and everything else on the way in and out.
+"""
 
 from typing import NamedTuple
 
@@ -39,8 +43,8 @@ class Residuals(NamedTuple):
     """i, f, g, o."""
     cs: Float[Array, "T *B H"]
     hs: Float[Array, "T *B H"]
-    """With a mask or resets what ``w_h`` was multiplied with: ``h`` of the step before, or
-    a reset's. Without, the outputs, which are the same one step later."""
+    """With a mask or resets what ``w_h`` was multiplied with: ``h`` of the step before,
+    or a reset's. Without, the outputs, which are the same one step later."""
 
 
 def forward(at: Operands, *, reverse: bool, residuals: bool):
@@ -57,11 +61,15 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
         library.target("forward"),
         _floats((T, B, H), (B, H), (B, H), gates, cs, operands),
     )
-    *out, gates, cs, operands = call(*flat, reverse=reverse)
-    out = Outputs(*map(shape.unflatten, out, (1, 0, 0)))
+    dtype = at.h0.dtype
+    *out, gates, cs, operands = call(
+        *flat, reverse=reverse, bfloat16=dtype == jnp.bfloat16
+    )
+    hs, h, c = map(shape.unflatten, out, (1, 0, 0))
+    out = Outputs(hs.astype(dtype), h.astype(dtype), c)
     if not residuals:
         return out, None
-    hs = shape.unflatten(operands, 1) if flagged(at) else out.hs
+    hs = shape.unflatten(operands, 1).astype(dtype) if flagged(at) else out.hs
     return out, Residuals(shape.unflatten(gates, 1), shape.unflatten(cs, 1), hs)
 
 
@@ -83,12 +91,13 @@ def backward(
     T, B, H = shape.T, shape.B, shape.H
     xs, w_x, w_h, _, h0, c0, *flags = flat
     d_hs, d_h, d_c = d_out
-    arrays = (
+    d_hs = d_hs.reshape(T, B, H)
+    arrays = _as_floats(
         residuals.gates.reshape(T, B, 4 * H),
         *(xs, w_x, w_h, h0, c0),
         residuals.cs.reshape(T, B, H),
         residuals.hs.reshape(T, B, H),
-        d_hs.reshape(T, B, H),
+        d_hs,
         d_h.reshape(B, H),
         d_c.reshape(B, H),
     )
@@ -98,16 +107,19 @@ def backward(
         for name, a in zip(products, (xs, w_x, w_h, at.b), strict=True)
     ]
     reset = (B, H) if at.resets is not None else (0,)
+    # dz takes the place of the gates; where it fits, dx that of d_hs, whose rows have
+    # been read by then.
+    aliases = {0: 0} | ({8: 1} if xs.shape == d_hs.shape and "xs" in wrt else {})
     call = jax.ffi.ffi_call(
         library.target("backward"),
         _floats((T, B, 4 * H), *wanted, (B, H), (B, H), reset, reset),
-        # dz takes the place of the gates.
-        input_output_aliases={0: 0},
+        input_output_aliases=aliases,
     )
     dz, *gradients = call(*arrays, *flags, reverse=reverse)
     names = (*products, "h0", "c0", "reset_h", "reset_c")
     named = dict(zip(names, gradients, strict=True))
-    by = {name: named[name].reshape(getattr(at, name).shape) for name in wrt}
+    like = lambda d, a: d.reshape(a.shape).astype(a.dtype)
+    by = {name: like(named[name], getattr(at, name)) for name in wrt}
     return {"z": shape.unflatten(dz, 1), **by}
 
 
@@ -132,10 +144,10 @@ def _flatten(at):
     H = at.w_h.shape[0]
     B = at.h0.size // H
     shape = _Shape(T, tuple(batch), B, H)
-    no_flags, no_state = jnp.zeros(0, bool), jnp.zeros(0, at.xs.dtype)
+    no_flags, no_state = jnp.zeros(0, bool), jnp.zeros(0, jnp.float32)
     flags = lambda a: no_flags if a is None else a.reshape(T, B)
     state = lambda a: no_state if a is None else a.reshape(B, H)
-    flat = (
+    flat = _as_floats(
         at.xs.reshape(T, B, D),
         at.w_x,
         at.w_h,
@@ -148,6 +160,10 @@ def _flatten(at):
         state(at.reset_c),
     )
     return flat, shape
+
+
+def _as_floats(*arrays):
+    return [a if a.dtype == bool else a.astype(jnp.float32) for a in arrays]
 
 
 def _floats(*shapes):

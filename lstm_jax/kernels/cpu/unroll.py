@@ -1,4 +1,4 @@
-"""`lstm_jax.unroll` for the plain LSTM in float32, by the kernel."""
+"""`lstm_jax.unroll` for the plain LSTM in float32 and bfloat16, by the kernel."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from lstm_jax.core.activations import TEXTBOOK
 from lstm_jax.core.arguments import check_dtype, check_floating
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.sequence import Sequence
 from lstm_jax.core.unroll import unroll as unroll_by_definition
 from lstm_jax.kernels.cpu import library, primitives
@@ -45,8 +46,8 @@ def unsupported(cell: Cell, xs: Any, dtype: Any = None) -> str | None:
     if type(cell) is not LSTMCell or cell.activations != TEXTBOOK:
         return f"the kernel knows the plain LSTMCell, not {cell!r}."
     dtype = check_floating("xs", xs).dtype if dtype is None else check_dtype(dtype)
-    if (name := jnp.dtype(dtype).name) != "float32":
-        return f"the kernel computes in float32, not in {name}."
+    if (name := jnp.dtype(dtype).name) not in ("float32", "bfloat16"):
+        return f"the kernel computes in float32 and bfloat16, not in {name}."
     return unavailable()
 
 
@@ -63,19 +64,20 @@ def run_by_kernel(
 ) -> tuple[LSTMCarry, Array]:
     """The steps of a checked sequence, as `lstm_jax.unroll` asks for them."""
     reset_h, reset_c = seq.reset_carry or (None, None)
+    narrow, wide = seq.xs.dtype, accumulation_dtype(seq.xs.dtype)
+    to = lambda dtype, a: None if a is None else a.astype(dtype)
     at = Operands(
         xs=seq.xs,
-        w_x=params.w_x,
-        w_h=params.w_h,
-        b=params.b,
-        h0=seq.carry.h,
-        c0=seq.carry.c,
+        w_x=to(narrow, params.w_x),
+        w_h=to(narrow, params.w_h),
+        b=to(wide, params.b),
+        h0=to(narrow, seq.carry.h),
+        c0=to(wide, seq.carry.c),
         mask=seq.mask,
         resets=seq.resets,
-        reset_h=reset_h,
-        reset_c=reset_c,
+        reset_h=to(narrow, reset_h),
+        reset_c=to(wide, reset_c),
     )
-    at = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(seq.xs.dtype), at)
     hs, h, c = primitives.forward(at, reverse=reverse)
     return LSTMCarry(h, c), hs
 

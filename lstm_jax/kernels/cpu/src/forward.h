@@ -214,7 +214,8 @@ struct ForwardLoop : Loop<Forward> {
       z[gate] += load(p.b + gate * H + unit, n);
     const Vec i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]);
     const Vec c = f * load(c_row + unit, n) + i * g;
-    const Vec h = o * tanh(c);
+    Vec h = o * tanh(c);
+    if (p.bfloat16) h = round_to_bfloat16(h);
     store(p.hs + steps * H + at, h, n);
     if (float* out = h_out(step)) store(out + at, h, n);
     store(c_out(step) + at, c, n);

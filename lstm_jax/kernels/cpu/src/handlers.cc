@@ -60,14 +60,14 @@ int threads(const ffi::ThreadPool& pool, const Sequence& s) {
   return std::clamp(int(available), 1, 64);
 }
 
-ffi::Error forward(ffi::ThreadPool pool, bool reverse, Floats xs, Floats w_x,
-                   Floats w_h, Floats b, Floats h0, Floats c0, Flags mask, Flags resets,
-                   Floats reset_h, Floats reset_c, Out hs, Out h, Out c, Out gates,
-                   Out cs, Out operands) {
+ffi::Error forward(ffi::ThreadPool pool, bool reverse, bool bfloat16, Floats xs,
+                   Floats w_x, Floats w_h, Floats b, Floats h0, Floats c0, Flags mask,
+                   Flags resets, Floats reset_h, Floats reset_c, Out hs, Out h, Out c,
+                   Out gates, Out cs, Out operands) {
   const int64_t H = w_h.dimensions()[0];
   const Forward problem{
       sequence(xs, H, reverse, mask, resets, reset_h, reset_c),
-      w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
+      w_x.dimensions()[0], bfloat16, xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
       b.typed_data(), h0.typed_data(), c0.typed_data(), optional(hs), optional(h),
       optional(c), optional(gates), optional(cs), optional(operands)};
   const int64_t hidden = problem.T * problem.B * H;
@@ -111,6 +111,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_forward, lstm::forward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Attr<bool>("reverse")
+                                  .Attr<bool>("bfloat16")
                                   .Arg<lstm::Floats>()  // xs
                                   .Arg<lstm::Floats>()  // w_x
                                   .Arg<lstm::Floats>()  // w_h

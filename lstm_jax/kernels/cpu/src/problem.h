@@ -27,6 +27,7 @@ struct Sequence {
 // differentiate.
 struct Forward : Sequence {
   int64_t D;
+  bool bfloat16;  // h holds such numbers, here as floats
   const float *xs, *w_x, *w_h, *b, *h0, *c0;
   float *hs, *h, *c;
   // operands: what w_h was multiplied with; null as well where that is the output of the

@@ -51,4 +51,11 @@ static inline void store(float* p, Vec v, int n) {
 #endif
 }
 
+// To the nearest bfloat16, ties to even; NaN stays one.
+static inline Vec round_to_bfloat16(Vec v) {
+  const Ints bits = (Ints)v;
+  const Ints rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & ~0xffff;
+  return v == v ? (Vec)rounded : v;
+}
+
 }  // namespace lstm::LSTM_ISA
