@@ -118,12 +118,7 @@ struct BackwardLoop : Loop<Backward> {
       const float* c_from = (p.reset(t, row) ? p.reset_c : c_before) + row * H;
       const float* gates = p.gates + (t * p.B + row) * 4 * H;
       float* dz = p.dz + (t * p.B + row) * 4 * H;
-      if (!p.real(t, row)) {
-        for (int64_t unit = mine.begin; unit < mine.end; unit += W)
-          for (int gate = 0; gate < 4; ++gate)
-            store(dz + gate * H + unit, Vec{}, valid(unit, H));
-        continue;
-      }
+      if (!p.real(t, row)) continue;  // its gates are 0, and dz takes their place
       for (int64_t unit = mine.begin; unit < mine.end; unit += W) {
         const int n = valid(unit, H);
         const int64_t at = row * H + unit, now = t * p.B * H + at;

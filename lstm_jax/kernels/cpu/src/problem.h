@@ -35,7 +35,7 @@ struct Forward : Sequence {
   float *gates, *cs, *operands;
 };
 
-// A gradient that nobody asked for is null. dz may be gates itself.
+// A gradient that nobody asked for is null. dz takes the place of the gates.
 struct Backward : Sequence {
   int64_t D;
   const float *xs, *w_x, *w_h, *h0, *c0, *gates, *cs;
