@@ -22,6 +22,7 @@ from lstm_jax.data.text import (
     sha256,
     split,
 )
+from lstm_jax.interop.program import Program
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.training.loop import TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
@@ -112,6 +113,10 @@ class CharLM:
             "vocabulary": len(self.vocabulary),
             "parameters": sum(p.size for p in jax.tree.leaves(self.params)),
         }
+
+    def program(self, params, **options: Any) -> Program:
+        """The trained model for other programs; see `lstm_jax.interop.Program`."""
+        return nnx.merge(self.graph, params).program(**options)
 
     # Training
 

@@ -1,0 +1,21 @@
+"""The package ``onnx``, an extra: imported where it is used."""
+
+import importlib
+from typing import Any
+
+
+def onnx() -> Any:
+    """The package ``onnx``.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    try:
+        package = importlib.import_module("onnx")
+        importlib.import_module("onnx.numpy_helper")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "ONNX files need the package onnx: pip install 'lstm-jax[onnx]'.",
+            name="onnx",
+        ) from error
+    return package
