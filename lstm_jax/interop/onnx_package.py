@@ -19,3 +19,8 @@ def onnx() -> Any:
             name="onnx",
         ) from error
     return package
+
+
+def protobuf_message() -> Any:
+    """The module of protobuf, which comes with ``onnx``, that has its errors."""
+    return importlib.import_module("google.protobuf.message")
