@@ -12,6 +12,7 @@ stored.py       a stack as a folder
 from lstm_jax.interop.carry import from_carry, to_carry
 from lstm_jax.interop.equinox import from_equinox, to_equinox
 from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.files import read_tensors, write_tensors
 from lstm_jax.interop.flax import from_linen, from_nnx, to_linen, to_nnx
 from lstm_jax.interop.haiku import from_haiku, to_haiku
 from lstm_jax.interop.haste import from_haste, to_haste
@@ -20,6 +21,7 @@ from lstm_jax.interop.keras import from_keras, to_keras
 from lstm_jax.interop.layout import LAYOUTS, Layout, Tensor
 from lstm_jax.interop.onnx_arrays import from_onnx_arrays, to_onnx_arrays
 from lstm_jax.interop.stack import stack_of
+from lstm_jax.interop.stored import load_stack, save_stack
 from lstm_jax.interop.tensorflow import from_tf1, to_tf1
 from lstm_jax.interop.torch import from_torch, to_torch
 
@@ -40,6 +42,9 @@ __all__ = [
     "from_onnx_arrays",
     "from_tf1",
     "from_torch",
+    "load_stack",
+    "read_tensors",
+    "save_stack",
     "stack_of",
     "to_carry",
     "to_equinox",
@@ -52,4 +57,5 @@ __all__ = [
     "to_onnx_arrays",
     "to_tf1",
     "to_torch",
+    "write_tensors",
 ]
