@@ -63,7 +63,12 @@ def from_keras(
     kind = _kind(cells)
     if cell not in (None, kind):
         raise InteropError(f"cell is {cell!r}, but {_name(source)} is {kind}.")
-    return read_cell(layout_of("keras", kind), _variables(cells))
+    import keras
+
+    # A variable's own way to numpy warns since numpy 2.
+    read = lambda variable: keras.ops.convert_to_numpy(variable.value)
+    arrays = {name: read(variable) for name, variable in _variables(cells).items()}
+    return read_cell(layout_of("keras", kind), arrays)
 
 
 def to_keras(params: Any, into: Any = None) -> Any:
