@@ -49,13 +49,15 @@ WORDS = {
 
 def layout_of(family: str, cell: str) -> Layout:
     """The layout of a framework for a cell; raises where it has none."""
-    name = family if cell == "lstm" else f"{family}.{cell}"
-    if name not in LAYOUTS:
-        known = [n for n in LAYOUTS if n == family or n.startswith(f"{family}.")]
-        raise UnsupportedError(
-            f"cell {cell} has no equal in {family}; there are {', '.join(known)}."
-        )
-    return LAYOUTS[name]
+    its = [one for one in LAYOUTS.values() if one.name.partition(".")[0] == family]
+    for layout in its:
+        if layout.cell == cell:
+            return layout
+    known = dict.fromkeys(layout.cell for layout in its)
+    raise UnsupportedError(
+        f"{cell!r} is no cell of {family!r} that is converted; there are "
+        f"{', '.join(known)}."
+    )
 
 
 def cell_kind(params: Any) -> str:

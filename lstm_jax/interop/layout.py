@@ -196,6 +196,8 @@ _TABLE = (
     ),
     Layout("torch.gru", _torch("rzn"), "gru", **_TORCH),
     Layout("torch.rnn", _torch("h"), "rnn", **_TORCH),
+    # jax.experimental.rnn, whose flat vector holds these one after the other.
+    Layout("jax_rnn", _torch("ifgo"), **_TORCH),
     # Keras 3; the GRU's second row of biases is that of reset_after=True.
     Layout("keras", _pair(_KERAS, "ifgo")),
     Layout(

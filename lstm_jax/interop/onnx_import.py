@@ -65,7 +65,7 @@ def _layers(model, folder, limit):
     if not 1 <= len(nodes) <= MOST:
         raise InteropError(
             f"the graph has {len(nodes)} nodes {', '.join(sorted(OPERATORS))}, "
-            f"expected 1 to {MOST}; those inside of Loop, If and functions are not read."
+            f"expected 1 to {MOST}; those inside of Loop and If are not read."
         )
     _check_order(graph)
     values, layers, lower = Values(graph, folder, 3 * limit), [], {}

@@ -13,6 +13,7 @@ from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax.config import config
+from lstm_jax.core.stack import Stack
 from lstm_jax.data.streams import evaluation_rows, training_rows
 from lstm_jax.data.text import (
     DataError,
@@ -181,6 +182,11 @@ class CharLM:
         # A character is at least a byte, so as many characters hold the bytes.
         rest = self.text[max(end - XZ_DICTIONARY, 0) : end].encode()[-XZ_DICTIONARY:]
         return 8 * (size(rest + test.encode()) - size(rest)) / len(test)
+
+    def recurrent(self, params) -> tuple[Stack, tuple[Any, ...]]:
+        """The stack of LSTM layers, and its parameters, for other programs."""
+        lstm = nnx.merge(self.graph, params).lstm
+        return lstm.stack, lstm.params
 
     # Generation
 
