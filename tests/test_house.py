@@ -38,6 +38,8 @@ HEAVY = [
     "safetensors",
     "torch",
     "keras",
+    "onnx",
+    "onnxruntime",
     "matplotlib",
 ]
 
