@@ -9,12 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import jax
+import numpy as np
+
 from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.core.stack import Stack
 from lstm_jax.interop.engine import cell_kind, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
-from lstm_jax.interop.files import read_tensors, write_tensors
+from lstm_jax.interop.files import read_tensors, write_new, write_tensors
 from lstm_jax.interop.layout import LAYOUTS
+from lstm_jax.interop.onnx_export import USUAL, to_onnx
+from lstm_jax.interop.onnx_import import from_onnx, stack_from_onnx
+from lstm_jax.interop.onnx_nodes import node_of
+from lstm_jax.interop.pieces import Recurrent
+from lstm_jax.interop.program import Program
+from lstm_jax.interop.stablehlo import to_stablehlo
 from lstm_jax.interop.stack import read_stack, stack_of, write_stack
 from lstm_jax.interop.stored import is_stack, read_stored, save_stack
 
@@ -37,8 +46,9 @@ def add_commands(commands: Any, trained: Callable[[str], tuple[Any, Any, Any]]) 
     add = commands.add_parser(
         "import", help="make a run of another framework's weights"
     )
-    add.add_argument("file", help="weights: .safetensors, .npz, .pt or .pth")
-    add.add_argument("--layout", required=True, choices=NAMED, metavar="LAYOUT")
+    add.add_argument("file", help="weights: .safetensors, .npz, .pt, .pth or .onnx")
+    layouts = (*NAMED, "onnx")
+    add.add_argument("--layout", required=True, choices=layouts, metavar="LAYOUT")
     add.add_argument("--out", required=True, metavar="RUN", help="a new folder")
     add.add_argument(
         "--prefix",
@@ -54,6 +64,13 @@ def add_commands(commands: Any, trained: Callable[[str], tuple[Any, Any, Any]]) 
     add.add_argument("--layout", default="lstm_jax", choices=NAMED, metavar="LAYOUT")
     add.add_argument("--out", required=True, metavar="FILE", help="a new file")
     add.add_argument("--prefix", default="", help="put before all names")
+    add.add_argument(
+        "--batch-first", action="store_true", help="onnx, stablehlo: [B, T, ...]"
+    )
+    add.add_argument("--opset", type=int, default=USUAL, help="onnx: version")
+    add.add_argument(
+        "--gradients", action="store_true", help="stablehlo: can be differentiated"
+    )
     add.set_defaults(command=lambda args: _export(args, trained))
 
 
@@ -63,6 +80,17 @@ def _import(args: argparse.Namespace) -> int:
         raise InteropError(
             f"{args.out} is there already; name a new folder with --out."
         )
+    if args.layout == "onnx":
+        params = _read_onnx(args)
+    else:
+        params = _read_tensors(args, prefixes)
+    origin = {"file": Path(args.file).name, "layout": args.layout}
+    save_stack(args.out, params, merge=args.merge, origin=origin | {"prefix": prefixes})
+    print(f"{_describe(stack_of(params), params)}, from {args.file}: {args.out}")
+    return 0
+
+
+def _read_tensors(args, prefixes):
     if len(prefixes) == 1:
         tensors = read_tensors(args.file, prefixes[0])
     else:
@@ -73,11 +101,31 @@ def _import(args: argparse.Namespace) -> int:
         }
     if not tensors:
         raise InteropError(f"{args.file} has no tensors of prefix {prefixes[0]!r}.")
-    params = read_stack(LAYOUTS[args.layout], tensors, args.merge)
-    origin = {"file": Path(args.file).name, "layout": args.layout}
-    save_stack(args.out, params, merge=args.merge, origin=origin | {"prefix": prefixes})
-    print(f"{_describe(stack_of(params), params)}, from {args.file}: {args.out}")
-    return 0
+    return read_stack(LAYOUTS[args.layout], tensors, args.merge)
+
+
+def _read_onnx(args):
+    """Weights alone: of what else a node may say, a folder has no place."""
+    if args.prefix or args.merge != "concat":
+        raise InteropError("--prefix and --merge are not for onnx; leave them out.")
+    layers = _needing("onnx", from_onnx, args.file)
+    stack, params = stack_from_onnx(layers)
+    plain = stack_of(params)
+    for layer, cell, same in zip(layers, stack.cells, plain.cells, strict=True):
+        # The numbers of the default functions may be written out.
+        if cell != same and node_of(cell, 1)[2] != node_of(same, 1)[2]:
+            raise UnsupportedError(
+                f"{layer.name} has {cell.activations}, which the folder of a run has "
+                f"no place for; take it with lstm_jax.interop.from_onnx."
+            )
+        states = jax.tree.leaves(layer.carry)
+        if layer.lengths is not None or any(map(np.any, states)):
+            raise UnsupportedError(
+                f"{layer.name} has a state or lengths of its own in the file, which "
+                f"the folder of a run has no place for; take it with "
+                f"lstm_jax.interop.from_onnx."
+            )
+    return params
 
 
 def _export(args, trained) -> int:
@@ -85,7 +133,8 @@ def _export(args, trained) -> int:
         raise InteropError(f"{args.out} is there already; name a new file with --out.")
     source = _open(args.run, trained)
     FORMATS[args.format](source, Path(args.out), args)
-    print(f"{_describe(source.stack, source.params)}, in {args.layout}: {args.out}")
+    form = args.layout if FORMATS[args.format] is _tensors else args.format
+    print(f"{_describe(source.stack, source.params)}, in {form}: {args.out}")
     return 0
 
 
@@ -129,5 +178,44 @@ def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
     write_tensors(path, {args.prefix + name: a for name, a in tensors.items()})
 
 
-FORMATS = {"safetensors": _tensors, "npz": _tensors, "pt": _tensors}
+def _program(source: Source, args: argparse.Namespace) -> Program:
+    """The whole model of a task, or the bare stack of an import."""
+    if source.task is not None:
+        return source.task.program(source.task_params, batch_first=args.batch_first)
+    recurrent = Recurrent(source.stack, source.params)
+    return Program([recurrent], batch_first=args.batch_first)
+
+
+def _onnx(source: Source, path: Path, args: argparse.Namespace) -> None:
+    """A file of ONNX."""
+    model = _needing("onnx", to_onnx, _program(source, args), opset=args.opset)
+    write_new(path, model.SerializeToString())
+
+
+def _stablehlo(source: Source, path: Path, args: argparse.Namespace) -> None:
+    """What ``jax.export.deserialize`` reads; with gradients, the weights beside it."""
+    program, options = _program(source, args), {"gradients": args.gradients}
+    data = _needing("stablehlo", to_stablehlo, program, **options)
+    if args.gradients:
+        weights = {name: np.asarray(a) for name, a in program.weights.items()}
+        write_tensors(path.with_name(f"{path.name}.safetensors"), weights)
+    write_new(path, data)
+
+
+def _needing(extra, function, *args, **options):
+    try:
+        return function(*args, **options)
+    except ModuleNotFoundError as error:
+        raise InteropError(
+            f"{error.name} is not installed; pip install 'lstm-jax[{extra}]'."
+        ) from error
+
+
+FORMATS = {
+    "safetensors": _tensors,
+    "npz": _tensors,
+    "pt": _tensors,
+    "onnx": _onnx,
+    "stablehlo": _stablehlo,
+}
 """Formats to export to."""

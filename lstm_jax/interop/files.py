@@ -89,6 +89,22 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
         ) from error
 
 
+def write_new(path: str | Path, data: bytes) -> None:
+    """Writes a new file of any bytes; raises as `write_tensors`."""
+    path = Path(path)
+    try:
+        with path.open("xb") as file:
+            try:
+                file.write(data)
+            except BaseException:
+                os.unlink(path)
+                raise
+    except FileExistsError as error:
+        raise InteropError(f"{path} is there already; name a new file.") from error
+    except OSError as error:
+        raise InteropError(f"{path} cannot be written: {error.strerror}.") from error
+
+
 def _format(path):
     if path.suffix not in FORMATS:
         raise InteropError(

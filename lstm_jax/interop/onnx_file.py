@@ -96,6 +96,12 @@ class _Scan:
     def inside(self, view, field, depth):
         if field is not None and field.message_type is not None:
             self.message(view, field.message_type, depth - 1)
+        elif field is not None and field.type == _STRING:
+            # The parser lets other bytes pass, and hands them out as such.
+            try:
+                str(view, "utf-8")
+            except UnicodeDecodeError as error:
+                raise _Damaged(f"{field.name} is no text") from error
         elif field is not None and field.cpp_type in _NUMBERS:
             self.packed -= 0 if field.cpp_type in _AS_THEY_ARE else len(view)
             if self.packed < 0:
@@ -108,6 +114,9 @@ _INT32, _INT64, _UINT32, _UINT64, _DOUBLE, _FLOAT, _BOOL, _ENUM = range(1, 9)
 _NUMBERS = {_INT32, _INT64, _UINT32, _UINT64, _DOUBLE, _FLOAT, _BOOL, _ENUM}
 _AS_THEY_ARE = {_DOUBLE, _FLOAT}
 """``cpp_type`` of a protobuf descriptor."""
+
+_STRING = 9
+"""Its ``type``."""
 
 
 def _varint(view, at):

@@ -10,6 +10,7 @@ and no kernel of ours, since it runs through ``implementation="scan"``. As all o
 exports it names the source files that it was traced from.
 """
 
+import importlib.util
 from collections.abc import Sequence
 
 import jax
@@ -51,6 +52,11 @@ def to_stablehlo(
     >>> exported.call({"inputs": jnp.ones((7, 2, 3))})["outputs"].shape
     (7, 2, 5)
     """
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ModuleNotFoundError(
+            "StableHLO needs flatbuffers: pip install 'lstm-jax[stablehlo]'.",
+            name="flatbuffers",
+        )
     for platform in platforms:
         check_choice("platform", platform, PLATFORMS)
     if not platforms:

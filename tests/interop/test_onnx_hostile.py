@@ -188,6 +188,12 @@ def test_cut_short_at_every_byte():
         refused(data[:end])
 
 
+def test_a_name_that_is_no_text():
+    data = onnx_files.data_of(onnx_files.one_node())
+    assert b"\x0a\x01W" in data
+    refused(data.replace(b"\x0a\x01W", b"\x0a\x01\xff"), "is no text")
+
+
 def test_no_file(tmp_path):
     (tmp_path / "text.onnx").write_text("this is no model at all")
     (tmp_path / "empty.onnx").write_bytes(b"")
