@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lstm_jax.core.bidirectional import Bidirectional
-from lstm_jax.interop.engine import KINDS, cell_kind, layout_of, write_layer
+from lstm_jax.interop.engine import cell_kind, is_cell, layout_of, write_layer
 from lstm_jax.interop.errors import InteropError
 from lstm_jax.interop.layout import Layout
 from lstm_jax.interop.stack import read_stack, to_jax
@@ -31,7 +31,7 @@ def map_cells(convert: Callable[[Any], Any], source: Any) -> Any:
     """``convert`` of a cell, of both of a `Bidirectional`, of every layer of a list."""
     if isinstance(source, Bidirectional):
         return Bidirectional(*map(convert, source))
-    if isinstance(source, list | tuple) and type(source) not in KINDS:
+    if isinstance(source, list | tuple) and not is_cell(source):
         return tuple(map_cells(convert, layer) for layer in source)
     return convert(source)
 

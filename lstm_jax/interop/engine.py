@@ -60,6 +60,11 @@ def layout_of(family: str, cell: str) -> Layout:
     )
 
 
+def is_cell(params: Any) -> bool:
+    """Whether these are one cell's parameters, of whatever kind, and not several's."""
+    return isinstance(params, tuple) and hasattr(params, "w_x")
+
+
 def cell_kind(params: Any) -> str:
     """The cell of these parameters, as layouts call it; raises where none does."""
     if type(params) not in KINDS:
@@ -300,7 +305,8 @@ def _to_theirs(parts: Parts, layout: Layout, kind: str) -> Parts:
 
 def _sum(a, b, zero):
     given = [bias for bias in (a, b) if bias is not None]
-    return functools.reduce(np.add, given) if given else zero
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite stays so
+        return functools.reduce(np.add, given) if given else zero
 
 
 def _negate(parts: Parts, gates: str) -> Parts:

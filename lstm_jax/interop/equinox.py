@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from lstm_jax.interop.cells import map_cells, read_cell, write_cell
-from lstm_jax.interop.engine import KINDS, cell_kind, layout_of
+from lstm_jax.interop.engine import cell_kind, is_cell, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.layout import Cell
 from lstm_jax.interop.tensors import fit
@@ -56,7 +56,7 @@ def to_equinox(params: Any, into: Any = None) -> Any:
     """
     if into is None:
         return map_cells(lambda one: write_cell("equinox", one), params)
-    if type(params) not in KINDS or _kind_of(into) != cell_kind(params):
+    if not is_cell(params) or _kind_of(into) != cell_kind(params):
         raise InteropError(
             f"into is {type(into).__name__}, but params {type(params).__name__}."
         )

@@ -137,7 +137,8 @@ def _read_safetensors(path, prefix, limit):
 def _write_safetensors(file, tensors):
     from safetensors.numpy import save
 
-    file.write(save(dict(tensors)))
+    # It writes the memory as it lies, whatever the strides.
+    file.write(save({name: np.asarray(a, order="C") for name, a in tensors.items()}))
 
 
 # .npz

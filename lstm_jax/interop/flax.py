@@ -5,7 +5,7 @@ from typing import Any
 
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.interop.cells import map_cells, read_cell, write_cell
-from lstm_jax.interop.engine import KINDS, cell_kind, layout_of, write_layer
+from lstm_jax.interop.engine import cell_kind, is_cell, layout_of, write_layer
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.layout import LAYOUTS, Cell
 from lstm_jax.interop.tensors import fit, flatten, nest
@@ -124,7 +124,7 @@ def to_nnx(params: Any, into: Any = None, *, layout: str | None = None) -> Any:
             return nest(write_layer(LAYOUTS[name], one))
 
         return map_cells(convert, params)
-    if type(params) not in KINDS:
+    if not is_cell(params):
         raise InteropError("params are of several cells; put them into one at a time.")
     cell = getattr(into, "cell", into)
     tensors = write_layer(LAYOUTS[_nnx_layout(cell)], params)

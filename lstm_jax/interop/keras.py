@@ -7,7 +7,7 @@ import numpy as np
 
 from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.interop.cells import map_cells, read_cell, write_cell
-from lstm_jax.interop.engine import KINDS, cell_kind, layout_of
+from lstm_jax.interop.engine import cell_kind, is_cell, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.layout import Cell
 from lstm_jax.interop.tensors import fit
@@ -103,7 +103,7 @@ def _pairs(params, into):
         return [
             pair for p, c in zip(params, cells, strict=True) for pair in _pairs(p, c)
         ]
-    if type(params) in KINDS:
+    if is_cell(params):
         cell = _cells(into, None)
         if isinstance(cell, Bidirectional | tuple) or _kind(cell) != cell_kind(params):
             raise InteropError(f"into is {_name(into)}, but params {type(params)}.")

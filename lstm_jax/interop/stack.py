@@ -1,7 +1,7 @@
 """Several layers in one dict of tensors, told apart by their names."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,7 +18,7 @@ from lstm_jax.core.peephole import PeepholeLSTMCell
 from lstm_jax.core.projection import LSTMPCell
 from lstm_jax.core.rnn import RNNCell
 from lstm_jax.core.stack import Stack
-from lstm_jax.interop.engine import KINDS, cell_kind, read_layer, write_layer
+from lstm_jax.interop.engine import cell_kind, is_cell, read_layer, write_layer
 from lstm_jax.interop.errors import InteropError, refuse
 from lstm_jax.interop.layout import LAYOUTS, Layout
 
@@ -55,7 +55,7 @@ def stack_of(params: Sequence[Any], **facts: Any) -> Stack:
     >>> hs.shape
     (7, 2, 5)
     """
-    if type(params) in KINDS or isinstance(params, Bidirectional) or not len(params):
+    if is_cell(params) or isinstance(params, Bidirectional) or not len(params):
         raise InteropError(
             f"params is {type(params).__name__}, expected one entry a layer; "
             f"pass [params] for a single one."
@@ -203,11 +203,14 @@ def _check_sizes(entries, merge, problems):
         below = out if len(ways) == 1 else merged_size(merge, out)
 
 
-def _hint(layout, tensors: Iterable[str]):
-    """Layouts that have all of these names."""
-    fitting = []
-    for other in LAYOUTS.values():
-        base = _base_names(other)
-        if other is not layout and all(_place(other, base, n) for n in tensors):
-            fitting.append(other.name)
-    return f"The names are those of {', '.join(fitting)}." if fitting else ""
+def _hint(layout, tensors):
+    """Layouts that have all of these names, or a prefix that is in front of them."""
+    fits = lambda other, names: all(_place(other, _base_names(other), n) for n in names)
+    first = min(tensors, default="")
+    for dot in (n for n, letter in enumerate(first) if letter == "."):
+        prefix = first[: dot + 1]
+        inner = [name.removeprefix(prefix) for name in tensors]
+        if all(n.startswith(prefix) for n in tensors) and fits(layout, inner):
+            return f"Behind the prefix {prefix!r} the names are right."
+    others = [o.name for o in LAYOUTS.values() if o is not layout and fits(o, tensors)]
+    return f"The names are those of {', '.join(others)}." if others and tensors else ""

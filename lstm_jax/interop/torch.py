@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lstm_jax.interop.cells import read_cell, write_cell
-from lstm_jax.interop.engine import KINDS, cell_kind, layout_of
+from lstm_jax.interop.engine import cell_kind, is_cell, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.layout import Cell
 from lstm_jax.interop.stack import read_stack, to_jax, write_stack
@@ -72,7 +72,7 @@ def to_torch(params: Any, into: Any = None, *, prefix: str = "") -> Any:
         InteropError: ``into`` has other sizes.
         UnsupportedError: torch has no such cell, or ``into`` lacks the biases.
     """
-    if type(params) in KINDS:
+    if is_cell(params):
         family, tensors = cell_kind(params), write_cell("torch", params)
     else:
         kinds = {cell_kind(p) for layer in params for p in _ways(layer)}
@@ -92,7 +92,7 @@ def to_torch(params: Any, into: Any = None, *, prefix: str = "") -> Any:
 
 
 def _ways(layer):
-    return (layer,) if type(layer) in KINDS else layer
+    return (layer,) if is_cell(layer) else layer
 
 
 def _load(module, tensors):

@@ -6,7 +6,6 @@ U(-1/sqrt(H), 1/sqrt(H)) and biases U(-1, 1), put there by the framework's own m
 """
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -213,7 +212,6 @@ def torch_cell(kind):
 
 def keras_peer(kind, **options):
     def build(config):
-        os.environ.setdefault("KERAS_BACKEND", "jax")
         import keras
 
         from lstm_jax.interop import from_keras, to_keras

@@ -93,3 +93,22 @@ PEERS = {
     ),
     "haste GRU": Peer(haste_peer("gru", numpy_.haste_gru), "GRU", True, True),
 }
+
+
+def with_tensorflow():
+    """The rows of TensorFlow as it runs them itself; none where it is not there."""
+    try:
+        from tests.interop import tensorflow_steps as tf
+    except ModuleNotFoundError:
+        return {}
+    cell, first = tf.lstm_cell, tf.block("BlockLSTM", forget_bias=1.0)
+    second = tf.block("BlockLSTMV2")
+    rows = {
+        "TF1 LSTMCell": tf1_peer("LSTMCell", cell),
+        "TF1 LSTMCell, peepholes": tf1_peer("LSTMCell", cell, peepholes=True),
+        "TF1 LSTMCell, projected": tf1_peer("LSTMCell", cell, projected=True),
+        "TF1 LSTMBlockCell": tf1_peer("LSTMBlockCell", tf.block_cell, peepholes=True),
+        "TF BlockLSTM": tf1_peer("BlockLSTM", first, peepholes=True),
+        "TF BlockLSTMV2": tf1_peer("BlockLSTMV2", second, peepholes=True),
+    }
+    return {name: Peer(build, rounds=True) for name, build in rows.items()}
