@@ -15,7 +15,17 @@ import lstm_jax
 
 RESULTS = Path(__file__).parent / "results"
 
-PACKAGES = ("jax", "jaxlib", "flax", "equinox", "dm-haiku", "torch", "numpy")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "equinox",
+    "dm-haiku",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "numpy",
+)
 
 
 def environment() -> dict[str, Any]:

@@ -7,9 +7,11 @@ The house, from the ground up; a room imports only rooms named before it:
     kernels      the LSTM in C++, for CPUs
     ops          `lstm(...)`: checks arguments, chooses an implementation
     nn, linen    Flax NNX and Linen modules
+    interop      weights of other frameworks, in and out
     training     the training loop, checkpoints, metrics
     models       language model
     tasks        data + model + loss, joined
+    cli_interop  its commands import and export
     cli          the command ``lstm-jax``
 
 Importing this package imports JAX and nothing heavier. Flax modules are in

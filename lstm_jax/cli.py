@@ -1,4 +1,4 @@
-"""The command ``lstm-jax``: train, evaluate, generate, info."""
+"""The command ``lstm-jax``: train, evaluate, generate, import, export, info."""
 
 import argparse
 import difflib
@@ -13,9 +13,10 @@ from pathlib import Path
 import jax
 
 import lstm_jax
-from lstm_jax import ops
+from lstm_jax import cli_interop, ops
 from lstm_jax.config import ConfigError, build, changes, dump, override, read
 from lstm_jax.data.text import DataError
+from lstm_jax.interop.errors import InteropError
 from lstm_jax.tasks import TASKS
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.loop import Diverged, fit
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     try:
         return args.command(args)
-    except (ConfigError, DataError, RunError) as error:
+    except (ConfigError, DataError, InteropError, RunError) as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 2
     except Diverged as error:
@@ -83,6 +84,8 @@ def _parser():
     generate.add_argument("--temperature", type=_not_negative, default=0.7)
     generate.add_argument("--seed", type=int, default=0)
     generate.set_defaults(command=_generate)
+
+    cli_interop.add_commands(commands, _trained)
 
     info = commands.add_parser("info", help="say what runs on this machine")
     info.set_defaults(command=_info)

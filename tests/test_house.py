@@ -18,6 +18,7 @@ FLOORS = [
     {"interop", "diagnostics", "inference", "training"},
     {"models"},
     {"tasks"},
+    {"cli_interop"},
     {"cli"},
 ]
 """From the ground up; rooms on one floor do not know each other."""
@@ -36,6 +37,9 @@ HEAVY = [
     "rich",
     "safetensors",
     "torch",
+    "keras",
+    "onnx",
+    "onnxruntime",
     "matplotlib",
 ]
 

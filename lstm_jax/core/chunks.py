@@ -14,8 +14,16 @@ from jax import lax
 
 
 def chunk_length(xs, cell, remat: bool | int) -> int | None:
-    """Steps in a chunk; ``None`` for the whole sequence at once."""
+    """Steps in a chunk; ``None`` for the whole sequence at once, as where the sizes are
+    symbols of ``jax.export``, which cannot be compared."""
     T, B, H = xs.shape[0], math.prod(xs.shape[1:-1]), cell.hidden_size
+    if not all(isinstance(n, int) for n in xs.shape):
+        if remat:
+            raise NotImplementedError(
+                f"remat is {remat}, but chunks need a known number of steps and xs has "
+                f"the symbolic shape {xs.shape}; leave remat out, or export one shape."
+            )
+        return None
     if T == 0:
         return None
     if remat is True:

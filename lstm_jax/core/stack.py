@@ -242,6 +242,18 @@ class Stack:
             for _, count in groups
         )
 
+    def by_layer(self, in_size: int, entries: Sequence[Any]) -> tuple[Any, ...]:
+        """One entry a layer of parameters or carries, also if they come ``stacked``."""
+        groups = self._groups(in_size)
+        entries = self._check_entries("params", entries, groups)
+        if not self.stacked:
+            return entries
+        return tuple(
+            entry if count == 1 else jax.tree.map(lambda a, n=n: a[n], entry)
+            for (_, count), entry in zip(groups, entries, strict=True)
+            for n in range(count)
+        )
+
     def _check_entries(self, name, entries, groups) -> tuple:
         count = len(groups) if self.stacked else len(self.cells)
         if entries is None:

@@ -9,6 +9,8 @@ from pydantic import Field, PositiveInt
 
 from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.config import config
+from lstm_jax.interop.pieces import Embed, Linear, Recurrent
+from lstm_jax.interop.program import Program
 from lstm_jax.nn import LSTM
 
 
@@ -104,3 +106,13 @@ class LanguageModel(nnx.Module):
             lambda tokens: self(tokens)[0], jnp.zeros((0, *batch_shape), jnp.int32)
         )
         return jax.tree.map(lambda c: jnp.zeros(c.shape, c.dtype), shapes)
+
+    def program(self, **options: Any) -> Program:
+        """The model for other programs, from ``tokens`` to ``logits``; options are
+        those of `lstm_jax.interop.Program`."""
+        pieces = [
+            Embed(self.embed.embedding[...]),
+            Recurrent(self.lstm.stack, self.lstm.params),
+            Linear(self.head.kernel[...], self.head.bias[...]),
+        ]
+        return Program(pieces, output="logits", **options)

@@ -13,6 +13,7 @@ from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax.config import config
+from lstm_jax.core.stack import Stack
 from lstm_jax.data.streams import evaluation_rows, training_rows
 from lstm_jax.data.text import (
     DataError,
@@ -22,6 +23,7 @@ from lstm_jax.data.text import (
     sha256,
     split,
 )
+from lstm_jax.interop.program import Program
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.training.loop import TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
@@ -113,6 +115,10 @@ class CharLM:
             "parameters": sum(p.size for p in jax.tree.leaves(self.params)),
         }
 
+    def program(self, params, **options: Any) -> Program:
+        """The trained model for other programs; see `lstm_jax.interop.Program`."""
+        return nnx.merge(self.graph, params).program(**options)
+
     # Training
 
     def training_data(self) -> jax.Array:
@@ -176,6 +182,11 @@ class CharLM:
         # A character is at least a byte, so as many characters hold the bytes.
         rest = self.text[max(end - XZ_DICTIONARY, 0) : end].encode()[-XZ_DICTIONARY:]
         return 8 * (size(rest + test.encode()) - size(rest)) / len(test)
+
+    def recurrent(self, params) -> tuple[Stack, tuple[Any, ...]]:
+        """The stack of LSTM layers, and its parameters, for other programs."""
+        lstm = nnx.merge(self.graph, params).lstm
+        return lstm.stack, lstm.params
 
     # Generation
 

@@ -1,0 +1,221 @@
+"""The commands ``lstm-jax import`` and ``lstm-jax export``.
+
+A format to export to is a line in `FORMATS`: a function of a `Source`, the path to
+write and the arguments of the command line.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+import jax
+import numpy as np
+
+from lstm_jax.core.bidirectional import Bidirectional, Merge
+from lstm_jax.core.stack import Stack
+from lstm_jax.interop.engine import cell_kind, layout_of
+from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.files import read_tensors, write_new, write_tensors
+from lstm_jax.interop.layout import LAYOUTS
+from lstm_jax.interop.onnx_export import USUAL, to_onnx
+from lstm_jax.interop.onnx_import import from_onnx, stack_from_onnx
+from lstm_jax.interop.onnx_nodes import node_of
+from lstm_jax.interop.pieces import Recurrent
+from lstm_jax.interop.program import Program
+from lstm_jax.interop.stablehlo import to_stablehlo
+from lstm_jax.interop.stack import read_stack, stack_of, write_stack
+from lstm_jax.interop.stored import is_stack, read_stored, save_stack
+
+NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
+"""Layouts for files: those of ONNX have no names for a stack of layers."""
+
+
+class Source(NamedTuple):
+    """What is exported: layers, and the whole model if a task was trained."""
+
+    stack: Stack
+    params: tuple[Any, ...]
+    task: Any = None
+    task_params: Any = None
+
+
+def add_commands(commands: Any, trained: Callable[[str], tuple[Any, Any, Any]]) -> None:
+    """Adds both to the parser's ``commands``; ``trained`` opens the folder of a run as
+    ``(run, task, params)``."""
+    add = commands.add_parser(
+        "import", help="make a run of another framework's weights"
+    )
+    add.add_argument("file", help="weights: .safetensors, .npz, .pt, .pth or .onnx")
+    layouts = (*NAMED, "onnx")
+    add.add_argument("--layout", required=True, choices=layouts, metavar="LAYOUT")
+    add.add_argument("--out", required=True, metavar="RUN", help="a new folder")
+    add.add_argument(
+        "--prefix",
+        action="append",
+        help="of the names to take; several are as many layers, from the bottom up",
+    )
+    add.add_argument("--merge", choices=get_args(Merge), default="concat")
+    add.set_defaults(command=_import)
+
+    add = commands.add_parser("export", help="write the LSTM of a run to a file")
+    add.add_argument("run", help="the folder of a run, trained or imported")
+    add.add_argument("--format", required=True, choices=tuple(FORMATS))
+    add.add_argument("--layout", default="lstm_jax", choices=NAMED, metavar="LAYOUT")
+    add.add_argument("--out", required=True, metavar="FILE", help="a new file")
+    add.add_argument("--prefix", default="", help="put before all names")
+    add.add_argument(
+        "--batch-first", action="store_true", help="onnx, stablehlo: [B, T, ...]"
+    )
+    add.add_argument("--opset", type=int, default=USUAL, help="onnx: version")
+    add.add_argument(
+        "--gradients", action="store_true", help="stablehlo: can be differentiated"
+    )
+    add.set_defaults(command=lambda args: _export(args, trained))
+
+
+def _import(args: argparse.Namespace) -> int:
+    prefixes = [p.replace("/", ".") for p in args.prefix or [""]]
+    if Path(args.out).exists():
+        raise InteropError(
+            f"{args.out} is there already; name a new folder with --out."
+        )
+    if args.layout == "onnx":
+        params = _read_onnx(args)
+    else:
+        params = _read_tensors(args, prefixes)
+    origin = {"file": Path(args.file).name, "layout": args.layout}
+    save_stack(args.out, params, merge=args.merge, origin=origin | {"prefix": prefixes})
+    print(f"{_describe(stack_of(params), params)}, from {args.file}: {args.out}")
+    return 0
+
+
+def _read_tensors(args, prefixes):
+    if len(prefixes) == 1:
+        tensors = read_tensors(args.file, prefixes[0])
+    else:
+        tensors = {
+            f"{n}.{name}": array
+            for n, prefix in enumerate(prefixes)
+            for name, array in read_tensors(args.file, prefix).items()
+        }
+    if not tensors:
+        raise InteropError(f"{args.file} has no tensors of prefix {prefixes[0]!r}.")
+    return read_stack(LAYOUTS[args.layout], tensors, args.merge)
+
+
+def _read_onnx(args):
+    """Weights alone: of what else a node may say, a folder has no place."""
+    if args.prefix or args.merge != "concat":
+        raise InteropError("--prefix and --merge are not for onnx; leave them out.")
+    layers = _needing("onnx", from_onnx, args.file)
+    stack, params = stack_from_onnx(layers)
+    plain = stack_of(params)
+    for layer, cell, same in zip(layers, stack.cells, plain.cells, strict=True):
+        # The numbers of the default functions may be written out.
+        if cell != same and node_of(cell, 1)[2] != node_of(same, 1)[2]:
+            raise UnsupportedError(
+                f"{layer.name} has {cell.activations}, which the folder of a run has "
+                f"no place for; take it with lstm_jax.interop.from_onnx."
+            )
+        states = jax.tree.leaves(layer.carry)
+        if layer.lengths is not None or any(map(np.any, states)):
+            raise UnsupportedError(
+                f"{layer.name} has a state or lengths of its own in the file, which "
+                f"the folder of a run has no place for; take it with "
+                f"lstm_jax.interop.from_onnx."
+            )
+    return params
+
+
+def _export(args, trained) -> int:
+    if Path(args.out).exists():
+        raise InteropError(f"{args.out} is there already; name a new file with --out.")
+    source = _open(args.run, trained)
+    FORMATS[args.format](source, Path(args.out), args)
+    form = args.layout if FORMATS[args.format] is _tensors else args.format
+    print(f"{_describe(source.stack, source.params)}, in {form}: {args.out}")
+    return 0
+
+
+def _open(directory, trained) -> Source:
+    if is_stack(directory):
+        return Source(*read_stored(directory))
+    _, task, params = trained(directory)
+    return Source(*task.recurrent(params), task, params)
+
+
+def _describe(stack, params):
+    ways = " in two directions" if stack.bidirectional else ""
+    first = params[0].forward if stack.bidirectional else params[0]
+    cells = ", ".join(
+        f"{type(cell).__name__}({cell.hidden_size})" for cell in stack.cells
+    )
+    return f"{cells}{ways} on {first.w_x.shape[0]} features"
+
+
+def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
+    """A file of tensors in the layout asked for."""
+    if path.suffix != f".{args.format}":
+        raise InteropError(
+            f"--out is {path}, expected a name that ends in .{args.format}."
+        )
+    ways = [
+        way
+        for entry in source.params
+        for way in (entry if isinstance(entry, Bidirectional) else (entry,))
+    ]
+    kinds = {cell_kind(way) for way in ways}
+    if len(kinds) > 1 or source.stack.stacked:
+        raise UnsupportedError(
+            f"{path} would mix layers of {', '.join(sorted(kinds))}, expected one kind."
+        )
+    (kind,) = kinds
+    layout = LAYOUTS[args.layout]
+    if layout.cell != kind:
+        layout = layout_of(args.layout.partition(".")[0], kind)
+    tensors = write_stack(layout, source.params)
+    write_tensors(path, {args.prefix + name: a for name, a in tensors.items()})
+
+
+def _program(source: Source, args: argparse.Namespace) -> Program:
+    """The whole model of a task, or the bare stack of an import."""
+    if source.task is not None:
+        return source.task.program(source.task_params, batch_first=args.batch_first)
+    recurrent = Recurrent(source.stack, source.params)
+    return Program([recurrent], batch_first=args.batch_first)
+
+
+def _onnx(source: Source, path: Path, args: argparse.Namespace) -> None:
+    """A file of ONNX."""
+    model = _needing("onnx", to_onnx, _program(source, args), opset=args.opset)
+    write_new(path, model.SerializeToString())
+
+
+def _stablehlo(source: Source, path: Path, args: argparse.Namespace) -> None:
+    """What ``jax.export.deserialize`` reads; with gradients, the weights beside it."""
+    program, options = _program(source, args), {"gradients": args.gradients}
+    data = _needing("stablehlo", to_stablehlo, program, **options)
+    if args.gradients:
+        weights = {name: np.asarray(a) for name, a in program.weights.items()}
+        write_tensors(path.with_name(f"{path.name}.safetensors"), weights)
+    write_new(path, data)
+
+
+def _needing(extra, function, *args, **options):
+    try:
+        return function(*args, **options)
+    except ModuleNotFoundError as error:
+        raise InteropError(
+            f"{error.name} is not installed; pip install 'lstm-jax[{extra}]'."
+        ) from error
+
+
+FORMATS = {
+    "safetensors": _tensors,
+    "npz": _tensors,
+    "pt": _tensors,
+    "onnx": _onnx,
+    "stablehlo": _stablehlo,
+}
+"""Formats to export to."""

@@ -1,0 +1,78 @@
+"""Weights of other frameworks, in and out.
+
+layout.py       how every framework lays out its weights, as data
+engine.py       one layer from any layout to ours and back
+stack.py        several layers, told apart by their names
+carry.py        states
+torch.py ...    a file for each framework: from_x and to_x
+files.py        .safetensors, .npz and .pt
+stored.py       a stack as a folder
+program.py      a whole model for other programs, from pieces.py
+onnx_*.py       programs as files of ONNX, and recurrent nodes of any file as cells
+stablehlo.py    programs as StableHLO
+"""
+
+from lstm_jax.interop.carry import from_carry, to_carry
+from lstm_jax.interop.equinox import from_equinox, to_equinox
+from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.files import read_tensors, write_tensors
+from lstm_jax.interop.flax import from_linen, from_nnx, to_linen, to_nnx
+from lstm_jax.interop.haiku import from_haiku, to_haiku
+from lstm_jax.interop.haste import from_haste, to_haste
+from lstm_jax.interop.jax_rnn import from_jax_rnn, to_jax_rnn
+from lstm_jax.interop.keras import from_keras, to_keras
+from lstm_jax.interop.layout import LAYOUTS, Layout, Tensor
+from lstm_jax.interop.onnx_arrays import from_onnx_arrays, to_onnx_arrays
+from lstm_jax.interop.onnx_export import to_onnx
+from lstm_jax.interop.onnx_import import OnnxLayer, from_onnx, stack_from_onnx
+from lstm_jax.interop.pieces import Embed, Linear, Recurrent
+from lstm_jax.interop.program import Program
+from lstm_jax.interop.stablehlo import to_stablehlo
+from lstm_jax.interop.stack import stack_of
+from lstm_jax.interop.stored import load_stack, save_stack
+from lstm_jax.interop.tensorflow import from_tf1, to_tf1
+from lstm_jax.interop.torch import from_torch, to_torch
+
+__all__ = [
+    "LAYOUTS",
+    "Embed",
+    "InteropError",
+    "Layout",
+    "Linear",
+    "OnnxLayer",
+    "Program",
+    "Recurrent",
+    "Tensor",
+    "UnsupportedError",
+    "from_carry",
+    "from_equinox",
+    "from_haiku",
+    "from_haste",
+    "from_jax_rnn",
+    "from_keras",
+    "from_linen",
+    "from_nnx",
+    "from_onnx",
+    "from_onnx_arrays",
+    "from_tf1",
+    "from_torch",
+    "load_stack",
+    "read_tensors",
+    "save_stack",
+    "stack_from_onnx",
+    "stack_of",
+    "to_carry",
+    "to_equinox",
+    "to_haiku",
+    "to_haste",
+    "to_jax_rnn",
+    "to_keras",
+    "to_linen",
+    "to_nnx",
+    "to_onnx",
+    "to_onnx_arrays",
+    "to_stablehlo",
+    "to_tf1",
+    "to_torch",
+    "write_tensors",
+]

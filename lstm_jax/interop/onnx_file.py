@@ -1,0 +1,142 @@
+"""A file of ONNX as a message, with bounded memory whatever the file says.
+
+A message of protobuf can take a hundred times the memory of its bytes: two bytes make
+an empty node. So its fields are counted first, by the descriptors of the message
+itself, and only a file that is as small as it looks is parsed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lstm_jax.interop.errors import InteropError
+from lstm_jax.interop.onnx_package import onnx, protobuf_message
+
+LIMIT = 2**27
+"""Bytes of a file, and of the weights that its nodes use, unless told otherwise."""
+
+FIELDS, DEPTH = 500_000, 50
+"""Fields of a message, and messages within messages: far more than models have."""
+
+PACKED = 2**22
+"""Bytes of numbers outside of raw data, each of which may become 16."""
+
+
+def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
+    """The ``onnx.ModelProto`` in a file, or in its bytes.
+
+    Raises:
+        InteropError: it cannot be read, is larger than ``limit`` bytes, or is no model.
+    """
+    kind, decode_error = onnx().ModelProto, protobuf_message().DecodeError
+    name = "the model" if isinstance(source, bytes) else str(source)
+    data = source if isinstance(source, bytes) else _read(Path(source), limit)
+    _check_size(name, len(data), limit)
+    try:
+        _Scan().message(memoryview(data), kind.DESCRIPTOR, DEPTH)
+        return kind.FromString(data)
+    except (_Damaged, decode_error) as error:
+        raise InteropError(
+            f"{name} is damaged or no ONNX file ({error}); expected a model that "
+            f"onnx.checker accepts."
+        ) from error
+
+
+def _read(path, limit):
+    if not path.is_file():
+        raise InteropError(f"{path} is no file, expected a file of ONNX.")
+    try:
+        _check_size(path, path.stat().st_size, limit)
+        return path.read_bytes()
+    except OSError as error:
+        raise InteropError(f"cannot read {path}: {error.strerror}.") from error
+
+
+def _check_size(name, size, limit):
+    if size > limit:
+        raise InteropError(
+            f"{name} has {size:,} bytes, expected {limit:,} at most; pass a larger "
+            f"limit if it is to be trusted."
+        )
+    if size == 0:
+        raise InteropError(f"{name} is empty, expected a file of ONNX.")
+
+
+class _Damaged(Exception):
+    pass
+
+
+class _Scan:
+    """Counts what parsing a message would make, without making it."""
+
+    def __init__(self):
+        self.fields, self.packed = FIELDS, PACKED
+
+    def message(self, view, descriptor, depth):
+        if depth == 0:
+            raise _Damaged(f"messages lie {DEPTH} deep in each other")
+        at, end = 0, len(view)
+        known = descriptor.fields_by_number
+        while at < end:
+            self.fields -= 1
+            if self.fields < 0:
+                raise _Damaged(f"more than {FIELDS:,} fields")
+            key, at = _varint(view, at)
+            wire, field = key & 7, known.get(key >> 3)
+            if wire == 2:
+                size, at = _varint(view, at)
+                if size > end - at:
+                    raise _Damaged("it is cut short")
+                self.inside(view[at : at + size], field, depth)
+                at += size
+            else:
+                at = _skip(view, at, wire)
+        if at > end:
+            raise _Damaged("it is cut short")
+
+    def inside(self, view, field, depth):
+        if field is not None and field.message_type is not None:
+            self.message(view, field.message_type, depth - 1)
+        elif field is not None and field.type == _STRING:
+            # The parser lets other bytes pass, and hands them out as such.
+            try:
+                str(view, "utf-8")
+            except UnicodeDecodeError as error:
+                raise _Damaged(f"{field.name} is no text") from error
+        elif field is not None and field.cpp_type in _NUMBERS:
+            self.packed -= 0 if field.cpp_type in _AS_THEY_ARE else len(view)
+            if self.packed < 0:
+                raise _Damaged(
+                    f"more than {PACKED:,} bytes of integers outside raw_data"
+                )
+
+
+_INT32, _INT64, _UINT32, _UINT64, _DOUBLE, _FLOAT, _BOOL, _ENUM = range(1, 9)
+_NUMBERS = {_INT32, _INT64, _UINT32, _UINT64, _DOUBLE, _FLOAT, _BOOL, _ENUM}
+_AS_THEY_ARE = {_DOUBLE, _FLOAT}
+"""``cpp_type`` of a protobuf descriptor."""
+
+_STRING = 9
+"""Its ``type``."""
+
+
+def _varint(view, at):
+    value = shift = 0
+    while True:
+        if at >= len(view) or shift > 63:
+            raise _Damaged("it is cut short" if shift <= 63 else "a number is too long")
+        byte = view[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+def _skip(view, at, wire):
+    match wire:
+        case 0:
+            return _varint(view, at)[1]
+        case 1:
+            return at + 8
+        case 5:
+            return at + 4
+    raise _Damaged(f"wire type {wire}")

@@ -1,0 +1,26 @@
+"""The package ``onnx``, an extra: imported where it is used."""
+
+import importlib
+from typing import Any
+
+
+def onnx() -> Any:
+    """The package ``onnx``.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    try:
+        package = importlib.import_module("onnx")
+        importlib.import_module("onnx.numpy_helper")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "ONNX files need the package onnx: pip install 'lstm-jax[onnx]'.",
+            name="onnx",
+        ) from error
+    return package
+
+
+def protobuf_message() -> Any:
+    """The module of protobuf, which comes with ``onnx``, that has its errors."""
+    return importlib.import_module("google.protobuf.message")

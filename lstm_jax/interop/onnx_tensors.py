@@ -1,0 +1,90 @@
+"""The numbers of one tensor of an ONNX file, in the file or in one beside it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.onnx_package import onnx
+
+EXTERNAL = 1  # TensorProto.EXTERNAL
+
+_DTYPES = {1: "f4", 6: "i4", 7: "i8", 10: "f2", 11: "f8", 16: jnp.bfloat16}
+"""``TensorProto.DataType`` to dtype, of those that weights, axes and lengths have."""
+
+_FIELDS = {1: "float_data", 6: "int32_data", 7: "int64_data", 10: "int32_data"}
+_FIELDS |= {11: "double_data", 16: "int32_data"}
+
+
+def nbytes_of(tensor):
+    """Bytes that a tensor says it has; nothing is allocated yet."""
+    if tensor.data_type not in _DTYPES:
+        raise UnsupportedError(
+            f"tensor {tensor.name!r} has data type {tensor.data_type}, expected floats "
+            f"or integers of 32 or 64 bits, or floats of 16."
+        )
+    if len(tensor.dims) > 8 or not all(0 <= size < 2**31 for size in tensor.dims):
+        raise InteropError(f"tensor {tensor.name!r} has dims {list(tensor.dims)}.")
+    size = math.prod(tensor.dims)
+    return size * np.dtype(_DTYPES[tensor.data_type]).itemsize
+
+
+def array_of(tensor: Any, folder: Path | None) -> np.ndarray:
+    """A tensor's numbers; they are there in full, or an error says they are not.
+
+    Raises:
+        InteropError: there are more or fewer numbers than ``dims`` say, or they lie
+            outside of the folder of the file.
+    """
+    dtype, nbytes = np.dtype(_DTYPES.get(tensor.data_type, "f4")), nbytes_of(tensor)
+    if tensor.data_location == EXTERNAL:
+        data = _external(tensor, folder, nbytes)
+    elif tensor.HasField("raw_data"):
+        data = tensor.raw_data
+    else:
+        numbers = getattr(tensor, _FIELDS[tensor.data_type])
+        if len(numbers) * dtype.itemsize != nbytes:
+            raise _wrong_size(tensor, len(numbers) * dtype.itemsize, nbytes)
+        return onnx().numpy_helper.to_array(tensor)
+    if len(data) != nbytes:
+        raise _wrong_size(tensor, len(data), nbytes)
+    return np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
+
+
+def _wrong_size(tensor, came, expected):
+    return InteropError(
+        f"tensor {tensor.name!r} has {came:,} bytes, expected {expected:,} for dims "
+        f"{list(tensor.dims)}."
+    )
+
+
+def _external(tensor, folder, nbytes):
+    """Bytes of another file, which lies beside the model or deeper."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    if folder is None:
+        raise InteropError(
+            f"tensor {tensor.name!r} lies in another file, {location!r}, expected a "
+            f"path in the place of bytes."
+        )
+    try:
+        root, path = folder.resolve(), (folder / location).resolve()
+        inside = path.is_relative_to(root) and not Path(location).is_absolute()
+        offset = int(entries.get("offset", 0))
+        if not inside or not path.is_file() or offset < 0:
+            raise InteropError(
+                f"tensor {tensor.name!r} lies in {location!r} from {offset}, expected "
+                f"a file in the folder of the model."
+            )
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(nbytes)
+    except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, InteropError):
+            raise
+        raise InteropError(
+            f"tensor {tensor.name!r} cannot be read from {location!r}: {error}."
+        ) from error

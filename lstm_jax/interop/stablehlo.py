@@ -1,0 +1,92 @@
+"""A program as StableHLO: a file that JAX runs without the code of the model.
+
+    exported = jax.export.deserialize(Path("model.jaxexport").read_bytes())
+    outputs = exported.call({"tokens": tokens, ...})              # dicts by name
+    outputs = exported.call(weights, {"tokens": tokens, ...})     # with gradients
+
+The names are those of `Program`, and stand in ``exported.in_tree`` and
+``exported.in_avals``. The file needs nothing of this package: it holds no type of ours
+and no kernel of ours, since it runs through ``implementation="scan"``. As all of JAX's
+exports it names the source files that it was traced from.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+
+import jax
+import jax.export
+import jax.numpy as jnp
+
+from lstm_jax.core.arguments import check_choice
+from lstm_jax.interop.errors import InteropError
+from lstm_jax.interop.program import Program
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def to_stablehlo(
+    program: Program,
+    *,
+    gradients: bool = False,
+    platforms: Sequence[str] = PLATFORMS,
+) -> bytes:
+    """The program as ``jax.export`` serializes it, for 1 or more steps and rows.
+
+    Args:
+        program: what to export.
+        gradients: the file can be differentiated once, backwards. Weights are then its
+            first argument, a dict as ``program.weights``; otherwise they are in it.
+        platforms: where it can run, of ``cpu``, ``cuda`` and ``tpu``.
+
+    Raises:
+        ValueError: a platform is unknown, or there is none.
+        ModuleNotFoundError: flatbuffers, with which JAX serializes, is not installed.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import LSTMCell, Stack
+    >>> from lstm_jax.interop import Program, Recurrent, to_stablehlo
+    >>> stack = Stack([LSTMCell(5)])
+    >>> params = stack.init(jax.random.key(0), in_size=3)
+    >>> program = Program([Recurrent(stack, params)], lengths=False, carry=False)
+    >>> exported = jax.export.deserialize(to_stablehlo(program))
+    >>> exported.call({"inputs": jnp.ones((7, 2, 3))})["outputs"].shape
+    (7, 2, 5)
+    """
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ModuleNotFoundError(
+            "StableHLO needs flatbuffers: pip install 'lstm-jax[stablehlo]'.",
+            name="flatbuffers",
+        )
+    for platform in platforms:
+        check_choice("platform", platform, PLATFORMS)
+    if not platforms:
+        raise InteropError(f"platforms is empty, expected some of {PLATFORMS}.")
+
+    def run(inputs):
+        return program(inputs, implementation="scan")
+
+    def run_with(weights, inputs):
+        return program.with_weights(weights)(inputs, implementation="scan")
+
+    of = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype)
+    arguments = [
+        {name: of(a) for name, a in program.weights.items()},
+        _symbolic(program),
+    ]
+    export = jax.export.export(
+        jax.jit(run_with if gradients else run), platforms=platforms
+    )
+    exported = export(*arguments if gradients else arguments[1:])
+    return bytes(exported.serialize(vjp_order=1 if gradients else 0))
+
+
+def _symbolic(program):
+    """The inputs, with symbols for the numbers of steps and rows."""
+    T, B = jax.export.symbolic_shape("T, B")
+    sizes = {"T": T, "B": B}
+    return {
+        name: jax.ShapeDtypeStruct(
+            tuple(sizes.get(axis, axis) for axis in shape), jnp.dtype(dtype)
+        )
+        for name, dtype, shape in program.inputs
+    }

@@ -1,0 +1,122 @@
+"""Arrays of any framework, nested in any way, as a flat dict of numpy arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from lstm_jax.interop.errors import InteropError, UnsupportedError
+
+DEEPEST = 16
+"""Levels of a nested dict; those of frameworks have three or four."""
+
+
+def numpy_array(value: Any, name: str = "value") -> np.ndarray:
+    """A numpy array of numbers from an array, tensor or variable of a framework.
+
+    Raises:
+        InteropError: it holds something else.
+    """
+    if hasattr(value, "detach"):
+        value = _from_torch(value.detach().cpu())
+    elif hasattr(value, "get_value"):  # a variable of NNX
+        value = value.get_value()
+    if not hasattr(value, "__array__") and not isinstance(value, list | tuple | float):
+        raise InteropError(f"{name} is {type(value).__name__}, expected an array.")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InteropError(f"{name} is no array: {_first_line(error)}") from error
+    if array.dtype == object:
+        raise InteropError(f"{name} holds Python objects, expected numbers.")
+    return array
+
+
+def _from_torch(tensor):
+    if "bfloat16" not in str(tensor.dtype):
+        return tensor.numpy()
+    import torch
+
+    return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+
+
+def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """The arrays of nested dicts by their names, joined by dots.
+
+    A slash in a name, as Haiku and TensorFlow have it, becomes a dot. ``None`` is left
+    out. With a ``prefix`` only names that begin with it are taken, without it.
+
+    Raises:
+        InteropError: a value is no array, or two come to the same name.
+
+    >>> import numpy as np
+    >>> flatten({"lstm/linear": {"w": np.ones(2)}}, prefix="lstm.")
+    {'linear.w': array([1., 1.])}
+    """
+    flat: dict[str, np.ndarray] = {}
+    for name, value in _leaves(tree, "", DEEPEST):
+        if name.startswith(prefix):
+            name = name[len(prefix) :]
+            if name in flat:
+                raise InteropError(f"{prefix}{name} is there twice, with / and with .")
+            flat[name] = numpy_array(value, prefix + name)
+    return flat
+
+
+def _leaves(tree, path, levels):
+    if levels == 0:
+        raise InteropError(f"{path[:60]}... is nested deeper than {DEEPEST} levels.")
+    for key, value in tree.items():
+        name = f"{path}{key}".replace("/", ".")
+        if isinstance(value, Mapping):
+            yield from _leaves(value, name + ".", levels - 1)
+        elif value is not None:
+            yield name, value
+
+
+def nest(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The inverse of `flatten`: a dict in a dict at every dot."""
+    tree: dict[str, Any] = {}
+    for name, array in tensors.items():
+        *path, last = name.split(".")
+        at = tree
+        for step in path:
+            at = at.setdefault(step, {})
+        at[last] = array
+    return tree
+
+
+def fit(
+    tensors: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    target: str,
+) -> dict[str, np.ndarray]:
+    """The tensors that a module of these ``shapes`` takes; all of it is checked first.
+
+    Raises:
+        UnsupportedError: the module lacks a bias that is not zero.
+        InteropError: it lacks something else, has more, or in other shapes.
+    """
+    problems, kept = [], {}
+    for name, array in tensors.items():
+        if name in shapes:
+            kept[name] = array
+            if tuple(shapes[name]) != array.shape:
+                problems.append(
+                    f"{name} has shape {tuple(shapes[name])}, expected {array.shape}"
+                )
+        elif "bias" not in name:
+            problems.append(f"{name} is missing")
+        elif np.any(array):
+            raise UnsupportedError(
+                f"{target} has no {name}, but this bias is not 0; make it with a bias."
+            )
+    problems += [f"{name} is not expected" for name in shapes if name not in tensors]
+    if problems:
+        raise InteropError(f"{target} does not fit the weights: {'; '.join(problems)}.")
+    return kept
+
+
+def _first_line(error):
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,118 @@
+"""``lstm-jax export`` and ``import`` of whole models."""
+
+import sys
+
+import jax
+import jax.export
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from safetensors.numpy import load_file
+
+from lstm_jax import Activations, LSTMCell, Stack
+from lstm_jax.cli import main
+from lstm_jax.interop import Program, Recurrent, load_stack, save_stack, to_onnx
+from tests import tiny
+from tests.interop import onnx_files, programs
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+
+@pytest.fixture(scope="module")
+def run(optax_promotion, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    args = [*tiny.write(folder), f"run.directory={folder / 'run'}", "train.steps=2"]
+    assert main(["train", *args]) == 0
+    return folder / "run"
+
+
+def refused(capsys, *argv):
+    capsys.readouterr()
+    assert main([*map(str, argv)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lstm-jax: ")
+    assert "Traceback" not in said
+    return said
+
+
+def test_a_trained_run(run, tmp_path, capsys):
+    """Both formats, batch-first, give the same logits, fed in two pieces or in one."""
+    files = {name: tmp_path / name for name in ("onnx", "stablehlo")}
+    for name, path in files.items():
+        argv = ["export", run, "--format", name, "--out", path, "--batch-first"]
+        assert main([*map(str, argv)]) == 0
+    assert "LSTMCell(8) on 4 features, in onnx" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(str(files["onnx"]))
+    exported = jax.export.deserialize(files["stablehlo"].read_bytes())
+    tokens = np.random.default_rng(0).integers(0, 9, (2, 6)).astype(np.int32)
+    zeros = np.zeros((1, 2, 8), np.float32)
+    inputs = dict(lengths=np.array([6, 4], np.int32), layer0_h=zeros, layer0_c=zeros)
+    whole = programs.run_session(session, inputs | {"tokens": tokens})
+    got = {
+        k: np.asarray(v) for k, v in exported.call(inputs | {"tokens": tokens}).items()
+    }
+    assert programs.largest_difference(got, whole) <= programs.BOUND
+    state, pieces = inputs, []
+    for piece, lengths in [(tokens[:, :3], [3, 3]), (tokens[:, 3:], [3, 1])]:
+        state = state | {"tokens": piece, "lengths": np.array(lengths, np.int32)}
+        out = programs.run_session(session, state)
+        pieces.append(out["logits"])
+        state = {k: out.get(f"{k}_out", v) for k, v in state.items()}
+    joined = np.concatenate(pieces, axis=1)
+    np.testing.assert_allclose(joined, whole["logits"], atol=1e-6)
+
+
+def test_gradients_come_with_the_weights(run, tmp_path):
+    path = tmp_path / "model.jaxexport"
+    argv = ["export", run, "--format", "stablehlo", "--gradients", "--out", path]
+    assert main([*map(str, argv)]) == 0
+    exported = jax.export.deserialize(path.read_bytes())
+    assert exported.has_vjp()
+    weights = load_file(tmp_path / "model.jaxexport.safetensors")
+    assert {"0.table", "1.params.0.w_x", "2.b"} <= weights.keys()
+
+
+def test_there_and_back(tmp_path, capsys):
+    stack = Stack([LSTMCell(4)] * 2, bidirectional=True)
+    params = programs.stack_params(np.random.default_rng(0), stack, 3)
+    save_stack(tmp_path / "one", params)
+    path = tmp_path / "model.onnx"
+    argv = ["export", tmp_path / "one", "--format", "onnx", "--opset", "20"]
+    assert main([*map(str, argv), "--out", str(path)]) == 0
+    assert onnx.load(path).opset_import[0].version == 20
+    argv = ["import", path, "--layout", "onnx", "--out", tmp_path / "two"]
+    assert main([*map(str, argv)]) == 0
+    got, got_params = load_stack(tmp_path / "two")
+    assert got == stack
+    for g, w in zip(*map(jax.tree.leaves, (got_params, params)), strict=True):
+        np.testing.assert_array_equal(g, w)
+    argv = ["export", tmp_path / "two", "--format", "onnx", "--out", path]
+    assert "is there already" in refused(capsys, *argv)
+    said = refused(capsys, *argv[:-1], tmp_path / "old.onnx", "--opset", "9")
+    assert "opset is 9" in said
+
+
+def test_what_a_folder_has_no_place_for(tmp_path, capsys):
+    cell = LSTMCell(4, Activations("hard_sigmoid"))
+    stack = Stack([cell])
+    params = programs.stack_params(np.random.default_rng(0), stack, 3)
+    path, out = tmp_path / "model.onnx", tmp_path / "run"
+    onnx.save(to_onnx(Program([Recurrent(stack, params)])), path)
+    argv = ["import", path, "--layout", "onnx", "--out", out]
+    assert "hard_sigmoid" in refused(capsys, *argv)
+    assert "--prefix" in refused(capsys, *argv, "--prefix", "a")
+    arrays = onnx_files.arrays_of() | {"initial_h": np.ones((1, 3, 6), np.float32)}
+    onnx.save(onnx_files.one_node(arrays=arrays), path)
+    assert "a state or lengths of its own" in refused(capsys, *argv)
+    path.write_bytes(path.read_bytes()[:100])
+    assert "is damaged" in refused(capsys, *argv)
+    assert not out.exists()
+
+
+def test_without_the_extras(run, tmp_path, capsys, monkeypatch):
+    for name, module in [("onnx", "onnx"), ("stablehlo", "flatbuffers")]:
+        monkeypatch.setitem(sys.modules, module, None)
+        argv = ["export", run, "--format", name, "--out", tmp_path / name]
+        assert f"lstm-jax[{name}]" in refused(capsys, *argv)
+        assert not (tmp_path / name).exists()
