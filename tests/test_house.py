@@ -18,6 +18,7 @@ FLOORS = [
     {"interop", "diagnostics", "inference", "training"},
     {"models"},
     {"tasks"},
+    {"commands"},
     {"cli"},
 ]
 """From the ground up; rooms on one floor do not know each other."""

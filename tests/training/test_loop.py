@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.training.loop import Diverged, TrainConfig, fit
+from lstm_jax.training.loop import Diverged, Loop, TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.record import Run
-from lstm_jax.training.step import TrainState
+from lstm_jax.training.step import Controls, TrainState
+from lstm_jax.training.validation import Rules, Validation
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
@@ -22,18 +23,22 @@ def run_loop(folder, schedule, start=0, block=50, loss=0.0, last_step=None):
     def count(state, data, n):
         return state._replace(step=state.step + n), np.full(block, loss)
 
-    fit(
-        TrainState({"w": jnp.zeros(1)}, (), (), jnp.array(start), jnp.zeros(())),
+    params, zero = {"w": jnp.zeros(1)}, jnp.zeros(())
+    Loop(
+        TrainState(params, (), (), (), Controls(zero, zero), jnp.array(start), zero),
         None,
         count,
-        lambda params: 1.0,
-        TrainConfig(steps=STEPS, block=block, evaluate_every=10**6),
-        schedule,
-        run := Run.create(folder, "", {}),
-        SimpleNamespace(
-            last_step=last_step, save=lambda state: None, save_best=lambda state: None
+        evaluate=lambda params: {"loss": 1.0},
+        config=TrainConfig(steps=STEPS, block=block, evaluate_every=10**6),
+        learning_rate=schedule,
+        run=(run := Run.create(folder, "", {})),
+        checkpoints=SimpleNamespace(
+            steps=[last_step] if last_step else [],
+            save=lambda *args: None,
+            wait=lambda: None,
         ),
-    )
+        validation=Validation(Rules(), seeds=1),
+    ).run()
     return [m for m in run.metrics() if "loss" in m]
 
 

@@ -1,0 +1,7 @@
+"""The commands of ``lstm-jax``, a file for those that belong together.
+
+setup.py       configs, tasks and trained runs, found and checked
+train.py       train, resume
+evaluate.py    evaluate, generate
+tables.py      figures as a table
+"""

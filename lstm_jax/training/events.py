@@ -1,0 +1,44 @@
+"""Event files for TensorBoard; needs the extra ``plots``."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lstm_jax.training.record import RunError
+
+
+class Events:
+    """Writes every figure of every line of metrics as a scalar.
+
+    Args:
+        directory: where the event files are; TensorBoard takes the folder of the run,
+            or one of many runs.
+        step: where the run starts; what an earlier start wrote after it is forgotten.
+
+    Raises:
+        RunError: tensorboardX is not installed.
+    """
+
+    def __init__(self, directory: Path, step: int):
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise RunError(
+                "train.tensorboard needs tensorboardX, which is not installed; "
+                "pip install 'lstm-jax[plots]', or set train.tensorboard=false."
+            ) from error
+        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
+
+    def __call__(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        for line in lines:
+            for name, value in line.items():
+                self._add(name, value, line["step"])
+        self._writer.flush()
+
+    def _add(self, name, value, step):
+        if name == "step":
+            return
+        values = value if isinstance(value, list) else [value]
+        for n, one in enumerate(values):
+            tag = f"{name}/{n}" if isinstance(value, list) else name
+            self._writer.add_scalar(tag, one, step)
