@@ -67,6 +67,8 @@ class Checkpoints:
         self.wait()
         arrays = {"state": _arrays(state)} | ({} if best is None else {"best": best})
         copies = jax.tree.map(lambda leaf: np.array(leaf, copy=True), arrays)
+        # So are the facts by this: the run goes on adding to its validation losses.
+        facts = json.loads(json.dumps(facts))
         self._writing = self._writer.submit(self._write, int(state.step), copies, facts)
 
     def wait(self) -> None:
