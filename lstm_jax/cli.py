@@ -1,4 +1,4 @@
-"""The command ``lstm-jax``: train, evaluate, generate, info."""
+"""The command ``lstm-jax``: trains, evaluates, generates, lists and compares runs."""
 
 import argparse
 import sys
@@ -8,7 +8,9 @@ import jax
 
 import lstm_jax
 from lstm_jax import ops
+from lstm_jax.commands.describe import config
 from lstm_jax.commands.evaluate import evaluate, generate
+from lstm_jax.commands.runs import compare, runs
 from lstm_jax.commands.train import train
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
@@ -75,6 +77,23 @@ def _parser():
     command.add_argument("--temperature", type=_not_negative, default=0.7)
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(command=generate)
+
+    command = commands.add_parser("config", help="say what a config can hold")
+    command.add_argument("source", help="a task, or a TOML file")
+    command.add_argument("overrides", nargs="*", metavar="key.path=value")
+    command.add_argument(
+        "--schema", action="store_true", help="every key: type, default, meaning"
+    )
+    command.set_defaults(command=config)
+
+    command = commands.add_parser("runs", help="list runs with their best figures")
+    command.add_argument("folder", nargs="?", default="runs")
+    command.set_defaults(command=runs)
+
+    command = commands.add_parser("compare", help="two runs side by side")
+    command.add_argument("run", help="the folder of a run")
+    command.add_argument("other", metavar="run", help="that of another")
+    command.set_defaults(command=compare)
 
     info = commands.add_parser("info", help="say what runs on this machine")
     info.set_defaults(command=_info)

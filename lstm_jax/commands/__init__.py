@@ -3,5 +3,7 @@
 setup.py       configs, tasks and trained runs, found and checked
 train.py       train, resume
 evaluate.py    evaluate, generate
+describe.py    config
+runs.py        runs, compare
 tables.py      figures as a table
 """

@@ -71,7 +71,11 @@ def train_run(
     _print_facts(run, task)
     loop = _loop(run, checkpoints, task, optimizer, state, best, history)
     start = time.monotonic()
-    complete = loop.run()
+    try:
+        complete = loop.run()
+    finally:
+        for listener in run.listeners:
+            listener.close()
     if complete:
         print(f"trained in {time.monotonic() - start:.0f} s.")
         _finish(Trained(run, task, loop.best, loop.validation))
@@ -103,7 +107,7 @@ def _loop(run, checkpoints, task, optimizer, state, best, history):
     if config.train.tensorboard:
         from lstm_jax.training.events import Events
 
-        run.listeners.append(Events(run.path("tensorboard"), int(state.step)))
+        run.listeners.append(Events(run.path("tensorboard"), run.metrics()))
     return Loop(
         state,
         task.training_data(),

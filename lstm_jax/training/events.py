@@ -12,14 +12,15 @@ class Events:
 
     Args:
         directory: where the event files are; TensorBoard takes the folder of the run,
-            or one of many runs.
-        step: where the run starts; what an earlier start wrote after it is forgotten.
+            or one of many runs. What is in it is made anew, since an earlier start may
+            have got further than its last checkpoint.
+        before: the metrics so far.
 
     Raises:
         RunError: tensorboardX is not installed.
     """
 
-    def __init__(self, directory: Path, step: int):
+    def __init__(self, directory: Path, before: Iterable[Mapping[str, Any]]):
         try:
             from tensorboardX import SummaryWriter
         except ModuleNotFoundError as error:
@@ -27,13 +28,19 @@ class Events:
                 "train.tensorboard needs tensorboardX, which is not installed; "
                 "pip install 'lstm-jax[plots]', or set train.tensorboard=false."
             ) from error
-        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
+        for path in directory.glob("events.out.tfevents.*"):
+            path.unlink()
+        self._writer = SummaryWriter(str(directory))
+        self(before)
 
     def __call__(self, lines: Iterable[Mapping[str, Any]]) -> None:
         for line in lines:
             for name, value in line.items():
                 self._add(name, value, line["step"])
-        self._writer.flush()
+
+    def close(self) -> None:
+        """Until everything is on disk."""
+        self._writer.close()
 
     def _add(self, name, value, step):
         if name == "step":

@@ -14,7 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,8 @@ class Run:
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
-        self.listeners: list[Callable[[list[Mapping[str, Any]]], None]] = []
-        """They are handed every line of metrics, too."""
+        self.listeners: list[Any] = []
+        """They are called with every few lines of metrics, too."""
 
     @classmethod
     def create(

@@ -17,7 +17,16 @@ pytestmark = pytest.mark.usefixtures("optax_promotion")
 STEPS = 3000
 
 
-def run_loop(folder, schedule, start=0, block=50, loss=0.0, last_step=None):
+def run_loop(
+    folder,
+    schedule,
+    start=0,
+    block=50,
+    loss=0.0,
+    last_step=None,
+    every=10**6,
+    rules=None,
+):
     """Metrics of a loop from ``start`` to ``STEPS``, every loss being ``loss``."""
 
     def count(state, data, n):
@@ -29,7 +38,7 @@ def run_loop(folder, schedule, start=0, block=50, loss=0.0, last_step=None):
         None,
         count,
         evaluate=lambda params: {"loss": 1.0},
-        config=TrainConfig(steps=STEPS, block=block, evaluate_every=10**6),
+        config=TrainConfig(steps=STEPS, block=block, evaluate_every=every),
         learning_rate=schedule,
         run=(run := Run.create(folder, "", {})),
         checkpoints=SimpleNamespace(
@@ -37,7 +46,7 @@ def run_loop(folder, schedule, start=0, block=50, loss=0.0, last_step=None):
             save=lambda *args: None,
             wait=lambda: None,
         ),
-        validation=Validation(Rules(), seeds=1),
+        validation=Validation(rules or Rules(), seeds=1),
     ).run()
     return [m for m in run.metrics() if "loss" in m]
 
@@ -69,3 +78,9 @@ def test_what_is_left_after_a_loss_that_is_not_finite(tmp_path, last_step, said)
     with pytest.raises(Diverged, match="loss is nan at step 501; ") as error:
         run_loop(tmp_path / "run", schedule, 500, loss=np.nan, last_step=last_step)
     assert said in str(error.value)
+
+
+def test_patience_ends_a_run(tmp_path):
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    lines = run_loop(tmp_path / "run", schedule, every=100, rules=Rules(patience=3))
+    assert lines[-1]["step"] == 400, "the first evaluation and three that are no better"
