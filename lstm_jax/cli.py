@@ -10,6 +10,7 @@ import lstm_jax
 from lstm_jax import ops
 from lstm_jax.commands.describe import config
 from lstm_jax.commands.evaluate import evaluate, generate
+from lstm_jax.commands.memory import ALL_CELLS, memory
 from lstm_jax.commands.runs import compare, runs
 from lstm_jax.commands.train import train
 from lstm_jax.config import ConfigError
@@ -85,6 +86,17 @@ def _parser():
         "--schema", action="store_true", help="every key: type, default, meaning"
     )
     command.set_defaults(command=config)
+
+    command = commands.add_parser(
+        "memory", help="let cells compete on a problem of long memory"
+    )
+    command.add_argument("config", help="such as configs/memory_adding.toml")
+    command.add_argument("overrides", nargs="*", metavar="key.path=value")
+    command.add_argument("--cells", nargs="+", choices=ALL_CELLS, default=ALL_CELLS)
+    command.add_argument(
+        "--resume", action="store_true", help="go on with those that are there"
+    )
+    command.set_defaults(command=memory)
 
     command = commands.add_parser("runs", help="list runs with their best figures")
     command.add_argument("folder", nargs="?", default="runs")

@@ -5,9 +5,9 @@ import inspect
 import pytest
 
 import lstm_jax
-from lstm_jax import data, linen, nn
+from lstm_jax import data, diagnostics, linen, nn
 
-MODULES = (lstm_jax, data, linen, nn)
+MODULES = (lstm_jax, data, diagnostics, linen, nn)
 NAMES = [(m, name) for m in MODULES for name in m.__all__]
 
 

@@ -5,5 +5,6 @@ train.py       train, resume
 evaluate.py    evaluate, generate
 describe.py    config
 runs.py        runs, compare
+memory.py      memory: cells compete, and the plots of it
 tables.py      figures as a table
 """

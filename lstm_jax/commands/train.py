@@ -76,8 +76,11 @@ def train_run(
     finally:
         for listener in run.listeners:
             listener.close()
+    seconds = time.monotonic() - start
+    facts = run.read_json("run.json")
+    run.write_json("run.json", facts | {"seconds": facts.get("seconds", 0.0) + seconds})
     if complete:
-        print(f"trained in {time.monotonic() - start:.0f} s.")
+        print(f"trained in {seconds:.0f} s.")
         _finish(Trained(run, task, loop.best, loop.validation))
     return run, int(loop.state.step), complete
 

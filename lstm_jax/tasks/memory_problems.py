@@ -40,6 +40,14 @@ class Problem(abc.ABC):
     def memoryless(self) -> float:
         """The lowest loss that is possible without a memory."""
 
+    solved_when: ClassVar[str] = "99% are right"
+    """What counts as a solution, in words."""
+
+    def is_solved(self, loss: float, right: float) -> bool:
+        """Whether these figures of an evaluation are a solution."""
+        del loss
+        return right >= 0.99
+
     @abc.abstractmethod
     def draw(self, key: Key[Array, ""], batch_size: int) -> tuple[Array, Array]:
         """Inputs ``[T, B, D]`` and targets."""
@@ -68,6 +76,11 @@ class Adding(Problem):
 
     in_size, out_size, shortest = 2, 1, 2
     memoryless = 1 / 6
+    solved_when = "the mean squared error is below 0.001"
+
+    def is_solved(self, loss, right):
+        del right
+        return loss < 1e-3
 
     def draw(self, key, batch_size):
         T, half = self.length, self.length // 2
@@ -104,6 +117,11 @@ class Copy(Problem):
     in_size, out_size, shortest = 10, 9, 1
     reads_last = False
     symbols: ClassVar[int] = 10
+    solved_when = "the loss is below a tenth of that without a memory"
+
+    def is_solved(self, loss, right):
+        del right
+        return loss < 0.1 * self.memoryless
 
     @property
     def steps(self):

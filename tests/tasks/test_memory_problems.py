@@ -157,6 +157,16 @@ def test_what_is_right_and_what_is_not(name):
     assert problem.right(wrong, targets).mean() < 0.15
 
 
+def test_what_counts_as_solved():
+    assert Adding(9).is_solved(0.9e-3, 0.0)
+    assert not Adding(9).is_solved(1.1e-3, 1.0)
+    tenth = 0.1 * Copy(9).memoryless
+    assert Copy(9).is_solved(0.99 * tenth, 0.0)
+    assert not Copy(9).is_solved(1.01 * tenth, 1.0)
+    assert Reber(9).is_solved(9.0, 0.99)
+    assert not Order(10).is_solved(0.0, 0.98)
+
+
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_seed_draws_the_same_and_another_does_not(name):
     problem = PROBLEMS[name](20)
