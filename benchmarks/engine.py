@@ -4,7 +4,8 @@
 
 The loop logs every step, reports, and has its checkpoints written; validation is left
 out, since it is no part of a step. The bare step is the same program, one jitted step
-after the other with no more around it than a wait for the last one. Both take turns.
+after the other with no more around it than a wait for the last one; the bare blocks are
+what the loop calls, a block after the other. They take turns.
 """
 
 import argparse
@@ -53,6 +54,9 @@ SIZES = {
 is written every 200 steps where nothing else is said."""
 
 
+CLOCKS = ("bare", "blocks", "loop")
+
+
 def prepare(overrides, steps):
     """The task, and a function that makes a state before the first step."""
     sizes = [f"train.steps={steps}", *overrides]
@@ -84,6 +88,19 @@ def bare_seconds(case, data, steps):
     return seconds(run)
 
 
+def block_seconds(case, data, steps):
+    """One jitted block of steps after the other."""
+    state, capacity = case.state(), case.config.train.block
+
+    def run():
+        nonlocal state
+        for _ in range(steps // capacity):
+            state, losses = case.block(state, data, capacity)
+        jax.block_until_ready((state, losses))
+
+    return seconds(run)
+
+
 def loop_seconds(case, data):
     """The loop, with all it writes."""
     with tempfile.TemporaryDirectory() as folder:
@@ -109,14 +126,21 @@ def measure(overrides, steps, repeats):
     data = case.task.training_data()
     clocks = {
         "bare": lambda: bare_seconds(case, data, steps),
+        "blocks": lambda: block_seconds(case, data, steps),
         "loop": lambda: loop_seconds(case, data),
     }
     for clock in clocks.values():  # compiles
         clock()
     times = take_turns(clocks, repeats, at_least=min(repeats, 5))
     share = paired_ratio(times["bare"], times["loop"])
+    of_blocks = paired_ratio(times["blocks"], times["loop"])
     per_second = {name: steps / float(min(t)) for name, t in times.items()}
-    return {"steps": steps, "steps_per_second": per_second, "loop_of_bare": share}
+    return {
+        "steps": steps,
+        "steps_per_second": per_second,
+        "loop_of_bare": share,
+        "loop_of_blocks": of_blocks,
+    }
 
 
 def main():
@@ -127,10 +151,12 @@ def main():
         name: measure(overrides, steps, args.repeats)
         for name, (steps, overrides) in SIZES.items()
     }
-    rows = [("steps a second", "bare", "loop", "loop / bare")]
+    rows = [("steps a second", *CLOCKS, "loop / bare", "loop / blocks")]
     for name, found in results.items():
         rates = [f"{rate:.1f}" for rate in found["steps_per_second"].values()]
-        rows.append((name, *rates, str(found["loop_of_bare"])))
+        rows.append(
+            (name, *rates, str(found["loop_of_bare"]), str(found["loop_of_blocks"]))
+        )
     print(table(rows))
     print(save("engine", {"sizes": results}))
 

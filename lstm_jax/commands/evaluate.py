@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.commands.setup import Trained, trained
+from lstm_jax.commands.setup import Trained, best_of, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.training.record import RunError
 from lstm_jax.training.step import one_seed
@@ -20,14 +20,13 @@ def evaluate(args) -> int:
 
 def generate(args) -> int:
     """The command ``generate``."""
-    run = trained(args.run)
-    write = getattr(run.task, "generate", None)
+    _, task, params = best_of(args.run)
+    write = getattr(task, "generate", None)
     if write is None:
         raise RunError(
-            f"{args.run} is a run of task {run.task.config.task}, which generates "
+            f"{args.run} is a run of task {task.config.task}, which generates "
             f"nothing; name one of a language model."
         )
-    params = one_seed(run.params, run.best_seed, run.seeds)
     text = write(params, args.prompt, args.length, args.temperature, args.seed)
     print(args.prompt + text)
     return 0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lstm_jax.commands.memory_plots import plot_gradients, plot_losses
+from lstm_jax.commands.memory_plots import plot_gradients, plot_losses, task_of
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import train_run
@@ -49,7 +49,7 @@ def contest(folder: Path, cells: list[str]) -> None:
     """Figures and plots of runs that are in a folder by the names of their cells."""
     runs = {cell: trained(folder / cell) for cell in cells}
     results = {cell: _results(run) for cell, run in runs.items()}
-    task = next(iter(runs.values())).task
+    task = task_of(next(iter(runs.values())))
     facts = {
         "problem": task.config.problem.name,
         "length": task.problem.length,
@@ -104,7 +104,7 @@ def _solved_at(run, lines, seed):
             line[f"{name}_each"][seed] if run.seeds > 1 else line[name]
             for name in ("valid_loss", "valid_right")
         )
-        if run.task.problem.is_solved(loss, right):
+        if task_of(run).problem.is_solved(loss, right):
             return line["step"]
     return None
 
@@ -114,7 +114,7 @@ def gradients(run: Trained) -> dict[str, dict[str, list[float]]]:
 
     Means over sequences, of the first seed.
     """
-    task, params = run.task, one_seed(run.params, 0, run.seeds)
+    task, params = task_of(run), one_seed(run.params, 0, run.seeds)
     xs, targets = task.problem.draw(jax.random.key(0), SEQUENCES)
 
     @jax.jit

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.commands.setup import Trained
+from lstm_jax.tasks.memory import Memory
+from lstm_jax.training.record import RunError
 
 COLORS = {
     "lstm": "#08519c",
@@ -14,6 +16,13 @@ COLORS = {
     "gru": "#d94801",
     "rnn": "#6a51a3",
 }
+
+
+def task_of(run: Trained) -> Memory:
+    """The task of a run of long memory; RunError where it is of another."""
+    if not isinstance(run.task, Memory):
+        raise RunError(f"{run.run.directory} is no run of the task memory.")
+    return run.task
 
 
 def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
@@ -29,7 +38,7 @@ def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
         seeds = [m.get("valid_loss_each", [m["valid_loss"]]) for m in lines]
         axes.plot(steps, seeds, color=COLORS[cell], lw=0.6, alpha=0.5)
         axes.plot(steps, np.median(seeds, 1), color=COLORS[cell], lw=1.6, label=cell)
-    task = next(iter(runs.values())).task
+    task = task_of(next(iter(runs.values())))
     name, length = task.config.problem.name, task.problem.length
     axes.axhline(task.problem.memoryless, color="0.5", ls=":", label="without a memory")
     axes.set(xlabel="step", ylabel="validation loss", yscale="log")

@@ -15,6 +15,7 @@ from lstm_jax.tasks import TASKS
 from lstm_jax.tasks.task import Task
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.record import Run, RunError
+from lstm_jax.training.step import one_seed
 from lstm_jax.training.validation import Rules, Validation
 
 
@@ -102,3 +103,10 @@ def trained(directory: str | Path) -> Trained:
     history = checkpoints.facts(step)["validations"]
     validation = Validation.replay(rules(config), config.train.seeds, history)
     return Trained(run, task, best, validation)
+
+
+def best_of(directory: str | Path) -> tuple[Run, Task, PyTree]:
+    """A run, its task and the best parameters of its best seed; raises as `trained`."""
+    found = trained(directory)
+    params = one_seed(found.params, found.best_seed, found.seeds)
+    return found.run, found.task, params

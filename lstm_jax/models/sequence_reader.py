@@ -1,5 +1,6 @@
 """Reads a sequence and answers: recurrent layers and a linear readout."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from lstm_jax.core.rnn import RNNCell
 from lstm_jax.core.stack import Stack
 from lstm_jax.nn import Recurrent
 
-CELLS: dict[str, type[Cell]] = {
+CELLS: dict[str, Callable[[int], Cell]] = {
     "lstm": LSTMCell,
     "lstm_chrono": LSTMCell,
     "gru": GRUCell,

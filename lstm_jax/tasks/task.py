@@ -38,6 +38,7 @@ class Task(abc.ABC):
     def __init__(self, config: Any, facts: Mapping[str, Any] | None = None):
         del facts
         self.config = config
+        self.graph: Any
         self.graph, self.params = self._split(config.seed)
 
     @abc.abstractmethod

@@ -21,7 +21,7 @@ class Average(NamedTuple):
     """An average, and how many parameters it is the average of."""
 
     params: PyTree
-    count: Int[Array, ""]
+    taken: Int[Array, ""]
 
 
 class Averaging(NamedTuple):
@@ -64,13 +64,13 @@ def make_averaging(
         return Average(jax.tree.map(jnp.copy, params), jnp.zeros((), jnp.int32))
 
     def update(average, params, active, step):
-        count = average.count.astype(jnp.float32)
+        count = average.taken.astype(jnp.float32)
         new = share(count, active)
         # Not a + new * (p - a), which for a share of 1 would not give p itself.
         move = lambda a, p: ((1 - new) * a + new * p).astype(a.dtype)
-        taken = (active | (name == "ema")).astype(jnp.int32)
+        more = (active | (name == "ema")).astype(jnp.int32)
         after = Average(
-            jax.tree.map(move, average.params, params), average.count + taken
+            jax.tree.map(move, average.params, params), average.taken + more
         )
         due = step % every == 0
         return jax.tree.map(lambda a, b: jnp.where(due, a, b), after, average)

@@ -1,6 +1,6 @@
 """An Optax chain from its config."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -121,7 +121,7 @@ class OptimizerConfig:
         chain = optax.chain(*self._clipping(), *self._rule(rate), _scale_by_control())
         if every == 1:
             return chain
-        multi = optax.MultiSteps(chain, every)
+        multi: Any = optax.MultiSteps(chain, every)
         return optax.GradientTransformationExtraArgs(multi.init, multi.update)
 
     def _clipping(self):
@@ -137,7 +137,7 @@ class OptimizerConfig:
             yield optax.sgd(rate, momentum=self.momentum or None)
             return
         b1, b2 = _BETAS[self.name]
-        options = dict(b1=self.beta1 or b1, b2=self.beta2 or b2)
+        options: Any = dict(b1=self.beta1 or b1, b2=self.beta2 or b2)
         match self.name:
             case "adam":
                 yield optax.adam(rate, **options)

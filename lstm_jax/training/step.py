@@ -52,7 +52,12 @@ class TrainState(NamedTuple):
         return self.average.params if self.average else self.params
 
 
-SEEDS: Any = TrainState(0, 0, 0, 0, Controls(0, 0), None, 0)
+_FIRST: Any = 0
+_NONE: Any = None
+
+SEEDS = TrainState(
+    *[_FIRST] * 4, controls=Controls(_FIRST, _FIRST), step=_NONE, key=_FIRST
+)
 """The axes of the seeds."""
 
 

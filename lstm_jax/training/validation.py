@@ -64,11 +64,11 @@ class Validation:
         A seed whose patience has ended is not at its best any more, so that its best is
         the one it would have stopped with alone.
         """
-        rules, losses = self.rules, np.array(losses, float)
-        better = (losses < self.best) & ~self._has_ended()
+        rules, now = self.rules, np.array(losses, float)
+        better = (now < self.best) & ~self._has_ended()
         if rules.non_monotone:
-            self.averaging |= self._is_worse_than_long_ago(losses)
-        self.best = np.where(better, losses, self.best)
+            self.averaging |= self._is_worse_than_long_ago(now)
+        self.best = np.where(better, now, self.best)
         self.best_step = np.where(better, step, self.best_step)
         self._since_best = np.where(better, 0, self._since_best + 1)
         self._waited = np.where(better, 0, self._waited + 1)
@@ -76,7 +76,7 @@ class Validation:
             fall = self._waited >= rules.plateau
             self.rate = np.where(fall, self.rate * rules.decay, self.rate)
             self._waited = np.where(fall, 0, self._waited)
-        self.history.append((step, losses.tolist()))
+        self.history.append((step, now.tolist()))
         return better
 
     @property
