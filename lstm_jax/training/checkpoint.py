@@ -91,7 +91,9 @@ class Checkpoints:
             aside.mkdir(parents=True)
             for name, tree in arrays.items():
                 _save_tree(aside / name, tree)
-            manifest = {"step": step, "facts": facts, "files": _digests(aside)}
+            shapes = {name: _shapes(tree) for name, tree in arrays.items()}
+            manifest = {"step": step, "facts": facts, "arrays": shapes}
+            manifest["files"] = _digests(aside)
             (aside / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             _sync(aside)
             os.replace(aside, final)
@@ -168,17 +170,17 @@ class Checkpoints:
                 os.replace(folder, folder.with_suffix(".damaged"))
 
     def _load(self, folder, like):
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        try:
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-                return checkpointer.restore(
-                    folder, args=ocp.args.StandardRestore(target)
+        there = self._manifest(int(folder.parent.name))["arrays"][folder.name]
+        wanted = _shapes(like)
+        for name in there | wanted:
+            if there.get(name) != wanted.get(name):
+                raise RunError(
+                    f"{folder} is of another model: its {name} is {_say(there, name)}, "
+                    f"expected {_say(wanted, name)}; use it with its own config."
                 )
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{folder} holds other parameters than this model has; "
-                f"is it the checkpoint of another model?"
-            ) from error
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(folder, args=ocp.args.StandardRestore(target))
 
     def _manifest(self, step):
         text = (self.directory / str(step) / MANIFEST).read_text(encoding="utf-8")
@@ -203,6 +205,24 @@ class Checkpoints:
 def _arrays(state):
     """Orbax stores arrays; a typed key goes as its data."""
     return state._replace(key=jax.random.key_data(state.key))
+
+
+def _shapes(tree):
+    """Name to shape and dtype of every array."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): [
+            [*leaf.shape],
+            str(leaf.dtype),
+        ]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _say(shapes, name):
+    if name not in shapes:
+        return "not there"
+    shape, dtype = shapes[name]
+    return f"{dtype}{shape}"
 
 
 def _save_tree(folder, tree):

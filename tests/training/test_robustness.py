@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 
-import jax
 import pytest
 
 from lstm_jax.cli import main
@@ -187,7 +186,7 @@ def one_line(capsys):
     return said
 
 
-def test_the_disk_is_full(whole, cut, capsys):
+def test_the_disk_is_full(cut, capsys):
     """No file may grow beyond what the log has already, as if no room were left."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     good = {p: p.read_bytes() for p in (cut / "checkpoints").rglob("*") if p.is_file()}
@@ -198,8 +197,6 @@ def test_the_disk_is_full(whole, cut, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "go on with --resume" in one_line(capsys)
     assert good == {p: p.read_bytes() for p in good}
-    assert main(["train", *arguments(cut.parent), "--resume"]) == 0
-    assert results(cut) == results(whole)
 
 
 def test_no_room_for_a_checkpoint(whole, cut, capsys, monkeypatch):
@@ -244,6 +241,6 @@ def test_the_checkpoint_of_another_model(whole, capsys):
     config = read_config(values, ["model.hidden_size=5", "train.seeds=1"])
     checkpoints = checkpoint.Checkpoints(whole / "checkpoints")
     like = make_task(config).params
-    with pytest.raises(RunError, match="of another model"):
+    said = r"of another model: its head.bias.value is float32\[2, 1\], expected float32\[1\]"
+    with pytest.raises(RunError, match=said):
         checkpoints.restore_best(12, like)
-    jax.block_until_ready(like)
