@@ -7,6 +7,7 @@ The house, from the ground up; a room imports only rooms named before it:
     kernels      the LSTM in C++, for CPUs
     ops          `lstm(...)`: checks arguments, chooses an implementation
     nn, linen    Flax NNX and Linen modules
+    diagnostics  gradients of states
     training     the training loop, checkpoints, metrics
     models       language model, memory model
     tasks        data + model + loss, joined

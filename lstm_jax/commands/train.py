@@ -64,6 +64,12 @@ def train_run(
         _check_resumable(run, task)
     else:
         run = Run.create(directory, dump(config), task.describe() | environment())
+    with run.alone():
+        return run, *_train_alone(run, task, optimizer, state, resume)
+
+
+def _train_alone(run, task, optimizer, state, resume):
+    """The step reached, and whether the run is complete."""
     checkpoints = Checkpoints(run.path("checkpoints"))
     best, history = None, []
     if resume:
@@ -82,7 +88,7 @@ def train_run(
     if complete:
         print(f"trained in {seconds:.0f} s.")
         _finish(Trained(run, task, loop.best, loop.validation))
-    return run, int(loop.state.step), complete
+    return int(loop.state.step), complete
 
 
 def _epoch(task):

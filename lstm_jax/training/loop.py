@@ -186,6 +186,7 @@ class Loop:
             return
         if not bool(_all_finite(self.state.params)):
             raise self._diverged("a parameter is not finite", self._step)
+        self._run.sync()
         history = {"validations": self.validation.history}
         self._checkpoints.save(self.state, self.best, history)
         self._saved = self._step

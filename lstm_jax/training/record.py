@@ -14,7 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from lstm_jax._types import PyTree
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 
 class RunError(ValueError):
@@ -92,7 +97,30 @@ class Run:
             )
         return run
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the folder; a process that ends in whatever way lets go of it.
+
+        Raises:
+            RunError: another process trains in it.
+        """
+        if fcntl is None:
+            yield
+            return
+        folder = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise RunError(
+                f"another process is training {self.directory}; wait for it, or name "
+                f"a new folder with run.directory=FOLDER."
+            ) from error
+        finally:
+            os.close(folder)
+
     def path(self, name: str) -> Path:
+        """Where a file of this name is."""
         return self.directory / name
 
     def _is_blank(self):
@@ -142,6 +170,13 @@ class Run:
             file.write(text)
         for listener in self.listeners:
             listener(lines)
+
+    def sync(self) -> None:
+        """Brings the metrics onto the disk itself: no checkpoint is ahead of them."""
+        path = self.path("metrics.jsonl")
+        if path.exists():
+            with self._writing("metrics.jsonl"), path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.path("metrics.jsonl")

@@ -14,7 +14,10 @@ import sys
 import pytest
 
 from lstm_jax.cli import main
+from lstm_jax.commands.setup import make_task, read_config, trained
+from lstm_jax.config import read
 from lstm_jax.training import checkpoint, progress
+from lstm_jax.training.record import Run, RunError
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -70,8 +73,6 @@ def test_all_of_the_state_is_in_use(whole):
     lines = tiny.metrics(whole)
     rates = {line["learning_rate"] for line in lines if "loss" in line}
     assert len(rates) > 1, "validation never lowered a learning rate"
-    from lstm_jax.commands.setup import trained
-
     assert trained(whole).validation.averaging.any(), "averaging never started"
 
 
@@ -101,10 +102,13 @@ import os, signal, sys
 import jax
 jax.config.update("jax_default_matmul_precision", "highest")
 from lstm_jax.training import checkpoint, progress
+from lstm_jax.training.record import Run, RunError
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 {plant}
 from lstm_jax.cli import main
+from lstm_jax.commands.setup import make_task, read_config, trained
+from lstm_jax.config import read
 main(sys.argv[1:])
 """
 KILLED = {
@@ -233,14 +237,20 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys, folder):
 
 
 def test_the_checkpoint_of_another_model(whole, capsys):
-    from lstm_jax.commands.setup import make_task, read_config
-    from lstm_jax.config import read
-    from lstm_jax.training.record import RunError
-
     values = read(whole / "config.toml")
     config = read_config(values, ["model.hidden_size=5", "train.seeds=1"])
     checkpoints = checkpoint.Checkpoints(whole / "checkpoints")
     like = make_task(config).params
-    said = r"of another model: its head.bias.value is float32\[2, 1\], expected float32\[1\]"
+    said = r"its head.bias.value is float32\[2, 1\], expected float32\[1\]"
     with pytest.raises(RunError, match=said):
         checkpoints.restore_best(12, like)
+
+
+def test_two_processes_do_not_train_the_same_run(cut, capsys):
+    before = {path: path.read_bytes() for path in cut.iterdir() if path.is_file()}
+    with Run.open(cut).alone():
+        assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    assert "another process is training" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in before}
+    with Run.open(cut).alone():
+        pass  # it is free again

@@ -1,4 +1,4 @@
-"""The step's randomness: a function of the seed and of the step, and of nothing else."""
+"""The randomness of a step is a function of the seed and of the step alone."""
 
 import jax
 import jax.numpy as jnp
