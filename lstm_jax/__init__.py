@@ -8,10 +8,11 @@ The house, from the ground up; a room imports only rooms named before it:
     ops          `lstm(...)`: checks arguments, chooses an implementation
     nn, linen    Flax NNX and Linen modules
     interop      weights of other frameworks, in and out
+    diagnostics  gradients of states
     training     the training loop, checkpoints, metrics
-    models       language model
+    models       language model, memory model
     tasks        data + model + loss, joined
-    cli_interop  its commands import and export
+    commands     the commands of the command line
     cli          the command ``lstm-jax``
 
 Importing this package imports JAX and nothing heavier. Flax modules are in

@@ -31,7 +31,9 @@ def config(cls: type[T]) -> type[T]:
         cls,
         frozen=True,
         kw_only=True,
-        config=pydantic.ConfigDict(extra="forbid", strict=True),
+        config=pydantic.ConfigDict(
+            extra="forbid", strict=True, use_attribute_docstrings=True
+        ),
     )
     return typing.cast(type[T], made)
 
@@ -108,7 +110,8 @@ def _explain(cls, problem):
             message = (
                 problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
             )
-            return f"{name} is {came!r}: {message[0].lower()}{message[1:]}."
+            came = "" if isinstance(came, Mapping) else f" is {came!r}"
+            return f"{name}{came}: {message[0].lower()}{message[1:]}."
 
 
 def _choices(came, valid):

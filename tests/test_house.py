@@ -18,7 +18,7 @@ FLOORS = [
     {"interop", "diagnostics", "inference", "training"},
     {"models"},
     {"tasks"},
-    {"cli_interop"},
+    {"commands"},
     {"cli"},
 ]
 """From the ground up; rooms on one floor do not know each other."""

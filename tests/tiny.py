@@ -40,3 +40,30 @@ def metrics(run: Path) -> list[dict]:
     return [
         json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()
     ]
+
+
+MEMORY = """
+task = "memory"
+[problem]
+name = "adding"
+length = 6
+[model]
+hidden_size = 4
+[optimizer]
+learning_rate = 0.05
+[train]
+steps = 12
+batch_size = 4
+block = 4
+evaluate_every = 3
+checkpoint_every = 4
+[evaluation]
+sequences = 8
+batch_size = 4
+"""
+
+
+def write_memory(folder: Path, *more: str) -> list[str]:
+    """Writes a config of the other task; returns the arguments of ``train``."""
+    (folder / "memory.toml").write_text(MEMORY)
+    return [str(folder / "memory.toml"), *more]

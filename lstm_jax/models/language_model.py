@@ -19,8 +19,11 @@ class LanguageModelConfig:
     """Sizes of a language model."""
 
     embed_size: PositiveInt = 64
+    """Size of the vector of a token."""
     hidden_size: PositiveInt = 256
+    """Units of a layer."""
     num_layers: PositiveInt = 1
+    """Layers on top of each other."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the values zeroed between the layers and before the output layer."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -28,6 +31,7 @@ class LanguageModelConfig:
     weight_drop: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the recurrent weights zeroed, one mask for a whole window."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the model computes in; its parameters and cell states are float32."""
 
     def build(self, vocabulary_size: int, rngs: nnx.Rngs) -> "LanguageModel":
         return LanguageModel(

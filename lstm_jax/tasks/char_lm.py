@@ -3,6 +3,9 @@
 import functools
 import lzma
 import math
+import platform
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
@@ -13,7 +16,6 @@ from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax.config import config
-from lstm_jax.core.stack import Stack
 from lstm_jax.data.streams import evaluation_rows, training_rows
 from lstm_jax.data.text import (
     DataError,
@@ -23,10 +25,12 @@ from lstm_jax.data.text import (
     sha256,
     split,
 )
-from lstm_jax.interop.program import Program
 from lstm_jax.models.language_model import LanguageModelConfig
+from lstm_jax.tasks.task import RunConfig, Task
 from lstm_jax.training.loop import TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.progress import Unit
+from lstm_jax.training.record import RunError
 
 SHARES = {"train": 0.90, "valid": 0.05, "test": 0.05}
 XZ_DICTIONARY = 64 * 2**20
@@ -46,16 +50,17 @@ class EvaluationConfig:
     """How a part of the text is evaluated."""
 
     batch_size: PositiveInt = 8
+    """Rows that the part is cut into."""
     context: NonNegativeInt = 256
     """Characters that every row but the first reads before it is counted."""
 
 
 @config
-class RunConfig:
-    """Where the run is kept."""
+class WindowsConfig(TrainConfig):
+    """How long to train, how often to do what, and on how much text at a time."""
 
-    directory: str = ""
-    """Empty for ``runs/`` and the name of the config file."""
+    window: PositiveInt = 64
+    """Steps of backpropagation through time; the carry goes on beyond them."""
 
 
 @config
@@ -63,32 +68,38 @@ class CharLMConfig:
     """A character language model, from text to checkpoint."""
 
     task: Literal["char_lm"] = "char_lm"
+    """This task."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Where all that is drawn by chance comes from."""
     data: TextConfig = TextConfig()
     model: LanguageModelConfig = LanguageModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
-    train: TrainConfig = TrainConfig()
+    train: WindowsConfig = WindowsConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
 
 
-class CharLM:
-    """What a run of the task needs: parameters, data on the device, pure functions.
+class CharLM(Task):
+    """The text, its vocabulary and a language model.
 
     Args:
         config: see `CharLMConfig`.
-        characters: the vocabulary of a model trained before; by default every character
-            of the text.
+        facts: as in `Task`; the vocabulary is that of ``characters_known``, by default
+            every character of the text.
     """
 
-    def __init__(self, config: CharLMConfig, characters: str | None = None):
+    unit = Unit("bits", 1 / math.log(2), "tokens", "bits per token")
+
+    def __init__(self, config: CharLMConfig, facts: Mapping[str, Any] | None = None):
         self.config = config
+        characters = (facts or {}).get("characters_known")
         if characters is None:
             characters = Vocabulary.of(self.text).characters
         self.vocabulary = Vocabulary(characters)
-        init_key, self.train_key = jax.random.split(jax.random.key(config.seed))
-        model = config.model.build(len(self.vocabulary), nnx.Rngs(init_key))
-        self.graph, self.params = nnx.split(model, nnx.Param)
+        super().__init__(config, facts)
+
+    def build_model(self, key):
+        return self.config.model.build(len(self.vocabulary), nnx.Rngs(key))
 
     @functools.cached_property
     def text(self) -> str:
@@ -112,26 +123,55 @@ class CharLM:
             "characters": len(self.text),
             "sha256": sha256(self.text),
             "vocabulary": len(self.vocabulary),
-            "parameters": sum(p.size for p in jax.tree.leaves(self.params)),
+            "parameters": self.parameters,
+            "characters_known": self.vocabulary.characters,
         }
 
-    def program(self, params, **options: Any) -> Program:
-        """The trained model for other programs; see `lstm_jax.interop.Program`."""
-        return nnx.merge(self.graph, params).program(**options)
+    def summary(self, facts):
+        return (
+            f"{facts['data']}: {facts['characters']:,} characters, "
+            f"{facts['vocabulary']} distinct, sha256 {facts['sha256'][:16]}"
+        )
+
+    def check_same_data(self, facts: Mapping[str, Any], directory: Path) -> None:
+        """Another text, or another Python's reference, would be split elsewhere."""
+        if facts["sha256"] == sha256(self.text):
+            return
+        text, remedy = "the text", "bring that back"
+        if not self.config.data.path:
+            text = f"the language reference of Python {platform.python_version()}"
+            remedy = f"use Python {facts['python']} again, rename or remove {directory}"
+        raise RunError(
+            f"{text} is not the one {directory} was trained on; "
+            f"{remedy}, or start a new run with run.directory=FOLDER."
+        )
 
     # Training
 
-    def training_data(self) -> jax.Array:
+    @property
+    def items_per_step(self):
+        return self.config.train.batch_size * self.config.train.window
+
+    @property
+    def steps_per_epoch(self):
+        return (len(self._rows) - 1) // self.config.train.window
+
+    @functools.cached_property
+    def _rows(self):
         train = self.config.train
         tokens = self.vocabulary.encode(self.parts["train"])
-        return jnp.asarray(training_rows(tokens, train.batch_size, train.window))
+        return training_rows(tokens, train.batch_size, train.window)
+
+    def training_data(self) -> jax.Array:
+        return jnp.asarray(self._rows)
 
     def init_carry(self):
         model = nnx.merge(self.graph, self.params)
         return model.init_carry((self.config.train.batch_size,))
 
-    def batch_at(self, data, carry, step):
+    def batch_at(self, data, carry, step, key):
         """The window of ``step``, and its carry: zeros at the start of every epoch."""
+        del key
         window = self.config.train.window
         at = step % ((data.shape[0] - 1) // window)
         batch = jax.lax.dynamic_slice_in_dim(data, at * window, window + 1)
@@ -145,8 +185,8 @@ class CharLM:
 
     # Evaluation
 
-    def evaluate(self, params, part: str) -> float:
-        """Mean nats per character over a whole part of the text."""
+    def evaluate(self, params, part: str) -> dict[str, float]:
+        """Mean nats per character over a whole part of the text, and bits."""
         rows = self.config.evaluation
         tokens = self.vocabulary.encode(self.parts[part])
         arrays = evaluation_rows(tokens, rows.batch_size, rows.context)
@@ -156,7 +196,8 @@ class CharLM:
             piece = [a[t : t + window] for a in arrays]
             carry, nats = self._evaluate_window(params, carry, *piece)
             total += float(nats)
-        return total / int(counted.sum())
+        nats = total / int(counted.sum())
+        return {"loss": nats, "bits_per_character": nats / math.log(2)}
 
     @functools.cached_property
     def _evaluate_window(self):
@@ -166,9 +207,14 @@ class CharLM:
 
         return jax.jit(window)
 
-    def report(self, nats: float) -> dict[str, float]:
-        """The figures of an evaluation, in the units of the field."""
-        return {"loss": nats, "bits_per_character": nats / math.log(2)}
+    def yardsticks(self, part):
+        return {"xz_bits": self.xz_bits()} if part == "test" else {}
+
+    def sentence(self, figures):
+        said = f"{figures['bits_per_character']:.4f} bits per character"
+        if "xz_bits" in figures:
+            said += f" (xz -9, having seen the rest: {figures['xz_bits']:.3f})"
+        return said
 
     def xz_bits(self) -> float:
         """Bits per character that ``xz -9`` spends on the test part, having seen the
@@ -182,11 +228,6 @@ class CharLM:
         # A character is at least a byte, so as many characters hold the bytes.
         rest = self.text[max(end - XZ_DICTIONARY, 0) : end].encode()[-XZ_DICTIONARY:]
         return 8 * (size(rest + test.encode()) - size(rest)) / len(test)
-
-    def recurrent(self, params) -> tuple[Stack, tuple[Any, ...]]:
-        """The stack of LSTM layers, and its parameters, for other programs."""
-        lstm = nnx.merge(self.graph, params).lstm
-        return lstm.stack, lstm.params
 
     # Generation
 

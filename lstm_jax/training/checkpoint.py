@@ -1,63 +1,266 @@
-"""The training state on disk, through Orbax: written aside, then renamed into place."""
+"""The training state on disk: whole, or not there.
 
+A checkpoint is a folder named by its step. It is written aside by Orbax, gets a
+manifest with the size and SHA-256 of each of its files, and is renamed when all of it
+has reached the disk. One that does not agree with its manifest is never used.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from lstm_jax._types import PyTree
+from lstm_jax.training.record import RunError, cannot_write
 from lstm_jax.training.step import TrainState
+
+MANIFEST = "manifest.json"
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: TrainState
+    best: PyTree
+    """The best parameters; ``None`` before the first evaluation."""
+    facts: dict[str, Any]
+    """What was handed to `Checkpoints.save` beside the arrays."""
 
 
 class Checkpoints:
-    """The last checkpoints of a run, and the best by validation loss."""
+    """The checkpoints of a run, the newest ``keep`` of them.
 
-    def __init__(self, directory: Path, keep: int = 2):
-        options = lambda **kw: ocp.CheckpointManagerOptions(
-            enable_async_checkpointing=False, **kw
-        )
-        directory = directory.absolute()
-        self._last = ocp.CheckpointManager(
-            directory / "last", options=options(max_to_keep=keep)
-        )
-        self._best = ocp.CheckpointManager(
-            directory / "best", options=options(max_to_keep=1)
-        )
+    Writing overlaps with training: ``save`` copies the arrays and returns, and whatever
+    went wrong is raised by the next ``save`` or by ``wait``.
+
+    Args:
+        directory: the folder they are in.
+        keep: how many there are.
+        say: is told in a sentence about a checkpoint that is damaged.
+    """
+
+    def __init__(
+        self, directory: Path, keep: int = 2, say: Callable[[str], None] = print
+    ):
+        self.directory = directory.absolute()
+        self._keep, self._say = keep, say
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._writing: concurrent.futures.Future | None = None
+
+    # Writing
+
+    def save(self, state: TrainState, best: PyTree, facts: dict[str, Any]) -> None:
+        """Begins to write; the arrays may be donated as soon as it returns.
+
+        Raises:
+            RunError: the one before could not be written.
+        """
+        self.wait()
+        arrays = {"state": _arrays(state)} | ({} if best is None else {"best": best})
+        copies = jax.tree.map(lambda leaf: np.array(leaf, copy=True), arrays)
+        # So are the facts by this: the run goes on adding to its validation losses.
+        facts = json.loads(json.dumps(facts))
+        self._writing = self._writer.submit(self._write, int(state.step), copies, facts)
+
+    def wait(self) -> None:
+        """Until everything is on disk.
+
+        Raises:
+            RunError: it could not be written; what was there before is intact.
+        """
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _write(self, step, arrays, facts):
+        final = self.directory / str(step)
+        if final.exists():
+            return
+        aside = final.with_suffix(".tmp")
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            for name, tree in arrays.items():
+                _save_tree(aside / name, tree)
+            shapes = {name: _shapes(tree) for name, tree in arrays.items()}
+            manifest = {"step": step, "facts": facts, "arrays": shapes}
+            manifest["files"] = _digests(aside)
+            (aside / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+            _sync(aside)
+            os.replace(aside, final)
+            _sync_folder(self.directory)
+            self._prune()
+        except Exception as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise self._explain(aside, error) from error
+
+    def _explain(self, path, error):
+        steps = self.steps
+        kept = f"the checkpoint of step {steps[-1]:,} is intact" if steps else ""
+        return cannot_write(path, error, kept or "there is no checkpoint yet")
+
+    def _prune(self):
+        for step in self.steps[: -self._keep]:
+            shutil.rmtree(self.directory / str(step), ignore_errors=True)
+
+    # Reading
 
     @property
-    def last_step(self) -> int | None:
-        return self._last.latest_step()
+    def steps(self) -> list[int]:
+        """Those that were written to the end, in order; they may be damaged since."""
+        if not self.directory.is_dir():
+            return []
+        names = (path.name for path in self.directory.iterdir())
+        return sorted(int(name) for name in names if name.isdecimal())
 
-    @property
-    def best_step(self) -> int | None:
-        return self._best.latest_step()
+    def last_good(self) -> int | None:
+        """The step of the newest that agrees with its manifest, if there is one.
 
-    def save(self, state: TrainState) -> None:
-        step = int(state.step)
-        if step != self.last_step:
-            self._last.save(step, args=ocp.args.StandardSave(_arrays(state)))
+        It says what is wrong with newer ones.
+        """
+        for step in reversed(self.steps):
+            fault = self._fault(step)
+            if fault is None:
+                return step
+            self._say(f"the checkpoint of step {step:,} is damaged ({fault}).")
+        return None
 
-    def save_best(self, state: TrainState) -> None:
-        """The parameters at ``state``, in place of the best before."""
-        if self.best_step is not None and self.best_step >= int(state.step):
-            # Left by a run that was killed later on and resumed from before.
-            self._best.delete(self.best_step)
-        self._best.save(int(state.step), args=ocp.args.StandardSave(state.params))
+    def restore(self, step: int, like: TrainState, best_like: PyTree) -> Restored:
+        """A checkpoint, in the structures, dtypes and shapes of the arguments.
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The last state, in the structure, dtypes and shapes of ``like``."""
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, _arrays(like))
-        state: Any = self._last.restore(
-            self.last_step, args=ocp.args.StandardRestore(target)
-        )
-        return state._replace(key=jax.random.wrap_key_data(state.key))
+        Raises:
+            RunError: it is that of another model.
+        """
+        folder = self.directory / str(step)
+        state: Any = self._load(folder / "state", _arrays(like))
+        state = state._replace(key=jax.random.wrap_key_data(state.key))
+        best = None
+        if (folder / "best").exists():
+            best = self._load(folder / "best", best_like)
+        return Restored(state, best, self.facts(step))
 
-    def restore_best(self, like):
-        """The best parameters, in the structure of ``like``."""
+    def facts(self, step: int) -> dict[str, Any]:
+        """What was handed to `save` beside the arrays."""
+        return self._manifest(step)["facts"]
+
+    def restore_best(self, step: int, like: PyTree) -> PyTree:
+        """The best parameters of a checkpoint; ``None`` before the first evaluation.
+
+        Raises:
+            RunError: they are those of another model.
+        """
+        folder = self.directory / str(step) / "best"
+        return self._load(folder, like) if folder.exists() else None
+
+    def set_aside(self, later_than: int) -> None:
+        """Renames checkpoints that would stand in the way of those to come."""
+        for step in self.steps:
+            if step > later_than:
+                folder = self.directory / str(step)
+                shutil.rmtree(folder.with_suffix(".damaged"), ignore_errors=True)
+                os.replace(folder, folder.with_suffix(".damaged"))
+
+    def _load(self, folder, like):
+        there = self._manifest(int(folder.parent.name))["arrays"][folder.name]
+        wanted = _shapes(like)
+        for name in there | wanted:
+            if there.get(name) != wanted.get(name):
+                raise RunError(
+                    f"{folder} is of another model: its {name} is {_say(there, name)}, "
+                    f"expected {_say(wanted, name)}; use it with its own config."
+                )
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        return self._best.restore(self.best_step, args=ocp.args.StandardRestore(target))
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            return checkpointer.restore(folder, args=ocp.args.StandardRestore(target))
+
+    def _manifest(self, step):
+        text = (self.directory / str(step) / MANIFEST).read_text(encoding="utf-8")
+        return json.loads(text)
+
+    def _fault(self, step):
+        """What is wrong with a checkpoint, in words."""
+        folder = self.directory / str(step)
+        try:
+            wanted = self._manifest(step)["files"]
+            there = _digests(folder)
+        except (OSError, ValueError, KeyError) as error:
+            return f"{MANIFEST}: {error}"
+        for name, digest in wanted.items():
+            if name not in there:
+                return f"{name} is missing"
+            if there[name] != digest:
+                return f"{name} does not agree with its SHA-256"
+        return None
 
 
 def _arrays(state):
     """Orbax stores arrays; a typed key goes as its data."""
     return state._replace(key=jax.random.key_data(state.key))
+
+
+def _shapes(tree):
+    """Name to shape and dtype of every array."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): [
+            [*leaf.shape],
+            str(leaf.dtype),
+        ]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _say(shapes, name):
+    if name not in shapes:
+        return "not there"
+    shape, dtype = shapes[name]
+    return f"{dtype}{shape}"
+
+
+def _save_tree(folder, tree):
+    # What Orbax would log of a failure is in the error that it raises as well.
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save(folder, args=ocp.args.StandardSave(tree))
+    finally:
+        log.setLevel(level)
+
+
+def _files(folder):
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in paths if path.name != MANIFEST]
+
+
+def _digests(folder):
+    return {
+        path.relative_to(folder).as_posix(): [
+            path.stat().st_size,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        ]
+        for path in sorted(_files(folder))
+    }
+
+
+def _sync(folder):
+    for path in [*folder.rglob("*"), folder]:
+        _sync_folder(path)
+
+
+def _sync_folder(path):
+    """Brings a file, or the names in a folder, onto the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

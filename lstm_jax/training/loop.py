@@ -1,24 +1,23 @@
 """The training loop: blocks of steps, evaluation, checkpoints, clean stops."""
 
-import contextlib
 import functools
-import math
-import signal
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from lstm_jax._types import PyTree
 from lstm_jax.config import config
 from lstm_jax.training.checkpoint import Checkpoints
-from lstm_jax.training.progress import ProgressReport
+from lstm_jax.training.progress import PLAIN, ProgressReport, Unit
 from lstm_jax.training.record import Run
-from lstm_jax.training.step import TrainState
+from lstm_jax.training.step import TrainState, one_seed, set_controls
+from lstm_jax.training.stop import stop_requests
+from lstm_jax.training.validation import Validation
 
 
 @config
@@ -26,97 +25,215 @@ class TrainConfig:
     """How long to train, and how often to do what."""
 
     steps: PositiveInt = 1000
+    """Steps of the run."""
     batch_size: PositiveInt = 32
-    window: PositiveInt = 64
-    """Steps of backpropagation through time; the carry goes on beyond them."""
+    """Sequences of a step."""
     block: PositiveInt = 50
     """Steps in one jitted call, at most."""
     evaluate_every: PositiveInt = 200
+    """Steps between two evaluations."""
     checkpoint_every: PositiveInt = 200
+    """Steps between two checkpoints."""
+    patience: NonNegativeInt = 0
+    """Evaluations without a better one after which the run stops; 0: never."""
+    seeds: PositiveInt = 1
+    """Models trained in one program: those of `seed`, `seed` + 1, ..."""
+    tensorboard: bool = False
+    """Whether event files for TensorBoard are written; needs the extra `plots`."""
 
 
 class Diverged(RuntimeError):
     """The loss or a parameter is not finite any more."""
 
 
-def fit(
-    state: TrainState,
-    data: PyTree,
-    block: Callable[[TrainState, PyTree, int], tuple[TrainState, jax.Array]],
-    evaluate: Callable[[PyTree], float],
-    config: TrainConfig,
-    learning_rate: optax.Schedule,
-    run: Run,
-    checkpoints: Checkpoints,
-) -> tuple[TrainState, bool]:
-    """Trains from ``state`` to ``config.steps`` and records everything in ``run``.
+class Loop:
+    """A run under way: the state, the best so far, and where everything is kept.
 
     Args:
         state: where to start; donated.
         data: what ``block`` reads, on the device.
         block: from `lstm_jax.training.step.make_block`.
-        evaluate: parameters to validation loss.
+        evaluate: parameters of one seed to figures, of which ``loss`` decides.
         config: see `TrainConfig`.
         learning_rate: step to learning rate, for the record.
         run, checkpoints: where everything is kept.
-
-    Returns:
-        The state reached, and whether the run is complete: after Ctrl-C or SIGTERM it
-        is not, and the state has been saved.
-
-    Raises:
-        Diverged: a loss or a parameter is not finite; checkpoints made before are kept.
+        validation: what evaluations have shown before ``state``.
+        best: the best parameters before ``state``.
+        unit, items: the words of the task, and how many items a step takes.
     """
-    step = int(state.step)
-    learning_rate = _in_chunks(learning_rate)
-    tokens = config.batch_size * config.window
-    best = min(
-        (m["valid_loss"] for m in run.metrics() if "valid_loss" in m), default=None
-    )
-    with (
-        _stop_requests() as stop,
-        ProgressReport(config.steps, step, tokens) as progress,
+
+    def __init__(
+        self,
+        state: TrainState,
+        data: PyTree,
+        block: Callable[[TrainState, PyTree, int], tuple[TrainState, jax.Array]],
+        *,
+        evaluate: Callable[[PyTree], Mapping[str, float]],
+        config: TrainConfig,
+        learning_rate: optax.Schedule,
+        run: Run,
+        checkpoints: Checkpoints,
+        validation: Validation,
+        best: PyTree = None,
+        unit: Unit = PLAIN,
+        items: int = 1,
     ):
-        while step < config.steps and not stop.is_set():
-            state, losses = block(state, data, _steps_to_take(step, config))
-            losses = np.asarray(losses)[: int(state.step) - step]
-            _check_finite(losses, step, checkpoints)
-            run.log(_train_lines(step, losses, learning_rate))
-            step += len(losses)
-            progress.update(step, float(losses.mean()))
-            done = step == config.steps
-            if done or step % config.evaluate_every == 0:
-                valid = evaluate(state.params)
-                if not math.isfinite(valid):
-                    raise _diverged(f"validation loss is {valid}", step, checkpoints)
-                run.log([{"step": step, "valid_loss": valid}])
-                progress.say(
-                    f"step {step:,} · validation {valid / math.log(2):.4f} bits"
-                )
-                if best is None or valid < best:
-                    best = valid
-                    checkpoints.save_best(state)
-            if done or step % config.checkpoint_every == 0 or stop.is_set():
-                if not _all_finite(state.params):
-                    raise _diverged("a parameter is not finite", step, checkpoints)
-                checkpoints.save(state)
-        if stop.is_set() and _all_finite(state.params):
-            checkpoints.save(state)
-    return state, step >= config.steps
+        self.state, self.best, self.validation = state, best, validation
+        self._data, self._block, self._evaluate = data, block, evaluate
+        self._config, self._run, self._checkpoints = config, run, checkpoints
+        self._learning_rate = _in_chunks(learning_rate)
+        self._unit, self._items = unit, items
+        self._step = int(state.step)
+        self._saved = checkpoints.steps[-1] if checkpoints.steps else None
+
+    def run(self) -> bool:
+        """Trains to the end and records everything.
+
+        Returns:
+            Whether the run is complete: after Ctrl-C or SIGTERM it is not, and the
+            state has been saved.
+
+        Raises:
+            Diverged: a loss or a parameter is not finite; checkpoints made before are
+                kept.
+            RunError: the disk is full, or the folder cannot be written any more.
+        """
+        config = self._config
+        with (
+            stop_requests() as stop,
+            ProgressReport(config.steps, self._step, self._items, self._unit) as report,
+        ):
+            while not self._is_over() and not stop.is_set():
+                self._train_to_next_stop(stop, report)
+                step, last = self._step, self._step == config.steps
+                if stop.is_set() and not last and step % config.evaluate_every:
+                    break
+                if last or step % config.evaluate_every == 0:
+                    self._validate(report)
+                if last or step % config.checkpoint_every == 0:
+                    self._save()
+            self._save()
+            self._checkpoints.wait()
+        return self._is_over()
+
+    def _is_over(self):
+        return self._step >= self._config.steps or self.validation.is_over
+
+    def _train_to_next_stop(self, stop, report):
+        """Blocks up to the next evaluation or checkpoint.
+
+        The device has the next block at hand while the losses of the last one are
+        written down.
+        """
+        end, dispatched, pending = self._next_stop(), self._step, None
+        while dispatched < end or pending is not None:
+            began = None
+            if dispatched < end and not stop.is_set():
+                n = min(end - dispatched, self._config.block)
+                self.state, losses = self._block(self.state, self._data, n)
+                began, dispatched = (losses, n), dispatched + n
+            elif pending is None:
+                break
+            if pending is not None:
+                self._record(*pending, report)
+            pending = began
+
+    def _next_stop(self):
+        config, step = self._config, self._step
+        every = (config.evaluate_every, config.checkpoint_every)
+        return min(config.steps, *(step - step % n + n for n in every))
+
+    def _record(self, losses, n, report):
+        losses = np.asarray(losses)[:n]
+        self._check_losses(losses)
+        self._run.log(
+            self._line(step, value) for step, value in enumerate(losses, self._step)
+        )
+        self._step += n
+        report.update(self._step, float(losses.mean()))
+
+    def _line(self, step, value):
+        line = {"step": step + 1, "loss": float(value.mean())}
+        line["learning_rate"] = self._learning_rate(step) * self._rate_factor()
+        if self._config.seeds > 1:
+            line["losses"] = value.tolist()
+        return line
+
+    def _rate_factor(self):
+        return float(self.validation.rate.mean())
+
+    def _validate(self, report):
+        """Evaluates every seed; keeps those at their best, and obeys what follows."""
+        seeds, weights = self._config.seeds, self.state.weights
+        figures = [self._evaluate(one_seed(weights, i, seeds)) for i in range(seeds)]
+        losses = [figure["loss"] for figure in figures]
+        if not np.isfinite(losses).all():
+            raise self._diverged(f"validation loss is {_or_list(losses)}", self._step)
+        self._run.log([{"step": self._step} | _valid_line(figures)])
+        best_before = self.validation.best.min()
+        better = self.validation.add(self._step, losses)
+        if better.any():
+            self.best = _take(better, weights, self.best)
+        self.state = set_controls(
+            self.state, self.validation.rate, self.validation.averaging
+        )
+        said = " ".join(self._unit.say(loss) for loss in losses)
+        star = " (best so far)" if min(losses) < best_before else ""
+        report.say(f"step {self._step:,} · validation {said}{star}")
+
+    def _save(self):
+        if self._step == self._saved:
+            return
+        if not bool(_all_finite(self.state.params)):
+            raise self._diverged("a parameter is not finite", self._step)
+        self._run.sync()
+        history = {"validations": self.validation.history}
+        self._checkpoints.save(self.state, self.best, history)
+        self._saved = self._step
+
+    def _check_losses(self, losses):
+        finite = np.isfinite(losses)
+        if finite.all():
+            return
+        at = int(np.argwhere(~finite)[0][0])
+        bad = losses[at][~np.isfinite(losses[at])].flat[0]
+        raise self._diverged(f"loss is {bad}", self._step + at + 1)
+
+    def _diverged(self, what, step):
+        self._checkpoints.wait()
+        steps = self._checkpoints.steps
+        kept = "there is no checkpoint yet"
+        if steps:
+            kept = f"the last good checkpoint is kept, that of step {steps[-1]:,}"
+        return Diverged(
+            f"{what} at step {step:,}; {kept}. "
+            f"Lower optimizer.learning_rate or optimizer.clip_norm and start again."
+        )
 
 
-def _steps_to_take(step, config):
-    """Up to the next step at which something other than training happens."""
-    stops = (config.evaluate_every, config.checkpoint_every)
-    ends = [step + config.block, config.steps, *(step - step % n + n for n in stops)]
-    return min(ends) - step
+def _valid_line(figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The figures of all seeds: their mean, and where there are several each."""
+    line = {}
+    for name in figures[0]:
+        values = [float(figure[name]) for figure in figures]
+        line[f"valid_{name}"] = float(np.mean(values))
+        if len(values) > 1:
+            line[f"valid_{name}_each"] = values
+    return line
 
 
-def _train_lines(step, losses, learning_rate):
-    return [
-        {"step": s + 1, "loss": float(value), "learning_rate": learning_rate(s)}
-        for s, value in enumerate(losses, step)
-    ]
+def _or_list(values):
+    return values[0] if len(values) == 1 else values
+
+
+def _take(better, weights, best):
+    """A copy of the weights, of those seeds that are better."""
+    if best is None or better.size == 1:
+        return jax.tree.map(jnp.copy, weights)
+    pick = lambda new, old: jnp.where(
+        better.reshape(-1, *[1] * (new.ndim - 1)), new, old
+    )
+    return jax.tree.map(pick, weights, best)
 
 
 def _in_chunks(schedule, size=1024):
@@ -133,45 +250,7 @@ def _in_chunks(schedule, size=1024):
     return lambda step: float(chunk(step // size)[step % size])
 
 
-def _check_finite(losses, step, checkpoints):
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if bad.size:
-        at = step + int(bad[0]) + 1
-        raise _diverged(f"loss is {losses[bad[0]]}", at, checkpoints)
-
-
-def _diverged(what, step, checkpoints):
-    last = checkpoints.last_step
-    kept = "there is no checkpoint yet"
-    if last is not None:
-        kept = f"the last good checkpoint is kept, that of step {last:,}"
-    return Diverged(
-        f"{what} at step {step:,}; {kept}. "
-        f"Lower optimizer.learning_rate or optimizer.clip_norm and start again."
-    )
-
-
 @jax.jit
 def _all_finite(params):
     finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
     return jnp.stack(finite).all()
-
-
-@contextlib.contextmanager
-def _stop_requests():
-    """An event set by Ctrl-C or SIGTERM; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(signum, frame):
-        stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)

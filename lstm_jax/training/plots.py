@@ -1,15 +1,15 @@
 """The curves of a run as PNG files; needs the extra ``plots``."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 
+from lstm_jax.training.progress import PLAIN, Unit
 from lstm_jax.training.record import Run
 
 
-def plot_run(run: Run) -> list[Path]:
-    """Writes ``loss.png`` and ``learning_rate.png`` and returns their paths.
+def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
+    """Writes ``loss.png``, in ``unit``, and ``learning_rate.png``; returns their paths.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -21,20 +21,20 @@ def plot_run(run: Run) -> list[Path]:
     train = [line for line in metrics if "loss" in line]
     valid = [line for line in metrics if "valid_loss" in line]
     steps = np.array([line["step"] for line in train])
-    bits = np.array([line["loss"] for line in train]) / math.log(2)
+    losses = np.array([line["loss"] for line in train]) * unit.scale
 
     def loss(axes):
-        axes.plot(steps, bits, color="#9ecae1", lw=0.6, label="training, each step")
-        width = max(len(bits) // 100, 1)
-        mean = np.convolve(bits, np.ones(width) / width, "valid")
+        axes.plot(steps, losses, color="#9ecae1", lw=0.6, label="training, each step")
+        width = max(len(losses) // 100, 1)
+        mean = np.convolve(losses, np.ones(width) / width, "valid")
         label = f"training, mean of {width} steps"
         axes.plot(steps[width - 1 :], mean, color="#08519c", lw=1.5, label=label)
         if valid:
             x = [line["step"] for line in valid]
-            y = [line["valid_loss"] / math.log(2) for line in valid]
+            y = [line["valid_loss"] * unit.scale for line in valid]
             axes.plot(x, y, "o-", color="#d94801", ms=3, lw=1.2, label="validation")
-            axes.set_ylim(min(y + list(mean)) * 0.95, np.quantile(bits, 0.99))
-        axes.set(xlabel="step", ylabel="bits per token")
+            axes.set_ylim(min(y + list(mean)) * 0.95, np.quantile(losses, 0.99))
+        axes.set(xlabel="step", ylabel=unit.axis)
         axes.legend(frameon=False)
 
     def learning_rate(axes):

@@ -1,23 +1,65 @@
 """What a person sees while a run goes on: a live line, or plain lines in a log."""
 
-import math
+import dataclasses
 import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """The words of a task: in what it says a loss, and what it counts.
+
+    >>> import math
+    >>> Unit("bits", 1 / math.log(2)).say(math.log(2))
+    '1.0000 bits'
+    """
+
+    name: str = ""
+    """What a loss is said in; empty where it has no name."""
+    scale: float = 1.0
+    """So many of them are a loss of 1."""
+    item: str = "sequences"
+    """What a step takes a number of."""
+    axis: str = "loss"
+    """The label of a curve."""
+
+    def say(self, loss: float) -> str:
+        """A loss in this unit."""
+        value = loss * self.scale
+        digits = f"{value:.4f}" if value >= 0.01 or not value else f"{value:.2e}"
+        return f"{digits} {self.name}".rstrip()
+
+
+PLAIN = Unit()
+
+
 class ProgressReport:
-    """Loss, bits per token, tokens a second and time left.
+    """Loss, speed and time left.
 
     On a terminal a single live line; elsewhere a line at most every ``interval``
     seconds.
+
+    Args:
+        steps: steps of the whole run.
+        done: those before this start.
+        items: what a step takes, in the words of ``unit``.
+        unit: the words of the task.
+        interval: see above.
     """
 
-    def __init__(self, steps: int, done: int, tokens_per_step: int, interval=5.0):
+    def __init__(
+        self,
+        steps: int,
+        done: int,
+        items: int,
+        unit: Unit = PLAIN,
+        interval: float = 5.0,
+    ):
         self._console = Console()
-        self._steps, self._first, self._tokens = steps, done, tokens_per_step
-        self._interval = interval
+        self._steps, self._first, self._items = steps, done, items
+        self._unit, self._interval = unit, interval
         self._start = self._printed = time.monotonic()
         self._live = None
         if self._console.is_terminal:
@@ -40,16 +82,16 @@ class ProgressReport:
             self._live.stop()
 
     def update(self, step: int, loss: float) -> None:
+        """So far, with the loss of the last steps."""
         now = time.monotonic()
-        speed = (step - self._first) * self._tokens / max(now - self._start, 1e-9)
-        text = (
-            f"loss {loss:.4f} · {loss / math.log(2):.3f} bits · {speed:,.0f} tokens/s"
-        )
+        speed = (step - self._first) * self._items / max(now - self._start, 1e-9)
+        said = f"loss {loss:.4f} · " * bool(self._unit.name) + self._unit.say(loss)
+        text = f"{said} · {speed:,.0f} {self._unit.item}/s"
         if self._live:
             self._live.update(self._task, completed=step, description=text)
         elif now - self._printed >= self._interval or step == self._steps:
             self._printed = now
-            left = (self._steps - step) * self._tokens / max(speed, 1e-9)
+            left = (self._steps - step) * self._items / max(speed, 1e-9)
             self.say(f"step {step:,}/{self._steps:,} · {text} · {left:,.0f} s left")
 
     def say(self, text: str) -> None:

@@ -3,36 +3,57 @@
 config.toml         the resolved config
 run.json            data, sizes, versions and device, and those of every resumption
 metrics.jsonl       a line for every step, and for every evaluation
-checkpoints/        for resuming (last) and for use (best)
+checkpoints/        the whole state, for resuming, and the best weights so far
 model.safetensors   the best weights
 result-*.json       the final figures
 *.png               curves
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from lstm_jax._types import PyTree
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 
 class RunError(ValueError):
     """A run folder that cannot be used; the message is meant for its owner."""
 
 
+def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
+    """The sentence for a disk that is full, or a folder that cannot be written."""
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    remedy = "make room or name another folder with run.directory=FOLDER"
+    if kept:
+        remedy = f"{kept}; make room and go on with --resume"
+    return RunError(f"cannot write {path}: {reason}; {remedy}.")
+
+
 class Run:
-    """The folder of one run."""
+    """The folder of one run.
+
+    Whatever it cannot write it raises as a `RunError`.
+    """
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
+        self.listeners: list[Any] = []
+        """They are called with every few lines of metrics, too."""
 
     @classmethod
     def create(
@@ -44,19 +65,21 @@ class Run:
             RunError: the folder holds something already, or cannot be written.
         """
         run = cls(directory)
-        if run.directory.exists() and not run.directory.is_dir():
-            raise RunError(f"run.directory={directory} is a file, expected a folder.")
-        if run.directory.exists() and not run._is_blank():
-            raise RunError(
-                f"{directory} holds a run already; continue it with --resume, or name "
-                f"a new folder with run.directory=FOLDER."
-            )
         try:
+            if run.directory.exists() and not run.directory.is_dir():
+                raise RunError(
+                    f"run.directory={directory} is a file, expected a folder."
+                )
+            if run.directory.exists() and not run._is_blank():
+                raise RunError(
+                    f"{directory} holds a run already; continue it with --resume, or "
+                    f"name a new folder with run.directory=FOLDER."
+                )
             run.directory.mkdir(parents=True, exist_ok=True)
-            run.write_json("run.json", facts)
-            run.write_text("config.toml", config)
         except OSError as error:
-            raise RunError(f"cannot write {directory}: {error.strerror}.") from error
+            raise cannot_write(run.directory, error) from error
+        run.write_json("run.json", facts)
+        run.write_text("config.toml", config)
         return run
 
     @classmethod
@@ -74,7 +97,30 @@ class Run:
             )
         return run
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the folder; a process that ends in whatever way lets go of it.
+
+        Raises:
+            RunError: another process trains in it.
+        """
+        if fcntl is None:
+            yield
+            return
+        folder = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise RunError(
+                f"another process is training {self.directory}; wait for it, or name "
+                f"a new folder with run.directory=FOLDER."
+            ) from error
+        finally:
+            os.close(folder)
+
     def path(self, name: str) -> Path:
+        """Where a file of this name is."""
         return self.directory / name
 
     def _is_blank(self):
@@ -85,8 +131,21 @@ class Run:
     def write_text(self, name: str, text: str) -> None:
         """Written aside and renamed: the file is the old one or the new one."""
         temporary = self.path(name + ".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.path(name))
+        with self._writing(name):
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, self.path(name))
+
+    @contextlib.contextmanager
+    def _writing(self, name):
+        try:
+            yield
+        except OSError as error:
+            kept = (
+                "its checkpoints are intact"
+                if self.path("checkpoints").is_dir()
+                else ""
+            )
+            raise cannot_write(self.path(name), error, kept) from error
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         text = json.dumps(values, indent=2, ensure_ascii=False)
@@ -102,8 +161,22 @@ class Run:
             ) from error
 
     def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        with self.path("metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        lines = list(lines)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        with (
+            self._writing("metrics.jsonl"),
+            self.path("metrics.jsonl").open("a", encoding="utf-8") as file,
+        ):
+            file.write(text)
+        for listener in self.listeners:
+            listener(lines)
+
+    def sync(self) -> None:
+        """Brings the metrics onto the disk itself: no checkpoint is ahead of them."""
+        path = self.path("metrics.jsonl")
+        if path.exists():
+            with self._writing("metrics.jsonl"), path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.path("metrics.jsonl")
@@ -112,7 +185,10 @@ class Run:
         # A run that was killed may have left half a line at the end.
         text = path.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()]
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path} is damaged: {error}.") from error
 
     def rewind(self, step: int) -> None:
         """Forgets metrics later than ``step``: the run goes on from there."""
@@ -120,16 +196,20 @@ class Run:
         text = "".join(json.dumps(line) + "\n" for line in kept)
         self.write_text("metrics.jsonl", text)
 
-    def save_weights(self, params: PyTree) -> None:
-        """``model.safetensors``, a tensor a parameter, named by its path."""
+    def save_weights(self, params: PyTree, name: str = "model.safetensors") -> None:
+        """A tensor a parameter, named by its path."""
         leaves = jax.tree_util.tree_leaves_with_path(params)
         tensors = {
             jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
             for path, leaf in leaves
         }
-        temporary = self.path("model.safetensors.tmp")
-        save_file(tensors, temporary)
-        os.replace(temporary, self.path("model.safetensors"))
+        temporary = self.path(name + ".tmp")
+        with self._writing(name):
+            try:
+                save_file(tensors, temporary)
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+            os.replace(temporary, self.path(name))
 
 
 def environment() -> dict[str, Any]:

@@ -1,37 +1,91 @@
 """One training step, and a block of steps in one call, as pure functions."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from lstm_jax._types import Array, Float, Int, Key, PyTree
+from lstm_jax._types import Array, Bool, Float, Int, Key, PyTree
+from lstm_jax.training.averaging import Averaging, no_averaging
 
 Loss = Callable[[PyTree, PyTree, PyTree, Key[Array, ""]], tuple[Array, PyTree]]
-"""``(params, carry, batch, key) -> (loss, carry)``, the loss a mean in nats."""
+"""``(params, carry, batch, key) -> (loss, carry)``, the loss a mean in nats, say."""
+
+BatchAt = Callable[[PyTree, PyTree, Array, Key[Array, ""]], tuple[PyTree, PyTree]]
+"""``(data, carry, step, key) -> (batch, carry)``: the batch of a step and the carry it
+starts from. The key is that of the step, for data that are made by chance."""
+
+DATA = 2**32 - 1
+"""Folded into a key it gives that of the data; no step comes near it."""
+
+
+class Controls(NamedTuple):
+    """What validation decides about the training that follows."""
+
+    rate: Float[Array, "*S"]
+    """A factor of the learning rate."""
+    averaging: Bool[Array, "*S"]
+    """Whether the average of the parameters takes them in."""
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on exactly as if it had never stopped."""
+    """All that a run needs to go on exactly as if it had never stopped.
+
+    Several seeds in one program have a leading axis ``S`` everywhere but in ``step``.
+    The position in the data is a function of the step, and their order of the key.
+    """
 
     params: PyTree
     opt_state: PyTree
+    average: PyTree
     carry: PyTree
+    controls: Controls
     step: Int[Array, ""]
-    key: Key[Array, ""]
+    key: Key[Array, "*S"]
+
+    @property
+    def weights(self) -> PyTree:
+        """The parameters to evaluate and to keep: their average where there is one."""
+        return self.average.params if self.average else self.params
 
 
-def init_state(params, carry, optimizer, key) -> TrainState:
+_FIRST: Any = 0
+_NONE: Any = None
+
+SEEDS = TrainState(
+    *[_FIRST] * 4, controls=Controls(_FIRST, _FIRST), step=_NONE, key=_FIRST
+)
+"""The axes of the seeds."""
+
+
+def init_state(params, carry, optimizer, key, averaging=no_averaging) -> TrainState:
     """The state before the first step."""
     return TrainState(
-        params, optimizer.init(params), carry, jnp.zeros((), jnp.int32), key
+        params,
+        optimizer.init(params),
+        averaging.init(params),
+        carry,
+        Controls(jnp.ones((), jnp.float32), jnp.zeros((), bool)),
+        jnp.zeros((), jnp.int32),
+        key,
     )
 
 
+def stack_seeds(states: Sequence[TrainState]) -> TrainState:
+    """Several states, all before the same step, as one."""
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return stacked._replace(step=states[0].step)
+
+
 def train_step(
-    loss: Loss, optimizer: optax.GradientTransformation, state: TrainState, batch
+    loss: Loss,
+    optimizer: optax.GradientTransformationExtraArgs,
+    state: TrainState,
+    batch: PyTree,
+    averaging: Averaging = no_averaging,
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One step of truncated backpropagation through time (Werbos 1990).
 
@@ -41,34 +95,70 @@ def train_step(
     carry = jax.lax.stop_gradient(state.carry)
     gradient = jax.value_and_grad(loss, has_aux=True)
     (value, carry), grads = gradient(state.params, carry, batch, key)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params, rate=state.controls.rate
+    )
     params = optax.apply_updates(state.params, updates)
-    return TrainState(params, opt_state, carry, state.step + 1, state.key), value
+    step = state.step + 1
+    average = averaging.update(state.average, params, state.controls.averaging, step)
+    state = TrainState(
+        params, opt_state, average, carry, state.controls, step, state.key
+    )
+    return state, value
 
 
 def make_block(
     loss: Loss,
-    optimizer: optax.GradientTransformation,
-    batch_at: Callable[[PyTree, PyTree, Int[Array, ""]], tuple[PyTree, PyTree]],
+    optimizer: optax.GradientTransformationExtraArgs,
+    batch_at: BatchAt,
     capacity: int,
-) -> Callable[[TrainState, PyTree, int], tuple[TrainState, Float[Array, "capacity"]]]:
+    *,
+    averaging: Averaging = no_averaging,
+    seeds: int = 1,
+) -> Callable[[TrainState, PyTree, int], tuple[TrainState, Float[Array, "n *S"]]]:
     """``block(state, data, n)`` takes ``n <= capacity`` steps in one jitted call.
 
-    ``batch_at(data, carry, step)`` returns the batch of a step and the carry it starts
-    from. The number of steps is an argument of one compiled program, not a constant of
-    many, so a run cut into other blocks executes the same instructions and gives the
-    same bits. The state is donated; losses after the first ``n`` are 0.
+    The number of steps is an argument of one compiled program, not a constant of many,
+    so a run cut into other blocks executes the same instructions and gives the same
+    bits. The state is donated; losses after the first ``n`` are 0. With several
+    ``seeds`` the state is that of `stack_seeds`, and a step has a loss for each.
     """
+
+    def step(state, data):
+        key = jax.random.fold_in(jax.random.fold_in(state.key, DATA), state.step)
+        batch, carry = batch_at(data, state.carry, state.step, key)
+        state = state._replace(carry=carry)
+        state, value = train_step(loss, optimizer, state, batch, averaging)
+        return state, value.astype(jnp.float32)
+
+    if seeds > 1:
+        step = jax.vmap(step, in_axes=(SEEDS, None), out_axes=(SEEDS, 0))
 
     def body(i, loop):
         state, data, losses = loop
-        batch, carry = batch_at(data, state.carry, state.step)
-        state, value = train_step(loss, optimizer, state._replace(carry=carry), batch)
-        return state, data, losses.at[i].set(value.astype(losses.dtype))
+        state, value = step(state, data)
+        return state, data, losses.at[i].set(value)
 
     def block(state, data, n):
-        losses = jnp.zeros(capacity, jnp.float32)
+        shape = (capacity, seeds) if seeds > 1 else (capacity,)
+        losses = jnp.zeros(shape, jnp.float32)
         state, _, losses = jax.lax.fori_loop(0, n, body, (state, data, losses))
         return state, losses
 
     return jax.jit(block, donate_argnums=0)
+
+
+def one_seed(tree: PyTree, index: int, seeds: int) -> PyTree:
+    """The part of a tree that belongs to one of several seeds."""
+    return tree if seeds == 1 else jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def set_controls(state: TrainState, rate: np.ndarray, averaging: np.ndarray):
+    """The state with what validation has decided; arrays ``[S]``."""
+    shape = state.controls.rate.shape
+    return state._replace(
+        controls=Controls(
+            jnp.asarray(rate, jnp.float32).reshape(shape),
+            jnp.asarray(averaging, bool).reshape(shape),
+        )
+    )

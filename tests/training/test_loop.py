@@ -6,34 +6,48 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.training.loop import Diverged, TrainConfig, fit
+from lstm_jax.training.loop import Diverged, Loop, TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.record import Run
-from lstm_jax.training.step import TrainState
+from lstm_jax.training.step import Controls, TrainState
+from lstm_jax.training.validation import Rules, Validation
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 STEPS = 3000
 
 
-def run_loop(folder, schedule, start=0, block=50, loss=0.0, last_step=None):
+def run_loop(
+    folder,
+    schedule,
+    start=0,
+    block=50,
+    loss=0.0,
+    last_step=None,
+    every=10**6,
+    rules=None,
+):
     """Metrics of a loop from ``start`` to ``STEPS``, every loss being ``loss``."""
 
     def count(state, data, n):
         return state._replace(step=state.step + n), np.full(block, loss)
 
-    fit(
-        TrainState({"w": jnp.zeros(1)}, (), (), jnp.array(start), jnp.zeros(())),
+    params, zero = {"w": jnp.zeros(1)}, jnp.zeros(())
+    Loop(
+        TrainState(params, (), (), (), Controls(zero, zero), jnp.array(start), zero),
         None,
         count,
-        lambda params: 1.0,
-        TrainConfig(steps=STEPS, block=block, evaluate_every=10**6),
-        schedule,
-        run := Run.create(folder, "", {}),
-        SimpleNamespace(
-            last_step=last_step, save=lambda state: None, save_best=lambda state: None
+        evaluate=lambda params: {"loss": 1.0},
+        config=TrainConfig(steps=STEPS, block=block, evaluate_every=every),
+        learning_rate=schedule,
+        run=(run := Run.create(folder, "", {})),
+        checkpoints=SimpleNamespace(
+            steps=[last_step] if last_step else [],
+            save=lambda *args: None,
+            wait=lambda: None,
         ),
-    )
+        validation=Validation(rules or Rules(), seeds=1),
+    ).run()
     return [m for m in run.metrics() if "loss" in m]
 
 
@@ -64,3 +78,9 @@ def test_what_is_left_after_a_loss_that_is_not_finite(tmp_path, last_step, said)
     with pytest.raises(Diverged, match="loss is nan at step 501; ") as error:
         run_loop(tmp_path / "run", schedule, 500, loss=np.nan, last_step=last_step)
     assert said in str(error.value)
+
+
+def test_patience_ends_a_run(tmp_path):
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    lines = run_loop(tmp_path / "run", schedule, every=100, rules=Rules(patience=3))
+    assert lines[-1]["step"] == 400, "the first evaluation and three that are no better"

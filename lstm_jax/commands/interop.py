@@ -5,13 +5,13 @@ write and the arguments of the command line.
 """
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
 
+from lstm_jax.commands.setup import best_of
 from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.core.stack import Stack
 from lstm_jax.interop.engine import cell_kind, layout_of
@@ -40,9 +40,8 @@ class Source(NamedTuple):
     task_params: Any = None
 
 
-def add_commands(commands: Any, trained: Callable[[str], tuple[Any, Any, Any]]) -> None:
-    """Adds both to the parser's ``commands``; ``trained`` opens the folder of a run as
-    ``(run, task, params)``."""
+def add_commands(commands: Any) -> None:
+    """Adds both to the parser's ``commands``."""
     add = commands.add_parser(
         "import", help="make a run of another framework's weights"
     )
@@ -71,7 +70,7 @@ def add_commands(commands: Any, trained: Callable[[str], tuple[Any, Any, Any]]) 
     add.add_argument(
         "--gradients", action="store_true", help="stablehlo: can be differentiated"
     )
-    add.set_defaults(command=lambda args: _export(args, trained))
+    add.set_defaults(command=_export)
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -128,21 +127,22 @@ def _read_onnx(args):
     return params
 
 
-def _export(args, trained) -> int:
+def _export(args: argparse.Namespace) -> int:
     if Path(args.out).exists():
         raise InteropError(f"{args.out} is there already; name a new file with --out.")
-    source = _open(args.run, trained)
+    source = _open(args.run)
     FORMATS[args.format](source, Path(args.out), args)
     form = args.layout if FORMATS[args.format] is _tensors else args.format
     print(f"{_describe(source.stack, source.params)}, in {form}: {args.out}")
     return 0
 
 
-def _open(directory, trained) -> Source:
+def _open(directory) -> Source:
     if is_stack(directory):
         return Source(*read_stored(directory))
-    _, task, params = trained(directory)
-    return Source(*task.recurrent(params), task, params)
+    _, task, params = best_of(directory)
+    layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
+    return Source(layers.stack, layers.params, task, params)
 
 
 def _describe(stack, params):

@@ -1,0 +1,66 @@
+"""``lstm-jax config``: the keys of a config, or a config as a run would read it."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from lstm_jax.commands.setup import find_task, read_config
+from lstm_jax.config import dump, read
+from lstm_jax.tasks import TASKS
+
+
+def config(args) -> int:
+    """The command."""
+    if args.schema:
+        for line in schema(find_task(_task_of(args.source))[0]):
+            print(line)
+    else:
+        values = {"task": args.source} if args.source in TASKS else read(args.source)
+        print(dump(read_config(values, args.overrides)), end="")
+    return 0
+
+
+def _task_of(source):
+    """``source`` names a task, or a file that does."""
+    return source if not source.endswith(".toml") else read(source).get("task")
+
+
+def schema(kind: Any, prefix: str = "") -> list[str]:
+    """Every key of a config dataclass: its type, its default and its meaning."""
+    lines, sections = [], []
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        inner = hints[field.name]
+        if dataclasses.is_dataclass(inner):
+            sections += ["", *schema(inner, f"{prefix}{field.name}.")]
+            continue
+        default = dump_value(kind.__pydantic_fields__[field.name].default)
+        lines.append(f"{prefix}{field.name} = {default}  ({_name(inner)})")
+        lines.append(f"    {_meaning(kind, field.name)}")
+    return lines + sections
+
+
+def _meaning(kind, name):
+    """The docstring under a field, in the class that has it or in one it inherits."""
+    for base in kind.__mro__:
+        field = vars(base).get("__pydantic_fields__", {}).get(name)
+        if field is not None and field.description:
+            return " ".join(field.description.split())
+    return ""
+
+
+def dump_value(value: Any) -> str:
+    """A value as it stands in a file."""
+    (line,) = dump(dataclasses.make_dataclass("One", ["value"])(value)).splitlines()
+    return line.partition(" = ")[2]
+
+
+def _name(kind):
+    """A type in the words of someone who writes TOML."""
+    if typing.get_origin(kind) is typing.Literal:
+        return " | ".join(f'"{choice}"' for choice in typing.get_args(kind))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " | ".join(map(_name, typing.get_args(kind)))
+    names = {bool: "true or false", int: "integer", float: "number", str: "text"}
+    return names[kind]

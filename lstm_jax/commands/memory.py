@@ -1,0 +1,141 @@
+"""``lstm-jax memory``: cells with the same budget on a problem of long memory."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from lstm_jax.commands.memory_plots import plot_gradients, plot_losses, task_of
+from lstm_jax.commands.setup import Trained, read_config, trained
+from lstm_jax.commands.tables import print_table
+from lstm_jax.commands.train import train_run
+from lstm_jax.config import ConfigError, read
+from lstm_jax.core.unroll import unroll
+from lstm_jax.diagnostics import state_gradients
+from lstm_jax.models.sequence_reader import CELLS
+from lstm_jax.training.record import Run
+from lstm_jax.training.step import one_seed
+
+SEQUENCES = 16
+"""How many sequences the gradients of the states are averaged over."""
+
+
+def memory(args) -> int:
+    """The command: trains every cell, then draws and tells them apart."""
+    values = read(args.config)
+    first = read_config(values, args.overrides)
+    if first.task != "memory":
+        raise ConfigError(f"{args.config} is of task {first.task}, expected memory.")
+    folder = Path(first.run.directory or Path("runs") / Path(args.config).stem)
+    for cell in args.cells:
+        mine = [f"model.cell={cell}", f"run.directory={folder / cell}"]
+        config = read_config(values, [*args.overrides, *mine])
+        there = (folder / cell / "config.toml").exists()
+        print(f"\n{cell}")
+        _, step, complete = train_run(
+            config, folder / cell, resume=args.resume and there
+        )
+        if not complete:
+            print(f"stopped at step {step:,}; go on with --resume.")
+            return 130
+    contest(folder, args.cells)
+    return 0
+
+
+def contest(folder: Path, cells: list[str]) -> None:
+    """Figures and plots of runs that are in a folder by the names of their cells."""
+    runs = {cell: trained(folder / cell) for cell in cells}
+    results = {cell: _results(run) for cell, run in runs.items()}
+    task = task_of(next(iter(runs.values())))
+    facts = {
+        "problem": task.config.problem.name,
+        "length": task.problem.length,
+        "memoryless": task.problem.memoryless,
+        "solved_when": task.problem.solved_when,
+    }
+    Run(folder).write_json("memory.json", facts | {"cells": results})
+    print(f"\n{task.config.problem.name}, solved when {task.problem.solved_when}")
+    columns = ["cell", "seeds solved", "at step", "minutes", "best loss", "right"]
+    print_table(
+        columns,
+        [
+            (cell, *(r[k] for k in ("solved", "solved_at", "minutes", "best", "right")))
+            for cell, r in results.items()
+        ],
+    )
+    try:
+        paths = [
+            plot_losses(folder, runs),
+            plot_gradients(
+                folder, {cell: gradients(run) for cell, run in runs.items()}
+            ),
+        ]
+    except ModuleNotFoundError:
+        print("no plots: matplotlib is not installed; pip install 'lstm-jax[plots]'")
+    else:
+        print("plots:", *paths)
+
+
+def _results(run: Trained) -> dict[str, Any]:
+    lines = [m for m in run.run.metrics() if "valid_loss" in m]
+    solved_at = [_solved_at(run, lines, seed) for seed in range(run.seeds)]
+    steps = [step for step in solved_at if step is not None]
+    facts, result = run.run.read_json("run.json"), run.run.read_json("result-test.json")
+    seconds = facts.get("seconds")
+    return {
+        "solved": f"{len(steps)} of {run.seeds}",
+        "solved_at": float(np.median(steps)) if steps else None,
+        "solved_at_each": solved_at,
+        "minutes": None if seconds is None else seconds / 60,
+        "steps": lines[-1]["step"],
+        "best": result["loss"],
+        "right": result["right"],
+        "device": facts["device"],
+    }
+
+
+def _solved_at(run, lines, seed):
+    """The first evaluation at which a seed had solved its problem."""
+    for line in lines:
+        loss, right = (
+            line[f"{name}_each"][seed] if run.seeds > 1 else line[name]
+            for name in ("valid_loss", "valid_right")
+        )
+        if task_of(run).problem.is_solved(loss, right):
+            return line["step"]
+    return None
+
+
+def gradients(run: Trained) -> dict[str, dict[str, list[float]]]:
+    """``|dL/dh_t|`` and ``|dL/dc_t|`` of the last layer, before training and after.
+
+    Means over sequences, of the first seed.
+    """
+    task, params = task_of(run), one_seed(run.params, 0, run.seeds)
+    xs, targets = task.problem.draw(jax.random.key(0), SEQUENCES)
+
+    @jax.jit
+    def norms(params):
+        model = nnx.merge(task.graph, params)
+        *below, top = model.layers.stack.cells
+        *weights, last = model.layers.params
+        inputs = xs
+        for cell, layer in zip(below, weights, strict=True):
+            inputs = unroll(cell, layer, None, inputs)[1]
+        read = lambda hs: model.head(hs[-1] if task.problem.reads_last else hs)
+        # The sum of all sequences, so that each has the gradient of its own loss.
+        loss = lambda hs: task.problem.losses(read(hs), targets).sum()
+        found = state_gradients(top, last, inputs, loss)
+        return jax.tree.map(lambda norm: jnp.exp(jnp.log(norm + 1e-30).mean(1)), found)
+
+    found = {"before": norms(task.params), "after": norms(params)}
+    return {
+        when: {name: np.asarray(n).tolist() for name, n in carry._asdict().items()}
+        for when, carry in found.items()
+    }
+
+
+ALL_CELLS = list(CELLS)

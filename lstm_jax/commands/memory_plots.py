@@ -1,0 +1,87 @@
+"""The plots of ``lstm-jax memory``; they need the extra ``plots``."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_jax.commands.setup import Trained
+from lstm_jax.tasks.memory import Memory
+from lstm_jax.training.record import RunError
+
+COLORS = {
+    "lstm": "#08519c",
+    "lstm_chrono": "#238b45",
+    "gru": "#d94801",
+    "rnn": "#6a51a3",
+}
+
+
+def task_of(run: Trained) -> Memory:
+    """The task of a run of long memory; RunError where it is of another."""
+    if not isinstance(run.task, Memory):
+        raise RunError(f"{run.run.directory} is no run of the task memory.")
+    return run.task
+
+
+def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
+    """``loss.png``: validation loss against steps, every seed thin and their median.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    figure, axes = _figure()
+    for cell, run in runs.items():
+        lines = [m for m in run.run.metrics() if "valid_loss" in m]
+        steps = [m["step"] for m in lines]
+        seeds = [m.get("valid_loss_each", [m["valid_loss"]]) for m in lines]
+        axes.plot(steps, seeds, color=COLORS[cell], lw=0.6, alpha=0.5)
+        axes.plot(steps, np.median(seeds, 1), color=COLORS[cell], lw=1.6, label=cell)
+    task = task_of(next(iter(runs.values())))
+    name, length = task.config.problem.name, task.problem.length
+    axes.axhline(task.problem.memoryless, color="0.5", ls=":", label="without a memory")
+    axes.set(xlabel="step", ylabel="validation loss", yscale="log")
+    axes.set_title(f"{name}, {length:,} steps")
+    axes.legend(frameon=False)
+    return _save(figure, folder / "loss.png")
+
+
+def plot_gradients(folder: Path, gradients: Mapping[str, Any]) -> Path:
+    """``gradient.png``: how much of the loss reaches the state after step t.
+
+    Args:
+        folder: where it is written.
+        gradients: cell to ``before`` and ``after``, to state, to a norm a step.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    figure, panels = _figure(columns=2)
+    for axes, when in zip(panels, ("before", "after"), strict=True):
+        for cell, found in gradients.items():
+            for state, norms in found[when].items():
+                style = dict(ls="-") if state == "h" else dict(ls="--", lw=1)
+                label = cell if state == "h" else None
+                axes.plot(norms, color=COLORS[cell], label=label, **style)
+        axes.set(xlabel="t", yscale="log", title=f"{when} training")
+        axes.set_ylim(bottom=1e-16)
+    panels[0].set_ylabel("|dL/dh_t|, dashed |dL/dc_t|")
+    panels[0].legend(frameon=False)
+    return _save(figure, folder / "gradient.png")
+
+
+def _figure(columns=1):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7 if columns == 1 else 10, 4), layout="constrained")
+    panels = figure.subplots(1, columns, sharey=True)
+    for axes in np.ravel(panels):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure, panels
+
+
+def _save(figure, path):
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,127 @@
+"""``lstm-jax runs`` and ``lstm-jax compare``: many runs, and two of them."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from lstm_jax.commands.tables import figure, print_table
+from lstm_jax.config import ConfigError, changes, read
+from lstm_jax.training.record import Run, RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What is known of a run without training or evaluating anything."""
+
+    run: Run
+    config: dict[str, Any]
+    step: int
+    valid: dict[int, float]
+    """Step to validation loss."""
+    test: dict[str, Any]
+    """The final figures; empty while there are none."""
+
+    @classmethod
+    def of(cls, directory: str | Path) -> "Summary":
+        """Raises RunError, ConfigError: there is no run, or it is damaged."""
+        run = Run.open(directory)
+        metrics = run.metrics()
+        result = run.path("result-test.json")
+        return cls(
+            run,
+            read(run.path("config.toml")),
+            max((line["step"] for line in metrics), default=0),
+            {m["step"]: m["valid_loss"] for m in metrics if "valid_loss" in m},
+            run.read_json(result.name) if result.is_file() else {},
+        )
+
+    @property
+    def best_step(self) -> int | None:
+        return min(self.valid, key=lambda step: self.valid[step], default=None)
+
+    @property
+    def best(self) -> float | None:
+        return None if self.best_step is None else self.valid[self.best_step]
+
+    @property
+    def state(self) -> str:
+        """In a word: whether it came to its end."""
+        return "complete" if self.test else "stopped"
+
+    def figures(self) -> str:
+        """The final figures in a line."""
+        plain = {k: v for k, v in self.test.items() if isinstance(v, int | float)}
+        return ", ".join(f"{k.replace('_', ' ')} {figure(v)}" for k, v in plain.items())
+
+
+def runs(args) -> int:
+    """The command ``runs``: every run in a folder, the best of each task first."""
+    folder = Path(args.folder)
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder, expected one that holds runs.")
+    found, damaged = [], []
+    for path in sorted(folder.rglob("config.toml")):
+        try:
+            found.append(Summary.of(path.parent))
+        except (RunError, ConfigError, json.JSONDecodeError) as error:
+            damaged.append(str(error))
+    if not found and not damaged:
+        print(f"{folder} holds no runs; start one with lstm-jax train CONFIG.")
+    worst = float("inf")
+    found.sort(key=lambda s: (s.config["task"], worst if s.best is None else s.best))
+    if found:
+        columns = ["run", "task", "state", "steps", "best at", "valid loss", "test"]
+        print_table(columns, [_row(summary) for summary in found])
+    for error in damaged:
+        print(f"left out: {error}")
+    return 0
+
+
+def _row(summary):
+    return (
+        str(summary.run.directory),
+        summary.config["task"],
+        summary.state,
+        summary.step,
+        summary.best_step,
+        summary.best,
+        summary.figures() or "-",
+    )
+
+
+def compare(args) -> int:
+    """The command ``compare``: in what two runs differ, and their curves side by
+    side."""
+    one, other = Summary.of(args.run), Summary.of(args.other)
+    names = str(one.run.directory), str(other.run.directory)
+    differences = changes(one.config, other.config)
+    differences.pop("run.directory", None)
+    rows = [(key, _said(a), _said(b)) for key, (a, b) in sorted(differences.items())]
+    if rows:
+        print_table(["config", *names], rows)
+    else:
+        print("their configs are the same.")
+    print_table(["valid loss at step", *names], _curves(one, other))
+    summaries = one, other
+    rows = [("state", *(s.state for s in summaries))]
+    rows += [("best valid loss", *(figure(s.best) for s in summaries))]
+    rows += [("best at step", *(figure(s.best_step) for s in summaries))]
+    for name in one.test | other.test:
+        values = [s.test.get(name) for s in summaries]
+        if not any(isinstance(value, list | dict) for value in values):
+            rows.append((f"test {name.replace('_', ' ')}", *map(figure, values)))
+    print_table(["figure", *names], rows)
+    return 0
+
+
+def _said(value):
+    return "-" if value is None else repr(value)
+
+
+def _curves(one, other, count=12):
+    """Up to ``count`` steps at which either was evaluated, the last among them."""
+    steps = sorted(one.valid | other.valid)
+    every = max(-(-len(steps) // count), 1)
+    chosen = steps[::-1][::every][::-1]
+    return [(f"{n:,}", one.valid.get(n), other.valid.get(n)) for n in chosen]

@@ -1,0 +1,206 @@
+"""``lstm-jax train``: a run from its config to its figures, and on where it stopped."""
+
+import shlex
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from lstm_jax.commands.evaluate import report
+from lstm_jax.commands.setup import (
+    Trained,
+    make_task,
+    read_config,
+    rules,
+    seed_axis,
+)
+from lstm_jax.config import ConfigError, changes, dump, read
+from lstm_jax.tasks.task import Task
+from lstm_jax.training.checkpoint import Checkpoints
+from lstm_jax.training.loop import Loop
+from lstm_jax.training.plots import plot_run
+from lstm_jax.training.record import Run, RunError, environment
+from lstm_jax.training.step import init_state, make_block, one_seed, stack_seeds
+from lstm_jax.training.validation import Validation
+
+FREE_ON_RESUME = {
+    "run.directory",
+    "train.block",
+    "train.checkpoint_every",
+    "train.evaluate_every",
+    "train.patience",
+    "train.steps",
+    "train.tensorboard",
+}
+"""What a run may go on with otherwise than it began."""
+
+
+def train(args) -> int:
+    """The command."""
+    config = read_config(read(args.config), args.overrides)
+    directory = config.run.directory or Path("runs") / Path(args.config).stem
+    run, step, complete = train_run(config, directory, resume=args.resume)
+    if not complete:
+        print(f"stopped at step {step:,}; saved in {run.directory}.")
+        again = ["lstm-jax", "train", args.config, *args.overrides, "--resume"]
+        print(f"go on with: {shlex.join(again)}")
+        return 130
+    return 0
+
+
+def train_run(
+    config: Any, directory: str | Path, *, resume: bool = False
+) -> tuple[Run, int, bool]:
+    """Trains, evaluates and plots a run; says what it does.
+
+    Returns:
+        The run, the step it reached, and whether it is complete.
+    """
+    task = make_task(config)
+    optimizer = config.optimizer.build(config.train.steps, _epoch(task))
+    state = _first_state(task, optimizer)
+    if resume:
+        run = Run.open(directory)
+        _check_resumable(run, task)
+    else:
+        run = Run.create(directory, dump(config), task.describe() | environment())
+    with run.alone():
+        return run, *_train_alone(run, task, optimizer, state, resume)
+
+
+def _train_alone(run, task, optimizer, state, resume):
+    """The step reached, and whether the run is complete."""
+    checkpoints = Checkpoints(run.path("checkpoints"))
+    best, history = None, []
+    if resume:
+        state, best, history = _restore(run, checkpoints, task, state)
+    _print_facts(run, task)
+    loop = _loop(run, checkpoints, task, optimizer, state, best, history)
+    start = time.monotonic()
+    try:
+        complete = loop.run()
+    finally:
+        for listener in run.listeners:
+            listener.close()
+    seconds = time.monotonic() - start
+    facts = run.read_json("run.json")
+    run.write_json("run.json", facts | {"seconds": facts.get("seconds", 0.0) + seconds})
+    if complete:
+        print(f"trained in {seconds:.0f} s.")
+        _finish(Trained(run, task, loop.best, loop.validation))
+    return int(loop.state.step), complete
+
+
+def _epoch(task):
+    steps = task.steps_per_epoch
+    if steps is None and task.config.optimizer.schedule == "epochs":
+        raise ConfigError(
+            f"optimizer.schedule is 'epochs', but the data of task "
+            f"{task.config.task} never come to an end; choose another schedule."
+        )
+    return steps or 1
+
+
+def _first_state(task, optimizer):
+    averaging, config = task.config.optimizer.averaging(), task.config
+    states = []
+    for seed in range(config.seed, config.seed + config.train.seeds):
+        params, key = task.initial(seed)
+        carry = task.init_carry()
+        states.append(init_state(params, carry, optimizer, key, averaging))
+    return states[0] if len(states) == 1 else stack_seeds(states)
+
+
+def _loop(run, checkpoints, task, optimizer, state, best, history):
+    config, seeds = task.config, task.config.train.seeds
+    if config.train.tensorboard:
+        from lstm_jax.training.events import Events
+
+        run.listeners.append(Events(run.path("tensorboard"), run.metrics()))
+    return Loop(
+        state,
+        task.training_data(),
+        make_block(
+            task.loss,
+            optimizer,
+            task.batch_at,
+            config.train.block,
+            averaging=config.optimizer.averaging(),
+            seeds=seeds,
+        ),
+        evaluate=lambda params: task.evaluate(params, "valid"),
+        config=config.train,
+        learning_rate=config.optimizer.learning_rates(config.train.steps, _epoch(task)),
+        run=run,
+        checkpoints=checkpoints,
+        validation=Validation.replay(rules(config), seeds, history),
+        best=best,
+        unit=task.unit,
+        items=task.items_per_step * seeds,
+    )
+
+
+def _finish(trained: Trained):
+    run, seeds, first = trained.run, trained.seeds, trained.task.config.seed
+    for n in range(seeds if seeds > 1 else 0):
+        name = f"model-seed{first + n}.safetensors"
+        run.save_weights(one_seed(trained.params, n, seeds), name)
+    run.save_weights(one_seed(trained.params, trained.best_seed, seeds))
+    report(trained, "test")
+    try:
+        paths = plot_run(run, trained.task.unit)
+    except ModuleNotFoundError:
+        print("no plots: matplotlib is not installed; pip install 'lstm-jax[plots]'")
+    else:
+        print("plots:", *paths)
+    print(f"run and checkpoints: {run.directory}")
+
+
+def _print_facts(run, task):
+    facts = run.read_json("run.json")
+    print(task.summary(facts))
+    device = [facts, *facts.get("resumed", [])][-1]["device"]
+    seeds = task.config.train.seeds
+    times = f"{seeds} seeds of " if seeds > 1 else ""
+    print(f"{times}{facts['parameters']:,} parameters on {device}")
+
+
+def _restore(run, checkpoints, task, state):
+    """The last good state, and what validation had shown; only then is the run written
+    to."""
+    config, best, history = task.config, None, []
+    step = checkpoints.last_good()
+    if step is not None:
+        if step > config.train.steps:
+            raise RunError(
+                f"train.steps is {config.train.steps} but {run.directory} has a "
+                f"checkpoint of step {step}; set train.steps={step} or more, or start "
+                f"a run with run.directory=FOLDER."
+            )
+        like = seed_axis(task.params, config.train.seeds)
+        state, best, facts = checkpoints.restore(step, state, like)
+        history = facts["validations"]
+    if checkpoints.steps[-1:] not in ([], [step]):
+        print(f"going on from step {step or 0:,}; damaged ones are set aside.")
+        checkpoints.set_aside(later_than=step or 0)
+    facts, step = run.read_json("run.json"), int(state.step)
+    resumed = [*facts.get("resumed", []), {"step": step} | environment()]
+    run.write_json("run.json", facts | {"resumed": resumed})
+    run.write_text("config.toml", dump(config))
+    run.rewind(step)
+    return state, best, history
+
+
+def _check_resumable(run: Run, task: Task):
+    """A run goes on with the model and the data it began with, or not at all."""
+    before = read(run.path("config.toml"))
+    free = set(FREE_ON_RESUME)
+    if task.config.optimizer.follows_validation:
+        free -= {"train.evaluate_every"}
+    for key, (old, new) in changes(before, tomllib.loads(dump(task.config))).items():
+        if key not in free:
+            raise RunError(
+                f"{run.directory} was trained with {key}={old!r}, not {new!r}; "
+                f"resume it as it was, or start a run with run.directory=FOLDER."
+            )
+    task.check_same_data(run.read_json("run.json"), run.directory)

@@ -1,0 +1,112 @@
+"""Reads a sequence and answers: recurrent layers and a linear readout."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from pydantic import PositiveInt
+
+from lstm_jax._types import Array, Float
+from lstm_jax.config import config
+from lstm_jax.core import init
+from lstm_jax.core.cell import Cell
+from lstm_jax.core.gru import GRUCell
+from lstm_jax.core.lstm import LSTMCell
+from lstm_jax.core.rnn import RNNCell
+from lstm_jax.core.stack import Stack
+from lstm_jax.interop import pieces
+from lstm_jax.interop.program import Program
+from lstm_jax.nn import Recurrent
+
+CELLS: dict[str, Callable[[int], Cell]] = {
+    "lstm": LSTMCell,
+    "lstm_chrono": LSTMCell,
+    "gru": GRUCell,
+    "rnn": RNNCell,
+}
+
+
+@config
+class SequenceReaderConfig:
+    """Which cells, how many, and how large."""
+
+    cell: Literal["lstm", "lstm_chrono", "gru", "rnn"] = "lstm"
+    """The cell; `lstm_chrono` draws the biases of its gates for dependencies as long as
+    the sequences (Tallec & Ollivier 2018)."""
+    hidden_size: PositiveInt = 128
+    """Units of a layer."""
+    num_layers: PositiveInt = 1
+    """Layers on top of each other."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the layers compute in; parameters and cell states are float32."""
+
+    def build(
+        self, in_size: int, out_size: int, max_steps: int, rngs: nnx.Rngs
+    ) -> "SequenceReader":
+        """The model, for dependencies of up to ``max_steps``."""
+        chrono = {"forget_bias": init.chrono(max_steps)}
+        return SequenceReader(
+            Stack([CELLS[self.cell](self.hidden_size)] * self.num_layers),
+            in_size,
+            out_size,
+            dtype=jnp.dtype(self.dtype),
+            rngs=rngs,
+            **(chrono if self.cell == "lstm_chrono" else {}),
+        )
+
+
+class SequenceReader(nnx.Module):
+    """Recurrent layers, and a linear readout of every step or of the last.
+
+    Time-major.
+
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from lstm_jax import GRUCell, Stack
+    >>> from lstm_jax.models.sequence_reader import SequenceReader
+    >>> model = SequenceReader(Stack([GRUCell(8)]), 3, 2, rngs=nnx.Rngs(0))
+    >>> model(jnp.zeros((7, 4, 3))).shape, model.last(jnp.zeros((7, 4, 3))).shape
+    ((7, 4, 2), (4, 2))
+    """
+
+    def __init__(
+        self,
+        stack: Stack,
+        in_size: int,
+        out_size: int,
+        *,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+        **init: Any,
+    ):
+        self.layers = Recurrent(
+            stack,
+            in_size,
+            time_major=True,
+            return_carry=True,
+            dtype=dtype,
+            rngs=rngs,
+            **init,
+        )
+        # The readout is small, and its sums are long: float32 whatever the layers use.
+        self.head = nnx.Linear(stack.cells[-1].out_size, out_size, rngs=rngs)
+
+    def __call__(self, xs: Float[Array, "T *B D"]) -> Float[Array, "T *B O"]:
+        """An output for every step."""
+        _, hs = self.layers(xs)
+        return self.head(hs.astype(jnp.float32))
+
+    def last(self, xs: Float[Array, "T *B D"]) -> Float[Array, "*B O"]:
+        """The output after the last step."""
+        carries, _ = self.layers(xs)
+        return self.head(carries[-1].h.astype(jnp.float32))
+
+    def program(self, **options: Any) -> Program:
+        """The model for other programs, an output for every step; options are those of
+        `lstm_jax.interop.Program`."""
+        chain = [
+            pieces.Recurrent(self.layers.stack, self.layers.params),
+            pieces.Linear(self.head.kernel[...], self.head.bias[...]),
+        ]
+        return Program(chain, **options)

@@ -1,0 +1,78 @@
+"""Averages of the parameters along training, which are evaluated in their place.
+
+ema        a_t = d a_{t-1} + (1 - d) p_t          Polyak & Juditsky 1992, exponential
+nt_asgd    the mean of p_t since validation stopped falling; before that, p_t itself
+           (Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language
+           Models", ICLR 2018)
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax._types import Array, Int, PyTree
+
+AverageName = Literal["none", "ema", "nt_asgd"]
+
+
+class Average(NamedTuple):
+    """An average, and how many parameters it is the average of."""
+
+    params: PyTree
+    taken: Int[Array, ""]
+
+
+class Averaging(NamedTuple):
+    """A pair of pure functions, as an Optax transformation is one.
+
+    ``update(average, params, active, step)`` takes in the parameters after ``step``
+    steps; ``active`` is what validation decided.
+    """
+
+    init: Callable[[PyTree], PyTree]
+    update: Callable[[PyTree, PyTree, Array, Array], PyTree]
+
+
+no_averaging = Averaging(lambda params: (), lambda average, *_: average)
+
+
+def make_averaging(
+    name: AverageName, decay: float = 0.999, every: int = 1
+) -> Averaging:
+    """The averaging of this name.
+
+    Args:
+        name: see the head of this file.
+        decay: that of ``ema``; while there are few parameters it is lower,
+            ``min(decay, (1 + n) / (10 + n))``, so that the first ones are forgotten.
+        every: steps between two updates of the parameters.
+    """
+    match name:
+        case "none":
+            return no_averaging
+        case "ema":
+            share = lambda count, active: (
+                1 - jnp.minimum(decay, (1 + count) / (10 + count))
+            )
+        case "nt_asgd":
+            share = lambda count, active: jnp.where(active, 1 / (count + 1), 1.0)
+
+    def init(params):
+        # A copy: a state is donated, and must not hold the same array twice.
+        return Average(jax.tree.map(jnp.copy, params), jnp.zeros((), jnp.int32))
+
+    def update(average, params, active, step):
+        count = average.taken.astype(jnp.float32)
+        new = share(count, active)
+        # Not a + new * (p - a), which for a share of 1 would not give p itself.
+        move = lambda a, p: ((1 - new) * a + new * p).astype(a.dtype)
+        more = (active | (name == "ema")).astype(jnp.int32)
+        after = Average(
+            jax.tree.map(move, average.params, params), average.taken + more
+        )
+        due = step % every == 0
+        return jax.tree.map(lambda a, b: jnp.where(due, a, b), after, average)
+
+    return Averaging(init, update)

@@ -1,0 +1,206 @@
+"""Update rules, schedules and averages, against the formulas written out in numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lstm_jax.config import ConfigError, build
+from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.step import init_state, make_block, set_controls
+from lstm_jax.training.validation import Rules, Validation
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+P = np.array([0.5, -0.3, 0.2])
+TARGETS = np.random.default_rng(0).normal(size=(12, 3))
+"""The loss of step t is half the squared distance of the parameters from row t."""
+
+
+def loss(params, carry, batch, key):
+    del key
+    return 0.5 * ((params["p"] - batch) ** 2).sum(), carry
+
+
+def batch_at(data, carry, step, key):
+    del key
+    return jax.lax.dynamic_index_in_dim(data, step, keepdims=False), carry
+
+
+def trained(steps, values, controls=(), epoch=1):
+    """The state after every step; ``controls`` are what validation says before it."""
+    config = build(OptimizerConfig, {"schedule": "constant", "clip_norm": 0.0} | values)
+    optimizer, averaging = config.build(steps, epoch), config.averaging()
+    block = make_block(loss, optimizer, batch_at, 1, averaging=averaging)
+    params = {"p": jnp.asarray(P, jnp.float32)}
+    state, states = init_state(params, (), optimizer, jax.random.key(0), averaging), []
+    for t in range(steps):
+        if controls:
+            state = set_controls(state, *map(np.array, controls[t]))
+        state, _ = block(state, jnp.asarray(TARGETS, jnp.float32), 1)
+        states.append(jax.tree.map(np.array, (state.params, state.average)))
+    return states
+
+
+def path(states):
+    return np.array([params["p"] for params, _ in states])
+
+
+def descent(steps, rate, gradient=lambda p, t: p - TARGETS[t]):
+    p, out = P, []
+    for t in range(steps):
+        p = p - (rate(t) if callable(rate) else rate) * gradient(p, t)
+        out.append(p)
+    return np.array(out)
+
+
+def check(states, expected):
+    np.testing.assert_allclose(path(states), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_sgd_with_weight_decay():
+    states = trained(5, dict(name="sgd", learning_rate=0.1, weight_decay=0.2))
+    check(states, descent(5, 0.1, lambda p, t: p - TARGETS[t] + 0.2 * p))
+
+
+def test_lion():
+    """The sign of a mix of momentum and gradient (Chen et al. 2023, algorithm 2)."""
+    m = np.zeros(3)
+
+    def gradient(p, t):
+        nonlocal m
+        g = p - TARGETS[t]
+        update = np.sign(0.8 * m + 0.2 * g) + 0.3 * p
+        m = 0.99 * m + 0.01 * g
+        return update
+
+    values = dict(name="lion", learning_rate=0.1, weight_decay=0.3, beta1=0.8)
+    check(trained(6, values), descent(6, 0.1, gradient))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam(name):
+    m = v = np.zeros(3)
+
+    def gradient(p, t):
+        nonlocal m, v
+        g = p - TARGETS[t]
+        m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
+        step = m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.95 ** (t + 1))) + 1e-8)
+        return step + (0.1 * p if name == "adamw" else 0)
+
+    values = dict(name=name, learning_rate=0.01, beta2=0.95)
+    values |= {"weight_decay": 0.1} if name == "adamw" else {}
+    check(trained(6, values), descent(6, 0.01, gradient))
+
+
+def test_clipping_by_value_comes_before_the_norm():
+    def gradient(p, t):
+        g = np.clip(p - TARGETS[t], -0.4, 0.4)
+        return g * min(1, 0.5 / np.linalg.norm(g))
+
+    values = dict(name="sgd", learning_rate=0.1, clip_value=0.4, clip_norm=0.5)
+    check(trained(6, values), descent(6, 0.1, gradient))
+
+
+def test_decay_by_epoch():
+    """As in the code of Zaremba et al. 2014: halved before epochs after so many."""
+    values = dict(name="sgd", learning_rate=1.0, schedule="epochs")
+    values |= dict(decay=0.5, decay_after=2)
+    rate = lambda t: 1.0 * 0.5 ** max(t // 3 + 1 - 2, 0)
+    assert [rate(t) for t in (0, 5, 6, 8, 9)] == [1, 1, 0.5, 0.5, 0.25]
+    check(trained(12, values, epoch=3), descent(12, rate))
+
+
+def test_what_validation_says_scales_the_learning_rate():
+    factors = [1, 1, 0.5, 0.5, 0.25]
+    states = trained(
+        5, dict(name="sgd", learning_rate=0.2), [(f, False) for f in factors]
+    )
+    check(states, descent(5, lambda t: 0.2 * factors[t]))
+
+
+def test_accumulated_gradients_make_one_update_of_their_mean():
+    values = dict(name="sgd", learning_rate=0.2, accumulate=3, schedule="linear")
+    states = trained(6, values)
+    p, expected = P, []
+    for k in range(2):
+        mean = np.mean([p - TARGETS[t] for t in range(3 * k, 3 * k + 3)], axis=0)
+        expected += [p, p]
+        p = p - 0.2 * (1 - 3 * k / 6) * mean
+        expected.append(p)
+    check(states, expected)
+
+
+def test_exponential_average():
+    values = dict(name="sgd", learning_rate=0.1, average="ema", average_decay=0.3)
+    states = trained(6, values)
+    average = P
+    for n, (params, kept) in enumerate(states):
+        d = min(0.3, (1 + n) / (10 + n))
+        average = d * average + (1 - d) * params["p"]
+        np.testing.assert_allclose(kept.params["p"], average, rtol=1e-5)
+
+
+def test_the_average_that_validation_starts():
+    active = [False, False, True, True, True]
+    values = dict(name="sgd", learning_rate=0.1, average="nt_asgd", average_after=1)
+    states = trained(5, values, [(1.0, on) for on in active])
+    steps = path(states)
+    kept = np.array([average.params["p"] for _, average in states])
+    assert (kept[:2] == steps[:2]).all(), "before it starts the average is the last"
+    for t in (2, 3, 4):
+        np.testing.assert_allclose(kept[t], steps[2 : t + 1].mean(0), rtol=1e-5)
+
+
+def test_when_averaging_starts():
+    """Algorithm 1 of Merity et al. 2018 with n = 2, step by step."""
+    losses, n = [5.0, 4.0, 4.5, 4.6, 4.7, 3.0], 2
+    logs, triggered, expected = [], False, []
+    for v in losses:
+        if not triggered and len(logs) > n and v > min(logs[:-n]):
+            triggered = True
+        logs.append(v)
+        expected.append(triggered)
+    validation, found = Validation(Rules(non_monotone=n), 1), []
+    for t, v in enumerate(losses):
+        validation.add(t, [v])
+        found.append(bool(validation.averaging[0]))
+    assert found == expected == [False] * 4 + [True] * 2
+
+
+def test_every_seed_follows_its_own_validation():
+    validation = Validation(Rules(patience=3, plateau=2, decay=0.5), 2)
+    falls, stays = [5, 4, 3, 2, 1, 0.5], [1, 2, 2, 2, 0.1, 2]
+    better = [
+        validation.add(t, pair).tolist()
+        for t, pair in enumerate(zip(falls, stays, strict=True))
+    ]
+    assert [b for b, _ in better] == [True] * 6
+    # The second has ended after three evaluations, whatever comes later.
+    assert [b for _, b in better] == [True] + [False] * 5
+    assert validation.best.tolist() == [0.5, 1]
+    assert validation.rate.tolist() == [1, 0.25]
+    assert not validation.is_over
+    again = Validation.replay(validation.rules, 2, validation.history)
+    assert (again.rate == validation.rate).all()
+    for t in range(6, 9):
+        validation.add(t, [9, 9])
+    assert validation.is_over
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (dict(name="lion", momentum=0.9), "momentum is 0.9: lion makes no use of it"),
+        (dict(name="sgd", beta2=0.9), "beta2 is 0.9: sgd makes no use of it"),
+        (dict(decay=0.5), "decay is 0.5: cosine makes no use of it"),
+        (dict(average_decay=0.9), "average_decay is 0.9: none makes no use of it"),
+        (dict(schedule="plateau"), "plateau needs optimizer.decay, more than 0"),
+        (dict(average="ema"), "ema needs optimizer.average_decay, more than 0"),
+        (dict(average="nt_asgd"), "nt_asgd needs optimizer.average_after"),
+    ],
+)
+def test_figures_that_do_nothing_or_are_missing(values, said):
+    with pytest.raises(ConfigError, match=said):
+        build(OptimizerConfig, values)

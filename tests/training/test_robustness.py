@@ -1,0 +1,256 @@
+"""Whatever stops a run, it goes on as if nothing had happened.
+
+The run here has all the state there is: momentum, accumulated gradients, averages that
+start late, a learning rate that follows validation, and two seeds.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from lstm_jax.cli import main
+from lstm_jax.commands.setup import make_task, read_config, trained
+from lstm_jax.config import read
+from lstm_jax.training import checkpoint, progress
+from lstm_jax.training.record import Run, RunError
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+EVERYTHING = [
+    "model.hidden_size=3",
+    "optimizer.name=sgd",
+    "optimizer.momentum=0.9",
+    "optimizer.learning_rate=0.5",
+    "optimizer.schedule=plateau",
+    "optimizer.decay=0.5",
+    "optimizer.decay_after=1",
+    "optimizer.average=nt_asgd",
+    "optimizer.average_after=1",
+    "optimizer.accumulate=2",
+    "train.evaluate_every=2",
+    "train.seeds=2",
+]
+
+
+def arguments(folder):
+    return tiny.write_memory(folder, *EVERYTHING, f"run.directory={folder / 'run'}")
+
+
+@pytest.fixture(scope="module")
+def whole(optax_promotion, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    assert main(["train", *arguments(folder)]) == 0
+    return folder / "run"
+
+
+def results(run):
+    names = ["model.safetensors", "model-seed1.safetensors", "result-test.json"]
+    return [tiny.metrics(run), *((run / name).read_bytes() for name in names)]
+
+
+@pytest.fixture(scope="module")
+def at_step_8(optax_promotion, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cut")
+    assert main(["train", *arguments(folder), "train.steps=8"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def cut(at_step_8, tmp_path):
+    """The run as it was after step 8, with the checkpoints of steps 4 and 8."""
+    arguments(tmp_path)
+    shutil.copytree(at_step_8, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_all_of_the_state_is_in_use(whole):
+    lines = tiny.metrics(whole)
+    rates = {line["learning_rate"] for line in lines if "loss" in line}
+    assert len(rates) > 1, "validation never lowered a learning rate"
+    assert trained(whole).validation.averaging.any(), "averaging never started"
+
+
+@pytest.mark.parametrize(("stop", "every"), [(1, 4), (7, 5)])
+def test_stop_at_any_step(whole, tmp_path, monkeypatch, stop, every):
+    """By SIGTERM; it goes on with other blocks and other checkpoints."""
+    update = progress.ProgressReport.update
+
+    def terminate(self, step, loss):
+        update(self, step, loss)
+        if step == stop:
+            signal.raise_signal(signal.SIGTERM)
+
+    args = arguments(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.ProgressReport, "update", terminate)
+        assert main(["train", *args, "train.block=1"]) == 130
+    at = tiny.metrics(tmp_path / "run")[-1]["step"]
+    assert stop <= at <= stop + 1
+    more = [f"train.checkpoint_every={every}", "train.block=3"]
+    assert main(["train", *args, "--resume", *more]) == 0
+    assert results(tmp_path / "run") == results(whole)
+
+
+KILL = """
+import os, signal, sys
+import jax
+jax.config.update("jax_default_matmul_precision", "highest")
+from lstm_jax.training import checkpoint, progress
+from lstm_jax.training.record import Run, RunError
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+{plant}
+from lstm_jax.cli import main
+from lstm_jax.commands.setup import make_task, read_config, trained
+from lstm_jax.config import read
+main(sys.argv[1:])
+"""
+KILLED = {
+    "between checkpoints": """
+update = progress.ProgressReport.update
+progress.ProgressReport.update = lambda self, step, loss: (
+    die() if step >= 10 else update(self, step, loss))
+""",
+    "while one is written": """
+save = checkpoint._save_tree
+def half(folder, tree):
+    save(folder, tree)
+    if "8.tmp" in str(folder):
+        die()
+checkpoint._save_tree = half
+""",
+}
+
+
+@pytest.mark.parametrize("plant", KILLED.values(), ids=KILLED)
+def test_kill_9(whole, tmp_path, plant):
+    script = KILL.format(plant=plant)
+    command = [sys.executable, "-c", script, "train", *arguments(tmp_path)]
+    done = subprocess.run(command, capture_output=True, check=False, env=os.environ)
+    assert done.returncode == -signal.SIGKILL
+    run = tmp_path / "run"
+    names = {path.name for path in (run / "checkpoints").iterdir()}
+    assert "4" in names
+    assert "12" not in names
+    assert main(["train", *arguments(tmp_path), "--resume"]) == 0
+    assert results(run) == results(whole)
+    assert not [*run.rglob("*.tmp")]
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def largest(folder):
+    return max(folder.rglob("d/*"), key=lambda path: path.stat().st_size)
+
+
+DAMAGE = {
+    "a bit flips": lambda folder: flip(largest(folder)),
+    "a file is cut": lambda folder: os.truncate(largest(folder), 100),
+    "a file is gone": lambda folder: largest(folder).unlink(),
+    "the manifest is gone": lambda folder: (folder / checkpoint.MANIFEST).unlink(),
+    "the manifest is cut": lambda folder: os.truncate(folder / checkpoint.MANIFEST, 50),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_not_used(cut, damage, capsys):
+    folder = cut / "checkpoints" / "8"
+    DAMAGE[damage](folder)
+    found = []
+    checkpoints = checkpoint.Checkpoints(cut / "checkpoints", say=found.append)
+    assert checkpoints.last_good() == 4
+    assert found[0].startswith("the checkpoint of step 8 is damaged (")
+
+
+def test_after_damage_the_last_good_one_goes_on(whole, cut, capsys):
+    flip(largest(cut / "checkpoints" / "8"))
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 0
+    said = capsys.readouterr().out
+    assert "the checkpoint of step 8 is damaged" in said
+    assert "SHA-256" in said
+    assert "going on from step 4" in said
+    assert results(cut) == results(whole)
+    assert (cut / "checkpoints" / "8.damaged").is_dir(), "thrown away"
+
+
+def one_line(capsys):
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("lstm-jax: cannot write ")
+    assert "\n" not in said, said
+    return said
+
+
+def test_the_disk_is_full(cut, capsys):
+    """No file may grow beyond what the log has already, as if no room were left."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    good = {p: p.read_bytes() for p in (cut / "checkpoints").rglob("*") if p.is_file()}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "go on with --resume" in one_line(capsys)
+    assert good == {p: p.read_bytes() for p in good}
+
+
+def test_no_room_for_a_checkpoint(whole, cut, capsys, monkeypatch):
+    """It is the checkpoint that does not fit any more: the one before is intact."""
+    save = checkpoint._save_tree
+
+    def fails(folder, tree):
+        if "12.tmp" in str(folder):
+            limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+            try:
+                save(folder, tree)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        save(folder, tree)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_save_tree", fails)
+        assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    said = one_line(capsys)
+    assert "File too large" in said
+    assert "the checkpoint of step 8 is intact" in said
+    assert not [*cut.rglob("*.tmp")]
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 0
+    assert results(cut) == results(whole)
+
+
+@pytest.mark.parametrize("folder", ["/proc/lstm_jax", "{}/memory.toml/run"])
+def test_a_folder_that_cannot_be_written(tmp_path, capsys, folder):
+    """Not even by root."""
+    args = [*arguments(tmp_path), f"run.directory={folder.format(tmp_path)}"]
+    assert main(["train", *args]) == 2
+    assert "run.directory=FOLDER" in one_line(capsys)
+
+
+def test_the_checkpoint_of_another_model(whole, capsys):
+    values = read(whole / "config.toml")
+    config = read_config(values, ["model.hidden_size=5", "train.seeds=1"])
+    checkpoints = checkpoint.Checkpoints(whole / "checkpoints")
+    like = make_task(config).params
+    said = r"its head.bias.value is float32\[2, 1\], expected float32\[1\]"
+    with pytest.raises(RunError, match=said):
+        checkpoints.restore_best(12, like)
+
+
+def test_two_processes_do_not_train_the_same_run(cut, capsys):
+    before = {path: path.read_bytes() for path in cut.iterdir() if path.is_file()}
+    with Run.open(cut).alone():
+        assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    assert "another process is training" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in before}
+    with Run.open(cut).alone():
+        pass  # it is free again
