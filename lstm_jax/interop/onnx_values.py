@@ -35,7 +35,8 @@ class Values:
     def __init__(self, graph: Any, folder: Path | None, limit: int):
         self.producers = {name: node for node in graph.node for name in node.output}
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self._folder, self._left = folder, limit
+        # In a list, which copies share: what they spend adds up.
+        self._folder, self._left = folder, [limit]
         self._known: dict[str, np.ndarray] = {}
 
     def given(self, known: Mapping[str, np.ndarray]) -> "Values":
@@ -105,29 +106,28 @@ class Values:
 
     def spend(self, nbytes: int) -> None:
         """Counts bytes that are made of the file; raises where they are too many."""
-        self._left -= nbytes
-        if self._left < 0:
+        self._left[0] -= nbytes
+        if self._left[0] < 0:
             raise InteropError(
                 "the weights that its nodes use are larger than the limit; pass a "
                 "larger limit if the file is to be trusted."
             )
 
 
+_FIELDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
+"""``AttributeProto.AttributeType`` to the field that it says is set."""
+
+
 def _attribute(attribute: Any) -> Any:
     """A number, text, a list of them, or a tensor."""
-    fields = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
-    field = fields.get(attribute.type)
+    field = _FIELDS.get(attribute.type)
     if field is None:
         raise Unknown(f"attribute {attribute.name!r} has the type {attribute.type}")
     value = getattr(attribute, field)
+    text = lambda v: v.decode() if isinstance(v, bytes) else v
+    several = field in ("floats", "ints", "strings")
     try:
-        if field == "s":
-            return value.decode()
-        return (
-            [v.decode() for v in value]
-            if field == "strings"
-            else (list(value) if field.endswith("s") else value)
-        )
+        return [*map(text, value)] if several else text(value)
     except UnicodeDecodeError as error:
         raise InteropError(f"attribute {attribute.name!r} is no text.") from error
 

@@ -52,6 +52,17 @@ def test_onnxruntime_gives_our_numbers(seed, cells):
     assert not {"Loop", "Scan", "If"} & set(nodes)
 
 
+@pytest.mark.parametrize("cell", programs.FUNCTIONS, ids=lambda cell: cell.__name__)
+def test_other_functions_and_clips(cell):
+    stack = Stack([cell(4, programs.FUNCTIONS[cell][0])], bidirectional=True)
+    params = programs.stack_params(np.random.default_rng(0), stack, 3)
+    program = Program([Recurrent(stack, jax.tree.map(lambda a: 3 * a, params))])
+    inputs = programs.random_inputs(program, 7, 3)
+    got = programs.run_session(programs.session_of(to_onnx(program)), inputs)
+    want = programs.run_program(program, inputs)
+    assert programs.largest_difference(got, want) <= programs.BOUND
+
+
 def test_every_opset():
     """Both ends of what differs: bidirectional, batch-first, lengths and carry."""
     stack, params = programs.two_layers(bidirectional=True)
