@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import report, timing
+from benchmarks import RESULTS
 from lstm_jax import init_lstm, lstm
+from lstm_jax.bench import report, timing
 
 IMPLEMENTATIONS = ("scan", "plain")
 """With the derivative rule and without; both share the equations of the cell, whose
@@ -186,7 +187,7 @@ def arguments(name, questions, argv):
     add("--repeats", type=int, help="rounds (31)")
     add("--budget", type=float, default=120.0, help="seconds after which 15 suffice")
     add("--only", type=lambda text: text.split(","), default=list(questions))
-    add("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
     args.repeats = args.repeats or (5 if args.quick else 31)
     if unknown := set(args.only) - set(questions):

@@ -10,6 +10,7 @@ The house, from the ground up; a room imports only rooms named before it:
     training     the training loop, checkpoints, metrics
     models       language model
     tasks        data + model + loss, joined
+    bench        our LSTM beside those of other libraries, timed
     cli          the command ``lstm-jax``
 
 Importing this package imports JAX and nothing heavier. Flax modules are in

@@ -1,4 +1,4 @@
-"""The command ``lstm-jax``: train, evaluate, generate, info."""
+"""The command ``lstm-jax``: train, evaluate, generate, info, bench."""
 
 import argparse
 import difflib
@@ -14,6 +14,8 @@ import jax
 
 import lstm_jax
 from lstm_jax import ops
+from lstm_jax.bench import command
+from lstm_jax.bench.workers import BenchError
 from lstm_jax.config import ConfigError, build, changes, dump, override, read
 from lstm_jax.data.text import DataError
 from lstm_jax.tasks import TASKS
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     try:
         return args.command(args)
-    except (ConfigError, DataError, RunError) as error:
+    except (BenchError, ConfigError, DataError, RunError) as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 2
     except Diverged as error:
@@ -86,6 +88,12 @@ def _parser():
 
     info = commands.add_parser("info", help="say what runs on this machine")
     info.set_defaults(command=_info)
+
+    bench = commands.add_parser(
+        "bench", help="time our LSTM and those of other libraries on this machine"
+    )
+    command.add_arguments(bench)
+    bench.set_defaults(command=_bench)
     return parser
 
 
@@ -276,6 +284,11 @@ def _info(args):
     for name, state in ops.availability().items():
         print(f'implementation="{name}":', state)
     print("None takes the fastest that supports a call.")
+    return 0
+
+
+def _bench(args):
+    command.run(args.shapes, args.peers)
     return 0
 
 

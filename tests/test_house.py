@@ -17,7 +17,7 @@ FLOORS = [
     {"nn", "linen"},
     {"interop", "diagnostics", "inference", "training"},
     {"models"},
-    {"tasks"},
+    {"tasks", "bench"},
     {"cli"},
 ]
 """From the ground up; rooms on one floor do not know each other."""

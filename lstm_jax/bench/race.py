@@ -1,0 +1,99 @@
+"""Contenders that compute the same thing, checked against each other and then timed."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lstm_jax.bench import timing
+from lstm_jax.bench.workers import Absent, BenchError, Worker
+
+
+class Pace(NamedTuple):
+    """How long to measure; see `lstm_jax.bench.timing.take_turns`."""
+
+    repeats: int = 31
+    budget: float = 120.0
+    at_least: int = 15
+
+
+class Contender(NamedTuple):
+    """A library at one case, compiled, in its own process."""
+
+    clocks: dict[str, Callable[[], float]]
+    values: dict[str, np.ndarray]
+    compile_seconds: dict[str, float | None]
+    device: str
+
+
+def contend(
+    workers: dict[str, Worker], *case: Any
+) -> tuple[dict[str, Contender], dict[str, str]]:
+    """Everyone at this case, compiled and found correct, and why others are absent.
+
+    ``build`` of a worker says ``(values, compile_seconds, device)``; its calls are
+    named by ``compile_seconds``. The first of the workers is right.
+    """
+    contenders, absent = {}, {}
+    for name, worker in workers.items():
+        try:
+            values, compile_seconds, device = worker.build(*case)
+        except Absent as reason:
+            absent[name] = str(reason)
+            continue
+        clocks = {mode: worker.clock(mode) for mode in compile_seconds}
+        contenders[name] = Contender(clocks, values, compile_seconds, device)
+    check({name: contender.values for name, contender in contenders.items()})
+    return contenders, absent
+
+
+def check(values: dict[str, dict[str, np.ndarray]]) -> None:
+    """Values are those of the first; whoever computes something else is not timed."""
+    # GPUs may multiply in TF32, which keeps 10 bits, and sum thousands of steps of it.
+    tolerance = 1e-3 if jax.default_backend() == "cpu" else 3e-2
+    first = next(iter(values))
+    for name, found in values.items():
+        for what, value in found.items():
+            expected = values[first][what]
+            # After one step from zeros the gradient of w_h is 0.
+            scale = np.max(np.abs(expected), initial=0.0) or 1.0
+            error = np.max(np.abs(value - expected), initial=0.0) / scale
+            if not error <= tolerance:
+                raise BenchError(
+                    f"{name} differs from {first} in {what} by {error:.1e}."
+                )
+
+
+def measure(
+    mode: str,
+    contenders: dict[str, Contender],
+    pace: Pace,
+    scale: dict[str, float] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Times of this mode and ratios of the first contender's to them, by name.
+
+    Seconds of a name in ``scale`` count so many times.
+    """
+    clocks = {n: c.clocks[mode] for n, c in contenders.items() if mode in c.clocks}
+    times = timing.take_turns(clocks, **pace._asdict())
+    for name, factor in (scale or {}).items():
+        times[name] = factor * times[name]
+    first = next(iter(clocks))
+    return {
+        name: dict(
+            milliseconds=1e3 * float(np.median(times[name])),
+            best_milliseconds=1e3 * float(np.min(times[name])),
+            rounds=len(times[name]),
+            ratio=timing.paired_ratio(times[first], times[name]),
+            compile_seconds=contenders[name].compile_seconds[mode],
+            device=contenders[name].device,
+        )
+        for name in clocks
+    }
+
+
+def fastest(results: dict[str, dict[str, Any]], names: Any) -> str | None:
+    """Of these names the one with the shortest median, if any is there."""
+    there = (name for name in names if name in results)
+    return min(there, key=lambda name: results[name]["milliseconds"], default=None)
