@@ -10,8 +10,9 @@ from lstm_jax.bench import machine, one_layer, race
 from lstm_jax.bench.shapes import SHORT
 
 PACE = race.Pace(repeats=15, budget=2.5, at_least=5)
-PEERS = ("nnx Optimized", "equinox", "haiku", "keras", "torch", "onnxruntime")
-"""Of each library what is fastest."""
+WAYS = (one_layer.OURS, one_layer.SCAN)
+PEERS = ("nnx Optimized", "haiku", "keras", "torch", "onnxruntime")
+"""Those nearest to us, for the others take as long to start."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,7 @@ def run(shapes: Sequence[tuple[int, ...]] | None, peers: Sequence[str]) -> None:
     print(f"{device}, {where['cores']} cores, JAX {jax.__version__}", flush=True)
     print(f"native kernel: {where['native']}", end="\n\n", flush=True)
     rows, missing = [], {}
-    for row, absent in one_layer.rows_of(shapes or SHORT, peers, PACE):
+    for row, absent in one_layer.rows_of(shapes or SHORT, peers, PACE, WAYS):
         rows.append(row)
         missing |= absent
         print(one_layer.show(row), end="\n\n", flush=True)

@@ -32,20 +32,25 @@ BY_JAX = {
     NATIVE: peers.ours_by_kernel,
 } | peers.JAX_PEERS
 LIBRARIES = (*peers.JAX_PEERS, *others.OTHERS)
+WAYS = (OURS, SCAN, NATIVE)
+"""Of ours; the first is right, and what others are compared with."""
 
 Row = dict[str, Any]
 """Of the results: one shape in one mode."""
 
 
 def rows_of(
-    shapes: Sequence[tuple[int, ...]], libraries: Sequence[str], pace: race.Pace
+    shapes: Sequence[tuple[int, ...]],
+    libraries: Sequence[str],
+    pace: race.Pace,
+    ways: Sequence[str] = WAYS,
 ) -> Iterator[tuple[Row, dict[str, str]]]:
     """Every row as soon as it is measured, and who is absent from it, and why.
 
     Raises:
         BenchError: a contender computes something else, fails, or its process ends.
     """
-    names = (OURS, SCAN, NATIVE, *libraries, LIMIT)
+    names = (*ways, *libraries, LIMIT)
     with crew({name: functools.partial(build, name) for name in names}) as workers:
         for shape in shapes:
             contenders, absent = race.contend(workers, shape)
@@ -63,7 +68,7 @@ def build(name, shape):
     if name in others.OTHERS:
         lstm = others.OTHERS[name](params, xs)
         calls = {mode: getattr(lstm, mode) for mode in MODES if hasattr(lstm, mode)}
-        compile_seconds, device = dict.fromkeys(calls), lstm.device
+        compile_seconds, device = dict(lstm.compile_seconds), lstm.device
         to_ours = getattr(lstm, "to_ours", None)
     else:
         calls, compile_seconds, to_ours = _jax_calls(BY_JAX[name], params, xs)

@@ -71,29 +71,43 @@ def measure(
     pace: Pace,
     scale: dict[str, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Times of this mode and ratios of the first contender's to them, by name.
+    """`results` of `times` of this mode.
 
     Seconds of a name in ``scale`` count so many times.
     """
-    clocks = {n: c.clocks[mode] for n, c in contenders.items() if mode in c.clocks}
-    times = timing.take_turns(clocks, **pace._asdict())
+    seconds = times(mode, contenders, pace)
     for name, factor in (scale or {}).items():
-        times[name] = factor * times[name]
-    first = next(iter(clocks))
+        seconds[name] = factor * seconds[name]
+    return results(mode, contenders, seconds)
+
+
+def times(
+    mode: str, contenders: dict[str, Contender], pace: Pace
+) -> dict[str, np.ndarray]:
+    """Seconds of every round by those who have this mode, by name."""
+    clocks = {n: c.clocks[mode] for n, c in contenders.items() if mode in c.clocks}
+    return timing.take_turns(clocks, **pace._asdict())
+
+
+def results(
+    mode: str, contenders: dict[str, Contender], seconds: dict[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """Medians, and ratios of the first contender's times to theirs, by name."""
+    first = next(iter(seconds))
     return {
         name: dict(
-            milliseconds=1e3 * float(np.median(times[name])),
-            best_milliseconds=1e3 * float(np.min(times[name])),
-            rounds=len(times[name]),
-            ratio=timing.paired_ratio(times[first], times[name]),
+            milliseconds=1e3 * float(np.median(seconds[name])),
+            best_milliseconds=1e3 * float(np.min(seconds[name])),
+            rounds=len(seconds[name]),
+            ratio=timing.paired_ratio(seconds[first], seconds[name]),
             compile_seconds=contenders[name].compile_seconds[mode],
             device=contenders[name].device,
         )
-        for name in clocks
+        for name in seconds
     }
 
 
-def fastest(results: dict[str, dict[str, Any]], names: Any) -> str | None:
+def fastest(found: dict[str, dict[str, Any]], names: Any) -> str | None:
     """Of these names the one with the shortest median, if any is there."""
-    there = (name for name in names if name in results)
-    return min(there, key=lambda name: results[name]["milliseconds"], default=None)
+    there = (name for name in names if name in found)
+    return min(there, key=lambda name: found[name]["milliseconds"], default=None)
