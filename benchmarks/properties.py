@@ -179,13 +179,13 @@ def _round(x):
     return x.astype(jnp.bfloat16).astype(x.dtype)
 
 
-def arguments(name, questions, argv):
+def arguments(name, questions, argv, *, budget=120.0):
     """Of a benchmark that answers ``questions``."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     add = parser.add_argument
     add("--quick", action="store_true", help="5 rounds, smaller where it takes long")
     add("--repeats", type=int, help="rounds (31)")
-    add("--budget", type=float, default=120.0, help="seconds after which 15 suffice")
+    add("--budget", type=float, default=budget, help="seconds after which 15 suffice")
     add("--only", type=lambda text: text.split(","), default=list(questions))
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)

@@ -203,7 +203,8 @@ class OnnxRuntime:
         feeds = {"X": np.asarray(xs)}
         if case.ragged:
             feeds["lengths"] = np.asarray(lengths, np.int32)
-        session = others.onnx_session(nodes, arrays, feeds, name)
+        output = (name, (T, B, case.ways * H))
+        session = others.onnx_session(nodes, arrays, feeds, output)
         run = lambda feeds: session.run(None, feeds)[0]
         self.calls = {"forward": lambda: run(feeds)}
         if case.ragged:

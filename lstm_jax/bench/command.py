@@ -9,7 +9,7 @@ import jax
 from lstm_jax.bench import machine, one_layer, race
 from lstm_jax.bench.shapes import SHORT
 
-PACE = race.Pace(repeats=15, budget=2.5, at_least=5)
+PACE = race.Pace(repeats=15, budget=2.0, at_least=5)
 WAYS = (one_layer.OURS, one_layer.SCAN)
 PEERS = ("nnx Optimized", "haiku", "keras", "torch", "onnxruntime")
 """Those nearest to us, for the others take as long to start."""

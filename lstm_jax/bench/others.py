@@ -108,7 +108,8 @@ class OnnxRuntime:
         options = dict(hidden_size=params.w_h.shape[0])
         nodes = [("LSTM", ["X", *weights], ["Y"], options)]
         self.feeds = {"X": np.asarray(xs)}
-        self.session = onnx_session(nodes, weights, self.feeds, "Y")
+        shape = (len(xs), 1, xs.shape[1], params.w_h.shape[0])
+        self.session = onnx_session(nodes, weights, self.feeds, ("Y", shape))
 
     def forward(self):
         return self.session.run(None, self.feeds)[0][:, 0]
@@ -133,7 +134,7 @@ def onnx_session(
     nodes: Sequence[tuple[str, list[str], list[str], dict[str, Any]]],
     arrays: Mapping[str, np.ndarray],
     feeds: Mapping[str, np.ndarray],
-    output: str,
+    output: tuple[str, tuple[int, ...]],
 ) -> Any:
     """A session that runs these ``(operator, inputs, outputs, attributes)``."""
     import onnxruntime
@@ -145,7 +146,7 @@ def onnx_session(
         [helper.make_node(op, i, o, **attributes) for op, i, o, attributes in nodes],
         "lstm",
         [info(name, kind(a), a.shape) for name, a in feeds.items()],
-        [info(output, TensorProto.FLOAT, None)],
+        [info(output[0], TensorProto.FLOAT, output[1])],
         [numpy_helper.from_array(a, name) for name, a in arrays.items()],
     )
     opset = [helper.make_opsetid("", 14)]

@@ -28,7 +28,7 @@ class Contender(NamedTuple):
 
 
 def contend(
-    workers: dict[str, Worker], *case: Any
+    workers: dict[str, Worker], *case: Any, tolerance: float | None = None
 ) -> tuple[dict[str, Contender], dict[str, str]]:
     """Everyone at this case, compiled and found correct, and why others are absent.
 
@@ -44,14 +44,20 @@ def contend(
             continue
         clocks = {mode: worker.clock(mode) for mode in compile_seconds}
         contenders[name] = Contender(clocks, values, compile_seconds, device)
-    check({name: contender.values for name, contender in contenders.items()})
+    check({name: contender.values for name, contender in contenders.items()}, tolerance)
     return contenders, absent
 
 
-def check(values: dict[str, dict[str, np.ndarray]]) -> None:
-    """Values are those of the first; whoever computes something else is not timed."""
-    # GPUs may multiply in TF32, which keeps 10 bits, and sum thousands of steps of it.
-    tolerance = 1e-3 if jax.default_backend() == "cpu" else 3e-2
+def check(
+    values: dict[str, dict[str, np.ndarray]], tolerance: float | None = None
+) -> None:
+    """Values are those of the first; whoever computes something else is not timed.
+
+    The tolerance is of the largest value, by default one for float32.
+    """
+    if tolerance is None:
+        # GPUs may multiply in TF32, with 10 bits, and sum thousands of steps of it.
+        tolerance = 1e-3 if jax.default_backend() == "cpu" else 3e-2
     first = next(iter(values))
     for name, found in values.items():
         for what, value in found.items():
