@@ -31,6 +31,7 @@ KINDS = {
     "bidirectional": dict(ways=2),
     "ragged": dict(ragged=True),
 }
+OURS = next(iter(STACKS))
 FULL = ", full length"
 
 
@@ -88,7 +89,8 @@ def show(row) -> str:
     head = f"{row['kind']}: {row['mode']}, B, T, D, H = {shape}"
     lines = [(head, "median ms", "ours / theirs", "/ full length")]
     for name, result in row["contenders"].items():
-        cells = (f"{result['milliseconds']:.2f}", result["ratio"])
+        ratio = "" if name == OURS else result["ratio"]
+        cells = (f"{result['milliseconds']:.2f}", ratio)
         lines.append((f"  {name}", *cells, row["to_full"].get(name, "")))
     return report.table(lines)
 

@@ -101,7 +101,7 @@ def _nnx(nnx, cell, params, weights, to_ours):
 
 
 def equinox(params: LSTMParams) -> Peer:
-    import equinox as eqx
+    import equinox as eqx  # pyright: ignore[reportMissingImports]
 
     in_size, hidden_size = params.w_x.shape[0], params.w_h.shape[0]
     cell = eqx.nn.LSTMCell(in_size, hidden_size, key=jax.random.key(0))
@@ -122,7 +122,7 @@ def equinox(params: LSTMParams) -> Peer:
 
 
 def haiku(params: LSTMParams) -> Peer:
-    import haiku as hk
+    import haiku as hk  # pyright: ignore[reportMissingImports]
 
     in_size, hidden_size = params.w_x.shape[0], params.w_h.shape[0]
 
@@ -150,7 +150,7 @@ def haiku(params: LSTMParams) -> Peer:
 def keras(params: LSTMParams) -> Peer:
     # Read when keras is imported, which is here: a peer has a process of its own.
     os.environ["KERAS_BACKEND"] = "jax"
-    import keras
+    import keras  # pyright: ignore[reportMissingImports]
 
     layer = keras.layers.LSTM(params.w_h.shape[0], return_sequences=True)
     layer.build((None, None, params.w_x.shape[0]))
