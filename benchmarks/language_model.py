@@ -83,7 +83,7 @@ def build(name, sizes):
     for path, change in jax.tree_util.tree_leaves_with_path(changes):
         values["gradient of " + jax.tree_util.keystr(path)] = change / LEARNING_RATE
     calls = {"step": model.step}
-    return calls, (values, {"step": model.compile_seconds}, "cpu")
+    return calls, (values, {"step": model.compile_seconds}, jax.default_backend())
 
 
 def example(sizes: Sizes) -> tuple[Weights, np.ndarray]:
@@ -217,7 +217,7 @@ def cross_entropy(logits, targets):
 
 
 class Torch:
-    """``nn.Embedding``, ``nn.LSTM``, ``nn.Linear`` and ``optim.SGD``, on the CPU."""
+    """``nn.Embedding``, ``nn.LSTM``, ``nn.Linear`` and ``optim.SGD``."""
 
     compile_seconds = None
 
@@ -225,6 +225,8 @@ class Torch:
         import torch
 
         torch.set_num_threads(cores())
+        gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
+        device = "cuda" if gpu else "cpu"
         nn, (V, H) = torch.nn, weights.embed.shape
         array = lambda a: nn.Parameter(torch.tensor(np.asarray(a)))
         self.torch = torch
@@ -236,11 +238,11 @@ class Torch:
             parameter.requires_grad_(not name.startswith("bias_hh"))
         self.head = nn.Linear(H, V)
         self.head.weight, self.head.bias = array(weights.kernel.T), array(weights.bias)
-        modules = nn.ModuleList([self.embed, self.lstm, self.head])
+        modules = nn.ModuleList([self.embed, self.lstm, self.head]).to(device)
         self.optimizer = torch.optim.SGD(
             [p for p in modules.parameters() if p.requires_grad], lr=LEARNING_RATE
         )
-        self.tokens = torch.tensor(np.asarray(tokens, np.int64))
+        self.tokens = torch.tensor(np.asarray(tokens, np.int64), device=device)
 
     def step(self):
         self.optimizer.zero_grad()
@@ -253,7 +255,7 @@ class Torch:
         return loss.item()
 
     def weights(self):
-        array = lambda p: p.detach().numpy().copy()
+        array = lambda p: p.detach().cpu().numpy().copy()
         layers = []
         for n in range(LAYERS):
             names = (f"weight_ih_l{n}", f"weight_hh_l{n}", f"bias_ih_l{n}")

@@ -94,7 +94,12 @@ class TorchCompiled(Torch):
         self.torch._dynamo.config.allow_rnn = True
         self.module = self.torch.compile(self.module, fullgraph=True)
         modes = dict(forward=self.forward, gradient=self.gradient)
-        self.compile_seconds = {n: timing.seconds(call) for n, call in modes.items()}
+        try:
+            seconds = {n: timing.seconds(call) for n, call in modes.items()}
+        except Exception as error:  # no compiler, for one; they are of many kinds
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise NotImplementedError(f"torch.compile failed: {reason}") from error
+        self.compile_seconds = seconds
 
 
 class OnnxRuntime:

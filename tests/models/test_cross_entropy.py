@@ -79,6 +79,40 @@ def test_logits_are_never_whole(monkeypatch):
     assert f"[4,4,{V}]" not in text
 
 
+@pytest.mark.usefixtures("x64", "optax_promotion")
+def test_float64_stays_float64(monkeypatch):
+    monkeypatch.setattr(cross_entropy, "LOGITS", 4 * V)
+    weights, targets = example(jnp.float64)
+    weights = jax.tree.map(lambda a: a.astype(jnp.float64), weights)
+    both = (jax.value_and_grad(f, (0, 1, 2)) for f in (linear_cross_entropy, by_optax))
+    (got, d_got), (want, d_want) = (f(*weights, targets) for f in both)
+    assert got.dtype == jnp.float64
+    for a, b in zip((got, *d_got), (want, *d_want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
+
+
+@pytest.mark.usefixtures("optax_promotion")
+def test_rows_spread_over_devices():
+    """Under ``shard_map`` every device takes the mean of its own rows."""
+    weights, targets = example()
+    hs, kernel, bias = (
+        jnp.concatenate([a, a], 1) if a.ndim == 3 else a for a in weights
+    )
+    targets = jnp.concatenate([targets, targets], 1)
+    mesh = jax.make_mesh((2,), ("rows",))
+
+    def loss(hs, kernel, bias, targets):
+        return jax.lax.pmean(linear_cross_entropy(hs, kernel, bias, targets), "rows")
+
+    spec = jax.sharding.PartitionSpec
+    rows, whole = spec(None, "rows"), spec()
+    spread = jax.shard_map(
+        loss, mesh=mesh, in_specs=(rows, whole, whole, rows), out_specs=whole
+    )
+    both = (jax.jit(jax.value_and_grad(f, (0, 1, 2))) for f in (spread, by_optax))
+    close(*(f(hs, kernel, bias, targets) for f in both), rtol=2e-6)
+
+
 @pytest.mark.parametrize("shape", [(T, 1), (T * B,), (0, B)])
 def test_axes_that_do_not_fit(shape):
     (hs, kernel, bias), _ = example()
