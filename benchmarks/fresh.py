@@ -51,7 +51,7 @@ SCRIPTS = {
 
 def start(args):
     """Seconds from starting Python to forward + gradient, and the peak of memory."""
-    rounds = 1 if args.quick else 5
+    rounds = 1 if args.quick else 3
     sizes = dict(B=B, T=T, D=D, H=H)
     seconds, peaks, missing = {}, {}, {}
     for _ in range(rounds):

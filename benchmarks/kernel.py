@@ -51,7 +51,7 @@ def bfloat16(args):
     if args.quick:
         sizes = dict(B=4, T=8, D=16, H=16)
     builds = {name: functools.partial(build_16, name) for name in SIXTEEN}
-    pace = race.Pace(args.repeats, min(args.budget, 8.0))
+    pace = race.Pace(args.repeats, min(args.budget, 5.0))
     rows, found = [], {}
     with crew(builds) as workers:
         # Eight bits: what differs by more than this is something else.
