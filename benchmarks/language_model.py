@@ -276,13 +276,23 @@ def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.language_model")
     add = parser.add_argument
     add("--quick", action="store_true", help="5 rounds of a small model")
+    add("--sizes", type=_sizes, metavar="B,T,H,V", help="others than 20,35,200,10000")
     add("--repeats", type=int, help="rounds (31)")
     add("--budget", type=float, default=60.0, help="seconds after which 15 suffice")
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
-    args.sizes = Sizes(4, 6, 16, 50) if args.quick else Sizes()
+    args.sizes = args.sizes or (Sizes(4, 6, 16, 50) if args.quick else Sizes())
     args.pace = race.Pace(args.repeats or (5 if args.quick else 31), args.budget)
     return args
+
+
+def _sizes(text):
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(n.isdecimal() and int(n) for n in numbers):
+        raise argparse.ArgumentTypeError(
+            f"is {text!r}, expected four numbers from 1 up, such as 20,35,200,10000"
+        )
+    return Sizes(*map(int, numbers))
 
 
 if __name__ == "__main__":
