@@ -1,1 +1,5 @@
 """Short scripts that each answer one question about speed, memory or precision."""
+
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"

@@ -17,8 +17,9 @@ from types import SimpleNamespace
 
 import jax
 
-from benchmarks.report import save, table
-from benchmarks.timing import paired_ratio, seconds, take_turns
+from benchmarks import RESULTS
+from lstm_jax.bench.report import save, table
+from lstm_jax.bench.timing import paired_ratio, seconds, take_turns
 from lstm_jax.commands.setup import make_task, read_config, rules
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.loop import Loop
@@ -158,7 +159,7 @@ def main():
             (name, *rates, str(found["loop_of_bare"]), str(found["loop_of_blocks"]))
         )
     print(table(rows))
-    print(save("engine", {"sizes": results}))
+    print(save("engine", {"sizes": results}, RESULTS))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import lstm_jax
-from benchmarks import properties, report, timing
+from benchmarks import properties
 from lstm_jax import LSTMCell, Stack, unroll
+from lstm_jax.bench import report, timing
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks import RESULTS
+from lstm_jax.bench import report
 from lstm_jax.interop import InteropError
 from tests.interop.parity import errors
 from tests.interop.peers import config
@@ -109,7 +110,7 @@ def _arguments(argv):
     add = parser.add_argument
     add("--only", default="", help="frameworks with this in their names")
     add("--configs", type=int, default=50, help="configurations of each (50)")
-    add("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    add("--out", type=Path, default=RESULTS, help="folder of the results")
     return parser.parse_args(argv)
 
 

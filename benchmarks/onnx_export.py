@@ -23,8 +23,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from benchmarks import report, timing
-from benchmarks.workers import Worker
+from benchmarks import RESULTS
+from lstm_jax.bench import report, timing
+from lstm_jax.bench.workers import Worker
 from lstm_jax.interop import to_onnx
 from lstm_jax.models.language_model import LanguageModel
 from tests.interop import programs
@@ -101,7 +102,9 @@ def race(repeats, budget):
         )
         write("ours", False), write("full", True)
         export_torch(model, paths["torch"])
-        crew = {name: Worker(functools.partial(build, p)) for name, p in paths.items()}
+        crew = {
+            name: Worker(name, functools.partial(build, p)) for name, p in paths.items()
+        }
         found = [compete(crew, T, B, repeats, budget) for T, B in CASES]
         for worker in crew.values():
             worker.close()
@@ -194,7 +197,7 @@ def _arguments(argv):
     add("--models", type=int, help="random models (50)")
     add("--repeats", type=int, help="rounds (31)")
     add("--budget", type=float, default=30.0, help="seconds a size; then 15 suffice")
-    add("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
     args.models = args.models or (5 if args.quick else 50)
     args.repeats = args.repeats or (5 if args.quick else 31)

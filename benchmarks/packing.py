@@ -26,8 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import report, timing
+from benchmarks import RESULTS
 from lstm_jax import data, init_lstm, lstm
+from lstm_jax.bench import report, timing
 
 MEAN, DEVIATION, LONGEST = 21.10, 10.14, 82
 BUCKETS = 5
@@ -153,7 +154,7 @@ def _arguments(argv):
     add("--hidden-size", type=int, default=128, help="also the size of the inputs")
     add("--repeats", type=int, help="rounds (31)")
     add("--budget", type=float, default=120.0, help="seconds after which 15 suffice")
-    add("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
     args.repeats = args.repeats or (5 if args.quick else 31)
     args.sentences = args.sentences or (1024 if args.quick else 4096)

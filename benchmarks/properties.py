@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import report, timing
+from benchmarks import RESULTS
 from lstm_jax import init_lstm, lstm
+from lstm_jax.bench import report, timing
 
 IMPLEMENTATIONS = ("scan", "plain")
 """With the derivative rule and without; both share the equations of the cell, whose
@@ -178,15 +179,15 @@ def _round(x):
     return x.astype(jnp.bfloat16).astype(x.dtype)
 
 
-def arguments(name, questions, argv):
+def arguments(name, questions, argv, *, budget=120.0):
     """Of a benchmark that answers ``questions``."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     add = parser.add_argument
     add("--quick", action="store_true", help="5 rounds, smaller where it takes long")
     add("--repeats", type=int, help="rounds (31)")
-    add("--budget", type=float, default=120.0, help="seconds after which 15 suffice")
+    add("--budget", type=float, default=budget, help="seconds after which 15 suffice")
     add("--only", type=lambda text: text.split(","), default=list(questions))
-    add("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
     args.repeats = args.repeats or (5 if args.quick else 31)
     if unknown := set(args.only) - set(questions):

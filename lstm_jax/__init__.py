@@ -12,6 +12,7 @@ The house, from the ground up; a room imports only rooms named before it:
     training     the training loop, checkpoints, metrics
     models       language model, memory model
     tasks        data + model + loss, joined
+    bench        our LSTM beside those of other libraries, timed
     commands     the commands of the command line
     cli          the command ``lstm-jax``
 

@@ -8,6 +8,8 @@ import jax
 
 import lstm_jax
 from lstm_jax import ops
+from lstm_jax.bench import command as bench
+from lstm_jax.bench.workers import BenchError
 from lstm_jax.commands import interop
 from lstm_jax.commands.describe import config
 from lstm_jax.commands.evaluate import evaluate, generate
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parse(argv)
     try:
         return args.command(args)
-    except (ConfigError, DataError, InteropError, RunError) as error:
+    except (BenchError, ConfigError, DataError, InteropError, RunError) as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 2
     except Diverged as error:
@@ -111,8 +113,14 @@ def _parser():
 
     interop.add_commands(commands)
 
-    info = commands.add_parser("info", help="say what runs on this machine")
-    info.set_defaults(command=_info)
+    command = commands.add_parser("info", help="say what runs on this machine")
+    command.set_defaults(command=_info)
+
+    command = commands.add_parser(
+        "bench", help="time our LSTM and those of other libraries on this machine"
+    )
+    bench.add_arguments(command)
+    command.set_defaults(command=_bench)
     return parser
 
 
@@ -135,6 +143,11 @@ def _info(args):
     for name, state in ops.availability().items():
         print(f'implementation="{name}":', state)
     print("None takes the fastest that supports a call.")
+    return 0
+
+
+def _bench(args):
+    bench.run(args.shapes, args.peers)
     return 0
 
 

@@ -17,7 +17,7 @@ FLOORS = [
     {"nn", "linen"},
     {"interop", "diagnostics", "inference", "training"},
     {"models"},
-    {"tasks"},
+    {"tasks", "bench"},
     {"commands"},
     {"cli"},
 ]

@@ -95,3 +95,25 @@ def test_the_second_environment_is_of_the_newest_python(project, before, cleared
     calls = (project / "calls").read_text().splitlines()
     assert ("-m venv --clear .venv-newest" in calls) is cleared
     assert ("-m venv .venv-newest" in calls) is not cleared
+
+
+def test_what_the_accelerator_runs_needs_no_more_than_it_has():
+    """Without the libraries that scripts/accelerator.sh does not ask for."""
+    missing = "hypothesis", "onnx", "onnxruntime", "xdist", "jaxtyping", "keras"
+    script = (
+        "import sys; sys.modules |= dict.fromkeys(sys.argv[1].split()); import pytest; "
+        "sys.exit(pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', "
+        "'--ignore', 'tests/kernels/test_any_shape.py', *sys.argv[2:]]))"
+    )
+    rooms = "tests/core", "tests/models", "tests/nn", "tests/kernels"
+    done = subprocess.run(
+        [sys.executable, "-c", script, " ".join(missing), *rooms],
+        cwd=ROOT,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    text = (ROOT / "scripts" / "accelerator.sh").read_text()
+    assert all(room in text for room in rooms)

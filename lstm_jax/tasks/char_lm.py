@@ -180,8 +180,8 @@ class CharLM(Task):
     def loss(self, params, carry, batch, key):
         """Mean cross-entropy of the next character, in nats."""
         model = nnx.merge(self.graph, params)
-        carry, logits = model(batch[:-1], carry, key=key)
-        return _cross_entropy(logits, batch[1:]).mean(), carry
+        carry, nats = model.loss(batch[:-1], batch[1:], carry, key=key)
+        return nats, carry
 
     # Evaluation
 

@@ -11,8 +11,6 @@ import platform
 import subprocess
 import sys
 
-import hypothesis
-import hypothesis.strategies as st
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -122,26 +120,6 @@ def test_work_shared_between_threads(T, B, H, which):
 def test_remat_takes_pieces():
     """Carries go from one call of the kernel to the next."""
     agree(functools.partial(value_and_grad, remat=3), make_case(7, 2, 6))
-
-
-@hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
-@hypothesis.given(
-    T=st.integers(1, 40),
-    B=st.integers(1, 30),
-    H=st.integers(1, 70),
-    D=st.integers(1, 20),
-    which=st.sampled_from(["", "mask", "mask, resets"]),
-    reverse=st.booleans(),
-)
-def test_any_shape(T, B, H, D, which, reverse):
-    """Against the scan in the same precision, which compiles faster."""
-    at, flags = make_case(T, B, H, D), make_flags(which, T, B)
-    f = functools.partial(value_and_grad, reverse=reverse)
-    got, want = (
-        jax.jit(functools.partial(f, kernel), compiler_options=cells.QUICK)(at, flags)
-        for kernel in (run_by_kernel, None)
-    )
-    cells.assert_close(got, want, 1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,4 +1,4 @@
-"""The LSTMs of other libraries, given our weights and called as their users would.
+"""The LSTMs of other JAX libraries, given our weights and called as their users would.
 
 A peer is a function from `LSTMParams` to a `Peer`. It imports its library itself, and
 an ImportError means that the peer is missing. All take time-major inputs ``[T, B, D]``,
@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from lstm_jax import LSTMParams, lstm
 
@@ -36,6 +35,11 @@ def ours(params: LSTMParams) -> Peer:
 
 def ours_by_scan(params: LSTMParams) -> Peer:
     apply = lambda p, xs: lstm(p, None, xs, implementation="scan")[1]
+    return Peer(params, apply, lambda grads: grads)
+
+
+def ours_by_kernel(params: LSTMParams) -> Peer:
+    apply = lambda p, xs: lstm(p, None, xs, implementation="native")[1]
     return Peer(params, apply, lambda grads: grads)
 
 
@@ -97,7 +101,7 @@ def _nnx(nnx, cell, params, weights, to_ours):
 
 
 def equinox(params: LSTMParams) -> Peer:
-    import equinox as eqx
+    import equinox as eqx  # pyright: ignore[reportMissingImports]
 
     in_size, hidden_size = params.w_x.shape[0], params.w_h.shape[0]
     cell = eqx.nn.LSTMCell(in_size, hidden_size, key=jax.random.key(0))
@@ -118,7 +122,7 @@ def equinox(params: LSTMParams) -> Peer:
 
 
 def haiku(params: LSTMParams) -> Peer:
-    import haiku as hk
+    import haiku as hk  # pyright: ignore[reportMissingImports]
 
     in_size, hidden_size = params.w_x.shape[0], params.w_h.shape[0]
 
@@ -143,6 +147,24 @@ def haiku(params: LSTMParams) -> Peer:
     return Peer({"lstm/linear": linear}, unroll.apply, to_ours)
 
 
+def keras(params: LSTMParams) -> Peer:
+    # Read when keras is imported, which is here: a peer has a process of its own.
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras  # pyright: ignore[reportMissingImports]
+
+    layer = keras.layers.LSTM(params.w_h.shape[0], return_sequences=True)
+    layer.build((None, None, params.w_x.shape[0]))
+    state = [variable.value for variable in layer.non_trainable_variables]
+
+    def apply(weights, xs):
+        # It takes batches first and swaps the axes itself; XLA drops both swaps.
+        outputs, _ = layer.stateless_call(weights, state, xs.swapaxes(0, 1))
+        return outputs.swapaxes(0, 1)
+
+    # Kernel, recurrent kernel, bias; gates i, f, c, o.
+    return Peer(list(params), apply, lambda weights: LSTMParams(*weights))
+
+
 JAX_PEERS = {
     "linen LSTMCell": linen_lstm,
     "linen Optimized": linen_optimized,
@@ -150,89 +172,8 @@ JAX_PEERS = {
     "nnx Optimized": nnx_optimized,
     "equinox": equinox,
     "haiku": haiku,
+    "keras": keras,
 }
-
-
-class Torch:
-    """``torch.nn.LSTM``, on the GPU where JAX and torch both have it."""
-
-    def __init__(self, params: LSTMParams, xs: Any):
-        import torch
-
-        self.torch = torch
-        gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
-        self.device = "cuda" if gpu else "cpu"
-        if self.device == "cpu":
-            torch.set_num_threads(os.cpu_count() or 1)
-        module = torch.nn.LSTM(*(w.shape[0] for w in params[:2])).to(self.device)
-        # It has two biases, of which only the sum matters.
-        weights = (params.w_x.T, params.w_h.T, params.b, np.zeros_like(params.b))
-        with torch.no_grad():
-            for parameter, weight in zip(module.parameters(), weights, strict=True):
-                parameter.copy_(torch.tensor(np.asarray(weight)))
-        self.module = module
-        self.xs = torch.tensor(np.asarray(xs), device=self.device, requires_grad=True)
-
-    def forward(self):
-        with self.torch.inference_mode():
-            return self._wait(self.module(self.xs)[0])
-
-    def gradient(self):
-        loss = self.module(self.xs)[0].square().sum()
-        inputs = (*self.module.parameters(), self.xs)
-        return self._wait(self.torch.autograd.grad(loss, inputs))
-
-    def to_ours(self, grads):
-        w_x, w_h, b, _, xs = (g.cpu().numpy() for g in grads)
-        return LSTMParams(w_x.T, w_h.T, b), xs
-
-    def _wait(self, result):
-        if self.device == "cuda":
-            self.torch.cuda.synchronize()
-        return result
-
-
-class OnnxRuntime:
-    """The operator ``LSTM`` of onnxruntime, which has no gradient."""
-
-    def __init__(self, params: LSTMParams, xs: Any):
-        import onnxruntime
-        from onnx import TensorProto, checker, helper, numpy_helper
-
-        T, B, D = xs.shape
-        H = params.w_h.shape[0]
-
-        def array(a):  # its gates are i, o, f, c
-            i, f, g, o = np.split(np.asarray(a).T, 4)
-            return np.concatenate([i, o, f, g])[None]
-
-        bias = array(params.b[None]).reshape(1, 4 * H)
-        weights = dict(
-            W=array(params.w_x),
-            R=array(params.w_h),
-            B=np.concatenate([bias, np.zeros_like(bias)], axis=1),
-        )
-        info = helper.make_tensor_value_info
-        graph = helper.make_graph(
-            [helper.make_node("LSTM", ["X", *weights], ["Y"], hidden_size=H)],
-            "lstm",
-            [info("X", TensorProto.FLOAT, (T, B, D))],
-            [info("Y", TensorProto.FLOAT, (T, 1, B, H))],
-            [numpy_helper.from_array(w, name) for name, w in weights.items()],
-        )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8
-        )
-        checker.check_model(model)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = os.cpu_count() or 1
-        self.session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self.feed = {"X": np.asarray(xs)}
-
-    def forward(self):
-        return self.session.run(None, self.feed)[0][:, 0]
 
 
 def _by_gate(params):

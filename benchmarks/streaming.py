@@ -1,0 +1,93 @@
+"""One step at a time, against the least that could be asked of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import properties
+from lstm_jax import LSTMCarry, lstm, lstm_step
+from lstm_jax.bench import timing
+
+D = H = 512
+DISPATCH = "empty call"
+PRODUCT = "product in a scan"
+
+
+def streaming(args):
+    """Seconds a step: in a Python loop, in a scan, by `lstm`; and of what each needs.
+
+    The least for a loop is a jitted call that does next to nothing, with the same
+    arguments, and a product with as many weights; for a scan the product alone.
+    """
+    calls, T = 20 if args.quick else 200, 100 if args.quick else 1000
+    params, xs = properties.example((T, 1, D), H)
+    per_step = {
+        "Python loop": (python_loop(lstm_step, params, xs, calls), calls),
+        DISPATCH: (python_loop(empty, params, xs, calls), calls),
+        "scan of lstm_step": (compiled(scan_of_steps, params, xs), T),
+        "lstm": (compiled(lambda params, xs: lstm(params, None, xs)[1], params, xs), T),
+        PRODUCT: (compiled(scan_of_products, *products(params), xs), T),
+    }
+    timed = {name: call for name, (call, _) in per_step.items()}
+    times = timing.interleave(timed, args.repeats, budget=args.budget)
+    times = {name: t / per_step[name][1] for name, t in times.items()}
+    least = dict.fromkeys(("scan of lstm_step", "lstm"), times[PRODUCT])
+    least["Python loop"] = times[DISPATCH] + times[PRODUCT]
+    ratios = {n: timing.paired_ratio(times[n], least[n]) for n in least}
+    micros = {name: 1e6 * float(np.median(t)) for name, t in times.items()}
+    rows = [(f"streaming: B=1 D={D} H={H}, T={T}", "us a step", "/ least")]
+    rows += [(f"  {n}", f"{micros[n]:.1f}", ratios.get(n, "")) for n in micros]
+    return dict(D=D, H=H, T=T, microseconds=micros, to_least=ratios), rows
+
+
+def empty(params, carry, x):
+    """Takes what a step takes and gives what it gives, for hardly any work."""
+    del params
+    return LSTMCarry(carry.h + x, carry.c + x), x
+
+
+def python_loop(step, params, xs, calls):
+    """``calls`` calls of a jitted step, each from the carry of the one before."""
+    zeros = jnp.zeros((1, H))
+    carry, x = LSTMCarry(zeros, zeros), xs[0]
+    f = jax.jit(step)
+
+    def run():
+        state = carry
+        for _ in range(calls):
+            state, h = f(params, state, x)
+        jax.block_until_ready(h)
+
+    return run
+
+
+def compiled(f, *args):
+    f, _ = timing.compile_ahead(f, *args)
+    return lambda: jax.block_until_ready(f(*args))
+
+
+def scan_of_steps(params, xs):
+    zeros = jnp.zeros((1, H))
+    step = lambda carry, x: lstm_step(params, carry, x)
+    return jax.lax.scan(step, LSTMCarry(zeros, zeros), xs)[1]
+
+
+def products(params):
+    """``[D + H, 4H]``, small enough for what follows to stay bounded."""
+    return (0.5 * jnp.concatenate([params.w_x, params.w_h]),)
+
+
+def mix(z):
+    """``[..., 4H]`` to ``[..., H]``, so that XLA can leave no column out."""
+    i, f, g, o = jnp.split(z, 4, axis=-1)
+    return jnp.maximum(i, f) + jnp.minimum(g, o)
+
+
+def scan_of_products(w, xs):
+    """Each reads the product before it, so that none leaves the loop."""
+
+    def step(h, x):
+        h = mix(jnp.concatenate([x, h], axis=1) @ w)
+        return h, h
+
+    return jax.lax.scan(step, jnp.zeros((1, H)), xs)[1]
