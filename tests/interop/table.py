@@ -98,7 +98,7 @@ PEERS = {
 def with_tensorflow():
     """The rows of TensorFlow as it runs them itself; none where it is not there."""
     try:
-        from tests.interop import tensorflow_steps as tf
+        from benchmarks import tensorflow_steps as tf
     except ModuleNotFoundError:
         return {}
     cell, first = tf.lstm_cell, tf.block("BlockLSTM", forget_bias=1.0)

@@ -2,8 +2,8 @@
 
 import io
 import json
+import math
 import pickle
-import random
 import struct
 import tracemalloc
 import zipfile
@@ -247,11 +247,9 @@ def test_a_stack_that_was_changed(tmp_path, old, new, said):
 
 @pytest.mark.parametrize("name", fuzz_readers.READERS)
 def test_a_moment_of_fuzzing(tmp_path, name):
-    found = fuzz_readers.fuzz(
-        fuzz_readers.READERS[name], tmp_path, 0.4, seed=random.randrange(2**32)
-    )
+    reader = fuzz_readers.READERS[name]
+    found = fuzz_readers.fuzz(reader, tmp_path, math.inf, seed=0, most=60)
     assert not found["finds"]
-    assert found["inputs"] > 20
 
 
 def test_the_fuzzer_finds(tmp_path):

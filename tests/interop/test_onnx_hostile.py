@@ -1,7 +1,6 @@
 """Files of ONNX that are damaged, or mean harm: one clear error, and little memory."""
 
 import os
-import time
 import tracemalloc
 
 import numpy as np
@@ -298,9 +297,7 @@ def test_small_files_that_would_fill_the_machine(name):
     source, limit = make(), 2**24
     tracemalloc.start()
     try:
-        start = time.perf_counter()
         refused(source, part, limit=limit)
-        assert time.perf_counter() - start < 10
         assert tracemalloc.get_traced_memory()[1] < 8 * limit
     finally:
         tracemalloc.stop()
