@@ -8,6 +8,7 @@ import numpy as np
 
 from lstm_jax.commands.setup import Trained
 from lstm_jax.tasks.memory import Memory
+from lstm_jax.training.plots import save_figure
 from lstm_jax.training.record import RunError
 
 COLORS = {
@@ -44,7 +45,7 @@ def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
     axes.set(xlabel="step", ylabel="validation loss", yscale="log")
     axes.set_title(f"{name}, {length:,} steps")
     axes.legend(frameon=False)
-    return _save(figure, folder / "loss.png")
+    return save_figure(figure, folder / "loss.png")
 
 
 def plot_gradients(folder: Path, gradients: Mapping[str, Any]) -> Path:
@@ -68,7 +69,7 @@ def plot_gradients(folder: Path, gradients: Mapping[str, Any]) -> Path:
         axes.set_ylim(bottom=1e-16)
     panels[0].set_ylabel("|dL/dh_t|, dashed |dL/dc_t|")
     panels[0].legend(frameon=False)
-    return _save(figure, folder / "gradient.png")
+    return save_figure(figure, folder / "gradient.png")
 
 
 def _figure(columns=1):
@@ -80,8 +81,3 @@ def _figure(columns=1):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     return figure, panels
-
-
-def _save(figure, path):
-    figure.savefig(path, dpi=120)
-    return path

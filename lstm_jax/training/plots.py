@@ -1,11 +1,12 @@
 """The curves of a run as PNG files; needs the extra ``plots``."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lstm_jax.training.progress import PLAIN, Unit
-from lstm_jax.training.record import Run
+from lstm_jax.training.record import Run, cannot_write
 
 
 def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
@@ -55,5 +56,13 @@ def _draw(path, curves):
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
     curves(axes)
-    figure.savefig(path, dpi=120)
+    return save_figure(figure, path)
+
+
+def save_figure(figure: Any, path: Path) -> Path:
+    """Writes a matplotlib figure; RunError where it cannot be written."""
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise cannot_write(path, error, "its checkpoints are intact") from error
     return path
