@@ -115,9 +115,16 @@ class LanguageModel(nnx.Module):
         """``(carries, nats)``: the mean cross-entropy of ``targets``, the tokens that
         follow; faster than by way of the logits (`linear_cross_entropy`)."""
         carries, hs = self.lstm(self.embed(tokens), carry, key=key)
-        kernel, bias = self.head.kernel[...], self.head.bias[...]
+        kernel, bias = self.head_weights
         nats = linear_cross_entropy(hs, kernel, bias, targets, dtype=self.head.dtype)
         return carries, nats
+
+    @property
+    def head_weights(self) -> tuple[Array, Array]:
+        """Kernel and bias of the output layer."""
+        bias = self.head.bias
+        assert bias is not None
+        return self.head.kernel[...], bias[...]
 
     def init_carry(self, batch_shape: tuple[int, ...]) -> tuple:
         """The carries of zeros."""
@@ -132,6 +139,6 @@ class LanguageModel(nnx.Module):
         pieces = [
             Embed(self.embed.embedding[...]),
             Recurrent(self.lstm.stack, self.lstm.params),
-            Linear(self.head.kernel[...], self.head.bias[...]),
+            Linear(*self.head_weights),
         ]
         return Program(pieces, output="logits", **options)

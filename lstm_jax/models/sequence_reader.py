@@ -105,8 +105,10 @@ class SequenceReader(nnx.Module):
     def program(self, **options: Any) -> Program:
         """The model for other programs, an output for every step; options are those of
         `lstm_jax.interop.Program`."""
+        bias = self.head.bias
+        assert bias is not None
         chain = [
             pieces.Recurrent(self.layers.stack, self.layers.params),
-            pieces.Linear(self.head.kernel[...], self.head.bias[...]),
+            pieces.Linear(self.head.kernel[...], bias[...]),
         ]
         return Program(chain, **options)

@@ -65,18 +65,17 @@ def run_by_kernel(
     """The steps of a checked sequence, as `lstm_jax.unroll` asks for them."""
     reset_h, reset_c = seq.reset_carry or (None, None)
     narrow, wide = seq.xs.dtype, accumulation_dtype(seq.xs.dtype)
-    to = lambda dtype, a: None if a is None else a.astype(dtype)
     at = Operands(
         xs=seq.xs,
-        w_x=to(narrow, params.w_x),
-        w_h=to(narrow, params.w_h),
-        b=to(wide, params.b),
-        h0=to(narrow, seq.carry.h),
-        c0=to(wide, seq.carry.c),
+        w_x=params.w_x.astype(narrow),
+        w_h=params.w_h.astype(narrow),
+        b=params.b.astype(wide),
+        h0=seq.carry.h.astype(narrow),
+        c0=seq.carry.c.astype(wide),
         mask=seq.mask,
         resets=seq.resets,
-        reset_h=to(narrow, reset_h),
-        reset_c=to(wide, reset_c),
+        reset_h=None if reset_h is None else reset_h.astype(narrow),
+        reset_c=None if reset_c is None else reset_c.astype(wide),
     )
     hs, h, c = primitives.forward(at, reverse=reverse)
     return LSTMCarry(h, c), hs
