@@ -188,7 +188,8 @@ def _read_npy(file, name, size):
             f"{name} has {size - file.tell()} bytes of numbers, expected "
             f"{count * dtype.itemsize} for shape {shape} of {dtype}."
         )
-    array = np.frombuffer(file.read(), dtype)
+    # A number of bytes to read, since the archive may unpack to more than it says.
+    array = np.frombuffer(file.read(count * dtype.itemsize), dtype)
     return array.reshape(shape, order="F" if fortran else "C").copy()
 
 

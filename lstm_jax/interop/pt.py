@@ -27,11 +27,11 @@ NAMES = re.compile(
 )
 """What a file of weights calls and names."""
 
-SHAREABLE = {
-    *("GLOBAL", "NONE", "NEWTRUE", "NEWFALSE", "BINFLOAT", "BINPERSID", "REDUCE"),
-    *("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINSTRING"),
-}
-"""Opcodes whose value may be used again: one that contains no others."""
+SHAREABLE = {"GLOBAL", "BINPERSID", "REDUCE", "BINUNICODE"}
+"""Opcodes whose value may be used again: names, text, storages and tensors."""
+
+PUT, GET = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
+UNKNOWN = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "MEMOIZE", "DUP", "GET", "PUT"}
 
 
 def read_pt(path: Path, prefix: str, limit: int) -> Mapping[str, Any]:
@@ -90,28 +90,32 @@ def _check_archive(path):
         programs = [m for m in members if m.filename.endswith(".pkl")]
         if len(programs) != 1 or programs[0].file_size > LARGEST_PROGRAM:
             raise InteropError("it has no program of weights, or one too large.")
-        _check_program(archive.read(programs[0]))
+        with archive.open(programs[0]) as file:
+            _check_program(file.read(programs[0].file_size))
 
 
 def _check_program(program):
-    shareable: set[Any] = set()
+    memo: dict[Any, str] = {}
     last = ""
     for opcode, argument, _ in pickletools.genops(program):
         name = opcode.name
+        if name in UNKNOWN or (name == "PROTO" and argument != 2):
+            raise InteropError(f"it has the opcode {name}, which torch does not write.")
         if name == "GLOBAL" and not NAMES.fullmatch(argument):
             raise InteropError(
                 f"it calls {argument.replace(' ', '.')}, which weights do not need; "
                 f"save a state_dict()."
             )
-        if name in ("BINGET", "LONG_BINGET") and argument not in shareable:
+        if name in PUT:
+            memo[argument] = last
+            continue
+        if last == "storage" and name not in ("BINUNICODE", *GET):
+            raise InteropError("it makes a storage, which weights do not need.")
+        if name in GET and memo.get(argument) not in (*SHAREABLE, "storage"):
             raise InteropError("it shares dicts or tuples; save a state_dict().")
-        if name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "MEMOIZE", "DUP", "GET"):
-            raise InteropError(f"it has the opcode {name}, which torch does not write.")
-        if name in ("BINPUT", "LONG_BINPUT"):
-            (shareable.add if last in SHAREABLE else shareable.discard)(argument)
-        elif name != "PROTO":
-            # A value taken out of the memo is as shareable as it was.
-            last = "BINFLOAT" if "GET" in name else name
+        if name == "GLOBAL" and argument.endswith("Storage"):
+            name = "storage"
+        last = memo[argument] if name in GET else name
 
 
 def write_pt(file: BinaryIO, tensors: Mapping[str, np.ndarray]) -> None:

@@ -68,11 +68,13 @@ def random_like(tree, config):
     """Every array of a tree replaced by random numbers in float32."""
     rng = np.random.default_rng(config.seed)
 
-    def draw(a):
-        scale = 1.0 if np.ndim(a) == 1 else config.H**-0.5
+    def draw(path, a):
+        peephole = "'w" in jax.tree_util.keystr(path[-1:])  # wci, w_i_diag
+        bias = np.ndim(a) == 1 and not peephole
+        scale = 1.0 if bias else config.H**-0.5
         return rng.uniform(-scale, scale, np.shape(a)).astype(np.float32)
 
-    return jax.tree.map(draw, tree)
+    return jax.tree.map_with_path(draw, tree)
 
 
 def sizes_read(config, out):

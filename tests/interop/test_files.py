@@ -97,6 +97,17 @@ def torch_file(program):
     return zip_of({"a/data.pkl": program, "a/version": "3\n", "a/byteorder": "little"})
 
 
+def liar(name, content, said):
+    """A member that unpacks to 256 MiB and says that it has ``said`` bytes."""
+    data = zip_of({name: content + bytes(2**28 - len(content))}, zipfile.ZIP_DEFLATED)
+    return data.replace(struct.pack("<I", 2**28), struct.pack("<I", said))
+
+
+def storage():
+    """A call of a storage with a size."""
+    return torch_file(b"\x80\x02ctorch\nFloatStorage\nq\x00J\0\0\0\x7f\x85R.")
+
+
 def nested_tuples():
     """Tuples of themselves, 60 deep, as a key: 2**60 steps to hash."""
     program = b"\x80\x02}q\x00)q\x01"
@@ -122,6 +133,7 @@ HOSTILE = {
         zip_of({"w.npy": npy("(10000000000000,)")}),
         "expected 40000000000000",
     ),
+    "liar.npz": (liar("w.npy", npy(), len(npy())), "damaged: Bad CRC"),
     "negative.npz": (zip_of({"w.npy": npy("(-1,)")}), "expected"),
     "text.npz": (zip_of({"w.npy": b"no array"}), "damaged"),
     "twice.npz": (zip_of({"w.npy": npy(), "w": npy()}), "w is there twice"),
@@ -134,8 +146,10 @@ HOSTILE = {
     "short.safetensors": (b"\1\2", "damaged"),
     "old.pt": (pickle.dumps({"w": 1}), "not of torch.save"),
     "calls.pt": (torch_file(pickle.dumps(Calls(), 2)), r"calls __builtin__\.bytearray"),
+    "storage.pt": (storage(), "makes a storage"),
+    "protocol.pt": (torch_file(b"\x80\x03}."), "the opcode PROTO"),
     "hash.pt": (nested_tuples(), "shares dicts or tuples"),
-    "new.pt": (torch_file(pickle.dumps(Calls(), 4)), "STACK_GLOBAL|MEMOIZE"),
+    "new.pt": (torch_file(pickle.dumps(Calls(), 4)), "the opcode PROTO"),
     "packed.pt": (
         zip_of({"a/data.pkl": bytes(2**20)}, zipfile.ZIP_DEFLATED),
         "is compressed",
