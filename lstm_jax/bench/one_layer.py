@@ -51,7 +51,8 @@ def rows_of(
         BenchError: a contender computes something else, fails, or its process ends.
     """
     names = (*ways, *libraries, LIMIT)
-    with crew({name: functools.partial(build, name) for name in names}) as workers:
+    builds: dict[str, Any] = {n: functools.partial(build, n) for n in names}
+    with crew(builds) as workers:
         for shape in shapes:
             contenders, absent = race.contend(workers, shape)
             for mode in MODES:
@@ -172,10 +173,13 @@ def show(row: Row) -> str:
 def summary(rows: list[Row], means: dict[str, dict[str, float]]) -> str:
     """A line for each shape and mode: ours, the best of the others, the limit."""
     head = ("B, T, D, H", "mode", "ours ms", "best in JAX", "ours / it")
-    lines = [(*head, "other", "ours / it", "ours / scan", "% of limit")]
+    lines: list[tuple[Any, ...]] = [
+        (*head, "other", "ours / it", "ours / scan", "% of limit")
+    ]
     for row in rows:
         result = row["contenders"]
-        ratios = {None: ""} | {name: r["ratio"] for name, r in result.items()}
+        ratios: dict[Any, Any] = {None: ""}
+        ratios |= {name: r["ratio"] for name, r in result.items()}
         limit = 100 / ratios[LIMIT].median
         lines.append(
             (

@@ -59,9 +59,7 @@ def load(torch: Any, module: Any, weights: Iterable[LSTMParams]) -> Any:
 class Torch(OnTorch):
     """``torch.nn.LSTM``."""
 
-    compile_seconds: ClassVar[Mapping[str, float | None]] = dict(
-        forward=None, gradient=None
-    )
+    compile_seconds: Mapping[str, float | None] = dict(forward=None, gradient=None)
 
     def __init__(self, params: LSTMParams, xs: Any):
         super().__init__(xs)

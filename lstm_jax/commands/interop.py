@@ -113,8 +113,9 @@ def _read_onnx(args):
     for layer, cell, same in zip(layers, stack.cells, plain.cells, strict=True):
         # The numbers of the default functions may be written out.
         if cell != same and node_of(cell, 1)[2] != node_of(same, 1)[2]:
+            functions = getattr(cell, "activations", cell)
             raise UnsupportedError(
-                f"{layer.name} has {cell.activations}, which the folder of a run has "
+                f"{layer.name} has {functions}, which the folder of a run has "
                 f"no place for; take it with lstm_jax.interop.from_onnx."
             )
         states = jax.tree.leaves(layer.carry)
@@ -142,7 +143,7 @@ def _open(directory) -> Source:
         return Source(*read_stored(directory))
     _, task, params = best_of(directory)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
-    return Source(layers.stack, layers.params, task, params)
+    return Source(layers.stack, tuple(layers.params), task, params)
 
 
 def _describe(stack, params):

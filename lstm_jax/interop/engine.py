@@ -162,7 +162,9 @@ def _array(value):
 def _sizes(arrays, problems, spell):
     """``D, H, P`` by the tensors that tell them, or ``None`` and a problem."""
     first = lambda part: next(((t, n) for t, n in arrays if part in t.parts), None)
-    tensor, name = first("w_x")
+    found = first("w_x")
+    assert found is not None, "checked before"
+    tensor, name = found
     shape = arrays[tensor, name].shape
     blocks = max(len(tensor.names()[name]), 1)
     if len(shape) != 2 or shape[not tensor.transposed] % blocks or 0 in shape:
@@ -255,9 +257,10 @@ def _params(parts: Parts, cell: str) -> Any:
 def _to_ours(parts: Parts, layout: Layout) -> Parts:
     """One bias (a GRU's candidate keeps two), no bias at run time, no other signs."""
     zero = np.zeros_like(next(iter(parts["w_x"].values()))[0])
-    b_x, b_h = parts.pop("b_x", {}), parts.pop("b_h", {})
+    b_x: dict[str, Any] = parts.pop("b_x", {})
+    b_h: dict[str, Any] = parts.pop("b_h", {})
     own = "n" if layout.cell == "gru" else ""
-    bias = {
+    bias: dict[str, Any] = {
         gate: _sum(b_x.get(gate), None if gate in own else b_h.get(gate), zero)
         for gate in GATES[layout.cell]
     }
@@ -268,7 +271,7 @@ def _to_ours(parts: Parts, layout: Layout) -> Parts:
         parts["b_h"] = {own: b_h.get(own, zero)}
     for part in ("shift_x", "shift_h"):
         if "gain_x" in parts and part not in parts:
-            parts[part] = dict.fromkeys(GATES[layout.cell], zero)
+            parts[part] = dict.fromkeys(GATES[layout.cell], np.asarray(zero))
     return _negate(parts, layout.negated)
 
 

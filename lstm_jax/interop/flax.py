@@ -93,7 +93,7 @@ def from_nnx(source: Any, *, layout: str | None = None) -> Any:
             raise InteropError(
                 f"layout is {name!r}, expected one of {', '.join(NNX.values())}."
             )
-        return read_cell(LAYOUTS[name], one)
+        return read_cell(LAYOUTS[str(name)], one)
 
     if hasattr(source, "forward_rnn"):
         source = Bidirectional(source.forward_rnn, source.backward_rnn)

@@ -16,7 +16,7 @@ it against the numbers of that framework.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 Cell = Literal["lstm", "cifg", "gru", "gru_reset_before", "rnn"]
 
@@ -146,7 +146,7 @@ _CELLS = ("i{gate}.kernel", "h{gate}.kernel")
 _DENSE = ("dense_i.kernel", "dense_h.kernel")
 _ON_STATE = ("b_h", "h{gate}.bias")
 _PROJECTION = Tensor("projection.kernel", ("w_hr",), group="projection")
-_TORCH = dict(carry_joined=True, place="{name}_l{layer}{reverse}")
+_TORCH: dict[str, Any] = dict(carry_joined=True, place="{name}_l{layer}{reverse}")
 
 _TABLE = (
     # This package: names of the fields.

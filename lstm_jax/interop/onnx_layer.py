@@ -115,7 +115,7 @@ class NodeReader:
         kind, cell = cell_of(
             self.operator, self.attributes, H, self.directions, peepholes
         )
-        given = [arrays.get(key) for key in "WRBP"]
+        given: list[Any] = [arrays.get(key) for key in "WRBP"]
         return OnnxLayer(
             name=name,
             cell=cell,
@@ -150,7 +150,7 @@ class NodeReader:
                 )
             if not jnp.issubdtype(array.dtype, jnp.floating):
                 raise InteropError(f"{name} has dtype {array.dtype}, expected floats.")
-            if array.dtype == np.float64 and not jax.config.jax_enable_x64:
+            if array.dtype == np.float64 and not jax.config.read("jax_enable_x64"):
                 raise UnsupportedError(
                     f"{name} is float64, which JAX has with jax_enable_x64 alone; "
                     f"turn it on, or write the file in float32."
@@ -172,7 +172,7 @@ class NodeReader:
     def _carry(self, cell):
         zero = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
         known = [self._known(f"initial_{field}") for field in zero._fields]
-        parts = [value for value, _ in known]
+        parts: list[Any] = [value for value, _ in known]
         if any(made for _, made in known) or all(part is None for part in parts):
             return None
         some = next(part for part in parts if part is not None)

@@ -70,20 +70,20 @@ def node_of(cell: Cell, directions: int) -> tuple[Kind, Cell, dict[str, Any]]:
         UnsupportedError: ONNX has no operator for the cell, or no attribute for what
             its activations say.
     """
-    cell = _in_evaluation(cell)
-    kind = next((kind for kind in KINDS if type(cell) is kind.cell), None)
+    bare: Any = _in_evaluation(cell)
+    kind = next((kind for kind in KINDS if type(bare) is kind.cell), None)
     if kind is None:
         raise UnsupportedError(
-            f"{type(cell).__name__} has no operator in ONNX, expected one of "
+            f"{type(bare).__name__} has no operator in ONNX, expected one of "
             f"{', '.join(k.cell.__name__ for k in KINDS)}; export it as stablehlo."
         )
     attributes = {
-        "hidden_size": int(cell.hidden_size),
+        "hidden_size": int(bare.hidden_size),
         "direction": _DIRECTIONS[directions],
         **kind.attributes,
-        **_activation_attributes(kind, cell.activations, directions),
+        **_activation_attributes(kind, bare.activations, directions),
     }
-    return kind, cell, attributes
+    return kind, bare, attributes
 
 
 def _in_evaluation(cell):
@@ -104,7 +104,9 @@ def _activation_attributes(kind, activations, directions):
             f"cell_clip is {activations.cell_clip}, which ONNX does not know, expected "
             f"None; export it as stablehlo."
         )
-    attributes = {} if activations.clip is None else {"clip": float(activations.clip)}
+    attributes: dict[str, Any] = {}
+    if activations.clip is not None:
+        attributes["clip"] = float(activations.clip)
     given = {field: getattr(activations, field) for field in kind.functions}
     if all(given[field] == getattr(Activations(), field) for field in given):
         return attributes

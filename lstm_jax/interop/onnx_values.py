@@ -42,7 +42,7 @@ class Values:
     def given(self, known: Mapping[str, np.ndarray]) -> "Values":
         """The same graph where some values more are known."""
         other = copy.copy(self)
-        other._known = self._known | known
+        other._known = {**self._known, **known}
         return other
 
     def first_of(self, names: Collection[str], behind: str) -> str | None:

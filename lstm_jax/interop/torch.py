@@ -10,7 +10,7 @@ from lstm_jax.interop.layout import Cell
 from lstm_jax.interop.stack import read_stack, to_jax, write_stack
 from lstm_jax.interop.tensors import fit, flatten
 
-MODULES = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
+MODULES: dict[str, Cell] = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
 
 
 def from_torch(source: Any, *, cell: Cell | None = None, prefix: str = "") -> Any:
