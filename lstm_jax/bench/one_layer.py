@@ -172,10 +172,14 @@ def show(row: Row) -> str:
 def summary(rows: list[Row], means: dict[str, dict[str, float]]) -> str:
     """A line for each shape and mode: ours, the best of the others, the limit."""
     head = ("B, T, D, H", "mode", "ours ms", "best in JAX", "ours / it")
-    lines = [(*head, "other", "ours / it", "ours / scan", "% of limit")]
+    lines: list[tuple[Any, ...]] = [
+        (*head, "other", "ours / it", "ours / scan", "% of limit")
+    ]
     for row in rows:
         result = row["contenders"]
-        ratios = {None: ""} | {name: r["ratio"] for name, r in result.items()}
+        ratios: dict[Any, Any] = {None: ""} | {
+            name: r["ratio"] for name, r in result.items()
+        }
         limit = 100 / ratios[LIMIT].median
         lines.append(
             (

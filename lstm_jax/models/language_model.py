@@ -109,8 +109,11 @@ class LanguageModel(nnx.Module):
         """``(carries, nats)``: the mean cross-entropy of ``targets``, the tokens that
         follow; faster than by way of the logits (`linear_cross_entropy`)."""
         carries, hs = self.lstm(self.embed(tokens), carry, key=key)
-        kernel, bias = self.head.kernel[...], self.head.bias[...]
-        nats = linear_cross_entropy(hs, kernel, bias, targets, dtype=self.head.dtype)
+        head = self.head
+        assert head.bias is not None
+        nats = linear_cross_entropy(
+            hs, head.kernel[...], head.bias[...], targets, dtype=head.dtype
+        )
         return carries, nats
 
     def init_carry(self, batch_shape: tuple[int, ...]) -> tuple:
