@@ -51,8 +51,7 @@ def rows_of(
         BenchError: a contender computes something else, fails, or its process ends.
     """
     names = (*ways, *libraries, LIMIT)
-    builds: dict[str, Any] = {n: functools.partial(build, n) for n in names}
-    with crew(builds) as workers:
+    with crew({name: functools.partial(build, name) for name in names}) as workers:
         for shape in shapes:
             contenders, absent = race.contend(workers, shape)
             for mode in MODES:
@@ -178,8 +177,9 @@ def summary(rows: list[Row], means: dict[str, dict[str, float]]) -> str:
     ]
     for row in rows:
         result = row["contenders"]
-        ratios: dict[Any, Any] = {None: ""}
-        ratios |= {name: r["ratio"] for name, r in result.items()}
+        ratios: dict[Any, Any] = {None: ""} | {
+            name: r["ratio"] for name, r in result.items()
+        }
         limit = 100 / ratios[LIMIT].median
         lines.append(
             (

@@ -1,7 +1,7 @@
 """torch and onnxruntime, given our weights: what a CPU can do without JAX."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,6 +9,9 @@ import numpy as np
 from lstm_jax import LSTMParams
 from lstm_jax.bench import timing
 from lstm_jax.bench.machine import cores
+
+Seconds = Mapping[str, float | None]
+"""To compile, by mode; ``None`` where nothing is compiled."""
 
 
 class OnTorch:
@@ -59,12 +62,11 @@ def load(torch: Any, module: Any, weights: Iterable[LSTMParams]) -> Any:
 class Torch(OnTorch):
     """``torch.nn.LSTM``."""
 
-    compile_seconds: Mapping[str, float | None] = dict(forward=None, gradient=None)
-
     def __init__(self, params: LSTMParams, xs: Any):
         super().__init__(xs)
         module = self.torch.nn.LSTM(*(w.shape[0] for w in params[:2]))
         self.module = load(self.torch, module, [params]).to(self.device)
+        self.compile_seconds: Seconds = dict(forward=None, gradient=None)
 
     def to_ours(self, grads):
         w_x, w_h, b, _, xs = (g.cpu().numpy() for g in grads)
@@ -104,7 +106,6 @@ class OnnxRuntime:
     """The operator ``LSTM`` of onnxruntime, which has no gradient."""
 
     device = "cpu"
-    compile_seconds: ClassVar[Mapping[str, float | None]] = dict(forward=None)
 
     def __init__(self, params: LSTMParams, xs: Any):
         weights = onnx_weights([params])
@@ -113,6 +114,7 @@ class OnnxRuntime:
         self.feeds = {"X": np.asarray(xs)}
         shape = (len(xs), 1, xs.shape[1], params.w_h.shape[0])
         self.session = onnx_session(nodes, weights, self.feeds, ("Y", shape))
+        self.compile_seconds: Seconds = dict(forward=None)
 
     def forward(self):
         return self.session.run(None, self.feeds)[0][:, 0]

@@ -158,7 +158,7 @@ def keras(params: LSTMParams) -> Peer:
 
     def apply(weights, xs):
         # It takes batches first and swaps the axes itself; XLA drops both swaps.
-        outputs = layer.stateless_call(weights, state, xs.swapaxes(0, 1))[0]
+        outputs, *_ = layer.stateless_call(weights, state, xs.swapaxes(0, 1))
         return outputs.swapaxes(0, 1)
 
     # Kernel, recurrent kernel, bias; gates i, f, c, o.

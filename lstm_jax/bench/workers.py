@@ -9,7 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lstm_jax.bench import timing
@@ -17,7 +17,8 @@ from lstm_jax.bench import timing
 NO_PREALLOCATION = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """Several processes share one accelerator."""
 
-Build = Callable[..., tuple[dict[str, Callable], Any]]
+Build = Callable[..., Any]
+"""In the process: calls by name, and what it has to say about the case."""
 
 
 class BenchError(Exception):
@@ -90,7 +91,7 @@ class Worker:
 
 
 @contextlib.contextmanager
-def crew(builds: dict[str, Build]) -> Iterator[dict[str, Worker]]:
+def crew(builds: Mapping[str, Build]) -> Iterator[dict[str, Worker]]:
     """A worker for each name, all closed in the end."""
     with contextlib.ExitStack() as stack:
         workers = {}

@@ -94,17 +94,13 @@ def _check_archive(path):
             _check_program(file.read(programs[0].file_size))
 
 
-def _any(operand: Any) -> Any:
-    """What an opcode carries is of the type that the opcode says."""
-    return operand
-
-
 def _check_program(program):
     memo: dict[Any, str] = {}
     last = ""
     for opcode, operand, _ in pickletools.genops(program):
-        name, argument = opcode.name, _any(operand)
-        if name in UNKNOWN or (name == "PROTO" and argument != 2):
+        name: str = opcode.name
+        argument: Any = operand
+        if name in UNKNOWN or (name == "PROTO" and operand != 2):
             raise InteropError(f"it has the opcode {name}, which torch does not write.")
         if name == "GLOBAL" and not NAMES.fullmatch(argument):
             raise InteropError(

@@ -14,7 +14,7 @@ SCRIPTS = (
     *("layers", "language_model", "kernel"),
 )
 CASES = {
-    "3 layers": Case((2, 3, 4, 5), layers=3),
+    "layers": Case((2, 3, 4, 5), layers=2),
     "bidirectional": Case((2, 3, 4, 5), ways=2),
     "ragged": Case((2, 3, 4, 5), ragged=True),
 }
