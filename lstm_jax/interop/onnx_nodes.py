@@ -23,8 +23,8 @@ from lstm_jax.core.peephole import PeepholeLSTMCell
 from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.rnn import RNNCell
 from lstm_jax.core.zoneout import Zoneout
-from lstm_jax.interop import layout
 from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.layout import Cell as CellName
 
 
 class Kind(NamedTuple):
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
     operator: str
     cell: Any
-    layout: layout.Cell
+    layout: CellName
     attributes: dict[str, int]
     functions: tuple[str, ...]
     peepholes: bool = False
