@@ -5,7 +5,6 @@ is the one that TensorFlow keeps for old models.
 """
 
 import numpy as np
-import tensorflow as tf
 
 
 def _peepholes(w, H, names):
@@ -14,6 +13,8 @@ def _peepholes(w, H, names):
 
 
 def block_cell(w, x, state):
+    import tensorflow as tf
+
     cs, h = state
     diag = {f"w_{gate}_diag": f"wc{gate}" for gate in "ifo"}
     out = tf.raw_ops.LSTMBlockCell(
@@ -32,6 +33,8 @@ def block_cell(w, x, state):
 
 def block(operator, **options):
     def step(w, x, state):
+        import tensorflow as tf
+
         cs, h = state
         names = {f"wc{gate}": f"wc{gate}" for gate in "ifo"}
         out = getattr(tf.raw_ops, operator)(
@@ -52,6 +55,7 @@ def block(operator, **options):
 
 
 def lstm_cell(w, x, state):
+    import tensorflow as tf
     from tensorflow.python.keras.layers.legacy_rnn import rnn_cell_impl
 
     c, h = map(tf.constant, state)

@@ -1,5 +1,8 @@
 """The table of peers that tests and the sweep run."""
 
+import importlib.util
+
+from tests.interop import tensorflow_steps as tf
 from tests.interop import transcriptions as numpy_
 from tests.interop.peers import (
     Peer,
@@ -97,9 +100,7 @@ PEERS = {
 
 def with_tensorflow():
     """The rows of TensorFlow as it runs them itself; none where it is not there."""
-    try:
-        from benchmarks import tensorflow_steps as tf
-    except ModuleNotFoundError:
+    if importlib.util.find_spec("tensorflow") is None:
         return {}
     cell, first = tf.lstm_cell, tf.block("BlockLSTM", forget_bias=1.0)
     second = tf.block("BlockLSTMV2")
