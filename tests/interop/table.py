@@ -2,7 +2,7 @@
 
 import importlib.util
 
-from tests.interop import tensorflow_steps as tf
+from benchmarks import tensorflow_steps as tf
 from tests.interop import transcriptions as numpy_
 from tests.interop.peers import (
     Peer,
