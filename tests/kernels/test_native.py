@@ -122,6 +122,14 @@ def test_remat_takes_pieces():
     agree(functools.partial(value_and_grad, remat=3), make_case(7, 2, 6))
 
 
+@pytest.mark.parametrize(("T", "B", "H"), [(400, 4, 5), (37, 40, 130)])
+def test_blocks_of_steps_without_real_rows(T, B, H):
+    """Products of a block begin the sums of the weights, also where it has no rows."""
+    lengths = np.random.default_rng(0).integers(0, T // 4, B)
+    flags = cells.Flags(cells.length_mask(lengths, T), None)
+    agree(value_and_grad, make_case(T, B, H), flags, rtol=1e-5)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_every_way_to_differentiate(mode):
     figure = MODES[mode][1]
