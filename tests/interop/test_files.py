@@ -121,6 +121,7 @@ class Calls:
         return bytearray, (10**10,)
 
 
+LARGER = npy("(4096,)", numbers=bytes(4 * 4096))  # than what the header is read with
 BOMB = zip_of(
     {"w.npy": npy("(1000000000,)", "<f4", bytes(2**29))}, zipfile.ZIP_DEFLATED
 )
@@ -133,7 +134,7 @@ HOSTILE = {
         zip_of({"w.npy": npy("(10000000000000,)")}),
         "expected 40000000000000",
     ),
-    "liar.npz": (liar("w.npy", npy(), len(npy())), "damaged: Bad CRC"),
+    "liar.npz": (liar("w.npy", LARGER, len(LARGER)), "damaged: Bad CRC"),
     "negative.npz": (zip_of({"w.npy": npy("(-1,)")}), "expected"),
     "text.npz": (zip_of({"w.npy": b"no array"}), "damaged"),
     "twice.npz": (zip_of({"w.npy": npy(), "w": npy()}), "w is there twice"),
