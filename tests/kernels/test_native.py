@@ -369,6 +369,7 @@ def test_the_choice():
     large = functools.partial(ops.fastest, LSTMCell(512))
     assert large(jnp.ones((20, 1, 512))) == "scan"
     assert large(jnp.ones((20, 32, 512))) == "native"
+    assert large(jnp.ones((20, 32, 512)), jnp.bfloat16) == "scan"
     assert ops.fastest(cell, at.xs, jnp.bfloat16) == "native"
     assert ops.fastest(cell, at.xs, jnp.float16) == "scan"
     assert ops.fastest(cell, at.xs, "float32") == "native"
