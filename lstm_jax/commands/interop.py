@@ -90,16 +90,15 @@ def _import(args: argparse.Namespace) -> int:
 
 
 def _read_tensors(args, prefixes):
-    if len(prefixes) == 1:
-        tensors = read_tensors(args.file, prefixes[0])
-    else:
+    layers = [read_tensors(args.file, prefix) for prefix in prefixes]
+    for prefix, tensors in zip(prefixes, layers, strict=True):
+        if not tensors:
+            raise InteropError(f"{args.file} has no tensors of prefix {prefix!r}.")
+    tensors = layers[0]
+    if len(layers) > 1:
         tensors = {
-            f"{n}.{name}": array
-            for n, prefix in enumerate(prefixes)
-            for name, array in read_tensors(args.file, prefix).items()
+            f"{n}.{k}": a for n, one in enumerate(layers) for k, a in one.items()
         }
-    if not tensors:
-        raise InteropError(f"{args.file} has no tensors of prefix {prefixes[0]!r}.")
     return read_stack(LAYOUTS[args.layout], tensors, args.merge)
 
 
@@ -157,6 +156,11 @@ def _describe(stack, params):
 
 def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
     """A file of tensors in the layout asked for."""
+    if args.batch_first or args.gradients or args.opset != USUAL:
+        raise InteropError(
+            "--batch-first, --opset and --gradients are for onnx and stablehlo; leave "
+            "them out."
+        )
     if path.suffix != f".{args.format}":
         raise InteropError(
             f"--out is {path}, expected a name that ends in .{args.format}."
@@ -181,6 +185,8 @@ def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
 
 def _program(source: Source, args: argparse.Namespace) -> Program:
     """The whole model of a task, or the bare stack of an import."""
+    if args.prefix or args.layout != "lstm_jax":
+        raise InteropError("--prefix and --layout are for tensors; leave them out.")
     if source.task is not None:
         return source.task.program(source.task_params, batch_first=args.batch_first)
     recurrent = Recurrent(source.stack, source.params)

@@ -141,7 +141,7 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path, capsys):
     said = wrong("model.npz", "--layout", "torch")
     assert "head.weight is unknown" in said
     assert "prefix 'nothing.'" in wrong(
-        "model.npz", "--layout", "torch", "--prefix", "nothing."
+        *("model.npz", "--layout", "torch", "--prefix", "lstm.", "--prefix", "nothing.")
     )
     assert "names are those of torch" in wrong(
         "model.npz", "--layout", "keras", "--prefix", "lstm."

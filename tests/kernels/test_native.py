@@ -130,6 +130,15 @@ def test_blocks_of_steps_without_real_rows(T, B, H):
     agree(value_and_grad, make_case(T, B, H), flags, rtol=1e-5)
 
 
+def test_the_same_bits_in_every_run():
+    """However many threads have come by a step, and whenever they did."""
+    at = make_case(6, 1, 512)
+    gradient = jax.jit(lambda at: jax.grad(lambda at: loss(run_by_kernel, at))(at))
+    first = gradient(at)
+    for _ in range(40):
+        jax.tree.map(np.testing.assert_array_equal, gradient(at), first)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_every_way_to_differentiate(mode):
     figure = MODES[mode][1]

@@ -32,8 +32,9 @@ void pack_transposed(const float* w, int64_t units, int64_t depth, int registers
 // rows[r] times panel number `panel` of packed weights, into its place in to[r].
 template <int N>
 void multiply(const float* const* rows, float* const* to, int64_t count, int64_t depth,
-              const Workspace& packed, int64_t panel, int64_t units) {
-  for_tiles<N>(count, [&](auto tile, int64_t first) {
+              const Workspace& packed, int64_t panel, int64_t units, int member = 0,
+              int members = 1) {
+  const auto tile_of_rows = [&](auto tile, int64_t first) {
     constexpr int R = decltype(tile)::value;
     Vec acc[R][N] = {};
     add_product<R, N>(rows + first, depth, packed.get(panel * depth * N * W), acc);
@@ -41,7 +42,8 @@ void multiply(const float* const* rows, float* const* to, int64_t count, int64_t
       for (int n = 0; n < N; ++n)
         if (const int64_t unit = (panel * N + n) * W; unit < units)
           store(to[first + r] + unit, acc[r][n], valid(unit, units));
-  });
+  };
+  for_tiles<N>(count, tile_of_rows, member, members);
 }
 
 // Where gradients by weights are summed: the outputs, or a place of a part's own.
@@ -120,10 +122,9 @@ class Products {
     }
 
     void finish() {
-      const Range mine = part(count, share.member, share.members);
       for (int64_t panel = 0; panel < of.panels; ++panel)
-        multiply<N>(dz + mine.begin, dx + mine.begin, mine.end - mine.begin, of.depth,
-                    of.w_x, panel, of.p.D);
+        multiply<N>(dz, dx, count, of.depth, of.w_x, panel, of.p.D, share.member,
+                    share.members);
       const int64_t H = of.p.H;
       if (share.units.begin == 0 && share.units.end == H) {
         add_columns({0, of.depth});

@@ -73,12 +73,15 @@ struct Rows {
   static constexpr int value = R;
 };
 
-// Calls f(Rows<R>, first row) for tiles of nearly equal size, N registers wide.
+// Calls f(Rows<R>, first row) for tiles of nearly equal size, N registers wide; of
+// several members for the share of one. How the rows are cut does not depend on the
+// members, and so neither does the order of sums.
 template <int N, typename F>
-static inline void for_tiles(int64_t count, F&& f) {
+static inline void for_tiles(int64_t count, F&& f, int member = 0, int members = 1) {
   constexpr int most = kAccumulators / N;
   const int64_t tiles = (count + most - 1) / most;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
+  const int64_t end = tiles * (member + 1) / members;
+  for (int64_t tile = tiles * member / members; tile < end; ++tile) {
     const int64_t first = count * tile / tiles;
     switch (count * (tile + 1) / tiles - first) {
       case 1: f(Rows<1>(), first); break;
