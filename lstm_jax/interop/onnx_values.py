@@ -88,7 +88,7 @@ class Values:
             self.spend(sum(i.nbytes for i in inputs if i is not None))
         try:
             return operator(*inputs, **attributes)
-        except (TypeError, ValueError, IndexError, OverflowError) as error:
+        except MALFORMED as error:
             raise Unknown(
                 f"{node.op_type} of {name!r} is malformed: {error}"
             ) from error
@@ -198,3 +198,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Shape": _shape,
 }
 COPYING = {"Concat", "Gather", "Reshape"}
+MALFORMED = (AttributeError, TypeError, ValueError, IndexError, OverflowError)
+"""What an operator raises of inputs that it cannot take; one that is left out is
+``None``, which has no shape."""

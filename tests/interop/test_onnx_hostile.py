@@ -205,6 +205,19 @@ def test_no_file(tmp_path):
     refused(tmp_path / "text.onnx", "23 bytes, expected 10 at most", limit=10)
 
 
+@pytest.mark.parametrize("operator", ["Gather", "Reshape", "Slice", "Shape"])
+def test_an_operator_without_what_it_moves(operator):
+    arrays = onnx_files.arrays_of()
+    del arrays["W"]
+    rest = [] if operator == "Shape" else ["one"] * (2 if operator == "Slice" else 1)
+    moves = helper.make_node(operator, ["", *rest], ["W"])
+    lstm = onnx_files.node(hidden_size=H)
+    known = arrays | {"one": np.ones(1, np.int64)}
+    refused(
+        onnx_files.model_of([moves, lstm], known), f"{operator} of 'W' is malformed"
+    )
+
+
 def external(tmp_path, **entries):
     model = onnx_files.one_node()
     tensor = model.graph.initializer[0]
