@@ -61,7 +61,7 @@ CLOCKS = ("bare", "blocks", "loop")
 def prepare(overrides, steps):
     """The task, and a function that makes a state before the first step."""
     sizes = [f"train.steps={steps}", *overrides]
-    config = read_config({"task": "char_lm"}, sizes)
+    config = read_config({"task": "language_model"}, sizes)
     task = make_task(config)
     optimizer = config.optimizer.build(steps)
 

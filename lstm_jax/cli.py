@@ -10,9 +10,9 @@ import lstm_jax
 from lstm_jax import ops
 from lstm_jax.bench import command as bench
 from lstm_jax.bench.workers import BenchError
-from lstm_jax.commands import interop
+from lstm_jax.commands import generate, interop, reproduce
 from lstm_jax.commands.describe import config
-from lstm_jax.commands.evaluate import evaluate, generate
+from lstm_jax.commands.evaluate import evaluate
 from lstm_jax.commands.memory import ALL_CELLS, memory
 from lstm_jax.commands.runs import compare, runs
 from lstm_jax.commands.train import train
@@ -70,18 +70,16 @@ def _parser():
 
     command = commands.add_parser("evaluate", help="evaluate the best checkpoint")
     command.add_argument("run", help="the folder of a run")
-    command.add_argument("--part", choices=("train", "valid", "test"), default="test")
+    command.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="evaluation.KEY=VALUE",
+        help="other ways to evaluate; the figures of the run are left as they are",
+    )
+    command.add_argument("--part", choices=("train", "valid", "test"))
     command.set_defaults(command=evaluate)
 
-    command = commands.add_parser(
-        "generate", help="write text with the best checkpoint"
-    )
-    command.add_argument("run", help="the folder of a run")
-    command.add_argument("--prompt", default="The ")
-    command.add_argument("--length", type=_at_least_one, default=400)
-    command.add_argument("--temperature", type=_not_negative, default=0.7)
-    command.add_argument("--seed", type=int, default=0)
-    command.set_defaults(command=generate)
+    generate.add_command(commands)
 
     command = commands.add_parser("config", help="say what a config can hold")
     command.add_argument("source", help="a task, or a TOML file")
@@ -111,6 +109,7 @@ def _parser():
     command.add_argument("other", metavar="run", help="that of another")
     command.set_defaults(command=compare)
 
+    reproduce.add_command(commands)
     interop.add_commands(commands)
 
     command = commands.add_parser("info", help="say what runs on this machine")
@@ -122,18 +121,6 @@ def _parser():
     bench.add_arguments(command)
     command.set_defaults(command=_bench)
     return parser
-
-
-def _at_least_one(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"is {text}, expected 1 or more")
-    return int(text)
-
-
-def _not_negative(text):
-    if not float(text) >= 0:
-        raise argparse.ArgumentTypeError(f"is {text}, expected 0 or more")
-    return float(text)
 
 
 def _info(args):

@@ -176,6 +176,8 @@ def _toml(value):
             return str(value).lower()
         case str():
             return _quote(value)
+        case tuple() | list():
+            return f"[{', '.join(map(_toml, value))}]"
         case _:
             return repr(value)
 

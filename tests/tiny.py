@@ -8,11 +8,11 @@ TEXT = "".join(
 )
 
 CONFIG = """
-task = "char_lm"
+task = "language_model"
 [model]
 embed_size = 4
 hidden_size = 8
-dropout = 0.2
+input_dropout = 0.2
 [optimizer]
 learning_rate = 0.05
 warmup_steps = 2

@@ -62,5 +62,9 @@ def _name(kind):
         return " | ".join(f'"{choice}"' for choice in typing.get_args(kind))
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return " | ".join(map(_name, typing.get_args(kind)))
+    if typing.get_origin(kind) is typing.Annotated:
+        return _name(typing.get_args(kind)[0])
+    if typing.get_origin(kind) is tuple:
+        return f"list of {_name(typing.get_args(kind)[0])}s"
     names = {bool: "true or false", int: "integer", float: "number", str: "text"}
     return names[kind]

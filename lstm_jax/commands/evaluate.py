@@ -1,60 +1,70 @@
-"""``lstm-jax evaluate`` and ``lstm-jax generate``: what a trained run is good for."""
+"""``lstm-jax evaluate``: the figures of a trained run."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from lstm_jax.commands.setup import Trained, best_of, trained
+from lstm_jax.commands.setup import Trained, trained
 from lstm_jax.commands.tables import print_table
-from lstm_jax.training.record import RunError
 from lstm_jax.training.step import one_seed
 
 
 def evaluate(args) -> int:
-    """The command ``evaluate``."""
-    run = trained(args.run)
+    """The command."""
+    run = trained(args.run, args.overrides)
     run.task.check_same_data(run.run.read_json("run.json"), run.run.directory)
-    report(run, args.part)
-    return 0
-
-
-def generate(args) -> int:
-    """The command ``generate``."""
-    _, task, params = best_of(args.run)
-    write = getattr(task, "generate", None)
-    if write is None:
-        raise RunError(
-            f"{args.run} is a run of task {task.config.task}, which generates "
-            f"nothing; name one of a language model."
-        )
-    text = write(params, args.prompt, args.length, args.temperature, args.seed)
-    print(args.prompt + text)
+    part = args.part or run.task.final_part
+    if args.overrides:
+        # The figures of the run stay what they are.
+        each = [*evaluate_seeds(run, part)]
+        line = {"part": part, "overrides": args.overrides} | total(run, each)
+        run.run.append_json("evaluations.jsonl", line)
+        say(run, part, each)
+    else:
+        report(run, part)
     return 0
 
 
 def report(trained: Trained, part: str) -> dict[str, Any]:
     """Evaluates every seed on a part; writes and says what came out."""
-    run, task, params, validation = trained
-    seeds, yardsticks = trained.seeds, task.yardsticks(part)
-    each = [task.evaluate(one_seed(params, i, seeds), part) for i in range(seeds)]
-    figures: dict[str, Any] = {
-        name: float(np.mean([f[name] for f in each])) for name in each[0]
-    }
-    if seeds > 1:
-        first = task.config.seed
-        figures["seeds"] = [{"seed": first + i} | f for i, f in enumerate(each)]
-    run.write_json(f"result-{part}.json", figures | yardsticks)
-    mean = "mean of all seeds: " if seeds > 1 else ""
-    print(f"{part}: {mean}{task.sentence(figures | yardsticks)}")
-    _print_each(task, part, each, validation)
+    each = [*evaluate_seeds(trained, part)]
+    yardsticks = trained.task.yardsticks(part)
+    figures = total(trained, each) | yardsticks
+    trained.run.write_json(f"result-{part}.json", figures)
+    say(trained, part, each, yardsticks)
     return figures
 
 
-def _print_each(task, part, each, validation):
-    """A row for every seed: when it was best, and its figures."""
+def evaluate_seeds(trained: Trained, part: str) -> Iterator[dict[str, float]]:
+    """The figures of one seed after the other."""
+    for n in range(trained.seeds):
+        yield trained.task.evaluate(one_seed(trained.params, n, trained.seeds), part)
+
+
+def total(trained: Trained, each: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """The means of all seeds, and the figures of each where there are several."""
+    means = {name: float(np.mean([f[name] for f in each])) for name in each[0]}
+    if trained.seeds == 1:
+        return means
+    first = trained.task.config.seed
+    return means | {"seeds": [{"seed": first + n} | f for n, f in enumerate(each)]}
+
+
+def say(
+    trained: Trained,
+    part: str,
+    each: Sequence[dict[str, float]],
+    yardsticks: Mapping[str, float] = MappingProxyType({}),
+) -> None:
+    """The means in a sentence, and in a table the figures of every seed."""
+    task, validation = trained.task, trained.validation
+    mean = "mean of all seeds: " if trained.seeds > 1 else ""
+    print(f"{part}: {mean}{task.sentence(total(trained, each) | yardsticks)}")
     rows = [
-        (task.config.seed + i, int(step), float(best), *figures.values())
-        for i, (figures, step, best) in enumerate(
+        (task.config.seed + n, int(step), float(best), *figures.values())
+        for n, (figures, step, best) in enumerate(
             zip(each, validation.best_step, validation.best, strict=True)
         )
     ]

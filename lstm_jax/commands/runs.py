@@ -27,13 +27,13 @@ class Summary:
         """Raises RunError, ConfigError: there is no run, or it is damaged."""
         run = Run.open(directory)
         metrics = run.metrics()
-        result = run.path("result-test.json")
+        final = run.read_json("run.json").get("final_part")
         return cls(
             run,
             read(run.path("config.toml")),
             max((line["step"] for line in metrics), default=0),
             {m["step"]: m["valid_loss"] for m in metrics if "valid_loss" in m},
-            run.read_json(result.name) if result.is_file() else {},
+            run.read_json(f"result-{final}.json") if final else {},
         )
 
     @property

@@ -83,14 +83,14 @@ class Trained(NamedTuple):
         return int(np.argmin(self.validation.best))
 
 
-def trained(directory: str | Path) -> Trained:
-    """A run with its best parameters.
+def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
+    """A run with its best parameters, to be evaluated as ``overrides`` say.
 
     Raises:
         RunError: there is none, or it has not come to an evaluation yet.
     """
     run = Run.open(directory)
-    config = read_config(read(run.path("config.toml")))
+    config = read_config(read(run.path("config.toml")), _of_evaluation(overrides))
     task = make_task(config, run.read_json("run.json"))
     checkpoints = Checkpoints(run.path("checkpoints"))
     step = checkpoints.last_good()
@@ -103,6 +103,17 @@ def trained(directory: str | Path) -> Trained:
     history = checkpoints.facts(step)["validations"]
     validation = Validation.replay(rules(config), config.train.seeds, history)
     return Trained(run, task, best, validation)
+
+
+def _of_evaluation(overrides):
+    """What a trained run may be used with otherwise than it was trained."""
+    for assignment in overrides:
+        if not assignment.startswith(("evaluation.", "data.path=")):
+            raise ConfigError(
+                f"{assignment} would change what was trained; expected "
+                f"evaluation.KEY=VALUE, or data.path=FILE for a text that has moved."
+            )
+    return overrides
 
 
 def best_of(directory: str | Path) -> tuple[Run, Task, PyTree]:

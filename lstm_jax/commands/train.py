@@ -146,7 +146,9 @@ def _finish(trained: Trained):
         name = f"model-seed{first + n}.safetensors"
         run.save_weights(one_seed(trained.params, n, seeds), name)
     run.save_weights(one_seed(trained.params, trained.best_seed, seeds))
-    report(trained, "test")
+    part = trained.task.final_part
+    report(trained, part)
+    run.write_json("run.json", run.read_json("run.json") | {"final_part": part})
     try:
         paths = plot_run(run, trained.task.unit)
     except ModuleNotFoundError:

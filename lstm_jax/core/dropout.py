@@ -86,6 +86,8 @@ def variational_dropout(
     True
     """
     check_rate("variational_dropout rate", rate)
+    if rate == 0.0:
+        return xs
     keep = keep_mask(key, rate, xs.shape[1:])
     return drop_and_scale(jnp.broadcast_to(keep, xs.shape), xs, rate)
 

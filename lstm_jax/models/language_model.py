@@ -1,59 +1,111 @@
 """A language model: embedding, LSTM stack, output layer."""
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.config import config
+from lstm_jax.core import init
+from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
+from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
 from lstm_jax.interop.pieces import Embed, Linear, Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.models.cross_entropy import linear_cross_entropy
 from lstm_jax.nn import LSTM
 
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
 
 @config
 class LanguageModelConfig:
-    """Sizes of a language model."""
+    """Sizes of a language model, how it begins, and how it is regularised."""
 
     embed_size: PositiveInt = 64
     """Size of the vector of a token."""
-    hidden_size: PositiveInt = 256
-    """Units of a layer."""
+    hidden_size: PositiveInt | tuple[PositiveInt, ...] = 256
+    """Units of a layer, or a list with those of every layer."""
     num_layers: PositiveInt = 1
-    """Layers on top of each other."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the values zeroed between the layers and before the output layer."""
-    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Layers on top of each other; with a list of sizes as many as it names."""
+    tied: bool = False
+    """Whether the output layer reads the vectors of the tokens as its weights."""
+    init_range: NonNegativeFloat = 0.0
+    """Weights begin as U(-`init_range`, `init_range`); 0 takes the usual ones."""
+    forget_bias: float = 1.0
+    """What the bias of the forget gate begins with."""
+    dropout: Rate = 0.0
+    """Share of the values zeroed between the layers."""
+    input_dropout: Rate = 0.0
     """Likewise, of the embedded inputs."""
-    weight_drop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    output_dropout: Rate = 0.0
+    """Likewise, of what the output layer reads."""
+    embedding_dropout: Rate = 0.0
+    """Share of the vocabulary that a window goes without."""
+    weight_drop: Rate = 0.0
     """Share of the recurrent weights zeroed, one mask for a whole window."""
+    locked: bool = False
+    """Whether a window has one mask of values for all its steps (variational)."""
+    activation_penalty: NonNegativeFloat = 0.0
+    """Weight of the mean square of the outputs in the training loss."""
+    temporal_penalty: NonNegativeFloat = 0.0
+    """Weight of the mean square change of the outputs, from step to step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in; its parameters and cell states are float32."""
 
+    def __post_init__(self):
+        sizes = self.hidden_size
+        if not isinstance(sizes, int) and self.num_layers not in (1, len(sizes)):
+            raise ValueError(
+                f"num_layers is {self.num_layers}, but hidden_size names "
+                f"{len(sizes)} layers; leave num_layers out"
+            )
+        if isinstance(sizes, tuple) and not sizes:
+            raise ValueError("hidden_size is empty, expected one or more sizes")
+        if self.tied and self.layer_sizes[-1] != self.embed_size:
+            raise ValueError(
+                f"tied needs a last layer as large as an embedded token, not "
+                f"{self.layer_sizes[-1]} and {self.embed_size}; set embed_size="
+                f"{self.layer_sizes[-1]}"
+            )
+        if self.dropout and len(self.layer_sizes) == 1:
+            raise ValueError(
+                f"dropout={self.dropout} acts between layers and there is but one; "
+                f"set output_dropout or input_dropout"
+            )
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Units of every layer."""
+        sizes = self.hidden_size
+        return (sizes,) * self.num_layers if isinstance(sizes, int) else sizes
+
     def build(self, vocabulary_size: int, rngs: nnx.Rngs) -> "LanguageModel":
-        return LanguageModel(
-            vocabulary_size,
-            embed_size=self.embed_size,
-            hidden_size=self.hidden_size,
-            num_layers=self.num_layers,
-            dropout=self.dropout,
-            input_dropout=self.input_dropout,
-            weight_drop=self.weight_drop,
-            dtype=jnp.dtype(self.dtype),
-            rngs=rngs,
-        )
+        """A model whose parameters are drawn from ``rngs.params()``."""
+        options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return LanguageModel(vocabulary_size, rngs=rngs, **options)
 
 
 class LanguageModel(nnx.Module):
-    """Predicts the next token: embedding, LSTM stack, dropout, linear layer.
+    """Predicts the next token: embedding, LSTM stack, linear layer.
 
-    Time-major. With a key, dropout acts on the embedded inputs, between the layers and
-    before the output layer, on no recurrent connection (Zaremba, Sutskever & Vinyals,
-    "Recurrent Neural Network Regularization", 2014).
+        h = LSTM(E[x])        p(next token) = softmax(h W + b), W = E.T if tied
+
+    Time-major. With a key, every regulariser of the config is at work, none of them
+    without: dropout on no recurrent connection (Zaremba, Sutskever & Vinyals,
+    "Recurrent Neural Network Regularization", 2014), locked over a window or of whole
+    tokens (Gal & Ghahramani 2016), dropped recurrent weights and penalties on the
+    outputs (Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language
+    Models", 2018). Tied weights: Inan, Khosravi & Socher 2017; Press & Wolf 2017.
+
+    Args:
+        vocabulary_size: ``V``.
+        rngs: source of keys.
+        **options: those of `LanguageModelConfig`, by the same names.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -64,45 +116,76 @@ class LanguageModel(nnx.Module):
     (7, 2, 10)
     """
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        *,
-        embed_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        weight_drop: float = 0.0,
-        dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
-    ):
-        self.embed = nnx.Embed(vocabulary_size, embed_size, dtype=dtype, rngs=rngs)
+    def __init__(self, vocabulary_size: int, *, rngs: nnx.Rngs, **options: Any):
+        self.config = config = LanguageModelConfig(**options)
+        width, out = config.embed_size, config.layer_sizes[-1]
+        drawn = {}
+        if config.init_range:
+            drawn = dict.fromkeys(("w_x", "w_h"), init.uniform(config.init_range))
+        uniform = lambda name: {name: drawn["w_x"]} if drawn else {}
+        self.embed = nnx.Embed(
+            vocabulary_size, width, rngs=rngs, **uniform("embedding_init")
+        )
         self.lstm = LSTM(
-            embed_size,
-            hidden_size,
-            num_layers=num_layers,
-            input_dropout=input_dropout,
-            dropout=dropout,
-            output_dropout=dropout,
-            weight_drop=weight_drop,
+            width,
+            config.layer_sizes,
+            input_dropout=config.input_dropout,
+            dropout=config.dropout,
+            locked=config.locked,
+            weight_drop=config.weight_drop,
+            forget_bias=config.forget_bias,
             time_major=True,
             return_carry=True,
-            dtype=dtype,
+            dtype=jnp.dtype(config.dtype),
             rngs=rngs,
+            **drawn,
         )
-        self.head = nnx.Linear(hidden_size, vocabulary_size, dtype=dtype, rngs=rngs)
+        if config.tied:
+            self.bias = nnx.Param(jnp.zeros(vocabulary_size))
+        else:
+            self.head = nnx.Linear(
+                out, vocabulary_size, rngs=rngs, **uniform("kernel_init")
+            )
+
+    def hidden(
+        self, tokens: Int[Array, "T *B"], carry: tuple | None = None
+    ) -> tuple[tuple, Float[Array, "T *B H"]]:
+        """``(carries, hs)``: what the output layer reads; ``carry=None`` is zeros."""
+        return self._run(tokens, carry, None)[:2]
+
+    def _run(self, tokens, carry, key):
+        """Carries, outputs, and the outputs before dropout."""
+        config, table = self.config, self.embed.embedding[...]
+        if key is None:
+            carries, hs = self.lstm(table[tokens], carry)
+            return carries, hs, hs
+        of_tokens, of_stack, of_outputs = jax.random.split(key, 3)
+        if config.embedding_dropout:
+            table = embedding_dropout(of_tokens, table, config.embedding_dropout)
+        carries, raw = self.lstm(table[tokens], carry, key=of_stack)
+        drop = variational_dropout if config.locked else dropout
+        hs = drop(of_outputs, raw, config.output_dropout)
+        return carries, hs, raw
+
+    def logits(self, hs: Float[Array, "*S H"]) -> Float[Array, "*S V"]:
+        """The output layer."""
+        kernel, bias = self.head_weights
+        z = hs @ kernel.astype(hs.dtype)
+        return z + jnp.broadcast_to(bias.astype(z.dtype), z.shape)
 
     def __call__(
-        self,
-        tokens: Int[Array, "T *B"],
-        carry: tuple | None = None,
-        *,
-        key: Key[Array, ""] | None = None,
+        self, tokens: Int[Array, "T *B"], carry: tuple | None = None
     ) -> tuple[tuple, Float[Array, "T *B V"]]:
         """``(carries, logits)`` of tokens ``[T, ...]``; ``carry=None`` is zeros."""
-        carries, hs = self.lstm(self.embed(tokens), carry, key=key)
-        return carries, self.head(hs)
+        carries, hs = self.hidden(tokens, carry)
+        return carries, self.logits(hs)
+
+    def nats(
+        self, hs: Float[Array, "*S H"], targets: Int[Array, "*S"]
+    ) -> Float[Array, "*S"]:
+        """Cross-entropy of every target under the output layer, in float32."""
+        logits = self.logits(hs).astype(jnp.float32)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 
     def loss(
         self,
@@ -112,24 +195,38 @@ class LanguageModel(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> tuple[tuple, Float[Array, ""]]:
-        """``(carries, nats)``: the mean cross-entropy of ``targets``, the tokens that
-        follow; faster than by way of the logits (`linear_cross_entropy`)."""
-        carries, hs = self.lstm(self.embed(tokens), carry, key=key)
+        """``(carries, loss)``: the mean cross-entropy of ``targets``, the tokens that
+        follow, in nats, and with a key the penalties; faster than by way of the logits
+        (`linear_cross_entropy`)."""
+        carries, hs, raw = self._run(tokens, carry, key)
         kernel, bias = self.head_weights
-        nats = linear_cross_entropy(hs, kernel, bias, targets, dtype=self.head.dtype)
-        return carries, nats
+        dtype = jnp.dtype(self.config.dtype)
+        loss = linear_cross_entropy(hs, kernel, bias, targets, dtype=dtype)
+        if key is not None and self.config.activation_penalty:
+            loss += self.config.activation_penalty * activation_penalty(hs)
+        if key is not None and self.config.temporal_penalty:
+            loss += self.config.temporal_penalty * temporal_activation_penalty(raw)
+        return carries, loss
 
     @property
     def head_weights(self) -> tuple[Array, Array]:
-        """Kernel and bias of the output layer."""
+        """Kernel ``[H, V]`` and bias of the output layer."""
+        if self.config.tied:
+            return self.embed.embedding[...].T, self.bias[...]
         bias = self.head.bias
         assert bias is not None
         return self.head.kernel[...], bias[...]
 
+    @property
+    def vocabulary_size(self) -> int:
+        """``V``."""
+        return self.embed.num_embeddings
+
     def init_carry(self, batch_shape: tuple[int, ...]) -> tuple:
         """The carries of zeros."""
         shapes = jax.eval_shape(
-            lambda tokens: self(tokens)[0], jnp.zeros((0, *batch_shape), jnp.int32)
+            lambda tokens: self.hidden(tokens)[0],
+            jnp.zeros((0, *batch_shape), jnp.int32),
         )
         return jax.tree.map(lambda c: jnp.zeros(c.shape, c.dtype), shapes)
 

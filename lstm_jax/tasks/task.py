@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 from flax import nnx
@@ -33,7 +33,7 @@ class Task(abc.ABC):
         facts: what `describe` said when the run began, for one that goes on or is used.
     """
 
-    unit: ClassVar[Unit] = Unit()
+    unit: Unit = Unit()
     """The words of the task."""
 
     def __init__(self, config: Any, facts: Mapping[str, Any] | None = None):
@@ -111,6 +111,9 @@ class Task(abc.ABC):
         """The mean loss of a batch, and the carry after it."""
 
     # Evaluation
+
+    final_part: str = "test"
+    """The part whose figures are the last word on a run."""
 
     @abc.abstractmethod
     def evaluate(self, params: PyTree, part: str) -> dict[str, float]:

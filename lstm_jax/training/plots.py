@@ -22,7 +22,7 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
     train = [line for line in metrics if "loss" in line]
     valid = [line for line in metrics if "valid_loss" in line]
     steps = np.array([line["step"] for line in train])
-    losses = np.array([line["loss"] for line in train]) * unit.scale
+    losses = unit.convert(np.array([line["loss"] for line in train]))
 
     def loss(axes):
         axes.plot(steps, losses, color="#9ecae1", lw=0.6, label="training, each step")
@@ -32,7 +32,7 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
         axes.plot(steps[width - 1 :], mean, color="#08519c", lw=1.5, label=label)
         if valid:
             x = [line["step"] for line in valid]
-            y = [line["valid_loss"] * unit.scale for line in valid]
+            y = [unit.convert(line["valid_loss"]) for line in valid]
             axes.plot(x, y, "o-", color="#d94801", ms=3, lw=1.2, label="validation")
             axes.set_ylim(min(y + list(mean)) * 0.95, np.quantile(losses, 0.99))
         axes.set(xlabel="step", ylabel=unit.axis)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,14 +14,14 @@ class Unit:
     """The words of a task: in what it says a loss, and what it counts.
 
     >>> import math
-    >>> Unit("bits", 1 / math.log(2)).say(math.log(2))
+    >>> Unit("bits", lambda nats: nats / math.log(2)).say(math.log(2))
     '1.0000 bits'
     """
 
     name: str = ""
     """What a loss is said in; empty where it has no name."""
-    scale: float = 1.0
-    """So many of them are a loss of 1."""
+    convert: Callable[[Any], Any] = lambda loss: loss
+    """From losses, one or an array of them, to what is said and drawn."""
     item: str = "sequences"
     """What a step takes a number of."""
     axis: str = "loss"
@@ -27,7 +29,7 @@ class Unit:
 
     def say(self, loss: float) -> str:
         """A loss in this unit."""
-        value = loss * self.scale
+        value = self.convert(loss)
         digits = f"{value:.4f}" if value >= 0.01 or not value else f"{value:.2e}"
         return f"{digits} {self.name}".rstrip()
 

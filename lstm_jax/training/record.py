@@ -151,6 +151,11 @@ class Run:
         text = json.dumps(values, indent=2, ensure_ascii=False)
         self.write_text(name, text + "\n")
 
+    def append_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """A line more in a file of such lines."""
+        with self._writing(name), self.path(name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+
     def read_json(self, name: str) -> dict[str, Any]:
         try:
             return json.loads(self.path(name).read_text(encoding="utf-8"))

@@ -1,0 +1,318 @@
+"""Language modelling: a text of your own, or Python's own reference, in characters,
+bytes, words or pieces of words."""
+
+import functools
+import itertools
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lstm_jax.config import config
+from lstm_jax.data.compression import xz_bits
+from lstm_jax.data.corpus import read_corpus, sha256
+from lstm_jax.data.streams import training_rows
+from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens import Tokenizer, decode_stream, learn, restore
+from lstm_jax.inference import Sampling, beam_search, generate, spread
+from lstm_jax.models.language_model import LanguageModel, LanguageModelConfig
+from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
+from lstm_jax.tasks.task import RunConfig, Task
+from lstm_jax.training.loop import TrainConfig
+from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.progress import Unit
+from lstm_jax.training.record import RunError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@config
+class TextConfig:
+    """Where the text comes from, and what it is cut into."""
+
+    path: str = ""
+    """A UTF-8 file, plain or .gz, or a folder with one for train, valid and test each;
+    empty for the Python language reference of this Python."""
+    valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """The share of a single file to validate on; what is left is to train on."""
+    test_share: Share = 0.05
+    """The share at its end that is tested on; 0: validation has the last word."""
+    tokens: Literal["characters", "bytes", "words", "bpe"] = "characters"
+    """What the text is cut into; words are what stands between white space."""
+    vocabulary_limit: NonNegativeInt = 0
+    """Tokens at the most; 0: all of them, 4096 of `bpe`. Other words are `<unk>`."""
+    min_count: PositiveInt = 1
+    """How often a word, or a pair of `bpe`, has to occur in the training part."""
+
+    def __post_init__(self):
+        if self.min_count > 1 and self.tokens in ("characters", "bytes"):
+            raise ValueError(
+                f"min_count={self.min_count} makes no difference to {self.tokens}; "
+                f"leave it out, or set data.tokens=words"
+            )
+        if self.valid_share + self.test_share >= 1:
+            raise ValueError(
+                "valid_share and test_share leave nothing to train on, expected a sum "
+                "below 1"
+            )
+
+
+@config
+class WindowsConfig(TrainConfig):
+    """How long to train, how often to do what, and on how much text at a time."""
+
+    window: PositiveInt = 64
+    """Steps of backpropagation through time; the carry goes on beyond them."""
+
+
+@config
+class LanguageModellingConfig:
+    """A language model, from text to checkpoint."""
+
+    task: Literal["language_model"] = "language_model"
+    """This task."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Where all that is drawn by chance comes from."""
+    data: TextConfig = TextConfig()
+    model: LanguageModelConfig = LanguageModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    train: WindowsConfig = WindowsConfig()
+    evaluation: StreamConfig = StreamConfig()
+    run: RunConfig = RunConfig()
+
+
+BITS = Unit("bits", lambda nats: nats / math.log(2), "tokens", "bits per token")
+PERPLEXITY = Unit("perplexity", np.exp, "tokens", "perplexity")
+
+
+class LanguageModelling(Task):
+    """The text, its tokens and a language model.
+
+    Args:
+        config: see `LanguageModellingConfig`.
+        facts: as in `Task`; tokens are cut as its ``tokenizer`` says, by default as
+            is learned from the text.
+    """
+
+    def __init__(
+        self, config: LanguageModellingConfig, facts: Mapping[str, Any] | None = None
+    ):
+        self.config, self._facts = config, facts or {}
+        known = self._facts.get("tokenizer")
+        self.tokenizer = restore(known) if known else self._learn()
+        self.by_character = config.data.tokens in ("characters", "bytes")
+        self.unit = BITS if self.by_character else PERPLEXITY
+        super().__init__(config, facts)
+
+    def _learn(self) -> Tokenizer:
+        data = self.config.data
+        # A character that only the other parts have has to be known, a word has not.
+        everything = data.tokens == "characters"
+        text = "".join(self.parts.values()) if everything else self.parts["train"]
+        return learn(
+            data.tokens, text, limit=data.vocabulary_limit, min_count=data.min_count
+        )
+
+    def build_model(self, key):
+        return self.config.model.build(len(self.tokenizer), nnx.Rngs(key))
+
+    @functools.cached_property
+    def parts(self) -> dict[str, str]:
+        """The text, by the names of its parts."""
+        data = self.config.data
+        train = 1 - data.valid_share - data.test_share
+        return read_corpus(data.path, (train, data.valid_share, data.test_share))
+
+    @functools.cache  # noqa: B019  # as long as the task
+    def tokens(self, part: str) -> np.ndarray:
+        """The tokens of a part.
+
+        Raises:
+            DataError: there is no such part.
+        """
+        if part not in self.parts:
+            raise DataError(
+                f"the data have no part {part}, only {', '.join(self.parts)}."
+            )
+        return self.tokenizer.encode(self.parts[part])
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about data and model for the record of the run."""
+        return {
+            "data": self.config.data.path or "Python language reference",
+            "parts": {part: len(text) for part, text in self.parts.items()},
+            "sha256": sha256(self.parts),
+            "vocabulary": len(self.tokenizer),
+            "parameters": self.parameters,
+            "tokenizer": self.tokenizer.facts(),
+        }
+
+    def summary(self, facts):
+        return (
+            f"{facts['data']}: {sum(facts['parts'].values()):,} characters, "
+            f"{facts['vocabulary']:,} distinct {self.config.data.tokens}, "
+            f"sha256 {facts['sha256'][:16]}"
+        )
+
+    def check_same_data(self, facts: Mapping[str, Any], directory: Path) -> None:
+        """Another text, or another Python's reference, would be split elsewhere."""
+        if facts["sha256"] == sha256(self.parts):
+            return
+        text, remedy = "the text", "bring that back"
+        if not self.config.data.path:
+            text = f"the language reference of Python {platform.python_version()}"
+            remedy = f"use Python {facts['python']} again, rename or remove {directory}"
+        raise RunError(
+            f"{text} is not the one {directory} was trained on; "
+            f"{remedy}, or start a new run with run.directory=FOLDER."
+        )
+
+    # Training
+
+    @property
+    def items_per_step(self):
+        return self.config.train.batch_size * self.config.train.window
+
+    @property
+    def steps_per_epoch(self):
+        return (len(self._rows) - 1) // self.config.train.window
+
+    @functools.cached_property
+    def _rows(self):
+        train = self.config.train
+        return training_rows(self.tokens("train"), train.batch_size, train.window)
+
+    def training_data(self) -> jax.Array:
+        return jnp.asarray(self._rows)
+
+    def init_carry(self):
+        return self._model(self.params).init_carry((self.config.train.batch_size,))
+
+    def _model(self, params) -> LanguageModel:
+        return nnx.merge(self.graph, params)
+
+    def batch_at(self, data, carry, step, key):
+        """The window of ``step``, and its carry: zeros at the start of every epoch."""
+        del key
+        window = self.config.train.window
+        at = step % ((data.shape[0] - 1) // window)
+        batch = jax.lax.dynamic_slice_in_dim(data, at * window, window + 1)
+        return batch, jax.tree.map(lambda c: jnp.where(at == 0, 0, c), carry)
+
+    def loss(self, params, carry, batch, key):
+        """Mean cross-entropy of the next token, in nats, and the penalties."""
+        model = self._model(params)
+        carry, loss = model.loss(batch[:-1], batch[1:], carry, key=key)
+        return loss, carry
+
+    # Evaluation
+
+    @functools.cached_property
+    def final_part(self) -> str:
+        return "test" if "test" in self._facts.get("parts", self.parts) else "valid"
+
+    def evaluate(self, params, part: str) -> dict[str, float]:
+        """Mean nats of a token over a whole part, its perplexity, and the bits of a
+        character where tokens hold all of the text."""
+        tokens = self.tokens(part)
+        nats = self._evaluation(params, tokens)
+        figures = {"loss": nats}
+        if not self.by_character:
+            figures["perplexity"] = math.exp(nats)
+        if self.tokenizer.lossless:
+            first = len(self.tokenizer.decode(tokens[:1]))
+            characters = max(len(self.parts[part]) - first, 1)
+            bits = nats * (len(tokens) - 1) / math.log(2)
+            figures["bits_per_character"] = bits / characters
+        return figures
+
+    @functools.cached_property
+    def _evaluation(self):
+        return StreamEvaluation(
+            self.config.evaluation, self._model, lambda: self.tokens("train")
+        )
+
+    def yardsticks(self, part):
+        if part != "test":
+            return {}
+        *rest, test = self.parts.values()
+        return {"xz_bits": xz_bits("".join(rest), test)}
+
+    def sentence(self, figures):
+        said = []
+        if "perplexity" in figures:
+            said.append(f"perplexity {figures['perplexity']:.2f}")
+        if "bits_per_character" in figures:
+            said.append(f"{figures['bits_per_character']:.4f} bits per character")
+        said = ", ".join([*said, f"{figures['loss']:.4f} nats per token"])
+        if "xz_bits" in figures:
+            said += f" (xz -9, having seen the rest: {figures['xz_bits']:.3f} bits)"
+        return said
+
+    # Generation
+
+    def generate(
+        self, params, prompt: str, length: int, sampling: Sampling, seed: int = 0
+    ) -> Iterator[str]:
+        """``prompt``, and ``length`` tokens after it, piece by piece as it is made."""
+        first = self._encode_prompt(prompt)
+        parts = self._draw(params, first, length, sampling, seed, 1)
+        rows = (part[0] for part in parts)
+        return decode_stream(self.tokenizer, itertools.chain([first], rows))
+
+    def samples(
+        self,
+        params,
+        prompt: str,
+        length: int,
+        sampling: Sampling,
+        seed: int = 0,
+        count: int = 1,
+    ) -> list[str]:
+        """As many texts that begin with ``prompt``; the first is that of `generate`."""
+        first = self._encode_prompt(prompt)
+        parts = self._draw(params, first, length, sampling, seed, count)
+        return self._decode(first, np.concatenate([*parts], axis=1))
+
+    def beam_search(self, params, prompt: str, length: int, width: int) -> list[str]:
+        """The likeliest texts that are found, the best first, ``prompt`` included."""
+        first = self._encode_prompt(prompt)
+        beams = beam_search(*self._after(params, first), width, length)
+        return self._decode(first, beams.tokens[np.isfinite(beams.scores)])
+
+    def _encode_prompt(self, prompt):
+        tokens = self.tokenizer.encode(prompt)
+        if not len(tokens):
+            raise DataError(f"the prompt is {prompt!r}, expected at least one token.")
+        return tokens
+
+    def _decode(self, prompt, rows):
+        whole = (np.concatenate([prompt, row]) for row in np.asarray(rows))
+        return [*map(self.tokenizer.decode, whole)]
+
+    def _draw(self, params, prompt, length, sampling, seed, count):
+        step, carry, logits = self._after(params, prompt)
+        carry, logits = spread(carry, count), spread(logits, count)
+        return generate(step, carry, logits, jax.random.key(seed), length, sampling)
+
+    def _after(self, params, tokens):
+        """The model by steps, and its carry and logits after ``tokens``, in one row."""
+
+        @jax.jit
+        def read(params, tokens):
+            model = self._model(params)
+            carry, hs = model.hidden(tokens[:, None])
+            return carry, model.logits(hs[-1])
+
+        def step(params, carry, tokens):
+            carry, logits = self._model(params)(tokens[None], carry)
+            return carry, logits[0]
+
+        return jax.tree_util.Partial(step, params), *read(params, jnp.asarray(tokens))

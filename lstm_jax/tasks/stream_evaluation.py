@@ -1,0 +1,170 @@
+"""The loss of a language model on a long stream of tokens, with what helps it there."""
+
+import functools
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from lstm_jax._types import PyTree
+from lstm_jax.config import config
+from lstm_jax.inference import (
+    Cache,
+    cache_nats,
+    dynamic_nats,
+    gradient_squares,
+    stream_nats,
+)
+from lstm_jax.models.language_model import LanguageModel
+
+LOGITS = 2**22
+"""In memory at a time, at the most."""
+CACHE_WINDOW = 1024
+"""Tokens between two looks at the cache."""
+
+
+@config
+class StreamConfig:
+    """How a part of the text is evaluated."""
+
+    batch_size: PositiveInt = 8
+    """Rows that a part is read in side by side; the figures do not depend on it."""
+    context: NonNegativeInt = 256
+    """Tokens by which a row guesses the state that the one before it will hand on."""
+    dynamic_rate: NonNegativeFloat = 0.0
+    """Dynamic evaluation: the rate at which the model goes on learning; 0: it does not.
+    Slow: meant for `lstm-jax evaluate RUN evaluation.dynamic_rate=RATE`."""
+    dynamic_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of the way back to the trained parameters, in every step of it."""
+    dynamic_segment: PositiveInt = 5
+    """Tokens that it takes in a step."""
+    dynamic_tokens: PositiveInt = 50_000
+    """Of the training part, to scale the rate of every parameter by its gradients."""
+    cache_size: NonNegativeInt = 0
+    """Continuous cache: how many of the last tokens are remembered; 0: none."""
+    cache_theta: NonNegativeFloat = 0.3
+    """How much likelier a token is that followed a similar state."""
+    cache_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """The share of the cache in the prediction."""
+
+    def __post_init__(self):
+        if self.cache_size and self.dynamic_rate:
+            raise ValueError(
+                f"cache_size={self.cache_size} and dynamic_rate={self.dynamic_rate} "
+                f"do not work together, expected one of them to be 0"
+            )
+        if self.dynamic_decay and not self.dynamic_rate:
+            raise ValueError("dynamic_decay does nothing without dynamic_rate")
+
+
+class StreamEvaluation:
+    """Mean nats of the tokens of a stream but the first.
+
+    Args:
+        config: see `StreamConfig`.
+        model: parameters to model.
+        training_tokens: gives those of the training part, where they are needed.
+    """
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        model: Callable[[PyTree], LanguageModel],
+        training_tokens: Callable[[], np.ndarray],
+    ):
+        self._config, self._model = config, model
+        self._training_tokens = training_tokens
+
+    def __call__(self, params: PyTree, tokens: np.ndarray) -> float:
+        how = self._static
+        if self._config.cache_size:
+            how = self._with_cache
+        elif self._config.dynamic_rate:
+            how = self._dynamic
+        carry = self._model(params).init_carry((1,))
+        return how(params, carry, tokens) / (len(tokens) - 1)
+
+    def _static(self, params, carry, tokens):
+        rows = self._config.batch_size
+        vocabulary = self._model(params).vocabulary_size
+        window = min(max(LOGITS // (rows * vocabulary), 1), 1024)
+        return stream_nats(
+            self._nats,
+            params,
+            carry,
+            tokens,
+            rows=rows,
+            context=self._config.context,
+            window=window,
+        )
+
+    # One function each for as long as this lives: they are compiled by identity.
+
+    @functools.cached_property
+    def _nats(self):
+        def nats(params, carry, inputs, targets):
+            model = self._model(params)
+            carry, hs = model.hidden(inputs, carry)
+            return carry, model.nats(hs, targets)
+
+        return nats
+
+    @functools.cached_property
+    def _loss(self):
+        def loss(params, carry, inputs, targets):
+            return self._model(params).loss(inputs, targets, carry)
+
+        return loss
+
+    def _dynamic(self, params, carry, tokens):
+        """Krause, Kahembwe, Murray & Renals 2018."""
+        config = self._config
+        seen = self._training_tokens()[: config.dynamic_tokens]
+        segment = config.dynamic_segment
+        squares = gradient_squares(self._loss, params, carry, seen, segment=segment)
+        return dynamic_nats(
+            self._loss,
+            params,
+            carry,
+            tokens,
+            segment=segment,
+            rate=config.dynamic_rate,
+            decay=config.dynamic_decay,
+            squares=squares,
+        )
+
+    def _with_cache(self, params, carry, tokens):
+        """Grave, Joulin & Usunier 2017."""
+        state: Any = None
+        total, tokens = 0.0, jnp.asarray(tokens)
+        for t in range(0, len(tokens) - 1, CACHE_WINDOW):
+            piece = tokens[t : t + CACHE_WINDOW + 1]
+            carry, state, nats = self._cached_window(params, carry, state, piece)
+            total += float(nats)
+        return total
+
+    @functools.cached_property
+    def _cached_window(self):
+        config = self._config
+
+        def window(params, carry, cache, tokens):
+            model = self._model(params)
+            inputs, targets = tokens[:-1], tokens[1:]
+            carry, hs = model.hidden(inputs[:, None], carry)
+            hs = hs[:, 0]
+            if cache is None:
+                cache = Cache.empty(config.cache_size, hs.shape[1], hs.dtype)
+            cache, nats = cache_nats(
+                cache,
+                hs,
+                targets,
+                model.nats(hs, targets),
+                theta=config.cache_theta,
+                share=config.cache_share,
+            )
+            return carry, cache, nats.sum()
+
+        return jax.jit(window)
