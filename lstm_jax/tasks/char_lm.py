@@ -19,12 +19,12 @@ from lstm_jax.config import config
 from lstm_jax.data.streams import evaluation_rows, training_rows
 from lstm_jax.data.text import (
     DataError,
-    Vocabulary,
     python_reference,
     read_text,
     sha256,
     split,
 )
+from lstm_jax.data.tokens import Characters
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.tasks.task import RunConfig, Task
 from lstm_jax.training.loop import TrainConfig
@@ -94,8 +94,8 @@ class CharLM(Task):
         self.config = config
         characters = (facts or {}).get("characters_known")
         if characters is None:
-            characters = Vocabulary.of(self.text).characters
-        self.vocabulary = Vocabulary(characters)
+            characters = Characters.learn(self.text).characters
+        self.vocabulary = Characters(characters)
         super().__init__(config, facts)
 
     def build_model(self, key):
