@@ -41,6 +41,7 @@ HEAVY = [
     "onnx",
     "onnxruntime",
     "matplotlib",
+    "tokenizers",
 ]
 
 

@@ -12,7 +12,8 @@ arrays and flags that `lstm_jax.lstm` takes, and back:
                         outputs at `last_steps`
     continued_rows      end to end, for windows that hand their state on (`cut_windows`)
 
-One long stream is ``data.streams``, text and its vocabulary ``data.text``.
+One long stream is ``data.streams``. Text is read by ``data.text``, a corpus of several
+parts by ``data.corpus``, and becomes tokens by ``data.tokens``.
 """
 
 from lstm_jax.data.bucketing import (

@@ -1,36 +1,65 @@
 """Text as a stream of characters."""
 
-import dataclasses
+import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
+
+GZIP = b"\x1f\x8b"
+"""What a file that gzip made begins with."""
 
 
 class DataError(ValueError):
     """Data that cannot be used; the message is meant for the person who owns it."""
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file.
+def read_text(path: str | Path, called: str = "") -> str:
+    """The text of a UTF-8 file, or of one compressed by gzip whatever its name.
+
+    Line ends become ``\\n``, and the mark that some programs put first is left out.
+
+    Args:
+        called: what errors call the file; ``data.path=PATH`` if empty.
 
     Raises:
-        DataError: the file is missing, unreadable, empty or not UTF-8.
+        DataError: the file is missing, unreadable, damaged, binary, not UTF-8, empty,
+            or a single character.
     """
+    called = called or f"data.path={path}"
+    data = _read_bytes(path, called)
     try:
-        text = Path(path).read_bytes().decode("utf-8")
-    except OSError as error:
-        raise DataError(
-            f"data.path={path} cannot be read: {error.strerror}."
-        ) from error
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"data.path={path} is not UTF-8 text (byte {error.start}); "
-            f"convert it first."
+            f"{called} is not UTF-8 text (byte {error.start}); convert it first."
         ) from error
-    if not text:
-        raise DataError(f"data.path={path} is empty.")
-    return text.replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if len(text) < 2:
+        has = f"has a single character, {text!r}" if text else "is empty"
+        raise DataError(f"{called} {has}, expected a text to learn from.")
+    return text
+
+
+def _read_bytes(path, called):
+    try:
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{called} cannot be read: {reason}.") from error
+    if data.startswith(GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{called} is a damaged gzip file ({error}); fetch it again."
+            ) from error
+    if b"\0" in data:
+        raise DataError(
+            f"{called} looks binary (byte {data.index(0)} is NUL), expected UTF-8 text."
+        )
+    return data
 
 
 def python_reference() -> str:
@@ -55,53 +84,11 @@ def sha256(text: str) -> str:
 
 
 def split(text: str, shares: tuple[float, ...]) -> list[str]:
-    """Consecutive parts of ``text``, by share of its length."""
-    ends = np.rint(np.cumsum(shares) * len(text)).astype(int)
+    """Consecutive parts of ``text``, by share of its length, with nothing left over.
+
+    >>> split("abcdefghij", (0.7, 0.2, 0.1))
+    ['abcdefg', 'hi', 'j']
+    """
+    ends = np.cumsum(shares)
+    ends = np.rint(ends / ends[-1] * len(text)).astype(int)
     return [text[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Vocabulary:
-    """The characters of a text; a token is the index of one."""
-
-    characters: str
-
-    @classmethod
-    def of(cls, text: str) -> "Vocabulary":
-        """Every character of ``text``, in code point order.
-
-        >>> Vocabulary.of("abca").characters
-        'abc'
-        """
-        return cls("".join(sorted(set(text))))
-
-    def __len__(self):
-        return len(self.characters)
-
-    def encode(self, text: str) -> np.ndarray:
-        """Tokens of ``text``, int32.
-
-        Raises:
-            DataError: naming the characters that the vocabulary does not have.
-
-        >>> Vocabulary("abc").encode("cab")
-        array([2, 0, 1], dtype=int32)
-        """
-        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-        known = np.frombuffer(self.characters.encode("utf-32-le"), np.uint32)
-        tokens = np.searchsorted(known, codes).astype(np.int32)
-        found = known[np.minimum(tokens, len(known) - 1)] == codes
-        if not found.all():
-            unknown = "".join(sorted({chr(c) for c in codes[~found]}))
-            raise DataError(
-                f"the vocabulary of this model does not have {unknown!r}; "
-                f"leave these characters out."
-            )
-        return tokens
-
-    def decode(self, tokens: np.ndarray) -> str:
-        """
-        >>> Vocabulary("abc").decode(np.array([2, 0, 1]))
-        'cab'
-        """
-        return "".join(self.characters[t] for t in tokens)

@@ -1,0 +1,85 @@
+"""Text to tokens and back.
+
+    characters    every character of the text, none other
+    bytes         the 256 bytes of UTF-8
+    words         what stands between white space, line ends, and an unknown one
+    bpe           frequent runs of bytes, by the library ``tokenizers`` (an extra)
+
+`learn` makes one from a text, `restore` from what its ``facts`` said.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lstm_jax.data.checks import check_count
+from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens.bpe import BPE
+from lstm_jax.data.tokens.bytestring import Bytes
+from lstm_jax.data.tokens.characters import Characters
+from lstm_jax.data.tokens.tokenizer import Tokenizer
+from lstm_jax.data.tokens.words import Words
+
+__all__ = [
+    "BPE",
+    "TOKENIZERS",
+    "Bytes",
+    "Characters",
+    "Tokenizer",
+    "Words",
+    "learn",
+    "restore",
+]
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    kind.name: kind for kind in (Characters, Bytes, Words, BPE)
+}
+"""Name to class."""
+
+
+def learn(name: str, text: str, *, limit: int = 0, min_count: int = 1) -> Tokenizer:
+    """The tokenizer ``name`` of `TOKENIZERS` with the vocabulary of ``text``.
+
+    Args:
+        limit: how many tokens there may be; 0 for all, and for 4096 of ``bpe``.
+        min_count: how often a word, or a pair of ``bpe``, must be there to be a token.
+
+    Raises:
+        DataError: there is no such tokenizer, the text is empty, it needs more tokens
+            than ``limit``, or ``min_count`` would do nothing.
+
+    >>> len(learn("words", "to be or not to be")), len(learn("bytes", "to be"))
+    (6, 256)
+    """
+    kind = _kind(name)
+    check_count("limit", limit, least=0)
+    check_count("min_count", min_count)
+    if not text:
+        raise DataError(f"the text is empty, expected one to learn {name} from.")
+    return kind.learn(text, limit=limit, min_count=min_count)
+
+
+def restore(facts: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that said these ``facts``, also after they went through JSON.
+
+    Raises:
+        DataError: they are not what one of `TOKENIZERS` says.
+
+    >>> restore(learn("characters", "abca").facts())
+    Characters(characters='abc')
+    """
+    kind = _kind(facts.get("name"))
+    vocabulary = {key: value for key, value in facts.items() if key != "name"}
+    try:
+        return kind(**vocabulary)
+    except TypeError as error:
+        raise DataError(
+            f"the facts of {kind.name} are not what it says of itself: {error}."
+        ) from error
+
+
+def _kind(name):
+    if not isinstance(name, str) or name not in TOKENIZERS:
+        raise DataError(
+            f"there is no tokenizer {name!r}, expected one of {', '.join(TOKENIZERS)}."
+        )
+    return TOKENIZERS[name]

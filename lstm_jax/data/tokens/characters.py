@@ -1,0 +1,83 @@
+"""A token is a character."""
+
+import dataclasses
+import functools
+from typing import ClassVar, Self
+
+import numpy as np
+
+from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens.tokenizer import Tokenizer, check_tokens, refuse_min_count
+
+SHOWN = 20
+"""So many unknown characters are named in an error."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Characters(Tokenizer):
+    """The characters of a text, in code point order; there is no unknown one.
+
+    >>> tokenizer = Characters.learn("abca")
+    >>> tokenizer.characters
+    'abc'
+    >>> tokenizer.encode("cab")
+    array([2, 0, 1], dtype=int32)
+    >>> tokenizer.decode([2, 0, 1])
+    'cab'
+    """
+
+    characters: str
+
+    name: ClassVar[str] = "characters"
+    lossless: ClassVar[bool] = True
+
+    def __post_init__(self):
+        once = "".join(sorted({*self.characters}))
+        if not once or once != self.characters:
+            raise DataError(
+                f"characters={self.characters!r} are none, or not in code point order, "
+                f"each once; learn them from a text."
+            )
+
+    @classmethod
+    def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
+        refuse_min_count(cls.name, min_count)
+        characters = "".join(sorted(set(text)))
+        if limit and len(characters) > limit:
+            raise DataError(
+                f"limit={limit} is less than the {len(characters)} distinct characters "
+                f"of the text; raise it, or take bytes, of which there are 256."
+            )
+        return cls(characters)
+
+    def __len__(self):
+        return len(self.characters)
+
+    def encode(self, text):
+        codes = _codes(text)
+        tokens = np.searchsorted(self._codes, codes).astype(np.int32)
+        found = self._codes[np.minimum(tokens, len(self) - 1)] == codes
+        if not found.all():
+            unknown = [chr(c) for c in np.unique(codes[~found])]
+            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            raise DataError(
+                f"the vocabulary of this model does not have "
+                f"{''.join(unknown[:SHOWN])!r}{more}; leave these characters out."
+            )
+        return tokens
+
+    def decode(self, tokens):
+        codes = self._codes[check_tokens(tokens, len(self))]
+        return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+    def facts(self):
+        return {"name": self.name, "characters": self.characters}
+
+    @functools.cached_property
+    def _codes(self):
+        return _codes(self.characters)
+
+
+def _codes(text):
+    """Code points; halves of characters are unknown ones, not another kind of error."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
