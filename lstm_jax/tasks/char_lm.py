@@ -16,7 +16,7 @@ from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax.config import config
-from lstm_jax.data.streams import evaluation_rows, training_rows
+from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import (
     DataError,
     Vocabulary,
@@ -25,6 +25,7 @@ from lstm_jax.data.text import (
     sha256,
     split,
 )
+from lstm_jax.inference import stream_nats
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.tasks.task import RunConfig, Task
 from lstm_jax.training.loop import TrainConfig
@@ -187,25 +188,25 @@ class CharLM(Task):
 
     def evaluate(self, params, part: str) -> dict[str, float]:
         """Mean nats per character over a whole part of the text, and bits."""
-        rows = self.config.evaluation
-        tokens = self.vocabulary.encode(self.parts[part])
-        arrays = evaluation_rows(tokens, rows.batch_size, rows.context)
-        *_, counted = arrays
-        window, carry, total = 1024, None, 0.0
-        for t in range(0, len(counted), window):
-            piece = [a[t : t + window] for a in arrays]
-            carry, nats = self._evaluate_window(params, carry, *piece)
-            total += float(nats)
-        nats = total / int(counted.sum())
+        rows, tokens = self.config.evaluation, self.vocabulary.encode(self.parts[part])
+        total = stream_nats(
+            self._nats,
+            params,
+            nnx.merge(self.graph, params).init_carry((1,)),
+            tokens,
+            rows=rows.batch_size,
+            context=rows.context,
+        )
+        nats = total / (len(tokens) - 1)
         return {"loss": nats, "bits_per_character": nats / math.log(2)}
 
     @functools.cached_property
-    def _evaluate_window(self):
-        def window(params, carry, inputs, targets, counted):
+    def _nats(self):
+        def nats(params, carry, inputs, targets):
             carry, logits = nnx.merge(self.graph, params)(inputs, carry)
-            return carry, (_cross_entropy(logits, targets) * counted).sum()
+            return carry, _cross_entropy(logits, targets)
 
-        return jax.jit(window)
+        return nats
 
     def yardsticks(self, part):
         return {"xz_bits": self.xz_bits()} if part == "test" else {}
