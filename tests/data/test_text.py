@@ -18,13 +18,33 @@ def test_parts_are_consecutive_and_complete():
     assert "".join(parts) == "abcdefghij" * 10
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 7])
-@pytest.mark.parametrize("context", [0, 1, 5])
-def test_every_token_but_the_first_is_counted_once(rows, context):
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 40])
+@pytest.mark.parametrize("window", [1, 5, 100])
+def test_every_token_but_the_first_is_counted_once(rows, window):
     tokens = np.arange(100, 124)
-    inputs, targets, counted = streams.evaluation_rows(tokens, rows, context)
-    assert sorted(targets[counted]) == list(tokens[1:])
-    assert (inputs[counted] + 1 == targets[counted]).all()
+    windows = streams.evaluation_rows(tokens, rows, window)
+    assert len({a.shape for a in windows}) == 1
+    assert windows[0].shape[1] <= window
+    inputs, targets, counted = (a.reshape(-1, rows) for a in windows)
+    # Row by row, the stream in its order.
+    assert targets.T[counted.T].tolist() == tokens[1:].tolist()
+    assert inputs.T[counted.T].tolist() == tokens[:-1].tolist()
+    # Only what nobody goes on from is not full.
+    full = counted.all(0)
+    assert full[: counted.any(0).sum() - 1].all()
+
+
+def test_a_stream_to_evaluate_on():
+    for tokens in ([], [3]):
+        with pytest.raises(text.DataError, match=f"there are {len(tokens)} tokens"):
+            streams.evaluation_rows(np.array(tokens, int), 2, 2)
+    with pytest.raises(TypeError, match=r"tokens has shape \(2, 2\) and dtype int"):
+        streams.evaluation_rows(np.ones((2, 2), int), 2, 2)
+    with pytest.raises(TypeError, match="dtype float32, expected integers"):
+        streams.evaluation_rows(np.ones(2, np.float32), 2, 2)
+    for name in ("rows", "window"):
+        with pytest.raises(ValueError, match=f"{name} is 0, expected 1 or more"):
+            streams.evaluation_rows(np.arange(5), **{"rows": 1, "window": 1, name: 0})
 
 
 def test_windows_of_a_row_follow_each_other():

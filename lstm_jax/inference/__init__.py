@@ -1,0 +1,22 @@
+"""What a trained model is used for.
+
+A model is a pure function, its parameters the first argument; the state it carries is
+any pytree with the rows as first axis.
+
+    stream_nats         the loss of one long stream, exactly, in parallel rows
+    dynamic_nats        the same for parameters that learn from the stream on the way,
+                        with `gradient_squares` of the training data
+    cache_nats          predictions mixed with those of a continuous `Cache`
+"""
+
+from lstm_jax.inference.cache import Cache, cache_nats
+from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
+from lstm_jax.inference.stream import stream_nats
+
+__all__ = [
+    "Cache",
+    "cache_nats",
+    "dynamic_nats",
+    "gradient_squares",
+    "stream_nats",
+]
