@@ -42,14 +42,17 @@ REPRODUCTIONS = {
     "ptb_medium": Published("perplexity", 82.7, f"{_ZAREMBA}, medium", 82.7),
     "ptb_hour": Published("perplexity", None, "a recipe of our own", 100.0),
     "awd": Published("perplexity", 58.8, "code of Merity, Keskar & Socher 2018", 58.8),
-    "shakespeare_3min": Published(
-        "loss", 1.88, "nanoGPT, its setting for a CPU", 1.70
-    ),
+    "shakespeare_3min": Published("loss", 1.88, "nanoGPT, its setting for a CPU", 1.70),
     "shakespeare": Published("loss", 1.4697, "nanoGPT, its setting for a GPU", 1.4697),
 }
 """Name, also of a file in configs/reproduce/, to what was published."""
 
-_NOT_THE_RECIPE = ("data.path", "run.directory", "train.block", "train.checkpoint_every")
+_NOT_THE_RECIPE = (
+    "data.path",
+    "run.directory",
+    "train.block",
+    "train.checkpoint_every",
+)
 
 
 def add_command(commands) -> None:
