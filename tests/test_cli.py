@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.tasks import char_lm
+from lstm_jax.data import corpus
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -98,8 +98,11 @@ def refused(capsys, *argv):
             'optimizer={schedule = "constant", final_share = 0.5}',
             ["optimizer.final_share is 0.5", "constant ", "schedule=linear or cosine"],
         ),
-        ("model.dropout=1.5", ["model.dropout is 1.5", "less than 1"]),
-        ("task=char_ln", ["task is 'char_ln'", "did you mean char_lm?"]),
+        ("model.output_dropout=1.5", ["model.output_dropout is 1.5", "less than 1"]),
+        (
+            "task=language_modle",
+            ["task is 'language_modle'", "did you mean language_model?"],
+        ),
         ("seed", ["'seed' is not of the form key.path=value"]),
         ("seed.a=1", ["seed"]),
     ],
@@ -161,10 +164,10 @@ def test_the_reference_of_another_python(tmp_path, capsys, monkeypatch):
     config, _ = tiny.write(tmp_path)
     run = tmp_path / "run"
     args = [config, f"run.directory={run}", "train.steps=2"]
-    monkeypatch.setattr(char_lm, "python_reference", lambda: tiny.TEXT)
+    monkeypatch.setattr(corpus, "python_reference", lambda: tiny.TEXT)
     assert main(["train", *args]) == 0
     capsys.readouterr()
-    monkeypatch.setattr(char_lm, "python_reference", lambda: tiny.TEXT + "more")
+    monkeypatch.setattr(corpus, "python_reference", lambda: tiny.TEXT + "more")
     monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
     python = json.loads((run / "run.json").read_text())["python"]
     said = refused(capsys, "train", *args, "--resume")

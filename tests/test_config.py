@@ -33,7 +33,7 @@ def test_overrides_are_toml_and_bare_words_are_text():
 
 
 def test_strings_survive_the_file(tmp_path):
-    kind, _ = TASKS["char_lm"]
+    kind, _ = TASKS["language_model"]
     config = build(kind, {"data": {"path": 'a "b" \\ c\n\té\x7f'}})
     (tmp_path / "copy.toml").write_text(dump(config), encoding="utf-8")
     assert build(kind, read(tmp_path / "copy.toml")) == config

@@ -62,4 +62,4 @@ def test_how_far_gradients_reach(contest):
 
 def test_of_another_task(tmp_path, capsys):
     assert main(["memory", *tiny.write(tmp_path)]) == 2
-    assert "is of task char_lm, expected memory" in capsys.readouterr().err
+    assert "is of task language_model, expected memory" in capsys.readouterr().err

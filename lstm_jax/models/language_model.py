@@ -59,13 +59,13 @@ class LanguageModelConfig:
 
     def __post_init__(self):
         sizes = self.hidden_size
+        if sizes == ():
+            raise ValueError("hidden_size is empty, expected one or more sizes")
         if not isinstance(sizes, int) and self.num_layers not in (1, len(sizes)):
             raise ValueError(
                 f"num_layers is {self.num_layers}, but hidden_size names "
                 f"{len(sizes)} layers; leave num_layers out"
             )
-        if isinstance(sizes, tuple) and not sizes:
-            raise ValueError("hidden_size is empty, expected one or more sizes")
         if self.tied and self.layer_sizes[-1] != self.embed_size:
             raise ValueError(
                 f"tied needs a last layer as large as an embedded token, not "

@@ -164,7 +164,7 @@ def test_a_language_model():
     got = programs.run_session(session, {"tokens": tokens})
     _, want = model(jnp.asarray(tokens))
     np.testing.assert_allclose(got["logits"], want, atol=programs.BOUND)
-    half = make(dtype=jnp.bfloat16)
+    half = make(dtype="bfloat16")
     nnx.update(half, nnx.state(model))
     exported = to_onnx(half.program(lengths=False, carry=False))
     again = programs.run_session(programs.session_of(exported), {"tokens": tokens})

@@ -1,0 +1,180 @@
+"""Language modelling by the command line: tokens, figures, evaluation and text."""
+
+import json
+import math
+
+import pytest
+
+from lstm_jax.cli import main
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+KINDS = ["characters", "bytes", "words", "bpe"]
+
+
+def words(value):
+    """The name of a case."""
+    return " ".join(value) if isinstance(value, list) else ""
+
+
+@pytest.fixture(scope="module")
+def runs(optax_promotion, tmp_path_factory):
+    """A run of every kind of tokens, with all that a model can have."""
+    folder = tmp_path_factory.mktemp("runs")
+    args = tiny.write(folder)
+    args += ["model.tied=true", "model.hidden_size=4", "model.weight_drop=0.1"]
+    for kind in KINDS:
+        more = ["data.vocabulary_limit=300"] if kind == "bpe" else []
+        more += [f"data.tokens={kind}", f"run.directory={folder / kind}"]
+        assert main(["train", *args, *more]) == 0
+    return folder
+
+
+def result(run, part="test"):
+    return json.loads((run / f"result-{part}.json").read_text())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_figures(runs, kind):
+    figures = result(runs / kind)
+    assert ("perplexity" in figures) == (kind in ("words", "bpe"))
+    assert ("bits_per_character" in figures) == (kind != "words")
+    assert ("xz_bits" in figures) == (kind != "words")
+    if "perplexity" in figures:
+        assert figures["perplexity"] == pytest.approx(math.exp(figures["loss"]))
+    if kind in ("characters", "bytes"):  # every character of this text is a byte
+        bits = figures["loss"] / math.log(2)
+        assert figures["bits_per_character"] == pytest.approx(bits)
+    if kind == "bpe":
+        bits = figures["bits_per_character"]
+        assert 0 < bits < figures["loss"] / math.log(2) / 1.1
+
+
+def test_words_are_those_of_the_training_part(runs):
+    facts = json.loads((runs / "words" / "run.json").read_text())
+    known = set(json.dumps(facts["tokenizer"]).split('"'))
+    assert {"line", "<unk>", "<eos>"} <= known
+    assert "199" not in known
+
+
+def said(capsys, *argv, status=0):
+    capsys.readouterr()
+    assert main([*map(str, argv)]) == status
+    out = capsys.readouterr()
+    return out.err if status else out.out
+
+
+def evaluations(run):
+    return [
+        json.loads(line)
+        for line in (run / "evaluations.jsonl").read_text().split("\n")
+        if line
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        (["batch_size=1"], True),
+        (["batch_size=7", "context=0"], True),
+        (["cache_size=50", "cache_share=0.0"], True),
+        (["dynamic_rate=1e-12"], True),
+        (["cache_size=50", "cache_share=0.2"], False),
+        (["dynamic_rate=1e-3", "dynamic_decay=0.1"], False),
+    ],
+    ids=words,
+)
+def test_other_ways_to_evaluate(runs, capsys, options, same):
+    run = runs / "words"
+    before = (run / "result-test.json").read_text()
+    said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in options))
+    assert (run / "result-test.json").read_text() == before
+    found = evaluations(run)[-1]
+    assert found["part"] == "test"
+    close = pytest.approx(json.loads(before)["loss"], abs=2e-6)
+    assert (found["loss"] == close) == same
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["model.dropout=0"], "model.dropout=0 would change what was trained"),
+        (
+            ["evaluation.cache_size=9", "evaluation.dynamic_rate=1"],
+            "cache_size=9 and dynamic_rate=1.0 do not work together",
+        ),
+        (["evaluation.cache_share=1"], "cache_share"),
+        (["evaluation.dynamic_decay=0.5"], "does nothing without dynamic_rate"),
+    ],
+    ids=words,
+)
+def test_what_cannot_be_evaluated_so(runs, capsys, argv, says):
+    assert says in said(capsys, "evaluate", runs / "words", *argv, status=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_as_it_is_made_is_the_text_of_several_samples(runs, capsys, kind):
+    """Sample 0 of 3 is the one sample; what the model was told to begin with is part
+    of it, and tokens make the same text when they come in pieces."""
+    run = [runs / kind, "--prompt", "line 1 of", "--length", "40"]
+    one = said(capsys, "generate", *run)
+    many = said(capsys, "generate", *run, "--samples", "3")
+    assert one.startswith("line 1 of")
+    assert many.startswith(f"--- 1 of 3\n{one}--- 2 of 3\n")
+    assert said(capsys, "generate", *run, "--seed", "1") != one
+
+
+def test_several_ways_to_the_likeliest_token(runs, capsys):
+    run = ["generate", runs / "characters", "--prompt", "line 1", "--length", "20"]
+    greedy = said(capsys, *run, "--temperature", "0")
+    assert said(capsys, *run, "--top-k", "1") == greedy
+    assert said(capsys, *run, "--top-p", "1e-6") == greedy
+    assert said(capsys, *run, "--beams", "1") == greedy
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--prompt", ""], "the prompt is ''"),
+        (["--prompt", "line ☃"], "does not have '☃'"),
+        (["--length", "0"], "--length is 0, expected 1 or more"),
+        (["--samples", "0"], "--samples is 0, expected 1 or more"),
+        (["--beams", "-1"], "--beams is -1, expected 0 or more"),
+        (["--temperature", "-1"], "temperature is -1.0, expected a number, 0 or more"),
+        (["--top-p", "0"], "top_p is 0.0, expected a number in (0, 1]"),
+        (["--top-k", "-2"], "top_k is -2, expected an integer, 0 or more"),
+    ],
+    ids=words,
+)
+def test_what_cannot_be_generated(runs, capsys, argv, says):
+    assert says in said(capsys, "generate", runs / "characters", *argv, status=2)
+
+
+def test_without_a_test_part_validation_has_the_last_word(tmp_path, capsys):
+    args = tiny.write(tmp_path)
+    run = tmp_path / "run"
+    args += [f"run.directory={run}", "data.test_share=0.0", "train.steps=4"]
+    said(capsys, "train", *args)
+    assert not (run / "result-test.json").exists()
+    assert result(run, "valid")["loss"] > 0
+    assert "complete" in said(capsys, "runs", tmp_path)
+    wrong = said(capsys, "evaluate", run, "--part", "test", status=2)
+    assert "the data have no part test, only train, valid" in wrong
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["data.valid_share=0.6", "data.test_share=0.4"], "leave nothing to train on"),
+        (["data.min_count=2"], "min_count=2 makes no difference to characters"),
+        (["data.vocabulary_limit=3"], "3"),
+        (["data.tokens=word"], "did you mean words?"),
+        (["train.window=100000"], "use more text or smaller values"),
+        (["train.batch_size=100000"], "use more text or smaller values"),
+    ],
+    ids=words,
+)
+def test_what_cannot_be_trained(tmp_path, capsys, overrides, says):
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    assert says in said(capsys, "train", *args, *overrides, status=2)
+    assert not (tmp_path / "run").exists()
