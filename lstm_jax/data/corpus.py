@@ -39,10 +39,8 @@ def read_corpus(
         return _read_folder(Path(path))
     _check_shares(shares)
     text = read_text(path) if str(path) else python_reference()
-    parts = dict(zip(PARTS, split(text, tuple(shares)), strict=True))
-    parts = {
-        part: parts[part] for part, share in zip(PARTS, shares, strict=True) if share
-    }
+    cut = zip(PARTS, split(text, tuple(shares)), shares, strict=True)
+    parts = {part: text for part, text, share in cut if share}
     if min(map(len, parts.values())) < 2:
         raise DataError(
             f"the text has {len(text)} characters, too few to split into "

@@ -128,7 +128,8 @@ def test_a_path_that_is_wrong(tmp_path):
     for path in (tmp_path / "no", "a\0b", "x" * 5000):
         assert f"data.path={path} cannot be read" in refusal(path)
     (tmp_path / "short").write_text("abcdefghij")
-    assert "10 characters, too few" in refusal(tmp_path / "short")
+    for shares in [(0.9, 0.05, 0.05), (0.8, 0.1, 0.1)]:
+        assert "10 characters, too few" in refusal(tmp_path / "short", shares)
     assert len(read_corpus(tmp_path / "short", (0.8, 0.2, 0))) == 2
 
 
@@ -155,6 +156,7 @@ def test_the_sum_is_of_all_there_is():
         {"train": "ab", "valid": "cde"},
         {"train": "abc", "test": "de"},
         {"train": "abc", "valid": "de", "test": ""},
+        {"train": "abcvalidde"},
     ]
     assert sha256(parts) == sha256(dict(parts))
-    assert len({sha256(p) for p in [parts, *others]}) == 5
+    assert len({sha256(p) for p in [parts, *others]}) == 6

@@ -82,8 +82,9 @@ def test_unknown_characters_are_named():
     tokenizer = learn("characters", "abc")
     with pytest.raises(DataError, match="does not have 'xyz'; leave"):
         tokenizer.encode("azyxc")
-    with pytest.raises(DataError, match="and 5 more; leave"):
-        tokenizer.encode("".join(map(chr, range(200, 225))))
+    many = "".join(map(chr, range(200, 225)))
+    with pytest.raises(DataError, match=f"have '{many[:20]}' and 5 more; leave"):
+        tokenizer.encode(many)
 
 
 # words
@@ -187,15 +188,15 @@ def test_bpe_without_a_limit_and_with_rare_pairs():
     assert len(rare) == 256 + 2
 
 
-@given(st.text(st.sampled_from("ab \n\t'é最\u00a0\u2003\x1c"), max_size=300))
+@given(st.lists(st.sampled_from([*"ab \n\t'é最\u00a0\u2003\x1c", "   ", "\n\n  "])))
 @settings(max_examples=100)
-def test_bpe_in_pieces_and_batches_has_the_tokens_of_the_whole(text):
-    tokenizer = learn("bpe", "abab abé a\n\n  b 最最\t\tb ''b" * 3)
+def test_bpe_in_pieces_and_batches_has_the_tokens_of_the_whole(runs):
+    text = "".join(runs) + "  a\nab"
+    tokenizer = learn("bpe", "abab abé a\n\n  b    最最\t\tb ''b" * 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bpe_module, "PIECE", 3)
         patch.setattr(bpe_module, "BATCH", 2)
         tokens = tokenizer.encode(text).tolist()
-        assert len(text) < 100 or len(list(bpe_module.pieces(text))) > 2
     assert tokens == tokenizer._library.encode(text).ids
 
 
