@@ -9,6 +9,7 @@ The house, from the ground up; a room imports only rooms named before it:
     nn, linen    Flax NNX and Linen modules
     interop      weights of other frameworks, in and out
     diagnostics  gradients of states
+    inference    tokens drawn from a model, the likeliest sequences
     training     the training loop, checkpoints, metrics
     models       language model, memory model
     tasks        data + model + loss, joined

@@ -1,0 +1,102 @@
+"""A model that reads one token at a time, as a pure function.
+
+    step(carry, tokens [B]) -> (carry, logits [B, V])
+
+The carry is any pytree whose arrays have the batch as their first axis; logits are of
+the token that follows. Parameters go in as ``jax.tree_util.Partial(function, params)``:
+so they are arguments of the compiled program, and new ones need no new program. Those
+that a plain function closes over are constants of it.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial, keystr
+
+from lstm_jax._types import Array, Float, Int, PyTree
+from lstm_jax.core.arguments import check_floating, check_size
+from lstm_jax.core.precision import accumulation_dtype
+
+Step = Callable[[PyTree, Int[Array, "B"]], tuple[PyTree, Float[Array, "B V"]]]
+"""``(carry, tokens) -> (carry, logits)``, the tokens int32."""
+
+
+def spread(tree: PyTree, count: int) -> PyTree:
+    """The arrays of one sequence, ``[1, ...]``, as those of ``count`` equal ones.
+
+    Raises:
+        ValueError: an array's first axis is not 1.
+
+    >>> import jax.numpy as jnp
+    >>> from lstm_jax.inference import spread
+    >>> carry, logits = spread((jnp.ones((1, 5)), jnp.ones((1, 9))), 4)
+    >>> carry.shape, logits.shape
+    ((4, 5), (4, 9))
+    """
+    check_size("count", count)
+    check_batch("tree", tree, 1)
+    return jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), tree)
+
+
+def check_batch(name, tree, batch):
+    """Raises where an array's first axis is not ``batch``."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if jnp.shape(leaf)[:1] != (batch,):
+            raise ValueError(
+                f"{name}{keystr(path)} has shape {jnp.shape(leaf)}, expected "
+                f"({batch}, ...): the batch is the first axis of every array."
+            )
+
+
+def check_step(step, carry, logits):
+    """``(step, carry, logits)``, ready for a loop, or the reason why they are not: the
+    step as an argument of a program, its logits in the accumulation dtype."""
+    if not callable(step):
+        raise TypeError(
+            f"step is {type(step).__name__}, expected a function "
+            f"(carry, tokens) -> (carry, logits)."
+        )
+    logits = check_floating("logits", logits)
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(
+            f"logits has shape {logits.shape}, expected [B, V], neither of them 0; "
+            f"use logits[None] for one sequence."
+        )
+    check_batch("carry", carry, len(logits))
+    carry = jax.tree.map(jnp.asarray, carry)
+    _check_result(step, carry, logits)
+    step = step if isinstance(step, Partial) else Partial(step)
+    return step, carry, logits.astype(accumulation_dtype(logits.dtype))
+
+
+def _check_result(step, carry, logits):
+    """Raises where the loop could not go on with what a step returns."""
+    tokens = jax.ShapeDtypeStruct(logits.shape[:1], jnp.int32)
+    result = jax.eval_shape(step, carry, tokens)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(
+            f"step returns {type(result).__name__}, expected (carry, logits)."
+        )
+    after, following = result
+    fits = getattr(following, "shape", None) == logits.shape
+    if not fits or not jnp.issubdtype(following.dtype, jnp.floating):
+        raise ValueError(
+            f"step returns logits of {_told(following)}, but those given are of "
+            f"{_told(logits)}; both are of the token that follows, [B, V]."
+        )
+    if _facts(after) != _facts(carry):
+        raise ValueError(
+            f"step turns a carry of {_told(carry)} into one of {_told(after)}, "
+            f"expected the same structure, shapes and dtypes."
+        )
+
+
+def _facts(tree):
+    """What a loop asks of what it carries."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+def _told(tree):
+    return str(jax.tree.map(lambda a: f"{a.dtype.name}{list(a.shape)}", tree))
