@@ -9,7 +9,7 @@ The house, from the ground up; a room imports only rooms named before it:
     nn, linen    Flax NNX and Linen modules
     interop      weights of other frameworks, in and out
     diagnostics  gradients of states
-    inference    what a trained model is used for: evaluation of streams
+    inference    text from a model, and its loss on a long stream
     training     the training loop, checkpoints, metrics
     models       language model, memory model
     tasks        data + model + loss, joined

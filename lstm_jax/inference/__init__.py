@@ -1,12 +1,14 @@
-"""What a trained model is used for.
+"""What a trained model is used for: text from it, and its loss on a long stream.
 
-A model is a pure function, its parameters the first argument; the state it carries is
-any pytree with the rows as first axis.
+A model is a pure function; the state that it carries is any pytree, rows first.
 
-    stream_nats         the loss of one long stream, exactly, in parallel rows
-    dynamic_nats        the same for parameters that learn from the stream on the way,
-                        with `gradient_squares` of the training data
-    cache_nats          predictions mixed with those of a continuous `Cache`
+    stepwise.py      a model that reads one token at a time
+    sampling.py      the next token: temperature, top-k, top-p
+    generate.py      sequences drawn by chance, as they are made
+    beam_search.py   the likeliest sequences
+    stream.py        the loss of one long stream, exactly, in parallel rows
+    dynamic.py       the same of parameters that learn from the stream on the way
+    cache.py         predictions mixed with those of a continuous cache
 """
 
 from lstm_jax.inference.beam_search import Beams, beam_search
@@ -14,14 +16,13 @@ from lstm_jax.inference.cache import Cache, cache_nats
 from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
-from lstm_jax.inference.stepwise import Step, spread
+from lstm_jax.inference.stepwise import spread
 from lstm_jax.inference.stream import stream_nats
 
 __all__ = [
     "Beams",
     "Cache",
     "Sampling",
-    "Step",
     "beam_search",
     "cache_nats",
     "draw",

@@ -79,8 +79,8 @@ def _check_result(step, carry, logits):
             f"step returns {type(result).__name__}, expected (carry, logits)."
         )
     after, following = result
-    shape, dtype = (getattr(following, name, None) for name in ("shape", "dtype"))
-    if shape != logits.shape or not jnp.issubdtype(dtype, jnp.floating):
+    fits = getattr(following, "shape", None) == logits.shape
+    if not fits or not jnp.issubdtype(following.dtype, jnp.floating):
         raise ValueError(
             f"step returns logits of {_told(following)}, but those given are of "
             f"{_told(logits)}; both are of the token that follows, [B, V]."
