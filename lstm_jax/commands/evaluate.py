@@ -61,7 +61,7 @@ def say(
     """The means in a sentence, and in a table the figures of every seed."""
     task, validation = trained.task, trained.validation
     mean = "mean of all seeds: " if trained.seeds > 1 else ""
-    print(f"{part}: {mean}{task.sentence(total(trained, each) | yardsticks)}")
+    print(f"{part}: {mean}{task.sentence(total(trained, each) | dict(yardsticks))}")
     rows = [
         (task.config.seed + n, int(step), float(best), *figures.values())
         for n, (figures, step, best) in enumerate(

@@ -1,5 +1,7 @@
 """``lstm-jax generate``: text from a trained model, as it is made."""
 
+from typing import Any
+
 from lstm_jax.commands.setup import best_of
 from lstm_jax.inference import Sampling
 from lstm_jax.training.record import RunError
@@ -34,7 +36,8 @@ def generate(args) -> int:
         sampling = Sampling(args.temperature, args.top_k, args.top_p)
     except ValueError as error:
         raise RunError(str(error)) from error
-    _, task, params = best_of(args.run)
+    _, found, params = best_of(args.run)
+    task: Any = found
     if not hasattr(task, "generate"):
         raise RunError(
             f"{args.run} is a run of task {task.config.task}, which generates "

@@ -116,6 +116,6 @@ def _check_shares(shares):
     else:
         return
     raise DataError(
-        f"data.shares={list(shares)} has {problem}, expected three that add up to 1: "
+        f"shares={list(shares)} has {problem}, expected three that add up to 1: "
         f"train above 0, valid and test 0 or more."
     )

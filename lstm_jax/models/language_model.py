@@ -119,12 +119,13 @@ class LanguageModel(nnx.Module):
     def __init__(self, vocabulary_size: int, *, rngs: nnx.Rngs, **options: Any):
         self.config = config = LanguageModelConfig(**options)
         width, out = config.embed_size, config.layer_sizes[-1]
-        drawn = {}
-        if config.init_range:
-            drawn = dict.fromkeys(("w_x", "w_h"), init.uniform(config.init_range))
-        uniform = lambda name: {name: drawn["w_x"]} if drawn else {}
+        draw = init.uniform(config.init_range)
+
+        def drawn(*names) -> dict[str, Any]:
+            return dict.fromkeys(names, draw) if config.init_range else {}
+
         self.embed = nnx.Embed(
-            vocabulary_size, width, rngs=rngs, **uniform("embedding_init")
+            vocabulary_size, width, rngs=rngs, **drawn("embedding_init")
         )
         self.lstm = LSTM(
             width,
@@ -138,13 +139,13 @@ class LanguageModel(nnx.Module):
             return_carry=True,
             dtype=jnp.dtype(config.dtype),
             rngs=rngs,
-            **drawn,
+            **drawn("w_x", "w_h"),
         )
         if config.tied:
             self.bias = nnx.Param(jnp.zeros(vocabulary_size))
         else:
             self.head = nnx.Linear(
-                out, vocabulary_size, rngs=rngs, **uniform("kernel_init")
+                out, vocabulary_size, rngs=rngs, **drawn("kernel_init")
             )
 
     def hidden(

@@ -15,13 +15,14 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from lstm_jax._types import Array, PyTree
 from lstm_jax.config import config
 from lstm_jax.data.compression import xz_bits
 from lstm_jax.data.corpus import read_corpus, sha256
 from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Tokenizer, decode_stream, learn, restore
-from lstm_jax.inference import Sampling, beam_search, generate, spread
+from lstm_jax.inference import Sampling, Step, beam_search, generate, spread
 from lstm_jax.models.language_model import LanguageModel, LanguageModelConfig
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.task import RunConfig, Task
@@ -214,7 +215,7 @@ class LanguageModelling(Task):
 
     # Evaluation
 
-    @functools.cached_property
+    @property
     def final_part(self) -> str:
         return "test" if "test" in self._facts.get("parts", self.parts) else "valid"
 
@@ -302,7 +303,7 @@ class LanguageModelling(Task):
         carry, logits = spread(carry, count), spread(logits, count)
         return generate(step, carry, logits, jax.random.key(seed), length, sampling)
 
-    def _after(self, params, tokens):
+    def _after(self, params, tokens) -> tuple[Step, PyTree, Array]:
         """The model by steps, and its carry and logits after ``tokens``, in one row."""
 
         @jax.jit
@@ -315,4 +316,5 @@ class LanguageModelling(Task):
             carry, logits = self._model(params)(tokens[None], carry)
             return carry, logits[0]
 
-        return jax.tree_util.Partial(step, params), *read(params, jnp.asarray(tokens))
+        carry, logits = read(params, jnp.asarray(tokens))
+        return jax.tree_util.Partial(step, params), carry, logits

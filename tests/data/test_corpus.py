@@ -145,7 +145,7 @@ def test_a_path_that_is_wrong(tmp_path):
 )
 def test_shares_that_are_wrong(shares, said):
     message = refusal("", shares)
-    assert "data.shares=" in message
+    assert "shares=" in message
     assert said in message
 
 
