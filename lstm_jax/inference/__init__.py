@@ -16,14 +16,13 @@ from lstm_jax.inference.cache import Cache, cache_nats
 from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
-from lstm_jax.inference.stepwise import Step, spread
+from lstm_jax.inference.stepwise import spread
 from lstm_jax.inference.stream import stream_nats
 
 __all__ = [
     "Beams",
     "Cache",
     "Sampling",
-    "Step",
     "beam_search",
     "cache_nats",
     "draw",

@@ -22,7 +22,8 @@ from lstm_jax.data.corpus import read_corpus, sha256
 from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Tokenizer, decode_stream, learn, restore
-from lstm_jax.inference import Sampling, Step, beam_search, generate, spread
+from lstm_jax.inference import Sampling, beam_search, generate, spread
+from lstm_jax.inference.stepwise import Step
 from lstm_jax.models.language_model import LanguageModel, LanguageModelConfig
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.task import RunConfig, Task
