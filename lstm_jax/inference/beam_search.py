@@ -3,11 +3,12 @@
     S(y) = sum over t of log p(y_t | y_1 ... y_{t-1})
     rank(y) = S(y) / ((5 + |y|) / 6) ** alpha
 
-At every step each of ``width`` sequences is continued by every token, and the
-``width`` best of all continuations are kept. One that has come to ``end`` stays as it
-is, and competes with the others. Lowerre, "The Harpy Speech Recognition System", 1976;
-Sutskever, Vinyals & Le, "Sequence to Sequence Learning with Neural Networks", NeurIPS
-2014; the rank: Wu et al., "Google's Neural Machine Translation System", 2016, eq. 14.
+At every step each of ``width`` sequences is continued by every token, and of all
+continuations the ``width`` of the highest rank are kept. One that has come to ``end``
+stays as it is, and competes with the others. Lowerre, "The Harpy Speech Recognition
+System", 1976; Sutskever, Vinyals & Le, "Sequence to Sequence Learning with Neural
+Networks", NeurIPS 2014; the rank: Wu et al., "Google's Neural Machine Translation
+System", 2016, eq. 14.
 """
 
 import functools
@@ -135,7 +136,8 @@ def _search(step, carry, logits, end, alpha, *, width, length):
 def _advance(step, beam, t, end, alpha):
     width, vocabulary = beam.logits.shape
     said = jax.nn.log_softmax(beam.logits)
-    stay = jnp.where(jnp.arange(vocabulary) == end, 0.0, -jnp.inf).astype(said.dtype)
+    last = jnp.arange(vocabulary, dtype=jnp.int32) == end
+    stay = jnp.where(last, 0.0, -jnp.inf).astype(said.dtype)
     nats = beam.nats[:, None] + jnp.where(beam.ended[:, None], stay[None], said)
     longer = beam._replace(lengths=beam.lengths + (~beam.ended).astype(jnp.int32))
     ranks = nats / _penalty(longer, alpha)[:, None]

@@ -42,7 +42,8 @@ class Sampling:
     top_k: int = 0
     """How many of the likeliest tokens may be drawn; 0 for all."""
     top_p: float = 1.0
-    """The mass that those which may be drawn have together, at least."""
+    """The mass that those which may be drawn have together, at least. Below 1 all
+    tokens are sorted, or ``top_k`` of them, which takes less time."""
 
     def __post_init__(self):
         if not _is_number(self.temperature) or not 0 <= self.temperature < math.inf:

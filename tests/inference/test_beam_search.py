@@ -116,6 +116,16 @@ def test_tokens_that_cannot_come():
     np.testing.assert_allclose(found.scores, [np.log(0.5)] * 2 + [-np.inf], rtol=1e-6)
 
 
+@pytest.mark.usefixtures("x64")
+def test_float64_stays_float64():
+    chances = np.array([[0.6, 0.4], [0.5, 0.5], [0.1, 0.9]])
+    table = jnp.log(chances)
+    step = lambda carry, tokens: (carry, table[1 + tokens])
+    found = beam_search(step, (), table[:1], 2, 9, end=0)
+    want = [np.log(0.6), np.log(0.4) + 8 * np.log(0.9)]
+    np.testing.assert_allclose(found.scores, want, rtol=1e-14)
+
+
 def test_many_prompts_and_jit():
     """Under `jit` and `vmap` every prompt has the beams it has alone."""
     model = MODELS[0]
