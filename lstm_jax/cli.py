@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 
@@ -97,6 +98,9 @@ def _parser():
     command.add_argument("--cells", nargs="+", choices=ALL_CELLS, default=ALL_CELLS)
     command.add_argument(
         "--resume", action="store_true", help="go on with those that are there"
+    )
+    command.add_argument(
+        "--out", type=Path, help="a folder for copies of figures and plots"
     )
     command.set_defaults(command=memory)
 

@@ -43,10 +43,15 @@ def test_what_it_leaves(contest):
 
 
 def test_it_goes_on_where_it_stopped(contest, capsys):
-    _, args = contest
+    folder, args = contest
     assert main(["memory", *args, "--cells", *CELLS]) == 2
     assert "holds a run already" in capsys.readouterr().err
-    assert main(["memory", *args, "--cells", *CELLS, "--resume"]) == 0
+    out = folder.parent / "receipts"
+    more = ["--resume", "--out", str(out)]
+    assert main(["memory", *args, "--cells", *CELLS, *more]) == 0
+    for name in ("memory.json", "loss.png", "gradient.png"):
+        kept = out / f"memory-{name}"
+        assert kept.read_bytes() == (folder / name).read_bytes()
 
 
 def test_how_far_gradients_reach(contest):

@@ -1,5 +1,7 @@
 """``lstm-jax memory``: cells with the same budget on a problem of long memory."""
 
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.commands.memory_plots import plot_gradients, plot_losses, task_of
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
@@ -16,7 +19,7 @@ from lstm_jax.config import ConfigError, read
 from lstm_jax.core.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
-from lstm_jax.training.record import Run
+from lstm_jax.training.record import Run, cannot_write
 from lstm_jax.training.step import one_seed
 
 SEQUENCES = 16
@@ -41,12 +44,31 @@ def memory(args) -> int:
         if not complete:
             print(f"stopped at step {step:,}; go on with --resume.")
             return 130
-    contest(folder, args.cells)
+    files = contest(folder, args.cells)
+    if args.out:
+        print("receipt:", *keep(files, args.out, Path(args.config).stem))
     return 0
 
 
-def contest(folder: Path, cells: list[str]) -> None:
-    """Figures and plots of runs that are in a folder by the names of their cells."""
+def keep(files: Iterable[Path], folder: Path, name: str) -> list[Path]:
+    """Copies of what a contest has written, under the name of its config."""
+    kept = []
+    for path in files:
+        kept.append(folder / f"{name}-{path.name}")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept[-1])
+        except OSError as error:
+            raise cannot_write(kept[-1], error, "the runs are kept") from error
+    return kept
+
+
+def contest(folder: Path, cells: list[str]) -> list[Path]:
+    """Figures and plots of runs that are in a folder by the names of their cells.
+
+    Returns:
+        The files that were written.
+    """
     runs = {cell: trained(folder / cell) for cell in cells}
     results = {cell: _results(run) for cell, run in runs.items()}
     task = task_of(next(iter(runs.values())))
@@ -56,7 +78,8 @@ def contest(folder: Path, cells: list[str]) -> None:
         "memoryless": task.problem.memoryless,
         "solved_when": task.problem.solved_when,
     }
-    Run(folder).write_json("memory.json", facts | {"cells": results})
+    here = {"cpu": cpu_model(), "cores": cores()}
+    Run(folder).write_json("memory.json", facts | {"cells": results, "machine": here})
     print(f"\n{task.config.problem.name}, solved when {task.problem.solved_when}")
     columns = ["cell", "seeds solved", "at step", "minutes", "best loss", "right"]
     print_table(
@@ -66,17 +89,16 @@ def contest(folder: Path, cells: list[str]) -> None:
             for cell, r in results.items()
         ],
     )
+    files = [folder / "memory.json"]
     try:
-        paths = [
-            plot_losses(folder, runs),
-            plot_gradients(
-                folder, {cell: gradients(run) for cell, run in runs.items()}
-            ),
-        ]
+        files.append(plot_losses(folder, runs))
+        reach = {cell: gradients(run) for cell, run in runs.items()}
+        files.append(plot_gradients(folder, reach))
     except ModuleNotFoundError:
         print("no plots: matplotlib is not installed; pip install 'lstm-jax[plots]'")
     else:
-        print("plots:", *paths)
+        print("plots:", *files[1:])
+    return files
 
 
 def _results(run: Trained) -> dict[str, Any]:
