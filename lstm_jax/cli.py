@@ -83,7 +83,7 @@ def _parser():
     generate.add_command(commands)
 
     command = commands.add_parser("config", help="say what a config can hold")
-    command.add_argument("source", help="a task, or a TOML file")
+    command.add_argument("source", nargs="?", help="a task, or a TOML file")
     command.add_argument("overrides", nargs="*", metavar="key.path=value")
     command.add_argument(
         "--schema", action="store_true", help="every key: type, default, meaning"

@@ -49,6 +49,12 @@ def test_every_key_has_its_type_default_and_meaning(task, capsys, tmp_path):
     assert "train.steps = 1000  (integer)" in keys
 
 
+def test_without_a_task_the_keys_of_all_are_explained(capsys):
+    each = [said(capsys, "config", task, "--schema") for task in TASKS]
+    assert said(capsys, "config", "--schema") == "\n".join(each)
+    assert "language_model, memory" in said(capsys, "config", status=2)
+
+
 def test_config_prints_what_a_run_would_read(capsys, tmp_path):
     (path,) = tiny.write_memory(tmp_path)
     (tmp_path / "copy.toml").write_text(said(capsys, "config", path, "seed=7"))

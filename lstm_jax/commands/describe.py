@@ -6,15 +6,22 @@ import typing
 from typing import Any
 
 from lstm_jax.commands.setup import find_task, read_config
-from lstm_jax.config import dump, read
+from lstm_jax.config import ConfigError, dump, read
 from lstm_jax.tasks import TASKS
 
 
 def config(args) -> int:
     """The command."""
     if args.schema:
-        for line in schema(find_task(_task_of(args.source))[0]):
-            print(line)
+        tasks = [_task_of(args.source)] if args.source else TASKS
+        for n, task in enumerate(tasks):
+            print("\n" * bool(n), end="")
+            print(*schema(find_task(task)[0]), sep="\n")
+    elif args.source is None:
+        raise ConfigError(
+            f"name a TOML file or a task ({', '.join(TASKS)}), or ask for all of them "
+            f"with --schema."
+        )
     else:
         values = {"task": args.source} if args.source in TASKS else read(args.source)
         print(dump(read_config(values, args.overrides)), end="")

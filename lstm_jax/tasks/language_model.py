@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -132,13 +132,12 @@ class LanguageModelling(Task):
         train = 1 - data.valid_share - data.test_share
         return read_corpus(data.path, (train, data.valid_share, data.test_share))
 
-    @functools.cache  # noqa: B019  # as long as the task
-    def tokens(self, part: str) -> np.ndarray:
-        """The tokens of a part.
+    @functools.cached_property
+    def tokens(self) -> Callable[[str], np.ndarray]:
+        """From a part to its tokens; DataError where there is no such part."""
+        return functools.cache(self._encode_part)
 
-        Raises:
-            DataError: there is no such part.
-        """
+    def _encode_part(self, part):
         if part not in self.parts:
             raise DataError(
                 f"the data have no part {part}, only {', '.join(self.parts)}."
