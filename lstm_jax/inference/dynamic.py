@@ -109,8 +109,8 @@ def dynamic_nats(
         params: its parameters, ``w_0``.
         carry: the state of one row at the beginning; every leaf is ``[1, ...]``.
         tokens: integers ``[N]``.
-        segment: steps in a segment (5 in the paper's figures for words, 20 for
-            characters). The last may be shorter.
+        segment: steps in a segment (5 in the authors' code, for words). The last may be
+            shorter.
         rate: of learning; 0 is static evaluation. With longer segments, and fewer
             steps therefore, it wants to be larger in proportion; ``decay`` as well.
         decay: share of the way back to ``w_0`` in a step, in ``[0, 1]``.

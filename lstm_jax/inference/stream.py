@@ -8,8 +8,8 @@ the row before it ends in:
 with ``F_r`` reading row ``r``. That is solved as a fixed point: rows start from guesses
 until the ends of a pass are the starts it began with, and the stream has been read as
 if in one row. The first row is right in the first pass, the second in the second, so
-``rows`` passes always do. A recurrent network forgets, so two are usual, and the second
-stops where its states meet those of the first, most often after a window.
+``rows`` passes always do. A network that forgets needs fewer, and a later pass stops in
+the window where its states meet those of the one before.
 
 Such an iteration over pieces of time is known from differential equations (Lions,
 Maday & Turinici, "A parareal in time discretization of PDEs", 2001).
