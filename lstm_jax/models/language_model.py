@@ -158,12 +158,13 @@ class LanguageModel(nnx.Module):
         """Carries, outputs, and the outputs before dropout."""
         config, table = self.config, self.embed.embedding[...]
         if key is None:
-            carries, hs = self.lstm(table[tokens], carry)
+            carries, hs = self.lstm(jnp.take(table, tokens, axis=0), carry)
             return carries, hs, hs
         of_tokens, of_stack, of_outputs = jax.random.split(key, 3)
         if config.embedding_dropout:
             table = embedding_dropout(of_tokens, table, config.embedding_dropout)
-        carries, raw = self.lstm(table[tokens], carry, key=of_stack)
+        xs = jnp.take(table, tokens, axis=0)
+        carries, raw = self.lstm(xs, carry, key=of_stack)
         drop = variational_dropout if config.locked else dropout
         hs = drop(of_outputs, raw, config.output_dropout)
         return carries, hs, raw
