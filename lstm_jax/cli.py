@@ -1,6 +1,7 @@
 """The command ``lstm-jax``: trains, evaluates, compares, brings weights in and out."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,11 +29,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status.
 
     0: done. 1: training diverged. 2: something asked for cannot be done, said in a
-    line. 130: stopped by Ctrl-C, with the state saved.
+    line. 130: stopped by Ctrl-C, with the state saved. 141: whoever read the output
+    has closed it.
     """
     args = _parse(argv)
     try:
-        return args.command(args)
+        status = args.command(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # What is left in the buffer would meet the closed pipe once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (BenchError, ConfigError, DataError, InteropError, RunError) as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 2

@@ -214,3 +214,15 @@ def test_wrong_arguments_end_without_a_traceback():
     assert done.returncode == 2
     assert "--length" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_who_has_seen_enough():
+    """As in ``lstm-jax config --schema | head -1``."""
+    command = [sys.executable, "-m", "lstm_jax.cli", "config", "--schema"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(60) == 141
+        assert process.stderr is not None
+        assert process.stderr.read() == b""

@@ -1,7 +1,5 @@
 """``lstm-jax generate``: text from a trained model, as it is made."""
 
-from typing import Any
-
 from lstm_jax.commands.setup import best_of
 from lstm_jax.inference import Sampling
 from lstm_jax.training.record import RunError
@@ -36,20 +34,20 @@ def generate(args) -> int:
         sampling = Sampling(args.temperature, args.top_k, args.top_p)
     except ValueError as error:
         raise RunError(str(error)) from error
-    _, found, params = best_of(args.run)
-    task: Any = found
-    if not hasattr(task, "generate"):
+    _, task, params = best_of(args.run)
+    writer = getattr(task, "writer", None)
+    if writer is None:
         raise RunError(
             f"{args.run} is a run of task {task.config.task}, which generates "
             f"nothing; name one of a language model."
         )
     asked = params, args.prompt, args.length
     if args.beams:
-        _print_all(task.beam_search(*asked, args.beams)[:1])
+        _print_all(writer.beam_search(*asked, args.beams)[:1])
     elif args.samples > 1:
-        _print_all(task.samples(*asked, sampling, args.seed, args.samples))
+        _print_all(writer.samples(*asked, sampling, args.seed, args.samples))
     else:
-        for piece in task.generate(*asked, sampling, args.seed):
+        for piece in writer.generate(*asked, sampling, args.seed):
             print(piece, end="", flush=True)
         print()
     return 0

@@ -2,10 +2,9 @@
 bytes, words or pieces of words."""
 
 import functools
-import itertools
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,18 +14,16 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lstm_jax._types import Array, PyTree
 from lstm_jax.config import config
 from lstm_jax.data.compression import xz_bits
 from lstm_jax.data.corpus import read_corpus, sha256
 from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import DataError
-from lstm_jax.data.tokens import Tokenizer, decode_stream, learn, restore
-from lstm_jax.inference import Sampling, beam_search, generate, spread
-from lstm_jax.inference.stepwise import Step
+from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.models.language_model import LanguageModel, LanguageModelConfig
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.task import RunConfig, Task
+from lstm_jax.tasks.text_generation import TextGeneration
 from lstm_jax.training.loop import TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.progress import Unit
@@ -259,62 +256,7 @@ class LanguageModelling(Task):
 
     # Generation
 
-    def generate(
-        self, params, prompt: str, length: int, sampling: Sampling, seed: int = 0
-    ) -> Iterator[str]:
-        """``prompt``, and ``length`` tokens after it, piece by piece as it is made."""
-        first = self._encode_prompt(prompt)
-        parts = self._draw(params, first, length, sampling, seed, 1)
-        rows = (part[0] for part in parts)
-        return decode_stream(self.tokenizer, itertools.chain([first], rows))
-
-    def samples(
-        self,
-        params,
-        prompt: str,
-        length: int,
-        sampling: Sampling,
-        seed: int = 0,
-        count: int = 1,
-    ) -> list[str]:
-        """As many texts that begin with ``prompt``; the first is that of `generate`."""
-        first = self._encode_prompt(prompt)
-        parts = self._draw(params, first, length, sampling, seed, count)
-        return self._decode(first, np.concatenate([*parts], axis=1))
-
-    def beam_search(self, params, prompt: str, length: int, width: int) -> list[str]:
-        """The likeliest texts that are found, the best first, ``prompt`` included."""
-        first = self._encode_prompt(prompt)
-        beams = beam_search(*self._after(params, first), width, length)
-        return self._decode(first, beams.tokens[np.isfinite(beams.scores)])
-
-    def _encode_prompt(self, prompt):
-        tokens = self.tokenizer.encode(prompt)
-        if not len(tokens):
-            raise DataError(f"the prompt is {prompt!r}, expected at least one token.")
-        return tokens
-
-    def _decode(self, prompt, rows):
-        whole = (np.concatenate([prompt, row]) for row in np.asarray(rows))
-        return [*map(self.tokenizer.decode, whole)]
-
-    def _draw(self, params, prompt, length, sampling, seed, count):
-        step, carry, logits = self._after(params, prompt)
-        carry, logits = spread(carry, count), spread(logits, count)
-        return generate(step, carry, logits, jax.random.key(seed), length, sampling)
-
-    def _after(self, params, tokens) -> tuple[Step, PyTree, Array]:
-        """The model by steps, and its carry and logits after ``tokens``, in one row."""
-
-        @jax.jit
-        def read(params, tokens):
-            model = self._model(params)
-            carry, hs = model.hidden(tokens[:, None])
-            return carry, model.logits(hs[-1])
-
-        def step(params, carry, tokens):
-            carry, logits = self._model(params)(tokens[None], carry)
-            return carry, logits[0]
-
-        carry, logits = read(params, jnp.asarray(tokens))
-        return jax.tree_util.Partial(step, params), carry, logits
+    @functools.cached_property
+    def writer(self) -> TextGeneration:
+        """What writes text with the model."""
+        return TextGeneration(self.tokenizer, self._model)

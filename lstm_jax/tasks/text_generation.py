@@ -1,0 +1,90 @@
+"""Text from a language model: drawn token by token, or searched for."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax._types import Array, PyTree
+from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens import Tokenizer, decode_stream
+from lstm_jax.inference import Sampling, beam_search, generate, spread
+from lstm_jax.inference.stepwise import Step
+from lstm_jax.models.language_model import LanguageModel
+
+
+class TextGeneration:
+    """Continues a prompt.
+
+    Args:
+        tokenizer: text to tokens and back.
+        model: parameters to model.
+
+    All of its functions raise `DataError` for a prompt that is empty or that the
+    tokenizer cannot read.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, model: Callable[[PyTree], LanguageModel]):
+        self._tokenizer, self._model = tokenizer, model
+
+    def generate(
+        self, params, prompt: str, length: int, sampling: Sampling, seed: int = 0
+    ) -> Iterator[str]:
+        """``prompt``, and ``length`` tokens after it, piece by piece as it is made."""
+        first = self._encode_prompt(prompt)
+        parts = self._draw(params, first, length, sampling, seed, 1)
+        rows = (part[0] for part in parts)
+        return decode_stream(self._tokenizer, itertools.chain([first], rows))
+
+    def samples(
+        self,
+        params,
+        prompt: str,
+        length: int,
+        sampling: Sampling,
+        seed: int = 0,
+        count: int = 1,
+    ) -> list[str]:
+        """As many texts that begin with ``prompt``; the first is that of `generate`."""
+        first = self._encode_prompt(prompt)
+        parts = self._draw(params, first, length, sampling, seed, count)
+        return self._decode(first, np.concatenate([*parts], axis=1))
+
+    def beam_search(self, params, prompt: str, length: int, width: int) -> list[str]:
+        """The likeliest texts that are found, the best first, ``prompt`` included."""
+        first = self._encode_prompt(prompt)
+        beams = beam_search(*self._after(params, first), width, length)
+        return self._decode(first, beams.tokens[np.isfinite(beams.scores)])
+
+    def _encode_prompt(self, prompt):
+        tokens = self._tokenizer.encode(prompt)
+        if not len(tokens):
+            raise DataError(f"the prompt is {prompt!r}, expected at least one token.")
+        return tokens
+
+    def _decode(self, prompt, rows):
+        whole = (np.concatenate([prompt, row]) for row in np.asarray(rows))
+        return [*map(self._tokenizer.decode, whole)]
+
+    def _draw(self, params, prompt, length, sampling, seed, count):
+        step, carry, logits = self._after(params, prompt)
+        carry, logits = spread(carry, count), spread(logits, count)
+        return generate(step, carry, logits, jax.random.key(seed), length, sampling)
+
+    def _after(self, params, tokens) -> tuple[Step, PyTree, Array]:
+        """The model by steps, and its carry and logits after ``tokens``, in one row."""
+
+        @jax.jit
+        def read(params, tokens):
+            model = self._model(params)
+            carry, hs = model.hidden(tokens[:, None])
+            return carry, model.logits(hs[-1])
+
+        def step(params, carry, tokens):
+            carry, logits = self._model(params)(tokens[None], carry)
+            return carry, logits[0]
+
+        carry, logits = read(params, jnp.asarray(tokens))
+        return jax.tree_util.Partial(step, params), carry, logits
