@@ -114,7 +114,8 @@ struct BackwardLoop : Loop<Backward> {
   void gates(int64_t step, Range rows, Range mine) {
     const int64_t t = p.time(step), H = p.H;
     const float* c_before = step == 0 ? p.c0 : p.cs + p.time(step - 1) * p.B * H;
-    for (int64_t row = rows.begin; row < rows.end; ++row) {
+    for (int64_t place = rows.begin; place < rows.end; ++place) {
+      const int64_t row = p.row(place);
       const float* c_from = (p.reset(t, row) ? p.reset_c : c_before) + row * H;
       const float* gates = p.gates + (t * p.B + row) * 4 * H;
       float* dz = p.dz + (t * p.B + row) * 4 * H;
@@ -145,7 +146,8 @@ struct BackwardLoop : Loop<Backward> {
       const float* dz[kRows];
       float* dh[kRows];
       int64_t count = 0;
-      for (int64_t row = begin; row < end; ++row) {
+      for (int64_t place = begin; place < end; ++place) {
+        const int64_t row = p.row(place);
         if (!p.real(t, row)) continue;
         dz[count] = p.dz + (t * p.B + row) * depth;
         dh[count++] = p.dh0 + row * p.H;
@@ -153,8 +155,8 @@ struct BackwardLoop : Loop<Backward> {
       for (int64_t panel = mine.begin; panel < mine.end; ++panel)
         multiply<N>(dz, dh, count, depth, w_h, panel, p.H);
       if (!p.resets) continue;
-      for (int64_t row = begin; row < end; ++row)
-        if (p.reset(t, row)) give_to_reset(row, mine);
+      for (int64_t place = begin; place < end; ++place)
+        if (const int64_t row = p.row(place); p.reset(t, row)) give_to_reset(row, mine);
     }
   }
 

@@ -144,7 +144,8 @@ struct ForwardLoop : Loop<Forward> {
       int64_t real[kRows];
       const float *x[kRows], *h[kRows], *c[kRows];
       int64_t count = 0;
-      for (int64_t row = begin; row < end; ++row) {
+      for (int64_t place = begin; place < end; ++place) {
+        const int64_t row = p.row(place);
         const bool reset = p.reset(t, row);
         const float* h_row = (reset ? p.reset_h : h_in(step)) + row * p.H;
         const float* c_row = (reset ? p.reset_c : c_in(step)) + row * p.H;

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "deal.h"
 #include "problem.h"
 #include "team.h"
 #include "xla/ffi/api/ffi.h"
@@ -65,8 +66,12 @@ ffi::Error forward(ffi::ThreadPool pool, bool reverse, bool bfloat16, Floats xs,
                    Flags resets, Floats reset_h, Floats reset_c, Out hs, Out h, Out c,
                    Out gates, Out cs, Out operands) {
   const int64_t H = w_h.dimensions()[0];
+  Sequence steps = sequence(xs, H, reverse, mask, resets, reset_h, reset_c);
+  PoolTeam team(pool, threads(pool, steps));
+  const std::vector<int64_t> order = deal(steps, team.most());
+  if (!order.empty()) steps.order = order.data();
   const Forward problem{
-      sequence(xs, H, reverse, mask, resets, reset_h, reset_c),
+      steps,
       w_x.dimensions()[0], bfloat16, xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
       b.typed_data(), h0.typed_data(), c0.typed_data(), optional(hs), optional(h),
       optional(c), optional(gates), optional(cs), optional(operands)};
@@ -75,7 +80,6 @@ ffi::Error forward(ffi::ThreadPool pool, bool reverse, bool bfloat16, Floats xs,
   expect_writes(problem.gates, 4 * hidden);
   expect_writes(problem.cs, hidden);
   expect_writes(problem.operands, hidden);
-  PoolTeam team(pool, threads(pool, problem));
   loops().forward(problem, team);
   return ffi::Error::Success();
 }
@@ -86,15 +90,18 @@ ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
                     Floats reset_h, Floats reset_c, Out dz, Out dx, Out dw_x, Out dw_h,
                     Out db, Out dh0, Out dc0, Out d_reset_h, Out d_reset_c) {
   const int64_t H = w_h.dimensions()[0];
+  Sequence steps = sequence(gates, H, reverse, mask, resets, reset_h, reset_c);
+  PoolTeam team(pool, threads(pool, steps));
+  const std::vector<int64_t> order = deal(steps, team.most());
+  if (!order.empty()) steps.order = order.data();
   const Backward problem{
-      sequence(gates, H, reverse, mask, resets, reset_h, reset_c),
+      steps,
       w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
       h0.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
       hs.typed_data(), d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(),
       optional(dz), optional(dx), optional(dw_x), optional(dw_h), optional(db),
       optional(dh0), optional(dc0), optional(d_reset_h), optional(d_reset_c)};
   if (problem.dx) expect_writes(problem.dx, problem.T * problem.B * problem.D);
-  PoolTeam team(pool, threads(pool, problem));
   loops().backward(problem, team);
   return ffi::Error::Success();
 }

@@ -17,7 +17,10 @@ struct Sequence {
   const bool* resets;
   const float* reset_h;
   const float* reset_c;
+  // The rows in another order, or null; see deal.h.
+  const int64_t* order = nullptr;
 
+  int64_t row(int64_t place) const { return order ? order[place] : place; }
   int64_t time(int64_t step) const { return reverse ? T - 1 - step : step; }
   bool real(int64_t t, int64_t row) const { return !mask || mask[t * B + row]; }
   bool reset(int64_t t, int64_t row) const { return resets && resets[t * B + row]; }

@@ -83,11 +83,13 @@ class Products {
   void add(Range steps, Range rows, const Share& share, const Sums& sums) const {
     Batch batch(*this, share, sums, steps.end < p.T);
     for (int64_t step = steps.begin; step < steps.end; ++step)
-      for (int64_t row = rows.begin; row < rows.end; ++row)
+      for (int64_t place = rows.begin; place < rows.end; ++place) {
+        const int64_t row = p.row(place);
         if (p.real(p.time(step), row))
           batch.take(step, row);
         else if (p.dx && share.member == 0)
           std::memset(dx_of(step, row), 0, p.D * sizeof(float));
+      }
     // Sums of no rows at all are 0, and have to be put down as such.
     if (batch.count || !batch.begun) batch.finish();
   }
