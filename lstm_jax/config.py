@@ -90,8 +90,31 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         # As JSON, strict validation still builds dataclasses from tables.
         return pydantic.TypeAdapter(cls).validate_json(json.dumps(values, default=str))
     except pydantic.ValidationError as error:
-        lines = [_explain(cls, problem) for problem in error.errors()]
+        lines = [_explain(cls, problem) for problem in _one_each(cls, error.errors())]
         raise ConfigError("\n".join(lines)) from error
+
+
+def _one_each(cls, problems):
+    """The problems by key: one that may be of several types has one with each."""
+    found = {}
+    for problem in problems:
+        loc = problem["loc"]
+        if problem["type"] != "unexpected_keyword_argument":
+            loc = _known(cls, loc)
+        if loc in found:
+            found[loc]["msg"] += f", or {problem['msg'].removeprefix('Input ')}"
+        else:
+            found[loc] = {**problem, "loc": loc}
+    return found.values()
+
+
+def _known(cls, loc):
+    """As much of a path as names keys, not what is in them."""
+    for n, name in enumerate(loc):
+        if not dataclasses.is_dataclass(cls) or name not in typing.get_type_hints(cls):
+            return loc[:n]
+        cls = typing.get_type_hints(cls)[name]
+    return loc
 
 
 def _explain(cls, problem):

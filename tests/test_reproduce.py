@@ -1,7 +1,7 @@
 """``lstm-jax reproduce``: runs of several seeds, and the receipt that is kept."""
 
 import json
-import math
+import shutil
 
 import pytest
 
@@ -11,6 +11,8 @@ from tests import tiny
 from tests.test_config import FILES
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+RECEIPT = "ptb_small-changed.json"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def done(optax_promotion, tmp_path_factory):
 
 def test_the_receipt_is_what_the_runs_came_to(done):
     folder, _ = done
-    receipt = json.loads((folder / "out" / "ptb_small.json").read_text())
+    receipt = json.loads((folder / "out" / RECEIPT).read_text())
     found = []
     for seed, kept in zip((0, 1, 2), receipt["seeds"], strict=True):
         run = folder / "runs" / f"seed-{seed}"
@@ -47,30 +49,44 @@ def test_the_receipt_is_what_the_runs_came_to(done):
     assert receipt["figure"] == "test perplexity"
     assert receipt["reached"] == (receipt["obtained"] <= receipt["bar"])
     assert receipt["changed"] == ["train.patience=9"]
-    assert (folder / "out" / "ptb_small.png").stat().st_size > 1000
+    assert (folder / "out" / RECEIPT).with_suffix(".png").stat().st_size > 1000
 
 
 def test_the_receipt_says_nothing_of_where_it_was_made(done):
     folder, _ = done
-    text = (folder / "out" / "ptb_small.json").read_text()
+    text = (folder / "out" / RECEIPT).read_text()
     assert str(folder) not in text
     assert json.loads(text)["config"]["data"]["path"] == "text.txt"
 
 
-def test_a_seed_that_is_missing_is_made_and_the_others_are_kept(done, capsys):
+def test_what_is_missing_is_made_and_the_rest_is_kept(done, capsys):
+    """A seed that was not begun, one that stopped in the middle, one that is done."""
     folder, args = done
-    before = (folder / "out" / "ptb_small.json").read_text()
-    metrics = folder / "runs" / "seed-2" / "metrics.jsonl"
+    before = (folder / "out" / RECEIPT).read_text()
+    shutil.rmtree(folder / "runs" / "seed-2")
+    shutil.rmtree(folder / "runs" / "seed-1" / "checkpoints" / "12")
+    metrics = folder / "runs" / "seed-0" / "metrics.jsonl"
     lines = metrics.read_text()
     assert main(args) == 0
-    after = json.loads((folder / "out" / "ptb_small.json").read_text())
+    after = json.loads((folder / "out" / RECEIPT).read_text())
     pick = lambda receipt: [
         (seed["seed"], seed["perplexity"], seed["course"]) for seed in receipt["seeds"]
     ]
     assert pick(after) == pick(json.loads(before))
     assert metrics.read_text() == lines
     said = capsys.readouterr().out
-    assert f"{math.fsum(s['perplexity'] for s in after['seeds']) / 3:.4f}"[:4] in said
+    (mean,) = [line.split() for line in said.splitlines() if "mean" in line]
+    assert float(mean[1]) == pytest.approx(after["obtained"], rel=1e-4)
+    assert "reached." in said
+
+
+def test_a_recipe_that_changes_on_the_way_is_none(done, capsys):
+    _, args = done
+    assert main([*args, "train.steps=18"]) == 2
+    said = capsys.readouterr().err
+    assert "seed-0 was begun with train.steps=12, not 18" in said
+    assert main([*args, "seed=7"]) == 2
+    assert "a reproduction has seeds of its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", REPRODUCTIONS)
@@ -81,8 +97,12 @@ def test_every_name_has_its_config(name):
 def test_names_and_places_that_are_not_there(tmp_path, capsys):
     wrong = ["reproduce", "awd", "--configs", str(tmp_path)]
     assert main(wrong) == 2
-    assert "cannot read config" in capsys.readouterr().err
+    assert "--configs FOLDER" in capsys.readouterr().err
     missing = ["reproduce", "awd", f"data.path={tmp_path / 'none'}"]
     assert main([*missing, f"run.directory={tmp_path / 'runs'}"]) == 2
     assert "data.path" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    there = ["reproduce", "awd", f"data.path={tmp_path}"]
+    assert main([*there, "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be a folder" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

@@ -16,7 +16,7 @@ def evaluate(args) -> int:
     run = trained(args.run, args.overrides)
     run.task.check_same_data(run.run.read_json("run.json"), run.run.directory)
     part = args.part or run.task.final_part
-    if args.overrides:
+    if any(not o.startswith("data.path=") for o in args.overrides):
         # The figures of the run stay what they are.
         each = [*evaluate_seeds(run, part)]
         line = {"part": part, "overrides": args.overrides} | total(run, each)

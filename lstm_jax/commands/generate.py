@@ -12,7 +12,7 @@ def add_command(commands) -> None:
     )
     add = command.add_argument
     add("run", help="the folder of a run")
-    add("--prompt", default="The ")
+    add("--prompt", default="\n", help="what to go on from (a new line)")
     add("--length", type=int, default=400, help="tokens to write (400)")
     add("--temperature", type=float, default=0.7, help="0: the likeliest token (0.7)")
     add("--top-k", type=int, default=0, help="draw from so many tokens (0: all)")
@@ -25,11 +25,14 @@ def add_command(commands) -> None:
 
 def generate(args) -> int:
     """The command."""
-    for name, least in (("length", 1), ("samples", 1), ("beams", 0)):
-        if getattr(args, name) < least:
+    for name, least in (("length", 1), ("samples", 1), ("beams", 0), ("seed", 0)):
+        if not least <= getattr(args, name) < 2**31:
             raise RunError(
-                f"--{name} is {getattr(args, name)}, expected {least} or more."
+                f"--{name} is {getattr(args, name)}, expected {least} or more, below "
+                f"2**31."
             )
+    if args.beams and args.samples > 1:
+        raise RunError("--beams finds one text; leave --samples out.")
     try:
         sampling = Sampling(args.temperature, args.top_k, args.top_p)
     except ValueError as error:

@@ -56,11 +56,13 @@ def train_run(
     Returns:
         The run, the step it reached, and whether it is complete.
     """
-    task = make_task(config)
+    run = Run.open(directory) if resume else None
+    # A run goes on with what it knows of its data: another version of a library might
+    # cut the same text otherwise.
+    task = make_task(config, run.read_json("run.json") if run else None)
     optimizer = config.optimizer.build(config.train.steps, _epoch(task))
     state = _first_state(task, optimizer)
-    if resume:
-        run = Run.open(directory)
+    if run:
         _check_resumable(run, task)
     else:
         run = Run.create(directory, dump(config), task.describe() | environment())
@@ -71,11 +73,11 @@ def train_run(
 def _train_alone(run, task, optimizer, state, resume):
     """The step reached, and whether the run is complete."""
     checkpoints = Checkpoints(run.path("checkpoints"))
-    best, history = None, []
+    best, facts = None, {}
     if resume:
-        state, best, history = _restore(run, checkpoints, task, state)
+        state, best, facts = _restore(run, checkpoints, task, state)
     _print_facts(run, task)
-    loop = _loop(run, checkpoints, task, optimizer, state, best, history)
+    loop = _loop(run, checkpoints, task, optimizer, state, best, facts)
     start = time.monotonic()
     try:
         complete = loop.run()
@@ -83,8 +85,7 @@ def _train_alone(run, task, optimizer, state, resume):
         for listener in run.listeners:
             listener.close()
     seconds = time.monotonic() - start
-    facts = run.read_json("run.json")
-    run.write_json("run.json", facts | {"seconds": facts.get("seconds", 0.0) + seconds})
+    run.write_json("run.json", run.read_json("run.json") | {"seconds": loop.seconds})
     if complete:
         print(f"trained in {seconds:.0f} s.")
         _finish(Trained(run, task, loop.best, loop.validation))
@@ -111,7 +112,7 @@ def _first_state(task, optimizer):
     return states[0] if len(states) == 1 else stack_seeds(states)
 
 
-def _loop(run, checkpoints, task, optimizer, state, best, history):
+def _loop(run, checkpoints, task, optimizer, state, best, facts):
     config, seeds = task.config, task.config.train.seeds
     if config.train.tensorboard:
         from lstm_jax.training.events import Events
@@ -133,10 +134,13 @@ def _loop(run, checkpoints, task, optimizer, state, best, history):
         learning_rate=config.optimizer.learning_rates(config.train.steps, _epoch(task)),
         run=run,
         checkpoints=checkpoints,
-        validation=Validation.replay(rules(config), seeds, history),
+        validation=Validation.replay(
+            rules(config), seeds, facts.get("validations", [])
+        ),
         best=best,
         unit=task.unit,
         items=task.items_per_step * seeds,
+        seconds=facts.get("seconds", 0.0),
     )
 
 
@@ -168,9 +172,9 @@ def _print_facts(run, task):
 
 
 def _restore(run, checkpoints, task, state):
-    """The last good state, and what validation had shown; only then is the run written
-    to."""
-    config, best, history = task.config, None, []
+    """The last good state, the best one, and what was known then; only after that is
+    the run written to."""
+    config, best, known = task.config, None, {}
     step = checkpoints.last_good()
     if step is not None:
         if step > config.train.steps:
@@ -180,8 +184,7 @@ def _restore(run, checkpoints, task, state):
                 f"a run with run.directory=FOLDER."
             )
         like = seed_axis(task.params, config.train.seeds)
-        state, best, facts = checkpoints.restore(step, state, like)
-        history = facts["validations"]
+        state, best, known = checkpoints.restore(step, state, like)
     if checkpoints.steps[-1:] not in ([], [step]):
         print(f"going on from step {step or 0:,}; damaged ones are set aside.")
         checkpoints.set_aside(later_than=step or 0)
@@ -190,7 +193,7 @@ def _restore(run, checkpoints, task, state):
     run.write_json("run.json", facts | {"resumed": resumed})
     run.write_text("config.toml", dump(config))
     run.rewind(step)
-    return state, best, history
+    return state, best, known
 
 
 def _check_resumable(run: Run, task: Task):

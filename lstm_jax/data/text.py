@@ -1,7 +1,6 @@
-"""Text as a stream of characters."""
+"""Texts: read from files, and cut into parts."""
 
 import gzip
-import hashlib
 import zlib
 from pathlib import Path
 
@@ -77,10 +76,6 @@ def python_reference() -> str:
             "set data.path to a UTF-8 text file of your own."
         ) from error
     return "".join(topics[name] for name in sorted(topics))
-
-
-def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def split(text: str, shares: tuple[float, ...]) -> list[str]:

@@ -44,7 +44,7 @@ def stream_nats(
     rows: int = 8,
     context: int = 256,
     window: int = 1024,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-5,
 ) -> float:
     """``sum_t -log p(tokens[t] | tokens[:t])`` over all tokens but the first.
 

@@ -14,6 +14,7 @@ from lstm_jax.config import config
 from lstm_jax.core import init
 from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
 from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
+from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.interop.pieces import Embed, Linear, Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.models.cross_entropy import linear_cross_entropy
@@ -170,10 +171,11 @@ class LanguageModel(nnx.Module):
         return carries, hs, raw
 
     def logits(self, hs: Float[Array, "*S H"]) -> Float[Array, "*S V"]:
-        """The output layer."""
+        """The output layer, in float32 also where the layers compute in 16 bits."""
         kernel, bias = self.head_weights
-        z = hs @ kernel.astype(hs.dtype)
-        return z + jnp.broadcast_to(bias.astype(z.dtype), z.shape)
+        wide = accumulation_dtype(hs.dtype)
+        z = jnp.matmul(hs, kernel.astype(hs.dtype), preferred_element_type=wide)
+        return z + jnp.broadcast_to(bias.astype(wide), z.shape)
 
     def __call__(
         self, tokens: Int[Array, "T *B"], carry: tuple | None = None
@@ -185,8 +187,8 @@ class LanguageModel(nnx.Module):
     def nats(
         self, hs: Float[Array, "*S H"], targets: Int[Array, "*S"]
     ) -> Float[Array, "*S"]:
-        """Cross-entropy of every target under the output layer, in float32."""
-        logits = self.logits(hs).astype(jnp.float32)
+        """Cross-entropy of every target under the output layer."""
+        logits = self.logits(hs)
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets)
 
     def loss(

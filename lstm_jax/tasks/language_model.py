@@ -88,7 +88,14 @@ class LanguageModellingConfig:
 
 
 BITS = Unit("bits", lambda nats: nats / math.log(2), "tokens", "bits per token")
-PERPLEXITY = Unit("perplexity", np.exp, "tokens", "perplexity")
+
+
+def perplexity(nats):
+    """``exp(nats)``, of one or many; held where no double could hold it."""
+    return np.exp(np.minimum(nats, 700.0))
+
+
+PERPLEXITY = Unit("perplexity", perplexity, "tokens", "perplexity")
 
 
 class LanguageModelling(Task):
@@ -146,11 +153,22 @@ class LanguageModelling(Task):
         return {
             "data": self.config.data.path or "Python language reference",
             "parts": {part: len(text) for part, text in self.parts.items()},
+            "tokens": {part: self._count(part) for part in self.parts},
             "sha256": sha256(self.parts),
             "vocabulary": len(self.tokenizer),
             "parameters": self.parameters,
             "tokenizer": self.tokenizer.facts(),
         }
+
+    def _count(self, part):
+        """Tokens of a part, of which one at least has to be predicted."""
+        count = len(self.tokens(part))
+        if count < 2:
+            raise DataError(
+                f"the {part} part has {count} tokens of {self.config.data.tokens}, "
+                f"expected 2 or more; use more text for it."
+            )
+        return count
 
     def summary(self, facts):
         return (
@@ -223,7 +241,7 @@ class LanguageModelling(Task):
         nats = self._evaluation(params, tokens)
         figures = {"loss": nats}
         if not self.by_character:
-            figures["perplexity"] = math.exp(nats)
+            figures["perplexity"] = float(perplexity(nats))
         if self.tokenizer.lossless:
             first = len(self.tokenizer.decode(tokens[:1]))
             characters = max(len(self.parts[part]) - first, 1)
@@ -233,9 +251,15 @@ class LanguageModelling(Task):
 
     @functools.cached_property
     def _evaluation(self):
-        return StreamEvaluation(
-            self.config.evaluation, self._model, lambda: self.tokens("train")
-        )
+        config = self.config.evaluation
+
+        def training_tokens():
+            """In rows, as training reads them."""
+            tokens = self.tokens("train")[: config.dynamic_tokens]
+            rows = self.config.train.batch_size
+            return training_rows(tokens, rows, config.dynamic_segment)
+
+        return StreamEvaluation(config, self._model, training_tokens)
 
     def yardsticks(self, part):
         if part != "test" or not self.tokenizer.lossless:

@@ -66,7 +66,8 @@ class StreamEvaluation:
     Args:
         config: see `StreamConfig`.
         model: parameters to model.
-        training_tokens: gives those of the training part, where they are needed.
+        training_tokens: gives those of the training part ``[N, B]``, where they are
+            needed.
     """
 
     def __init__(
@@ -122,9 +123,11 @@ class StreamEvaluation:
     def _dynamic(self, params, carry, tokens):
         """Krause, Kahembwe, Murray & Renals 2018."""
         config = self._config
-        seen = self._training_tokens()[: config.dynamic_tokens]
-        segment = config.dynamic_segment
-        squares = gradient_squares(self._loss, params, carry, seen, segment=segment)
+        seen, segment = self._training_tokens(), config.dynamic_segment
+        # Of batches as wide as in training: the mean of many rows has other squares
+        # than one of them.
+        rows = self._model(params).init_carry((seen.shape[1],))
+        squares = gradient_squares(self._loss, params, rows, seen, segment=segment)
         return dynamic_nats(
             self._loss,
             params,

@@ -59,6 +59,11 @@ class TextGeneration:
         return self._decode(first, beams.tokens[np.isfinite(beams.scores)])
 
     def _encode_prompt(self, prompt):
+        if unknown := self._tokenizer.unknown(prompt):
+            raise DataError(
+                f"the vocabulary of this model does not have {', '.join(unknown)}; "
+                f"leave it out, or write <unk> for it."
+            )
         tokens = self._tokenizer.encode(prompt)
         if not len(tokens):
             raise DataError(f"the prompt is {prompt!r}, expected at least one token.")

@@ -1,6 +1,7 @@
 """The training loop: blocks of steps, evaluation, checkpoints, clean stops."""
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,6 +61,7 @@ class Loop:
         validation: what evaluations have shown before ``state``.
         best: the best parameters before ``state``.
         unit, items: the words of the task, and how many items a step takes.
+        seconds: what it took to come to ``state``.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class Loop:
         best: PyTree = None,
         unit: Unit = PLAIN,
         items: int = 1,
+        seconds: float = 0.0,
     ):
+        self._began = time.monotonic() - seconds
         self.state, self.best, self.validation = state, best, validation
         self._data, self._block, self._evaluate = data, block, evaluate
         self._config, self._run, self._checkpoints = config, run, checkpoints
@@ -115,6 +119,12 @@ class Loop:
             self._save()
             self._checkpoints.wait()
         return self._is_over()
+
+    @property
+    def seconds(self) -> float:
+        """What it took to come here, with the sessions before, as far as they are in
+        the state."""
+        return time.monotonic() - self._began
 
     def _is_over(self):
         return self._step >= self._config.steps or self.validation.is_over
@@ -187,8 +197,8 @@ class Loop:
         if not bool(_all_finite(self.state.params)):
             raise self._diverged("a parameter is not finite", self._step)
         self._run.sync()
-        history = {"validations": self.validation.history}
-        self._checkpoints.save(self.state, self.best, history)
+        facts = {"validations": self.validation.history, "seconds": self.seconds}
+        self._checkpoints.save(self.state, self.best, facts)
         self._saved = self._step
 
     def _check_losses(self, losses):

@@ -29,8 +29,11 @@ def test_sequence_reader(cell):
     np.testing.assert_allclose(outputs[-1], model.last(xs), atol=1e-6)
 
 
-def test_language_model():
-    model = LanguageModel(9, embed_size=4, hidden_size=5, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("tied", [False, True])
+def test_language_model(tied):
+    model = LanguageModel(
+        9, embed_size=4, hidden_size=(5, 4), tied=tied, rngs=nnx.Rngs(0)
+    )
     tokens = jax.random.randint(jax.random.key(1), (6, 4), 0, 9)
     _, logits = model(tokens)
     np.testing.assert_allclose(

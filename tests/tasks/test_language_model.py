@@ -137,6 +137,8 @@ def test_several_ways_to_the_likeliest_token(runs, capsys):
     [
         (["--prompt", ""], "the prompt is ''"),
         (["--prompt", "line ☃"], "does not have '☃'"),
+        (["--seed", "-1"], "--seed is -1, expected 0 or more"),
+        (["--beams", "3", "--samples", "2"], "leave --samples out"),
         (["--length", "0"], "--length is 0, expected 1 or more"),
         (["--samples", "0"], "--samples is 0, expected 1 or more"),
         (["--beams", "-1"], "--beams is -1, expected 0 or more"),
@@ -148,6 +150,69 @@ def test_several_ways_to_the_likeliest_token(runs, capsys):
 )
 def test_what_cannot_be_generated(runs, capsys, argv, says):
     assert says in said(capsys, "generate", runs / "characters", *argv, status=2)
+
+
+def test_a_word_that_is_not_known(runs, capsys):
+    run = ["generate", runs / "words", "--length", "5", "--prompt"]
+    wrong = said(capsys, *run, "line 1 of zebras", status=2)
+    assert "does not have zebras; leave it out, or write <unk>" in wrong
+    assert said(capsys, *run, "line 1 of <unk>").startswith("line 1 of <unk>")
+
+
+def test_bits_are_those_of_characters_not_of_bytes(tmp_path, capsys):
+    """An "é" is a character of two bytes, and of one token or two of bpe."""
+    args = tiny.write(tmp_path)
+    (tmp_path / "text.txt").write_text(tiny.TEXT.replace("e", "é"))
+    args += ["data.tokens=bytes", "train.steps=2", f"run.directory={tmp_path / 'run'}"]
+    said(capsys, "train", *args)
+    figures = result(tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    tokens, characters = (facts[key]["test"] for key in ("tokens", "parts"))
+    assert tokens > characters + 20
+    nats = figures["loss"] * (tokens - 1)
+    # Of the first character its first byte is not predicted.
+    bits = pytest.approx(nats / math.log(2) / (characters - 1))
+    assert figures["bits_per_character"] == bits
+
+
+def test_a_loss_too_large_for_its_perplexity(tmp_path, capsys):
+    args = [*tiny.write(tmp_path), "data.tokens=words", "train.steps=6"]
+    args += ["optimizer.learning_rate=1e4", f"run.directory={tmp_path / 'run'}"]
+    said(capsys, "train", *args)
+    figures = result(tmp_path / "run")
+    assert figures["loss"] > 700
+    assert figures["perplexity"] > 1e303
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_a_part_with_nothing_to_predict(tmp_path, capsys, part):
+    args = tiny.write(tmp_path)
+    texts = {"train": tiny.TEXT, "valid": tiny.TEXT, "test": tiny.TEXT} | {part: "one"}
+    for name, text in texts.items():
+        (tmp_path / "parts").mkdir(exist_ok=True)
+        (tmp_path / "parts" / f"{name}.txt").write_text(text)
+    args += [f"data.path={tmp_path / 'parts'}", "data.tokens=words"]
+    wrong = said(capsys, "train", *args, f"run.directory={tmp_path / 'run'}", status=2)
+    assert f"the {part} part has 1 tokens of words" in wrong
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_words_goes_on_bit_for_bit(tmp_path, capsys):
+    """With everything that draws by chance at work."""
+    options = ["data.tokens=words", "model.hidden_size=[6,4]"]
+    options += ["model.tied=true", "model.locked=true"]
+    rates = ("dropout", "output_dropout", "embedding_dropout", "weight_drop")
+    options += [f"model.{name}=0.2" for name in rates]
+    options += ["model.activation_penalty=2.0", "model.temporal_penalty=1.0"]
+    options += ["optimizer.schedule=constant", *tiny.write(tmp_path)[1:]]
+    config = tiny.write(tmp_path)[0]
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    said(capsys, "train", config, *options, f"run.directory={once}")
+    again = ["train", config, *options, f"run.directory={twice}"]
+    said(capsys, *again, "train.steps=6")
+    said(capsys, *again, "--resume")
+    for name in ("metrics.jsonl", "model.safetensors", "result-test.json"):
+        assert (once / name).read_bytes() == (twice / name).read_bytes()
 
 
 def test_without_a_test_part_validation_has_the_last_word(tmp_path, capsys):
@@ -167,7 +232,7 @@ def test_without_a_test_part_validation_has_the_last_word(tmp_path, capsys):
     [
         (["data.valid_share=0.6", "data.test_share=0.4"], "leave nothing to train on"),
         (["data.min_count=2"], "min_count=2 makes no difference to characters"),
-        (["data.vocabulary_limit=3"], "3"),
+        (["data.vocabulary_limit=3"], "vocabulary_limit=3 is less than the 28"),
         (["data.tokens=word"], "did you mean words?"),
         (["train.window=100000"], "use more text or smaller values"),
         (["train.batch_size=100000"], "use more text or smaller values"),

@@ -49,8 +49,9 @@ class BPE(Tokenizer):
     def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
         if limit and limit < BYTES:
             raise DataError(
-                f"limit={limit} is less than the {BYTES} bytes that every vocabulary "
-                f"of bpe begins with; expected more, or 0 for {DEFAULT_LIMIT}."
+                f"vocabulary_limit={limit} is less than the {BYTES} bytes that every "
+                f"vocabulary of bpe begins with; expected more, or 0 for "
+                f"{DEFAULT_LIMIT}."
             )
         utf8(text)
         package = library()

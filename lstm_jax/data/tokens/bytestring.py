@@ -38,8 +38,8 @@ class Bytes(Tokenizer):
         refuse_min_count(cls.name, min_count)
         if limit and limit < BYTES:
             raise DataError(
-                f"limit={limit} is less than the {BYTES} bytes there are; leave "
-                f"it at 0."
+                f"vocabulary_limit={limit} is less than the {BYTES} bytes there are; "
+                f"leave it at 0."
             )
         return cls()
 

@@ -45,8 +45,9 @@ class Characters(Tokenizer):
         characters = "".join(sorted(set(text)))
         if limit and len(characters) > limit:
             raise DataError(
-                f"limit={limit} is less than the {len(characters)} distinct characters "
-                f"of the text; raise it, or take bytes, of which there are 256."
+                f"vocabulary_limit={limit} is less than the {len(characters)} distinct "
+                f"characters of the text; raise it, or take bytes, of which there "
+                f"are 256."
             )
         return cls(characters)
 

@@ -45,6 +45,11 @@ class Tokenizer(abc.ABC):
             DataError: one of them is not a token of this vocabulary.
         """
 
+    def unknown(self, text: str) -> list[str]:
+        """What of ``text`` becomes a token that stands for anything unknown."""
+        del text
+        return []
+
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """All there is to know, for JSON; `lstm_jax.data.tokens.restore` reads it."""

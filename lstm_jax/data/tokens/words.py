@@ -55,8 +55,8 @@ class Words(Tokenizer):
     def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
         if 0 < limit < 3:
             raise DataError(
-                f"limit={limit} leaves no room for words beside {END} and {UNKNOWN}; "
-                f"expected 3 or more, or 0 for all."
+                f"vocabulary_limit={limit} leaves no room for words beside {END} and "
+                f"{UNKNOWN}; expected 3 or more, or 0 for all."
             )
         counts = collections.Counter(match[0] for match in WORD.finditer(text))
         total = counts.total()
@@ -83,6 +83,10 @@ class Words(Tokenizer):
         tokens = check_tokens(tokens, len(self)).tolist()
         said = ["\n" if t == self._index[END] else self.words[t] for t in tokens]
         return " ".join(said).replace(" \n", "\n").replace("\n ", "\n")
+
+    def unknown(self, text):
+        words = (match[0] for match in WORD.finditer(text))
+        return sorted({word for word in words if word not in self._index})
 
     def facts(self):
         return {"name": self.name, "words": list(self.words)}
