@@ -66,12 +66,11 @@ ffi::Error forward(ffi::ThreadPool pool, bool reverse, bool bfloat16, Floats xs,
                    Flags resets, Floats reset_h, Floats reset_c, Out hs, Out h, Out c,
                    Out gates, Out cs, Out operands) {
   const int64_t H = w_h.dimensions()[0];
-  Sequence steps = sequence(xs, H, reverse, mask, resets, reset_h, reset_c);
-  PoolTeam team(pool, threads(pool, steps));
-  const std::vector<int64_t> order = deal(steps, team.most());
-  if (!order.empty()) steps.order = order.data();
+  const Sequence all = sequence(xs, H, reverse, mask, resets, reset_h, reset_c);
+  PoolTeam team(pool, threads(pool, all));
+  const Dealt dealt(all, team.most());
   const Forward problem{
-      steps,
+      dealt.steps,
       w_x.dimensions()[0], bfloat16, xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
       b.typed_data(), h0.typed_data(), c0.typed_data(), optional(hs), optional(h),
       optional(c), optional(gates), optional(cs), optional(operands)};
@@ -90,12 +89,11 @@ ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
                     Floats reset_h, Floats reset_c, Out dz, Out dx, Out dw_x, Out dw_h,
                     Out db, Out dh0, Out dc0, Out d_reset_h, Out d_reset_c) {
   const int64_t H = w_h.dimensions()[0];
-  Sequence steps = sequence(gates, H, reverse, mask, resets, reset_h, reset_c);
-  PoolTeam team(pool, threads(pool, steps));
-  const std::vector<int64_t> order = deal(steps, team.most());
-  if (!order.empty()) steps.order = order.data();
+  const Sequence all = sequence(gates, H, reverse, mask, resets, reset_h, reset_c);
+  PoolTeam team(pool, threads(pool, all));
+  const Dealt dealt(all, team.most());
   const Backward problem{
-      steps,
+      dealt.steps,
       w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
       h0.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
       hs.typed_data(), d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(),

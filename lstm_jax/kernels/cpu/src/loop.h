@@ -35,17 +35,6 @@ class Workspace {
   float* data_;
 };
 
-// How the work of a step is cut: by rows, with weights read by every thread and no
-// meeting after every step, or by units. Measured: rows are better as long as a thread
-// has enough of them for its tiles, and the weights come from a near cache; where rows
-// fall out, large weights are read for fewer and fewer of them.
-bool by_rows(int64_t B, int64_t H, int threads, bool all_real) {
-  const int64_t bytes = 4 * H * H * int64_t{sizeof(float)};
-  if (all_real || B >= 32 * threads)
-    return B >= 8 * threads && bytes <= int64_t{4} << 20;
-  return B >= 8 * threads && bytes <= int64_t{1} << 19;
-}
-
 // Shared by both loops: panels, ranges, and the rounds of a team.
 template <typename Problem>
 struct Loop {
@@ -58,7 +47,7 @@ struct Loop {
       : p(problem),
         units(ceil_div(p.H, W)),
         members(team.most()),
-        rows_apart(members > 1 && by_rows(p.B, p.H, members, !p.mask)) {}
+        rows_apart(p.rows_apart) {}
 
   // Round 0 packs the weights; the others have so many steps each.
   int64_t rounds(int64_t steps) const { return 1 + ceil_div(steps, stride()); }

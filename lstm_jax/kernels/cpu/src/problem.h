@@ -17,8 +17,9 @@ struct Sequence {
   const bool* resets;
   const float* reset_h;
   const float* reset_c;
-  // The rows in another order, or null; see deal.h.
-  const int64_t* order = nullptr;
+  // How the work is cut; see deal.h.
+  bool rows_apart = false;         // every thread has its own rows, not its own units
+  const int64_t* order = nullptr;  // the rows in another order
 
   int64_t row(int64_t place) const { return order ? order[place] : place; }
   int64_t time(int64_t step) const { return reverse ? T - 1 - step : step; }
