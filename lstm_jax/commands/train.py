@@ -85,7 +85,9 @@ def _train_alone(run, task, optimizer, state, resume):
         for listener in run.listeners:
             listener.close()
     seconds = time.monotonic() - start
-    run.write_json("run.json", run.read_json("run.json") | {"seconds": loop.seconds})
+    facts = run.read_json("run.json")
+    spent = max(facts.get("seconds", 0.0), loop.seconds)
+    run.write_json("run.json", facts | {"seconds": spent})
     if complete:
         print(f"trained in {seconds:.0f} s.")
         _finish(Trained(run, task, loop.best, loop.validation))
