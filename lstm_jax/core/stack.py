@@ -51,7 +51,7 @@ class Stack:
         weight_drop: share of the recurrent weights zeroed; see `lstm_jax.weight_drop`.
         stacked: equal layers in a row are one entry of parameters and carries, its
             arrays with a leading axis of layers. Layers that read as many features as
-            they put out run in one loop from three on, stacked or not; if their arrays
+            they put out run in one loop from nine on, stacked or not; if their arrays
             come stacked too, compile time does not grow with their number.
 
     Raises:
