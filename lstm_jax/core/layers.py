@@ -9,7 +9,7 @@ from lstm_jax.core.sharding import vary_alike
 LOOP_FROM = 9
 """From this many equal layers on, a loop over the layers runs them. Fewer are written
 out: what a loop keeps for the gradient it copies into arrays of all layers, which took
-1.05 to 1.4 times as long (three and eight layers, two cores), and compiled no faster."""
+1.05 to 1.4 times as long (three and eight layers, two cores) and compiled no faster."""
 
 
 def run_layers(layer, groups, entries, xs, stacked: bool):
