@@ -84,7 +84,7 @@ def test_a_recipe_that_changes_on_the_way_is_none(done, capsys):
     _, args = done
     assert main([*args, "train.steps=18"]) == 2
     said = capsys.readouterr().err
-    assert "seed-0 was begun with train.steps=12, not 18" in said
+    assert "seed-0 was trained with train.steps=12, not 18" in said
     assert main([*args, "seed=7"]) == 2
     assert "a reproduction has seeds of its own" in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lstm_jax.commands.setup import Trained
 from lstm_jax.tasks.memory import Memory
-from lstm_jax.training.plots import save_figure
+from lstm_jax.training.plots import new_figure, save_figure
 from lstm_jax.training.record import RunError
 
 COLORS = {
@@ -32,7 +32,7 @@ def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    figure, axes = _figure()
+    figure, axes = new_figure()
     for cell, run in runs.items():
         lines = [m for m in run.run.metrics() if "valid_loss" in m]
         steps = [m["step"] for m in lines]
@@ -58,7 +58,7 @@ def plot_gradients(folder: Path, gradients: Mapping[str, Any]) -> Path:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    figure, panels = _figure(columns=2)
+    figure, panels = new_figure(columns=2)
     for axes, when in zip(panels, ("before", "after"), strict=True):
         for cell, found in gradients.items():
             for state, norms in found[when].items():
@@ -70,14 +70,3 @@ def plot_gradients(folder: Path, gradients: Mapping[str, Any]) -> Path:
     panels[0].set_ylabel("|dL/dh_t|, dashed |dL/dc_t|")
     panels[0].legend(frameon=False)
     return save_figure(figure, folder / "gradient.png")
-
-
-def _figure(columns=1):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7 if columns == 1 else 10, 4), layout="constrained")
-    panels = figure.subplots(1, columns, sharey=True)
-    for axes in np.ravel(panels):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-    return figure, panels

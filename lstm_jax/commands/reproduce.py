@@ -5,7 +5,6 @@ every seed came to and how long it took, versions and machine.
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +15,9 @@ from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import train_run
-from lstm_jax.config import ConfigError, changes, dump, read
+from lstm_jax.config import ConfigError, read
 from lstm_jax.data.text import DataError
-from lstm_jax.training.plots import save_figure
+from lstm_jax.training.plots import new_figure, save_figure
 from lstm_jax.training.record import Run, RunError
 
 
@@ -64,12 +63,9 @@ REPRODUCTIONS = {
 }
 """Name, also of a file in configs/reproduce/, to what was published."""
 
-_NOT_THE_RECIPE = (
-    "data.path",
-    "run.directory",
-    "train.block",
-    "train.checkpoint_every",
-)
+_NOT_THE_RECIPE = {"run.directory", "train.block", "train.checkpoint_every"}
+"""What does not change what comes out: with other steps on the way, say, a run would
+come to something that is of no recipe."""
 
 
 def add_command(commands) -> None:
@@ -105,9 +101,9 @@ def reproduce(args) -> int:
         config = read_config(values, [*args.overrides, *mine])
         print(f"\n{args.name}, seed {seed}")
         there = (directory / "config.toml").exists()
-        if there:
-            _check_same_recipe(directory, config)
-        _, step, complete = train_run(config, directory, resume=there)
+        _, step, complete = train_run(
+            config, directory, resume=there, free=_NOT_THE_RECIPE
+        )
         if not complete:
             print(f"stopped at step {step:,}; the same command goes on.")
             return 130
@@ -136,17 +132,6 @@ def _check(args, config):
         ) from error
 
 
-def _check_same_recipe(directory, config):
-    """A run may go on with other steps; what it then comes to is of no recipe."""
-    before = read(directory / "config.toml")
-    for key, (old, new) in changes(before, tomllib.loads(dump(config))).items():
-        if not key.startswith(_NOT_THE_RECIPE):
-            raise RunError(
-                f"{directory} was begun with {key}={old!r}, not {new!r}; go on as it "
-                f"was, or start anew with run.directory=FOLDER."
-            )
-
-
 def receipt(
     name: str, runs: Sequence[Trained], overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
@@ -156,6 +141,7 @@ def receipt(
     seeds = [_of_one_seed(run, part) for run in runs]
     obtained = float(np.mean([seed[published.figure] for seed in seeds]))
     facts = runs[0].run.read_json("run.json")
+    own = {"data.path", *_NOT_THE_RECIPE}
     return {
         "name": name,
         "figure": f"{part} {published.figure}",
@@ -164,7 +150,7 @@ def receipt(
         "bar": published.bar,
         "obtained": obtained,
         "reached": obtained <= published.bar,
-        "changed": [o for o in overrides if not o.startswith(_NOT_THE_RECIPE)],
+        "changed": [o for o in overrides if o.partition("=")[0] not in own],
         "seeds": seeds,
         "parameters": facts["parameters"],
         "data": {"sha256": facts["sha256"], "vocabulary": facts["vocabulary"]},
@@ -224,12 +210,9 @@ def plot(facts: dict[str, Any], path: Path) -> Path:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
     kind = facts["figure"].split()[-1]
     convert = np.exp if kind == "perplexity" else np.asarray
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure()
     for seed in facts["seeds"]:
         course, first = seed["course"], seed is facts["seeds"][0]
         for part, color in (("train", "#9ecae1"), ("valid", "#08519c")):
@@ -244,8 +227,6 @@ def plot(facts: dict[str, Any], path: Path) -> Path:
     if kind == "perplexity":
         axes.set_yscale("log")
     axes.set_title(f"{facts['name']}: {facts['figure']} {facts['obtained']:.4g}")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
     axes.legend(frameon=False)
     return save_figure(figure, path)
 

@@ -3,6 +3,7 @@
 import shlex
 import time
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,19 @@ def train(args) -> int:
 
 
 def train_run(
-    config: Any, directory: str | Path, *, resume: bool = False
+    config: Any,
+    directory: str | Path,
+    *,
+    resume: bool = False,
+    free: Collection[str] = FREE_ON_RESUME,
 ) -> tuple[Run, int, bool]:
     """Trains, evaluates and plots a run; says what it does.
+
+    Args:
+        config: that of its task.
+        directory: where it is kept.
+        resume: whether it goes on where it stopped.
+        free: keys that it may then have other values of.
 
     Returns:
         The run, the step it reached, and whether it is complete.
@@ -63,7 +74,7 @@ def train_run(
     optimizer = config.optimizer.build(config.train.steps, _epoch(task))
     state = _first_state(task, optimizer)
     if run:
-        _check_resumable(run, task)
+        _check_resumable(run, task, free)
     else:
         run = Run.create(directory, dump(config), task.describe() | environment())
     with run.alone():
@@ -198,10 +209,10 @@ def _restore(run, checkpoints, task, state):
     return state, best, known
 
 
-def _check_resumable(run: Run, task: Task):
+def _check_resumable(run: Run, task: Task, free: Collection[str]):
     """A run goes on with the model and the data it began with, or not at all."""
     before = read(run.path("config.toml"))
-    free = set(FREE_ON_RESUME)
+    free = set(free)
     if task.config.optimizer.follows_validation:
         free -= {"train.evaluate_every"}
     for key, (old, new) in changes(before, tomllib.loads(dump(task.config))).items():

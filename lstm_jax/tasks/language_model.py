@@ -29,8 +29,6 @@ from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.progress import Unit
 from lstm_jax.training.record import RunError
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-
 
 @config
 class TextConfig:
@@ -41,7 +39,7 @@ class TextConfig:
     empty for the Python language reference of this Python."""
     valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """The share of a single file to validate on; what is left is to train on."""
-    test_share: Share = 0.05
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """The share at its end that is tested on; 0: validation has the last word."""
     tokens: Literal["characters", "bytes", "words", "bpe"] = "characters"
     """What the text is cut into; words are what stands between white space."""

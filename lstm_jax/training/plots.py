@@ -49,14 +49,25 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
 
 
 def _draw(path, curves):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    figure, axes = new_figure()
     curves(axes)
     return save_figure(figure, path)
+
+
+def new_figure(columns: int = 1) -> tuple[Any, Any]:
+    """A matplotlib figure, and its axes or, of several side by side, an array of them.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7 if columns == 1 else 10, 4), layout="constrained")
+    panels = figure.subplots(1, columns, sharey=True)
+    for axes in np.ravel(panels):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure, panels
 
 
 def save_figure(figure: Any, path: Path) -> Path:
