@@ -1,5 +1,8 @@
 """Commands that look at configs and runs: config, runs, compare, and event files."""
 
+import errno
+import os
+
 import pytest
 
 from lstm_jax.cli import main
@@ -125,3 +128,18 @@ def test_event_files(folder, resumed):
     for line in tiny.metrics(folder / "one"):
         for name in line.keys() - {"step"}:
             assert scalars[line["step"], name] == pytest.approx(line[name], rel=1e-6)
+
+
+class Full:
+    """A file for which no room is left."""
+
+    def write(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_event_files_on_a_full_disk(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("tensorboardX.record_writer.open_file", lambda path: Full())
+    args = tiny.write_memory(tmp_path, "train.tensorboard=true")
+    run = f"run.directory={tmp_path / 'run'}"
+    error = said(capsys, "train", *args, run, status=2)
+    assert "tensorboard: No space left on device; what the run has" in error

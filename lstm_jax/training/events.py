@@ -1,10 +1,12 @@
 """Event files for TensorBoard; needs the extra ``plots``."""
 
+import contextlib
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.training.record import RunError
+from lstm_jax.training.record import RunError, cannot_write
 
 
 class Events:
@@ -17,35 +19,55 @@ class Events:
         before: the metrics so far.
 
     Raises:
-        RunError: tensorboardX is not installed.
+        RunError: tensorboardX is not installed, or the disk is full.
     """
 
     def __init__(self, directory: Path, before: Iterable[Mapping[str, Any]]):
+        # Not SummaryWriter: its thread ends where the disk is full, and whoever has
+        # more to write then waits for it without end.
         try:
-            from tensorboardX import SummaryWriter
+            from tensorboardX.event_file_writer import EventsWriter
         except ModuleNotFoundError as error:
             raise RunError(
                 "train.tensorboard needs tensorboardX, which is not installed; "
                 "pip install 'lstm-jax[plots]', or set train.tensorboard=false."
             ) from error
-        for path in directory.glob("events.out.tfevents.*"):
-            path.unlink()
-        self._writer = SummaryWriter(str(directory))
+        self._directory = directory
+        with self._writing():
+            directory.mkdir(exist_ok=True)
+            for path in directory.glob("events.out.tfevents.*"):
+                path.unlink()
+            self._writer = EventsWriter(str(directory / "events"))
         self(before)
 
     def __call__(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        for line in lines:
-            for name, value in line.items():
-                self._add(name, value, line["step"])
+        with self._writing():
+            for line in lines:
+                self._write(line)
+            self._writer.flush()
 
     def close(self) -> None:
         """Until everything is on disk."""
-        self._writer.close()
+        with self._writing():
+            self._writer.close()
 
-    def _add(self, name, value, step):
-        if name == "step":
-            return
-        values = value if isinstance(value, list) else [value]
-        for n, one in enumerate(values):
-            tag = f"{name}/{n}" if isinstance(value, list) else name
-            self._writer.add_scalar(tag, one, step)
+    @contextlib.contextmanager
+    def _writing(self):
+        try:
+            yield
+        except OSError as error:
+            kept = "what the run has saved is intact"
+            raise cannot_write(self._directory, error, kept) from error
+
+    def _write(self, line):
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in line.items():
+            if name == "step":
+                continue
+            several = isinstance(value, list)
+            for n, one in enumerate(value if several else [value]):
+                summary = scalar(f"{name}/{n}" if several else name, one)
+                event = Event(step=line["step"], wall_time=time.time(), summary=summary)
+                self._writer.write_event(event)
