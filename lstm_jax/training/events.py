@@ -60,14 +60,15 @@ class Events:
             raise cannot_write(self._directory, error, kept) from error
 
     def _write(self, line):
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto import event_pb2
         from tensorboardX.summary import scalar
 
+        messages: Any = event_pb2  # made when it is imported, unknown before
         for name, value in line.items():
             if name == "step":
                 continue
             several = isinstance(value, list)
             for n, one in enumerate(value if several else [value]):
                 summary = scalar(f"{name}/{n}" if several else name, one)
-                event = Event(step=line["step"], wall_time=time.time(), summary=summary)
-                self._writer.write_event(event)
+                at = dict(step=line["step"], wall_time=time.time())
+                self._writer.write_event(messages.Event(**at, summary=summary))

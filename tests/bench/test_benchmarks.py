@@ -11,7 +11,7 @@ from lstm_jax.bench.workers import BenchError
 
 SCRIPTS = (
     *("unroll", "properties", "family", "packing"),
-    *("layers", "language_model", "kernel"),
+    *("layers", "language_model", "kernel", "phases"),
 )
 CASES = {
     "layers": Case((2, 3, 4, 5), layers=2),

@@ -82,6 +82,7 @@ struct BackwardLoop : Loop<Backward> {
   }
 
   void begin(int member, int n) {
+    const Timed timed(kPack);
     const Range mine = part(panels, member, n), states = part(p.B * p.H, member, n);
     for (int64_t panel = mine.begin; panel < mine.end; ++panel)
       pack_transposed(p.w_h, p.H, depth, N, panel, w_h);
@@ -97,6 +98,7 @@ struct BackwardLoop : Loop<Backward> {
   }
 
   void add_parts(int member, int n) const {
+    const Timed timed(kProducts);
     const Sums to = sums(0);
     for (int other = 1; other < members; ++other) {
       const Sums from = sums(other);
@@ -112,6 +114,7 @@ struct BackwardLoop : Loop<Backward> {
 
   // dz of a step, and dc before it.
   void gates(int64_t step, Range rows, Range mine) {
+    const Timed timed(kGates);
     const int64_t t = p.time(step), H = p.H;
     const float* c_before = step == 0 ? p.c0 : p.cs + p.time(step - 1) * p.B * H;
     for (int64_t place = rows.begin; place < rows.end; ++place) {
@@ -139,6 +142,7 @@ struct BackwardLoop : Loop<Backward> {
 
   // dh before a step; where an episode begins, both go to the state it began from.
   void state(int64_t step, Range rows, Range mine) {
+    const Timed timed(kRecurrent);
     const int64_t t = p.time(step);
     constexpr int64_t kRows = 64;
     for (int64_t begin = rows.begin; begin < rows.end; begin += kRows) {

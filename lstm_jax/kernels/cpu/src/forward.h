@@ -54,6 +54,7 @@ struct ForwardLoop : Loop<Forward> {
   }
 
   void pack(Range mine) {
+    const Timed timed(kPack);
     for (int64_t panel = mine.begin; panel < mine.end; ++panel) {
       pack(p.w_h, p.H, kUnits, panel, w_h);
       if (!ahead) pack(p.w_x, p.D, kUnits, panel, w_x);
@@ -115,6 +116,7 @@ struct ForwardLoop : Loop<Forward> {
   }
 
   void multiply_ahead(int64_t begin, Range mine) {
+    const Timed timed(kInputs);
     const float* x[kAhead];
     float* to[kAhead];
     int64_t count = 0;
@@ -171,9 +173,14 @@ struct ForwardLoop : Loop<Forward> {
               for (int k = 0; k < N; ++k)
                 acc[r][k] = load(gx_of(step, real[first + r], panel * kUnits) + k * W);
           } else {
+            const Timed timed(kInputs);
             add_product<R, N>(x + first, p.D, w_x.get(panel * p.D * N * W), acc);
           }
-          add_product<R, N>(h + first, p.H, w_h.get(panel * p.H * N * W), acc);
+          {
+            const Timed timed(kRecurrent);
+            add_product<R, N>(h + first, p.H, w_h.get(panel * p.H * N * W), acc);
+          }
+          const Timed timed(kGates);
           for (int r = 0; r < R; ++r)
             for (int u = 0; u < kUnits; ++u) {
               const int64_t unit = (panel * kUnits + u) * W;

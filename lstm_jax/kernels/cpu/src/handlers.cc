@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "deal.h"
+#include "phases.h"
 #include "problem.h"
 #include "team.h"
 #include "xla/ffi/api/ffi.h"
@@ -173,4 +174,14 @@ extern "C" {
 int lstm_jax_api_major() { return XLA_FFI_API_MAJOR; }
 int lstm_jax_api_minor() { return XLA_FFI_API_MINOR; }
 const char* lstm_jax_instruction_set() { return lstm::loops().name; }
+#if defined(LSTM_PHASES) && defined(__x86_64__)
+// Cycles by phase, of all threads together, since the process began.
+void lstm_jax_phases(uint64_t* sums) {
+  for (int phase = 0; phase < lstm::kPhases; ++phase) {
+    sums[phase] = 0;
+    for (const auto& thread : lstm::phase_cycles) sums[phase] += thread[phase];
+  }
+}
+uint64_t lstm_jax_now() { return __builtin_ia32_rdtsc(); }
+#endif
 }

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "phases.h"
 #include "problem.h"
 #include "vector.h"
 
@@ -83,6 +84,7 @@ void copy(float* to, const float* from, int64_t unit, int64_t H) {
 
 template <typename L>
 void run(L& loop, int64_t rounds, Team& team) {
+  const Timed timed(kWhole);
   team.run(
       rounds,
       [](void* self, int64_t round, int member, int members) {

@@ -81,6 +81,7 @@ class Products {
   }
 
   void add(Range steps, Range rows, const Share& share, const Sums& sums) const {
+    const Timed timed(kProducts);
     Batch batch(*this, share, sums, steps.end < p.T);
     for (int64_t step = steps.begin; step < steps.end; ++step)
       for (int64_t place = rows.begin; place < rows.end; ++place) {
