@@ -55,7 +55,7 @@ struct BackwardLoop : Loop<Backward> {
   int64_t rounds() const { return Loop::rounds(p.T + 1) + (rows_apart ? 1 : 0); }
 
   void round(int64_t index, int member, int n) {
-    if (index == 0) return begin(member, n);
+    if (index < kPacking) return begin(index, member, n);
     if (index == Loop::rounds(p.T + 1)) return add_parts(member, n);
     const Range over = steps(index, p.T + 1), mine = panels_of(panels, member, n);
     const Range own = units_of(mine);
@@ -81,12 +81,14 @@ struct BackwardLoop : Loop<Backward> {
     return {begin < p.H ? begin : p.H, end < p.H ? end : p.H};
   }
 
-  void begin(int member, int n) {
+  void begin(int64_t round, int member, int n) {
     const Timed timed(kPack);
-    const Range mine = part(panels, member, n), states = part(p.B * p.H, member, n);
-    for (int64_t panel = mine.begin; panel < mine.end; ++panel)
-      pack_transposed(p.w_h, p.H, depth, N, panel, w_h);
-    products.pack(member, n);
+    const Range rows = part(part(depth, round, kPacking), member, n);
+    for (int64_t panel = 0; panel < panels; ++panel)
+      pack_transposed(p.w_h, p.H, depth, N, panel, rows, w_h);
+    products.pack(rows);
+    if (round > 0) return;
+    const Range states = part(p.B * p.H, member, n);
     if (p.T == 0 && member == 0)
       products.add({0, 0}, {0, 0}, {{0, p.H}, 0, 1, 0}, sums(0));
     const int64_t bytes = (states.end - states.begin) * sizeof(float);

@@ -39,31 +39,33 @@ struct ForwardLoop : Loop<Forward> {
         state(2 * p.B * p.H),
         gx(ahead * p.B * panels * N * W) {}
 
-  // w [depth, 4H] as [panel][k][unit register][gate][W], with as many registers of units
-  // in a panel: the order in which a tile reads them.
-  void pack(const float* w, int64_t depth, int registers, int64_t panel,
+  // Row k of w [depth, 4H] into [panel][k][unit register][gate][W], with as many registers
+  // of units in a panel: the order in which a tile reads them. By rows, since those are
+  // read from first to last.
+  void pack(const float* w, int64_t depth, int64_t k, int registers,
             const Workspace& packed) {
-    float* to = packed.get(panel * depth * registers * 4 * W);
-    for (int64_t k = 0; k < depth; ++k)
+    const float* row = w + k * 4 * p.H;
+    for (int64_t panel = 0; panel < panels * kUnits / registers; ++panel) {
+      float* to = packed.get((panel * depth + k) * registers * 4 * W);
       for (int u = 0; u < registers; ++u)
         for (int gate = 0; gate < 4; ++gate, to += W) {
           const int64_t unit = (panel * registers + u) * W;
           const int n = unit < p.H ? valid(unit, p.H) : 0;
-          store(to, load(w + (k * 4 + gate) * p.H + unit, n));
+          store(to, load(row + gate * p.H + unit, n));
         }
+    }
   }
 
+  // Rows of both weights.
   void pack(Range mine) {
     const Timed timed(kPack);
-    for (int64_t panel = mine.begin; panel < mine.end; ++panel) {
-      pack(p.w_h, p.H, kUnits, panel, w_h);
-      if (!ahead) pack(p.w_x, p.D, kUnits, panel, w_x);
+    for (int64_t row = mine.begin; row < mine.end; ++row) {
+      // Where inputs are multiplied with many rows, it is in narrow panels.
+      if (row < p.D)
+        pack(p.w_x, p.D, row, ahead ? 1 : kUnits, w_x);
+      else
+        pack(p.w_h, p.H, row - p.D, kUnits, w_h);
     }
-    if (!ahead) return;
-    // Multiplied with many rows, in narrow panels.
-    const Range all = units_of(mine);
-    for (int64_t unit = all.begin; unit < all.end; ++unit)
-      pack(p.w_x, p.D, 1, unit, w_x);
   }
 
   Range units_of(Range panels) const {
@@ -93,10 +95,9 @@ struct ForwardLoop : Loop<Forward> {
   }
 
   void round(int64_t index, int member, int n) {
-    if (index == 0) {
-      const Range mine = part(panels, member, n);
-      pack(mine);
-      if (p.operands && member == 0)
+    if (index < kPacking) {
+      pack(part(part(p.D + p.H, index, kPacking), member, n));
+      if (p.operands && index == 0 && member == 0)
         std::memcpy(p.operands + p.time(0) * p.B * p.H, p.h0,
                     p.B * p.H * sizeof(float));
       return;

@@ -19,8 +19,13 @@ struct Range {
   int64_t begin, end;
 };
 
-Range part(int64_t total, int member, int members) {
-  return {total * member / members, total * (member + 1) / members};
+Range part(Range all, int64_t member, int64_t members) {
+  const int64_t total = all.end - all.begin;
+  return {all.begin + total * member / members,
+          all.begin + total * (member + 1) / members};
+}
+Range part(int64_t total, int64_t member, int64_t members) {
+  return part(Range{0, total}, member, members);
 }
 
 // Memory of a call, for as long as the loop lives.
@@ -50,10 +55,10 @@ struct Loop {
         members(team.most()),
         rows_apart(p.rows_apart) {}
 
-  // Round 0 packs the weights; the others have so many steps each.
-  int64_t rounds(int64_t steps) const { return 1 + ceil_div(steps, stride()); }
+  // After those that pack, every round has so many steps.
+  int64_t rounds(int64_t steps) const { return kPacking + ceil_div(steps, stride()); }
   Range steps(int64_t round, int64_t total) const {
-    const int64_t begin = (round - 1) * stride();
+    const int64_t begin = (round - kPacking) * stride();
     return {begin, begin + stride() < total ? begin + stride() : total};
   }
   // Steps that a thread goes through on its own rows between two meetings: few enough

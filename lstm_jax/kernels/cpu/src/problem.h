@@ -60,6 +60,10 @@ void expect_writes(float* data, int64_t floats);
 // Memory for floats, aligned to cache lines or to large pages; std::free returns it.
 float* allocate(int64_t floats);
 
+// The first rounds of a loop pack the weights: several, since the caller begins alone and
+// whoever comes while it is at it shall help.
+constexpr int64_t kPacking = 8;
+
 // Threads that go through rounds together; see team.h.
 struct Team {
   virtual int most() const = 0;

@@ -12,14 +12,14 @@
 namespace lstm::LSTM_ISA {
 namespace {
 
-// w [units, depth] as [panel][k][unit register][W], so many registers to a panel; by
-// squares, so that neither side leaves the nearest cache.
+// Columns k of w [units, depth] into [panel][k][unit register][W], so many registers to a
+// panel; by squares, so that neither side leaves the nearest cache.
 void pack_transposed(const float* w, int64_t units, int64_t depth, int registers,
-                     int64_t panel, const Workspace& packed) {
+                     int64_t panel, Range columns, const Workspace& packed) {
   const int64_t lanes = registers * W;
   float* to = packed.get(panel * depth * lanes);
-  for (int64_t begin = 0; begin < depth; begin += W) {
-    const int64_t end = begin + W < depth ? begin + W : depth;
+  for (int64_t begin = columns.begin; begin < columns.end; begin += W) {
+    const int64_t end = begin + W < columns.end ? begin + W : columns.end;
     for (int64_t lane = 0; lane < lanes; ++lane) {
       const int64_t unit = panel * lanes + lane;
       const float* from = w + unit * depth;
@@ -74,10 +74,9 @@ class Products {
   // Steps to a block, of so many rows each.
   static int64_t steps(int64_t rows) { return ceil_div(kRows, rows > 0 ? rows : 1); }
 
-  void pack(int member, int members) {
-    const Range mine = part(panels, member, members);
-    for (int64_t panel = mine.begin; panel < mine.end; ++panel)
-      pack_transposed(p.w_x, p.D, depth, N, panel, w_x);
+  void pack(Range columns) {
+    for (int64_t panel = 0; panel < panels; ++panel)
+      pack_transposed(p.w_x, p.D, depth, N, panel, columns, w_x);
   }
 
   void add(Range steps, Range rows, const Share& share, const Sums& sums) const {

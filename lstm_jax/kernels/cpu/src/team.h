@@ -43,7 +43,8 @@ class PoolTeam final : public Team {
       shared->now.store({int32_t(round), members}, std::memory_order_release);
       const auto start = Clock::now();
       body(self, round, 0, members);
-      if (round == 1 && members == 1 && (Clock::now() - start) * (rounds - 2) > kLong &&
+      if (round == kPacking && members == 1 &&
+          (Clock::now() - start) * (rounds - kPacking - 1) > kLong &&
           shared->begun.load(std::memory_order_acquire) == 0)
         leave_the_core();
       Patience patience;
