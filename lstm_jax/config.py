@@ -32,7 +32,10 @@ def config(cls: type[T]) -> type[T]:
         frozen=True,
         kw_only=True,
         config=pydantic.ConfigDict(
-            extra="forbid", strict=True, use_attribute_docstrings=True
+            extra="forbid",
+            strict=True,
+            allow_inf_nan=False,
+            use_attribute_docstrings=True,
         ),
     )
     return typing.cast(type[T], made)

@@ -1,13 +1,17 @@
 """The command that lets cells compete: figures and plots of all of them."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 
 from lstm_jax.cli import main
+from lstm_jax.commands import memory
 from lstm_jax.commands.memory import gradients
 from lstm_jax.commands.setup import trained
+from lstm_jax.tasks.memory import Memory
+from lstm_jax.training.loop import Diverged
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -52,6 +56,60 @@ def test_it_goes_on_where_it_stopped(contest, capsys):
     for name in ("memory.json", "loss.png", "gradient.png"):
         kept = out / f"memory-{name}"
         assert kept.read_bytes() == (folder / name).read_bytes()
+
+
+def test_what_would_be_found_out_too_late(tmp_path, capsys):
+    args = [*tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'runs'}"]
+    (tmp_path / "file").touch()
+    assert main(["memory", *args, "--out", str(tmp_path / "file")]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert main(["memory", *args, "--cells", "rnn", "rnn"]) == 2
+    assert "names a cell twice" in capsys.readouterr().err
+    (tmp_path / "runs" / "rnn").mkdir(parents=True)
+    (tmp_path / "runs" / "rnn" / "config.toml").touch()
+    assert main(["memory", *args, "--cells", "lstm", "rnn"]) == 2
+    assert "rnn holds a run already" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "lstm").exists()
+
+
+def test_a_cell_that_diverges_leaves_the_others(tmp_path, capsys, monkeypatch):
+    train_run = memory.train_run
+
+    def diverges(config, directory, **options):
+        if config.model.cell == "rnn":
+            raise Diverged("loss is nan at step 1")
+        return train_run(config, directory, **options)
+
+    monkeypatch.setattr(memory, "train_run", diverges)
+    values = ["train.steps=2", f"run.directory={tmp_path / 'runs'}"]
+    args = [*tiny.write_memory(tmp_path, *values), "--cells", "rnn", "gru"]
+    assert main(["memory", *args]) == 1
+    said = json.loads((tmp_path / "runs" / "memory.json").read_text())
+    assert {*said["cells"]} == {"gru"}
+    assert said["diverged"] == {"rnn": "loss is nan at step 1"}
+
+
+def test_stopped_in_the_last_moment_of_a_cell(tmp_path, monkeypatch):
+    """The cell is complete, and the next is not begun."""
+    evaluate = Memory.evaluate
+
+    def terminate(self, params, part):
+        if part == "valid":
+            signal.raise_signal(signal.SIGTERM)
+        return evaluate(self, params, part)
+
+    monkeypatch.setattr(Memory, "evaluate", terminate)
+    values = ["train.steps=2", f"run.directory={tmp_path / 'runs'}"]
+    args = [*tiny.write_memory(tmp_path, *values), "--cells", "rnn", "gru"]
+    assert main(["memory", *args]) == 130
+    assert (tmp_path / "runs" / "rnn" / "result-test.json").exists()
+    assert not (tmp_path / "runs" / "gru").exists()
+
+
+def test_a_cell_is_evaluated_otherwise(contest, capsys):
+    folder, _ = contest
+    assert main(["evaluate", str(folder / "rnn"), "evaluation.sequences=12"]) == 0
+    assert "possible without a memory" in capsys.readouterr().out
 
 
 def test_how_far_gradients_reach(contest):

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.commands.reproduce import REPRODUCTIONS
+from lstm_jax.commands.reproduce import REPRODUCTIONS, receipt
+from lstm_jax.commands.setup import trained
 from tests import tiny
 from tests.test_config import FILES
 
@@ -37,7 +38,9 @@ def test_the_receipt_is_what_the_runs_came_to(done):
         result = json.loads((run / "result-test.json").read_text())
         assert kept["seed"] == seed
         assert kept["perplexity"] == result["perplexity"]
-        found.append(result["perplexity"])
+        # As published, the figure is that of the last step, here not the best.
+        assert kept["obtained"] == kept["last"]["perplexity"]
+        found.append(kept["obtained"])
         valid = [m["valid_loss"] for m in tiny.metrics(run) if "valid_loss" in m]
         assert kept["course"]["step"] == [6, 12]
         assert kept["course"]["valid_loss"] == pytest.approx(valid, abs=1e-4)
@@ -48,7 +51,7 @@ def test_the_receipt_is_what_the_runs_came_to(done):
     assert receipt["obtained"] == pytest.approx(sum(found) / 3)
     assert receipt["figure"] == "test perplexity"
     assert receipt["reached"] == (receipt["obtained"] <= receipt["bar"])
-    assert receipt["changed"] == ["train.patience=9"]
+    assert receipt["changed"] == ["train.patience=9", "the text"]
     assert (folder / "out" / RECEIPT).with_suffix(".png").stat().st_size > 1000
 
 
@@ -105,4 +108,16 @@ def test_names_and_places_that_are_not_there(tmp_path, capsys):
     there = ["reproduce", "awd", f"data.path={tmp_path}"]
     assert main([*there, "--out", str(tmp_path / "file")]) == 2
     assert "cannot be a folder" in capsys.readouterr().err
+    assert main(["reproduce", "awd", "data.path="]) == 2
+    assert "is not there" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_figure_that_came_too_late_was_not_reached(done, monkeypatch):
+    folder, _ = done
+    runs = [trained(folder / "runs" / f"seed-{seed}") for seed in (0, 1, 2)]
+    published = REPRODUCTIONS["ptb_small"]._replace(bar=1e9, minutes=5.0)
+    monkeypatch.setitem(REPRODUCTIONS, "ptb_small", published)
+    assert receipt("ptb_small", runs)["reached"]
+    monkeypatch.setitem(REPRODUCTIONS, "ptb_small", published._replace(minutes=1e-6))
+    assert not receipt("ptb_small", runs)["reached"]

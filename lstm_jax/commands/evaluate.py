@@ -8,6 +8,7 @@ import numpy as np
 
 from lstm_jax.commands.setup import Trained, trained
 from lstm_jax.commands.tables import print_table
+from lstm_jax.training.record import RunError
 from lstm_jax.training.step import one_seed
 
 
@@ -37,10 +38,20 @@ def report(trained: Trained, part: str) -> dict[str, Any]:
     return figures
 
 
+def _check(figures):
+    if not np.isfinite(figures["loss"]):
+        raise RunError(
+            f"the loss came to {figures['loss']}; lower evaluation.dynamic_rate or "
+            f"evaluation.cache_theta."
+        )
+    return figures
+
+
 def evaluate_seeds(trained: Trained, part: str) -> Iterator[dict[str, float]]:
     """The figures of one seed after the other."""
     for n in range(trained.seeds):
-        yield trained.task.evaluate(one_seed(trained.params, n, trained.seeds), part)
+        params = one_seed(trained.params, n, trained.seeds)
+        yield _check(trained.task.evaluate(params, part))
 
 
 def total(trained: Trained, each: Sequence[dict[str, float]]) -> dict[str, Any]:

@@ -12,27 +12,40 @@ def add_command(commands) -> None:
     )
     add = command.add_argument
     add("run", help="the folder of a run")
-    add("--prompt", default="\n", help="what to go on from (a new line)")
+    add("--prompt", help="what to go on from (a new line, if the model knows it)")
     add("--length", type=int, default=400, help="tokens to write (400)")
-    add("--temperature", type=float, default=0.7, help="0: the likeliest token (0.7)")
-    add("--top-k", type=int, default=0, help="draw from so many tokens (0: all)")
-    add("--top-p", type=float, default=1.0, help="draw from so much of the mass (1)")
-    add("--samples", type=int, default=1, help="texts (1)")
-    add("--seed", type=int, default=0)
+    add("--temperature", type=float, help="0: the likeliest token (0.7)")
+    add("--top-k", type=int, help="draw from so many tokens (0: all)")
+    add("--top-p", type=float, help="draw from so much of the mass (1)")
+    add("--samples", type=int, help="texts (1)")
+    add("--seed", type=int, help="(0)")
     add("--beams", type=int, default=0, help="search for the likeliest text instead")
     command.set_defaults(command=generate)
 
 
+_DRAWN = dict(temperature=0.7, top_k=0, top_p=1.0, samples=1, seed=0)
+"""What a text that is drawn depends on, and one that is searched for does not."""
+_LIMITS = {
+    "length": (1, 2**31 - 1),
+    "samples": (1, 10_000),
+    "beams": (0, 10_000),
+    "seed": (0, 2**31 - 1),
+}
+
+
 def generate(args) -> int:
     """The command."""
-    for name, least in (("length", 1), ("samples", 1), ("beams", 0), ("seed", 0)):
-        if not least <= getattr(args, name) < 2**31:
+    for name, default in _DRAWN.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif args.beams:
+            option = name.replace("_", "-")
+            raise RunError(f"--beams draws nothing by chance; leave --{option} out.")
+    for name, (least, most) in _LIMITS.items():
+        if not least <= getattr(args, name) <= most:
             raise RunError(
-                f"--{name} is {getattr(args, name)}, expected {least} or more, below "
-                f"2**31."
+                f"--{name} is {getattr(args, name)}, expected {least} to {most:,}."
             )
-    if args.beams and args.samples > 1:
-        raise RunError("--beams finds one text; leave --samples out.")
     try:
         sampling = Sampling(args.temperature, args.top_k, args.top_p)
     except ValueError as error:
@@ -44,7 +57,8 @@ def generate(args) -> int:
             f"{args.run} is a run of task {task.config.task}, which generates "
             f"nothing; name one of a language model."
         )
-    asked = params, args.prompt, args.length
+    prompt = writer.beginning if args.prompt is None else args.prompt
+    asked = params, prompt, args.length
     if args.beams:
         _print_all(writer.beam_search(*asked, args.beams)[:1])
     elif args.samples > 1:

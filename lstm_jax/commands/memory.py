@@ -1,8 +1,9 @@
 """``lstm-jax memory``: cells with the same budget on a problem of long memory."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -19,7 +20,8 @@ from lstm_jax.config import ConfigError, read
 from lstm_jax.core.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
-from lstm_jax.training.record import Run, cannot_write
+from lstm_jax.training.loop import Diverged
+from lstm_jax.training.record import Run, cannot_write, make_folder
 from lstm_jax.training.step import one_seed
 
 SEQUENCES = 16
@@ -33,21 +35,40 @@ def memory(args) -> int:
     if first.task != "memory":
         raise ConfigError(f"{args.config} is of task {first.task}, expected memory.")
     folder = Path(first.run.directory or Path("runs") / Path(args.config).stem)
+    _check(args, folder)
+    diverged = {}
     for cell in args.cells:
         mine = [f"model.cell={cell}", f"run.directory={folder / cell}"]
         config = read_config(values, [*args.overrides, *mine])
-        there = (folder / cell / "config.toml").exists()
         print(f"\n{cell}")
-        _, step, complete = train_run(
-            config, folder / cell, resume=args.resume and there
-        )
-        if not complete:
-            print(f"stopped at step {step:,}; go on with --resume.")
+        resume = (folder / cell / "config.toml").exists()
+        try:
+            outcome = train_run(config, folder / cell, resume=resume)
+        except Diverged as error:
+            diverged[cell] = str(error)
+            print(f"diverged: {error}")
+            continue
+        if outcome.stopped:
+            print(f"stopped at step {outcome.step:,}; go on with --resume.")
             return 130
-    files = contest(folder, args.cells)
+    cells = [cell for cell in args.cells if cell not in diverged]
+    if not cells:
+        return 1
+    files = contest(folder, cells, diverged)
     if args.out:
         print("receipt:", *keep(files, args.out, Path(args.config).stem))
-    return 0
+    return 1 if diverged else 0
+
+
+def _check(args, folder):
+    """What would be found out too late, after hours of training."""
+    if len(set(args.cells)) < len(args.cells):
+        raise ConfigError(f"--cells {' '.join(args.cells)} names a cell twice.")
+    if not args.resume:
+        for cell in args.cells:
+            Run.check_vacant(folder / cell)
+    if args.out:
+        make_folder(args.out, "--out")
 
 
 def keep(files: Iterable[Path], folder: Path, name: str) -> list[Path]:
@@ -63,8 +84,15 @@ def keep(files: Iterable[Path], folder: Path, name: str) -> list[Path]:
     return kept
 
 
-def contest(folder: Path, cells: list[str]) -> list[Path]:
+def contest(
+    folder: Path, cells: list[str], diverged: Mapping[str, str] = MappingProxyType({})
+) -> list[Path]:
     """Figures and plots of runs that are in a folder by the names of their cells.
+
+    Args:
+        folder: where the runs are, and where the files go.
+        cells: those that came to their end.
+        diverged: what is to be said of the others.
 
     Returns:
         The files that were written.
@@ -77,6 +105,7 @@ def contest(folder: Path, cells: list[str]) -> list[Path]:
         "length": task.problem.length,
         "memoryless": task.problem.memoryless,
         "solved_when": task.problem.solved_when,
+        "diverged": dict(diverged),
     }
     here = {"cpu": cpu_model(), "cores": cores()}
     Run(folder).write_json("memory.json", facts | {"cells": results, "machine": here})

@@ -1,7 +1,6 @@
 """``lstm-jax runs`` and ``lstm-jax compare``: many runs, and two of them."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,10 @@ class Summary:
         )
 
     @property
+    def task(self) -> str:
+        return self.config.get("task", "-")
+
+    @property
     def best_step(self) -> int | None:
         return min(self.valid, key=lambda step: self.valid[step], default=None)
 
@@ -64,12 +67,12 @@ def runs(args) -> int:
     for path in sorted(folder.rglob("config.toml")):
         try:
             found.append(Summary.of(path.parent))
-        except (RunError, ConfigError, json.JSONDecodeError) as error:
+        except (RunError, ConfigError) as error:
             damaged.append(str(error))
     if not found and not damaged:
         print(f"{folder} holds no runs; start one with lstm-jax train CONFIG.")
     worst = float("inf")
-    found.sort(key=lambda s: (s.config["task"], worst if s.best is None else s.best))
+    found.sort(key=lambda s: (s.task, worst if s.best is None else s.best))
     if found:
         columns = ["run", "task", "state", "steps", "best at", "valid loss", "test"]
         print_table(columns, [_row(summary) for summary in found])
@@ -81,7 +84,7 @@ def runs(args) -> int:
 def _row(summary):
     return (
         str(summary.run.directory),
-        summary.config["task"],
+        summary.task,
         summary.state,
         summary.step,
         summary.best_step,

@@ -32,7 +32,7 @@ def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
 
 def find_task(name: Any) -> tuple[type, type[Task]]:
     """The config and the class of a task; ConfigError where there is none."""
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         near = difflib.get_close_matches(str(name), TASKS, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ConfigError(f"task is {name!r}; valid: {', '.join(TASKS)}{hint}")

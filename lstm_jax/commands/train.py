@@ -5,8 +5,9 @@ import time
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from lstm_jax._types import PyTree
 from lstm_jax.commands.evaluate import report
 from lstm_jax.commands.setup import (
     Trained,
@@ -25,6 +26,7 @@ from lstm_jax.training.step import init_state, make_block, one_seed, stack_seeds
 from lstm_jax.training.validation import Validation
 
 FREE_ON_RESUME = {
+    "data.path",
     "run.directory",
     "train.block",
     "train.checkpoint_every",
@@ -33,16 +35,27 @@ FREE_ON_RESUME = {
     "train.steps",
     "train.tensorboard",
 }
-"""What a run may go on with otherwise than it began."""
+"""What a run may go on with otherwise than it began; a text that has moved is still to
+be the same text."""
+
+
+class Outcome(NamedTuple):
+    """Where a training has got to."""
+
+    run: Run
+    step: int
+    complete: bool
+    stopped: bool
+    """Whether Ctrl-C or SIGTERM came on the way, be it in the last moment."""
 
 
 def train(args) -> int:
     """The command."""
     config = read_config(read(args.config), args.overrides)
     directory = config.run.directory or Path("runs") / Path(args.config).stem
-    run, step, complete = train_run(config, directory, resume=args.resume)
-    if not complete:
-        print(f"stopped at step {step:,}; saved in {run.directory}.")
+    outcome = train_run(config, directory, resume=args.resume)
+    if not outcome.complete:
+        print(f"stopped at step {outcome.step:,}; saved in {outcome.run.directory}.")
         again = ["lstm-jax", "train", args.config, *args.overrides, "--resume"]
         print(f"go on with: {shlex.join(again)}")
         return 130
@@ -55,7 +68,7 @@ def train_run(
     *,
     resume: bool = False,
     free: Collection[str] = FREE_ON_RESUME,
-) -> tuple[Run, int, bool]:
+) -> Outcome:
     """Trains, evaluates and plots a run; says what it does.
 
     Args:
@@ -63,9 +76,6 @@ def train_run(
         directory: where it is kept.
         resume: whether it goes on where it stopped.
         free: keys that it may then have other values of.
-
-    Returns:
-        The run, the step it reached, and whether it is complete.
     """
     run = Run.open(directory) if resume else None
     # A run goes on with what it knows of its data: another version of a library might
@@ -78,11 +88,10 @@ def train_run(
     else:
         run = Run.create(directory, dump(config), task.describe() | environment())
     with run.alone():
-        return run, *_train_alone(run, task, optimizer, state, resume)
+        return _train_alone(run, task, optimizer, state, resume)
 
 
 def _train_alone(run, task, optimizer, state, resume):
-    """The step reached, and whether the run is complete."""
     checkpoints = Checkpoints(run.path("checkpoints"))
     best, facts = None, {}
     if resume:
@@ -102,7 +111,23 @@ def _train_alone(run, task, optimizer, state, resume):
     if complete:
         print(f"trained in {seconds:.0f} s.")
         _finish(Trained(run, task, loop.best, loop.validation))
-    return int(loop.state.step), complete
+    return Outcome(run, int(loop.state.step), complete, loop.was_asked_to_stop)
+
+
+def last_weights(trained: Trained) -> PyTree:
+    """The weights after the last step of a run of one seed, be they its best or not.
+
+    Raises:
+        RunError: the run has no checkpoint.
+    """
+    run, task = trained.run, trained.task
+    optimizer = task.config.optimizer.build(task.config.train.steps, _epoch(task))
+    checkpoints = Checkpoints(run.path("checkpoints"))
+    step = checkpoints.last_good()
+    if step is None:
+        raise RunError(f"{run.directory} has no checkpoint; train it further.")
+    like = _first_state(task, optimizer)
+    return checkpoints.restore(step, like, task.params).state.weights
 
 
 def _epoch(task):
@@ -190,10 +215,9 @@ def _restore(run, checkpoints, task, state):
     config, best, known = task.config, None, {}
     step = checkpoints.last_good()
     if step is not None:
-        if step > config.train.steps:
+        if problem := _misfit(config, step, checkpoints.facts(step)):
             raise RunError(
-                f"train.steps is {config.train.steps} but {run.directory} has a "
-                f"checkpoint of step {step}; set train.steps={step} or more, or start "
+                f"{run.directory} has a checkpoint of step {step}, {problem}, or start "
                 f"a run with run.directory=FOLDER."
             )
         like = seed_axis(task.params, config.train.seeds)
@@ -203,10 +227,40 @@ def _restore(run, checkpoints, task, state):
         checkpoints.set_aside(later_than=step or 0)
     facts, step = run.read_json("run.json"), int(state.step)
     resumed = [*facts.get("resumed", []), {"step": step} | environment()]
+    if step < config.train.steps:
+        facts.pop("final_part", None)  # its figures are to be made again
     run.write_json("run.json", facts | {"resumed": resumed})
     run.write_text("config.toml", dump(config))
     run.rewind(step)
     return state, best, known
+
+
+def _misfit(config, step, known):
+    """Why a run of this config cannot go on from a checkpoint, and what to do."""
+    validations, steps = known["validations"], config.train.steps
+    evaluated = validations[-1][0] if validations else None
+    if steps < step:
+        return f"later than train.steps={steps}; set train.steps={step} or more"
+    if steps == step != evaluated:
+        return (
+            f"where it was not evaluated, and train.steps={steps} leaves nothing to "
+            f"train; set train.steps={step + 1} or more"
+        )
+    extra = evaluated and evaluated < steps and evaluated % config.train.evaluate_every
+    if config.optimizer.follows_validation and extra:
+        return (
+            f"and was evaluated at step {evaluated}, its end then, as a run of {steps} "
+            f"steps would not be, which goes by its evaluations; set "
+            f"train.steps={evaluated}"
+        )
+    validation = Validation.replay(rules(config), config.train.seeds, validations)
+    if known["best_step"] != validation.best_step.tolist():
+        return (
+            f"but with train.patience={config.train.patience} its best would be of "
+            f"another step than the parameters that it kept; resume it with the "
+            f"train.patience that it had"
+        )
+    return None
 
 
 def _check_resumable(run: Run, task: Task, free: Collection[str]):

@@ -78,6 +78,11 @@ class LanguageModelConfig:
                 f"dropout={self.dropout} acts between layers and there is but one; "
                 f"set output_dropout or input_dropout"
             )
+        values = self.input_dropout, self.dropout, self.output_dropout
+        if self.locked and not any(values):
+            raise ValueError(
+                "locked does nothing without input_dropout, dropout or output_dropout"
+            )
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax.config import config
 from lstm_jax.data.compression import xz_bits
-from lstm_jax.data.corpus import read_corpus, sha256
+from lstm_jax.data.corpus import SHARES, read_corpus, sha256
 from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Tokenizer, learn, restore
@@ -131,6 +131,12 @@ class LanguageModelling(Task):
     def parts(self) -> dict[str, str]:
         """The text, by the names of its parts."""
         data = self.config.data
+        shares = data.valid_share, data.test_share
+        if Path(data.path).is_dir() and data.path and shares != SHARES[1:]:
+            raise DataError(
+                f"data.path={data.path} is a folder, which has a file for each part; "
+                f"leave data.valid_share and data.test_share out."
+            )
         train = 1 - data.valid_share - data.test_share
         return read_corpus(data.path, (train, data.valid_share, data.test_share))
 
@@ -255,6 +261,14 @@ class LanguageModelling(Task):
             """In rows, as training reads them."""
             tokens = self.tokens("train")[: config.dynamic_tokens]
             rows = self.config.train.batch_size
+            needed = rows * config.dynamic_segment + 1
+            if len(tokens) < needed:
+                raise DataError(
+                    f"evaluation.dynamic_tokens={config.dynamic_tokens} takes "
+                    f"{len(tokens)} tokens of the training part, expected {needed} or "
+                    f"more for a segment of {config.dynamic_segment} in each of "
+                    f"{rows} rows; set it higher or evaluation.dynamic_segment lower."
+                )
             return training_rows(tokens, rows, config.dynamic_segment)
 
         return StreamEvaluation(config, self._model, training_tokens)

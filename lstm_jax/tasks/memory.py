@@ -155,7 +155,7 @@ class Memory(Task):
         return {"memoryless": self.problem.memoryless}
 
     def sentence(self, figures):
-        share = figures["loss"] / figures["memoryless"]
+        share = figures["loss"] / self.problem.memoryless
         return (
             f"loss {figures['loss']:.3g}, {share:.1%} of what is possible without a "
             f"memory; {figures['right']:.1%} right"

@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from lstm_jax._types import PyTree
 from lstm_jax.config import config
+from lstm_jax.data.text import DataError
 from lstm_jax.inference import (
     Cache,
     cache_nats,
@@ -89,9 +90,10 @@ class StreamEvaluation:
         return how(params, carry, tokens) / (len(tokens) - 1)
 
     def _static(self, params, carry, tokens):
-        rows = self._config.batch_size
-        vocabulary = self._model(params).vocabulary_size
-        window = min(max(LOGITS // (rows * vocabulary), 1), 1024)
+        # The figures depend on neither of them.
+        positions = max(LOGITS // self._model(params).vocabulary_size, 1)
+        rows = min(self._config.batch_size, positions)
+        window = min(max(positions // rows, 1), 1024)
         return stream_nats(
             self._nats,
             params,
@@ -128,6 +130,11 @@ class StreamEvaluation:
         # than one of them.
         rows = self._model(params).init_carry((seen.shape[1],))
         squares = gradient_squares(self._loss, params, rows, seen, segment=segment)
+        if not any(jnp.any(leaf) for leaf in jax.tree.leaves(squares)):
+            raise DataError(
+                "the training part has nothing more to teach this model, which dynamic "
+                "evaluation goes by; leave evaluation.dynamic_rate out."
+            )
         return dynamic_nats(
             self._loss,
             params,
@@ -143,9 +150,10 @@ class StreamEvaluation:
         """Grave, Joulin & Usunier 2017."""
         state: Any = None
         total, tokens = 0.0, jnp.asarray(tokens)
+        size = min(self._config.cache_size, len(tokens) - 1)
         for t in range(0, len(tokens) - 1, CACHE_WINDOW):
             piece = tokens[t : t + CACHE_WINDOW + 1]
-            carry, state, nats = self._cached_window(params, carry, state, piece)
+            carry, state, nats = self._cached_window(size, params, carry, state, piece)
             total += float(nats)
         return total
 
@@ -153,13 +161,13 @@ class StreamEvaluation:
     def _cached_window(self):
         config = self._config
 
-        def window(params, carry, cache, tokens):
+        def window(size, params, carry, cache, tokens):
             model = self._model(params)
             inputs, targets = tokens[:-1], tokens[1:]
             carry, hs = model.hidden(inputs[:, None], carry)
             hs = hs[:, 0]
             if cache is None:
-                cache = Cache.empty(config.cache_size, hs.shape[1], hs.dtype)
+                cache = Cache.empty(size, hs.shape[1], hs.dtype)
             cache, nats = cache_nats(
                 cache,
                 hs,
@@ -170,4 +178,4 @@ class StreamEvaluation:
             )
             return carry, cache, nats.sum()
 
-        return jax.jit(window)
+        return jax.jit(window, static_argnums=0)

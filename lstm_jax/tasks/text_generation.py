@@ -1,5 +1,6 @@
 """Text from a language model: drawn token by token, or searched for."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -28,6 +29,16 @@ class TextGeneration:
 
     def __init__(self, tokenizer: Tokenizer, model: Callable[[PyTree], LanguageModel]):
         self._tokenizer, self._model = tokenizer, model
+
+    @property
+    def beginning(self) -> str:
+        """What a text goes on from where nothing is said: a new line, if there is one
+        in the vocabulary."""
+        for text in ("\n", " "):
+            with contextlib.suppress(DataError):
+                self._encode_prompt(text)
+                return text
+        return self._tokenizer.decode(np.array([0]))
 
     def generate(
         self, params, prompt: str, length: int, sampling: Sampling, seed: int = 0

@@ -1,8 +1,9 @@
 """The training state on disk: whole, or not there.
 
 A checkpoint is a folder named by its step. It is written aside by Orbax, gets a
-manifest with the size and SHA-256 of each of its files, and is renamed when all of it
-has reached the disk. One that does not agree with its manifest is never used.
+manifest with the size and SHA-256 of each of its files, and of itself, and is renamed
+when all of it has reached the disk. One that does not agree with its manifest is never
+used.
 """
 
 import concurrent.futures
@@ -94,6 +95,7 @@ class Checkpoints:
             shapes = {name: _shapes(tree) for name, tree in arrays.items()}
             manifest = {"step": step, "facts": facts, "arrays": shapes}
             manifest["files"] = _digests(aside)
+            manifest["sha256"] = _sha256_of(manifest)
             (aside / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             _sync(aside)
             os.replace(aside, final)
@@ -190,10 +192,12 @@ class Checkpoints:
         """What is wrong with a checkpoint, in words."""
         folder = self.directory / str(step)
         try:
-            wanted = self._manifest(step)["files"]
-            there = _digests(folder)
-        except (OSError, ValueError, KeyError) as error:
+            manifest, there = self._manifest(step), _digests(folder)
+        except (OSError, ValueError) as error:
             return f"{MANIFEST}: {error}"
+        if not isinstance(manifest, dict) or not _is_itself(manifest):
+            return f"{MANIFEST} does not agree with its SHA-256"
+        wanted = manifest["files"]
         for name, digest in wanted.items():
             if name not in there:
                 return f"{name} is missing"
@@ -250,6 +254,16 @@ def _digests(folder):
         ]
         for path in sorted(_files(folder))
     }
+
+
+def _sha256_of(manifest):
+    text = json.dumps(manifest, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_itself(manifest):
+    rest = {name: value for name, value in manifest.items() if name != "sha256"}
+    return manifest.get("sha256") == _sha256_of(rest)
 
 
 def _sync(folder):

@@ -81,6 +81,7 @@ class Loop:
         items: int = 1,
         seconds: float = 0.0,
     ):
+        self.was_asked_to_stop = False
         self._began = time.monotonic() - seconds
         self.state, self.best, self.validation = state, best, validation
         self._data, self._block, self._evaluate = data, block, evaluate
@@ -118,6 +119,7 @@ class Loop:
                     self._save()
             self._save()
             self._checkpoints.wait()
+            self.was_asked_to_stop = stop.is_set()
         return self._is_over()
 
     @property
@@ -197,7 +199,11 @@ class Loop:
         if not bool(_all_finite(self.state.params)):
             raise self._diverged("a parameter is not finite", self._step)
         self._run.sync()
-        facts = {"validations": self.validation.history, "seconds": self.seconds}
+        facts = {
+            "validations": self.validation.history,
+            "best_step": self.validation.best_step.tolist(),
+            "seconds": self.seconds,
+        }
         self._checkpoints.save(self.state, self.best, facts)
         self._saved = self._step
 

@@ -34,7 +34,9 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
             x = [line["step"] for line in valid]
             y = [unit.convert(line["valid_loss"]) for line in valid]
             axes.plot(x, y, "o-", color="#d94801", ms=3, lw=1.2, label="validation")
-            axes.set_ylim(min(y + list(mean)) * 0.95, np.quantile(losses, 0.99))
+            bottom, top = min(y + list(mean)) * 0.95, np.quantile(losses, 0.99)
+            if bottom < top:
+                axes.set_ylim(bottom, top)
         axes.set(xlabel="step", ylabel=unit.axis)
         axes.legend(frameon=False)
 

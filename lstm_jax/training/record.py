@@ -44,6 +44,16 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
 
 
+def make_folder(path: Path, option: str) -> None:
+    """Makes a folder that an option names; RunError where there can be none."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{option} {path} cannot be a folder: {error.strerror}; name another."
+        ) from error
+
+
 class Run:
     """The folder of one run.
 
@@ -65,6 +75,19 @@ class Run:
             RunError: the folder holds something already, or cannot be written.
         """
         run = cls(directory)
+        cls.check_vacant(directory)
+        try:
+            run.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(run.directory, error) from error
+        run.write_json("run.json", facts)
+        run.write_text("config.toml", config)
+        return run
+
+    @classmethod
+    def check_vacant(cls, directory: str | Path) -> None:
+        """Raises RunError where `create` would for what is there already."""
+        run = cls(directory)
         try:
             if run.directory.exists() and not run.directory.is_dir():
                 raise RunError(
@@ -75,12 +98,8 @@ class Run:
                     f"{directory} holds a run already; continue it with --resume, or "
                     f"name a new folder with run.directory=FOLDER."
                 )
-            run.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(run.directory, error) from error
-        run.write_json("run.json", facts)
-        run.write_text("config.toml", config)
-        return run
 
     @classmethod
     def open(cls, directory: str | Path) -> "Run":
@@ -159,7 +178,7 @@ class Run:
     def read_json(self, name: str) -> dict[str, Any]:
         try:
             return json.loads(self.path(name).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"{self.path(name)} is missing or damaged; this run cannot go on, "
                 f"start a new one with run.directory=FOLDER."
@@ -188,11 +207,11 @@ class Run:
         if not path.exists():
             return []
         # A run that was killed may have left half a line at the end.
-        text = path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
         try:
             return [json.loads(line) for line in whole.splitlines()]
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise RunError(f"{path} is damaged: {error}.") from error
 
     def rewind(self, step: int) -> None:

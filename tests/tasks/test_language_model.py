@@ -4,8 +4,13 @@ import json
 import math
 
 import pytest
+from flax import nnx
 
 from lstm_jax.cli import main
+from lstm_jax.commands.setup import best_of
+from lstm_jax.data.streams import training_rows
+from lstm_jax.inference import Cache, cache_nats, dynamic_nats, gradient_squares
+from lstm_jax.tasks import stream_evaluation
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -78,6 +83,7 @@ def evaluations(run):
         (["batch_size=1"], True),
         (["batch_size=7", "context=0"], True),
         (["cache_size=50", "cache_share=0.0"], True),
+        (["batch_size=9999999"], True),
         (["dynamic_rate=1e-12"], True),
         (["cache_size=50", "cache_share=0.2"], False),
         (["dynamic_rate=1e-3", "dynamic_decay=0.1"], False),
@@ -104,6 +110,13 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
             "cache_size=9 and dynamic_rate=1.0 do not work together",
         ),
         (["evaluation.cache_share=1"], "cache_share"),
+        (["evaluation.dynamic_rate=inf"], "finite"),
+        (["evaluation.dynamic_rate=1e30"], "lower evaluation.dynamic_rate"),
+        (
+            ["evaluation.dynamic_rate=1e-3", "evaluation.dynamic_tokens=9"],
+            "evaluation.dynamic_tokens=9 takes 9 tokens of the training part, expected "
+            "21 or more",
+        ),
         (["evaluation.dynamic_decay=0.5"], "does nothing without dynamic_rate"),
     ],
     ids=words,
@@ -137,11 +150,12 @@ def test_several_ways_to_the_likeliest_token(runs, capsys):
     [
         (["--prompt", ""], "the prompt is ''"),
         (["--prompt", "line ☃"], "does not have '☃'"),
-        (["--seed", "-1"], "--seed is -1, expected 0 or more"),
+        (["--seed", "-1"], "--seed is -1, expected 0 to 2,147,483,647"),
         (["--beams", "3", "--samples", "2"], "leave --samples out"),
-        (["--length", "0"], "--length is 0, expected 1 or more"),
-        (["--samples", "0"], "--samples is 0, expected 1 or more"),
-        (["--beams", "-1"], "--beams is -1, expected 0 or more"),
+        (["--beams", "3", "--top-p", "0.5"], "leave --top-p out"),
+        (["--length", "0"], "--length is 0, expected 1 to "),
+        (["--samples", "0"], "--samples is 0, expected 1 to 10,000"),
+        (["--beams", "-1"], "--beams is -1, expected 0 to 10,000"),
         (["--temperature", "-1"], "temperature is -1.0, expected a number, 0 or more"),
         (["--top-p", "0"], "top_p is 0.0, expected a number in (0, 1]"),
         (["--top-k", "-2"], "top_k is -2, expected an integer, 0 or more"),
@@ -150,6 +164,57 @@ def test_several_ways_to_the_likeliest_token(runs, capsys):
 )
 def test_what_cannot_be_generated(runs, capsys, argv, says):
     assert says in said(capsys, "generate", runs / "characters", *argv, status=2)
+
+
+def test_the_cache_and_what_is_learned_are_handed_on(runs, capsys, monkeypatch):
+    """Window by window it comes to what it comes to in one, and by the functions."""
+    run, cache = runs / "words", ["cache_size=40", "cache_share=0.2", "cache_theta=0.7"]
+    said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in cache))
+    monkeypatch.setattr(stream_evaluation, "CACHE_WINDOW", 16)
+    said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in cache))
+    whole, pieces = evaluations(run)[-2:]
+    assert whole["loss"] == pytest.approx(pieces["loss"], abs=1e-6)
+
+    _, task, params = best_of(run)
+    model, tokens = nnx.merge(task.graph, params), task.tokens("test")
+    _, hs = model.hidden(tokens[:-1, None], model.init_carry((1,)))
+    hs, targets = hs[:, 0], tokens[1:]
+    empty = Cache.empty(40, hs.shape[1])
+    nats = model.nats(hs, targets)
+    _, nats = cache_nats(empty, hs, targets, nats, theta=0.7, share=0.2)
+    assert whole["loss"] == pytest.approx(float(nats.mean()), abs=1e-6)
+
+
+def test_dynamic_evaluation_is_that_of_the_functions(runs, capsys):
+    run = runs / "words"
+    how = ["dynamic_rate=1e-2", "dynamic_decay=0.1", "dynamic_segment=7"]
+    said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in how))
+    _, task, params = best_of(run)
+    model = lambda params: nnx.merge(task.graph, params)
+    loss = lambda p, carry, inputs, targets: model(p).loss(inputs, targets, carry)
+    seen, tokens = training_rows(task.tokens("train"), 4, 7), task.tokens("test")
+    carry = lambda rows: model(params).init_carry((rows,))
+    squares = gradient_squares(loss, params, carry(4), seen, segment=7)
+    at = dict(segment=7, rate=1e-2, decay=0.1, squares=squares)
+    nats = dynamic_nats(loss, params, carry(1), tokens, **at)
+    expected = pytest.approx(nats / (len(tokens) - 1), abs=1e-6)
+    assert evaluations(run)[-1]["loss"] == expected
+
+
+def test_a_text_of_one_symbol(tmp_path, capsys):
+    """Nothing is to be learned of it, and it has no new line to begin with."""
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    (tmp_path / "text.txt").write_text("a" * 4000)
+    said(capsys, "train", *args)
+    rate = "evaluation.dynamic_rate=1e-3"
+    wrong = said(capsys, "evaluate", tmp_path / "run", rate, status=2)
+    assert "nothing more to teach" in wrong
+    assert said(capsys, "generate", tmp_path / "run", "--length", "3") == "aaaa\n"
+
+
+def test_shares_of_a_folder(tmp_path, capsys):
+    args = [*tiny.write(tmp_path), f"data.path={tmp_path}", "data.test_share=0.1"]
+    assert "leave data.valid_share" in said(capsys, "train", *args, status=2)
 
 
 def test_a_word_that_is_not_known(runs, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from lstm_jax.cli import main
 from lstm_jax.commands import train
+from lstm_jax.commands.setup import trained
 from lstm_jax.training import progress, record
 from lstm_jax.training.checkpoint import Checkpoints
 from tests import tiny
@@ -94,9 +95,47 @@ def test_a_run_is_not_resumed_to_before_its_checkpoint(whole, capsys):
     before = files(whole)
     assert resume(whole, "train.steps=11") == 2
     said = capsys.readouterr().err
-    assert "train.steps is 11" in said
-    assert "checkpoint of step 12; set train.steps=12 or more" in said
+    assert "checkpoint of step 12, later than train.steps=11" in said
+    assert "set train.steps=12 or more" in said
     assert files(whole) == before
+
+
+def test_a_run_does_not_end_without_an_evaluation(tmp_path, monkeypatch, capsys):
+    """Stopped at step 4 it has none yet, and no step would be left to train."""
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        assert main(["train", *args]) == 130
+    before = files(tmp_path / "run")
+    assert resume(tmp_path / "run", "train.steps=4") == 2
+    assert "set train.steps=5 or more" in capsys.readouterr().err
+    assert files(tmp_path / "run") == before
+
+
+def test_a_text_that_has_moved_is_still_the_text(whole, tmp_path, capsys):
+    here = tmp_path / "elsewhere.txt"
+    here.write_text(tiny.TEXT)
+    before = results(whole)
+    assert resume(whole, f"data.path={here}") == 0
+    assert results(whole) == before
+    here.write_text(tiny.TEXT + "more")
+    assert resume(whole, f"data.path={here}") == 2
+    assert "is not the one" in capsys.readouterr().err
+
+
+def test_the_weights_of_the_last_step(whole, tmp_path):
+    """Here they are not the best ones, which were those of the first."""
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    worse = ["optimizer.learning_rate=2.0", "optimizer.schedule=constant"]
+    assert main(["train", *args, *worse, "train.evaluate_every=1"]) == 0
+    run = trained(tmp_path / "run")
+    metrics = tiny.metrics(run.run.directory)
+    *_, last = (m["valid_loss"] for m in metrics if "valid_loss" in m)
+    ours = run.task.evaluate(train.last_weights(run), "valid")["loss"]
+    assert ours == pytest.approx(last)
+    kept = run.task.evaluate(run.params, "valid")["loss"]
+    assert kept == pytest.approx(float(run.validation.best[0]))
+    assert kept < ours
 
 
 def test_a_run_is_not_written_to_before_its_state_is_at_hand(whole, monkeypatch):

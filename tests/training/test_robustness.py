@@ -4,6 +4,7 @@ The run here has all the state there is: momentum, accumulated gradients, averag
 start late, a learning rate that follows validation, and two seeds.
 """
 
+import json
 import os
 import resource
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from lstm_jax.cli import main
 from lstm_jax.commands.setup import make_task, read_config, trained
 from lstm_jax.config import read
+from lstm_jax.tasks.memory import Memory
 from lstm_jax.training import checkpoint, progress
 from lstm_jax.training.record import Run, RunError
 from tests import tiny
@@ -153,7 +155,20 @@ def largest(folder):
     return max(folder.rglob("d/*"), key=lambda path: path.stat().st_size)
 
 
+def edit(folder, change):
+    path = folder / checkpoint.MANIFEST
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+
+
+def tell_another_loss(manifest):
+    manifest["facts"]["validations"][0][1][0] += 1e-3
+
+
 DAMAGE = {
+    "the manifest tells another loss": lambda f: edit(f, tell_another_loss),
+    "the manifest names no files": lambda f: edit(f, lambda m: m.pop("files")),
     "a bit flips": lambda folder: flip(largest(folder)),
     "a file is cut": lambda folder: os.truncate(largest(folder), 100),
     "a file is gone": lambda folder: largest(folder).unlink(),
@@ -244,6 +259,72 @@ def test_the_checkpoint_of_another_model(whole, capsys):
     said = r"its head.bias.value is float32\[2, 1\], expected float32\[1\]"
     with pytest.raises(RunError, match=said):
         checkpoints.restore_best(12, like)
+
+
+def test_the_checkpoints_of_another_run(whole, cut, tmp_path, capsys):
+    """Found out before anything is written."""
+    args = [*tiny.write_memory(tmp_path, *EVERYTHING), "model.hidden_size=5"]
+    other = tmp_path / "other"
+    assert main(["train", *args, f"run.directory={other}"]) == 0
+    shutil.rmtree(cut / "checkpoints")
+    shutil.copytree(other / "checkpoints", cut / "checkpoints")
+    before = {path: path.read_bytes() for path in cut.iterdir() if path.is_file()}
+    capsys.readouterr()
+    for command in (["evaluate", str(cut)], ["train", *arguments(tmp_path)]):
+        more = ["--resume"] if command[0] == "train" else []
+        assert main([*command, *more]) == 2
+        assert "is of another model: its" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_an_evaluation_that_a_longer_run_would_not_have(tmp_path, capsys):
+    """It has lowered a learning rate, or begun an average."""
+    args = [*arguments(tmp_path), "train.evaluate_every=3"]
+    assert main(["train", *args, "train.steps=8"]) == 0
+    assert main(["train", *args, "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert "was evaluated at step 8" in said
+    assert "set train.steps=8" in said
+
+
+def test_another_patience_would_have_kept_other_weights(tmp_path, capsys, monkeypatch):
+    losses = iter([3.0, 3.1, 2.0, 2.0])  # of three validations and the test
+    told = lambda self, params, part: {"loss": next(losses), "right": 0.0}
+    args = [*tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Memory, "evaluate", told)
+        assert main(["train", *args, "train.steps=9"]) == 0
+    assert main(["train", *args, "--resume", "train.patience=1"]) == 2
+    assert "with train.patience=1 its best would be" in capsys.readouterr().err
+    assert main(["train", *args, "--resume", "train.patience=2"]) == 0
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
+def test_a_record_that_is_no_text(cut, capsys, name):
+    (cut / name).write_bytes(b"\xff\n" + (cut / name).read_bytes())
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert main(["runs", str(cut)]) == 0
+    assert "left out: " in capsys.readouterr().out
+
+
+def test_a_run_that_goes_on_is_not_complete(cut, capsys, monkeypatch):
+    """Its final figures were those of an earlier end."""
+    args = [*arguments(cut.parent), "--resume", "train.block=1"]
+    update = progress.ProgressReport.update
+
+    def terminate(self, step, loss):
+        update(self, step, loss)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.ProgressReport, "update", terminate)
+        assert main(["train", *args]) == 130
+    capsys.readouterr()
+    assert main(["runs", str(cut)]) == 0
+    said = capsys.readouterr().out
+    assert "stopped" in said
+    assert "complete" not in said
 
 
 def test_two_processes_do_not_train_the_same_run(cut, capsys):
