@@ -5,7 +5,8 @@
 Builds the kernel once more, with clocks in it (x86-64; needs cmake and a C++ compiler),
 in a folder that is removed afterwards. Shares are of the time that all threads had,
 from the call of a compiled function to its end. The speed within the products, beside
-the limit, the speed of one large product, shows what is left to be had from them.
+the limit, the speed of one large product, shows what is left to be had from them. The
+clocks themselves take some percent of small tiles, which is among the rest.
 """
 
 import argparse
@@ -32,7 +33,7 @@ SHAPES = [
 """B, T, D, H: where others are nearest, and two of the large ones."""
 PHASES = ("whole", "pack", "inputs", "recurrent", "gates", "products")
 """As in lstm_jax/kernels/cpu/src/phases.h; the first holds all the others."""
-AROUND, IDLE = "around the kernel", "waiting"
+AROUND, IDLE = "around the kernel", "waiting, rest"
 
 
 def main(argv: list[str] | None = None) -> None:
