@@ -16,6 +16,7 @@ from lstm_jax.commands import generate, interop, reproduce
 from lstm_jax.commands.describe import config
 from lstm_jax.commands.evaluate import evaluate
 from lstm_jax.commands.memory import ALL_CELLS, memory
+from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.commands.runs import compare, runs
 from lstm_jax.commands.train import train
 from lstm_jax.config import ConfigError
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     has closed it.
     """
     args = _parse(argv)
+    keep_freed_memory()
     try:
         status = args.command(args)
         sys.stdout.flush()

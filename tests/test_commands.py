@@ -2,10 +2,12 @@
 
 import errno
 import os
+import platform
 
 import pytest
 
 from lstm_jax.cli import main
+from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.config import build, read
 from lstm_jax.tasks import TASKS
 from tests import tiny
@@ -143,3 +145,7 @@ def test_event_files_on_a_full_disk(monkeypatch, tmp_path, capsys):
     run = f"run.directory={tmp_path / 'run'}"
     error = said(capsys, "train", *args, run, status=2)
     assert "tensorboard: No space left on device; what the run has" in error
+
+
+def test_memory_that_is_freed_is_kept():
+    assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")

@@ -2,10 +2,13 @@
 
 setup.py       configs, tasks and trained runs, found and checked
 train.py       train, resume
-evaluate.py    evaluate, generate
+evaluate.py    evaluate
+generate.py    generate
+reproduce.py   reproduce: published figures, and receipts
 describe.py    config
 runs.py        runs, compare
 interop.py     import, export
 memory.py      memory: cells compete, and the plots of it
 tables.py      figures as a table
+process.py     what the process itself is told
 """
