@@ -12,7 +12,12 @@ import numpy as np
 from flax import nnx
 
 from lstm_jax.bench.machine import cores, cpu_model
-from lstm_jax.commands.memory_plots import plot_gradients, plot_losses, task_of
+from lstm_jax.commands.memory_plots import (
+    NO_GRADIENT,
+    plot_gradients,
+    plot_losses,
+    task_of,
+)
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import train_run
@@ -180,7 +185,8 @@ def gradients(run: Trained) -> dict[str, dict[str, list[float]]]:
         # The sum of all sequences, so that each has the gradient of its own loss.
         loss = lambda hs: task.problem.losses(read(hs), targets).sum()
         found = state_gradients(top, last, inputs, loss)
-        return jax.tree.map(lambda norm: jnp.exp(jnp.log(norm + 1e-30).mean(1)), found)
+        mean = lambda norm: jnp.exp(jnp.log(norm + NO_GRADIENT).mean(1))
+        return jax.tree.map(mean, found)
 
     found = {"before": norms(task.params), "after": norms(params)}
     return {

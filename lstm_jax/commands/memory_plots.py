@@ -18,6 +18,9 @@ COLORS = {
     "rnn": "#6a51a3",
 }
 
+NO_GRADIENT = 1e-30
+"""Stands for 0, which has no logarithm."""
+
 
 def task_of(run: Trained) -> Memory:
     """The task of a run of long memory; RunError where it is of another."""
@@ -64,7 +67,9 @@ def plot_gradients(folder: Path, gradients: Mapping[str, Any]) -> Path:
             for state, norms in found[when].items():
                 style = dict(ls="-") if state == "h" else dict(ls="--", lw=1)
                 label = cell if state == "h" else None
-                axes.plot(norms, color=COLORS[cell], label=label, **style)
+                # Nothing reads the last c: it has no gradient that could be drawn.
+                shown = np.where(np.asarray(norms) > 2 * NO_GRADIENT, norms, np.nan)
+                axes.plot(shown, color=COLORS[cell], label=label, **style)
         axes.set(xlabel="t", yscale="log", title=f"{when} training")
         axes.set_ylim(bottom=1e-16)
     panels[0].set_ylabel("|dL/dh_t|, dashed |dL/dc_t|")

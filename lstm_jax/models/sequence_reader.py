@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, field_validator
 
 from lstm_jax._types import Array, Float
 from lstm_jax.config import config
@@ -34,6 +34,9 @@ class SequenceReaderConfig:
     cell: Literal["lstm", "lstm_chrono", "gru", "rnn"] = "lstm"
     """The cell; `lstm_chrono` draws the biases of its gates for dependencies as long as
     the sequences (Tallec & Ollivier 2018)."""
+    chrono_steps: NonNegativeInt = 0
+    """The longest dependency that `lstm_chrono` is drawn for, 2 or more; 0 takes the
+    length of the sequences. The other cells make no use of it."""
     hidden_size: PositiveInt = 128
     """Units of a layer."""
     num_layers: PositiveInt = 1
@@ -41,11 +44,18 @@ class SequenceReaderConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the layers compute in; parameters and cell states are float32."""
 
+    @field_validator("chrono_steps")
+    @classmethod
+    def _is_a_dependency(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("expected 2 or more, or 0 for the length of the sequences")
+        return value
+
     def build(
-        self, in_size: int, out_size: int, max_steps: int, rngs: nnx.Rngs
+        self, in_size: int, out_size: int, steps: int, rngs: nnx.Rngs
     ) -> "SequenceReader":
-        """The model, for dependencies of up to ``max_steps``."""
-        chrono = {"forget_bias": init.chrono(max_steps)}
+        """The model, for sequences of so many steps."""
+        chrono = {"forget_bias": init.chrono(self.chrono_steps or max(steps, 2))}
         return SequenceReader(
             Stack([CELLS[self.cell](self.hidden_size)] * self.num_layers),
             in_size,

@@ -83,7 +83,7 @@ class Memory(Task):
     def build_model(self, key) -> SequenceReader:
         problem = self.problem
         return self.config.model.build(
-            problem.in_size, problem.out_size, max(problem.steps, 2), nnx.Rngs(key)
+            problem.in_size, problem.out_size, problem.steps, nnx.Rngs(key)
         )
 
     def describe(self):
