@@ -58,6 +58,9 @@ def _parse(argv):
     """The arguments; overrides may stand before and after options."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
+    if "cells" in args:  # an option of many words takes those behind it as well
+        rest = [word for word in args.cells if "=" in word] + rest
+        args.cells = [word for word in args.cells if "=" not in word]
     if "overrides" in args and not any(word.startswith("-") for word in rest):
         args.overrides += rest
     elif rest:
@@ -105,7 +108,13 @@ def _parser():
     )
     command.add_argument("config", help="such as configs/memory_adding.toml")
     command.add_argument("overrides", nargs="*", metavar="key.path=value")
-    command.add_argument("--cells", nargs="+", choices=ALL_CELLS, default=ALL_CELLS)
+    command.add_argument(
+        "--cells",
+        nargs="+",
+        metavar="CELL",
+        default=ALL_CELLS,
+        help=", ".join(ALL_CELLS),
+    )
     command.add_argument(
         "--resume", action="store_true", help="go on with those that are there"
     )

@@ -63,6 +63,10 @@ def test_what_would_be_found_out_too_late(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert main(["memory", *args, "--out", str(tmp_path / "file")]) == 2
     assert "--out" in capsys.readouterr().err
+    assert main(["memory", *args, "--cells", "rnn", "lstn"]) == 2
+    assert "--cells lstn; valid: lstm, lstm_chrono, gru" in capsys.readouterr().err
+    assert main(["memory", *args, "--cells", "train.steps=3"]) == 2
+    assert "--cells names none; valid" in capsys.readouterr().err
     assert main(["memory", *args, "--cells", "rnn", "rnn"]) == 2
     assert "names a cell twice" in capsys.readouterr().err
     (tmp_path / "runs" / "rnn").mkdir(parents=True)
@@ -81,11 +85,11 @@ def test_a_cell_that_diverges_leaves_the_others(tmp_path, capsys, monkeypatch):
         return train_run(config, directory, **options)
 
     monkeypatch.setattr(memory, "train_run", diverges)
-    values = ["train.steps=2", f"run.directory={tmp_path / 'runs'}"]
-    args = [*tiny.write_memory(tmp_path, *values), "--cells", "rnn", "gru"]
-    assert main(["memory", *args]) == 1
+    args = tiny.write_memory(tmp_path, f"run.directory={tmp_path / 'runs'}")
+    assert main(["memory", *args, "--cells", "rnn", "gru", "train.steps=2"]) == 1
     said = json.loads((tmp_path / "runs" / "memory.json").read_text())
     assert {*said["cells"]} == {"gru"}
+    assert said["cells"]["gru"]["steps"] == 2
     assert said["diverged"] == {"rnn": "loss is nan at step 1"}
 
 

@@ -67,6 +67,11 @@ def memory(args) -> int:
 
 def _check(args, folder):
     """What would be found out too late, after hours of training."""
+    unknown = [cell for cell in args.cells if cell not in CELLS]
+    if unknown or not args.cells:
+        raise ConfigError(
+            f"--cells {' '.join(unknown) or 'names none'}; valid: {', '.join(CELLS)}."
+        )
     if len(set(args.cells)) < len(args.cells):
         raise ConfigError(f"--cells {' '.join(args.cells)} names a cell twice.")
     if not args.resume:

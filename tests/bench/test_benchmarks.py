@@ -2,12 +2,18 @@
 
 import importlib
 
+import jax
+import numpy as np
+import optax
 import pytest
 
-from benchmarks import language_model, layers
+from benchmarks import awd, language_model, layers
 from benchmarks.stacks import Case
 from lstm_jax.bench import race
 from lstm_jax.bench.workers import BenchError
+from lstm_jax.commands.setup import make_task, read_config
+from lstm_jax.config import read
+from tests import tiny
 
 SCRIPTS = (
     *("unroll", "properties", "family", "packing"),
@@ -48,3 +54,56 @@ def test_language_model():
     race.check(values)
     leaves = 1 + 3 * language_model.LAYERS + 2
     assert {len(found) for found in values.values()} == {1 + leaves}
+
+
+RATES = (
+    *("model.input_dropout", "model.dropout", "model.output_dropout"),
+    *("model.embedding_dropout", "model.weight_drop"),
+)
+
+
+def awd_task(folder, rates):
+    """The recipe of AWD-LSTM for a model and a text that are tiny."""
+    _, path = tiny.write(folder)
+    sizes = (
+        "embed_size=4",
+        "hidden_size=[6,5,4]",
+        f"locked={str(any(rates[:3])).lower()}",
+    )
+    changes = [path, *(f"model.{size}" for size in sizes)]
+    changes += [f"{name}={rate}" for name, rate in zip(RATES, rates, strict=True)]
+    changes += ["train.batch_size=2", "train.window=200", "optimizer.learning_rate=3"]
+    return make_task(read_config(read(awd.CONFIG), changes))
+
+
+def test_awd_is_our_model_and_our_rule(tmp_path):
+    task = awd_task(tmp_path, [0.0] * 5)
+    ((theirs, loss, _),) = awd.train(task, 1)
+    rule = task.config.optimizer
+    change = optax.chain(
+        optax.clip_by_global_norm(rule.clip_norm),
+        optax.add_decayed_weights(rule.weight_decay),
+        optax.sgd(rule.learning_rate),
+    )
+    params, carry, key = task.params, task.init_carry(), jax.random.key(0)
+    state, losses = change.init(params), []
+    for step in range(task.steps_per_epoch):
+        batch, carry = task.batch_at(task.training_data(), carry, step, key)
+        loss_of = jax.value_and_grad(task.loss, has_aux=True)
+        (now, carry), grads = loss_of(params, carry, batch, key)
+        updates, state = change.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        losses.append(now)
+    assert len(losses) >= 3
+    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+    close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
+    jax.tree.map(close, params, theirs)
+
+
+@pytest.mark.parametrize("rate", range(5))
+def test_awd_drops_what_the_config_says(tmp_path, rate):
+    rates = [0.0] * 5
+    without = next(awd.train(awd_task(tmp_path, rates), 1))[1]
+    rates[rate] = 0.5
+    dropped = next(awd.train(awd_task(tmp_path, rates), 1))[1]
+    assert 1e-6 < abs(dropped - without) < 0.1 * without
