@@ -46,12 +46,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (BenchError, ConfigError, DataError, InteropError, RunError) as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 2
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"lstm-jax: {_too_large(error)}", file=sys.stderr)
+        return 2
     except Diverged as error:
         print(f"lstm-jax: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lstm-jax: interrupted.", file=sys.stderr)
         return 130
+
+
+def _too_large(error):
+    said = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+    return (
+        f"the device has not enough memory ({said}); lower train.batch_size, "
+        f"train.window, train.seeds, evaluation.batch_size or the sizes of the model."
+    )
 
 
 def _parse(argv):

@@ -7,6 +7,7 @@ import platform
 import pytest
 
 from lstm_jax.cli import main
+from lstm_jax.commands import tables
 from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.config import build, read
 from lstm_jax.tasks import TASKS
@@ -70,8 +71,7 @@ def test_config_prints_what_a_run_would_read(capsys, tmp_path):
     assert "did you mean memory?" in wrong
 
 
-def test_runs_are_listed(folder, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+def test_runs_are_listed(folder, capsys):
     lines = said(capsys, "runs", str(folder)).splitlines()
     (one,) = [line for line in lines if str(folder / "one") in line]
     best = min(
@@ -85,8 +85,17 @@ def test_runs_are_listed(folder, capsys, monkeypatch):
     assert "is not a folder" in said(capsys, "runs", str(folder / "nowhere"), status=2)
 
 
-def test_runs_are_compared(folder, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+def test_no_table_is_cut_or_read_as_markup(capsys, monkeypatch):
+    """As a pipe gets it; a terminal folds what is too long for it."""
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "runs/of a [bold]long[/bold] name/" + "x" * 60
+    tables.print_table(["run", "[/y]"], [(path, 1.5), ("[/]", None)])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(path in line and "1.5" in line for line in lines)
+    assert any("[/]" in line for line in lines)
+
+
+def test_runs_are_compared(folder, capsys):
     text = said(capsys, "compare", str(folder / "one"), str(folder / "two"))
     (line,) = [line for line in text.splitlines() if "optimizer.learning_rate" in line]
     assert line.split()[-2:] == ["0.05", "0.01"]

@@ -70,7 +70,7 @@ def test_what_would_be_found_out_too_late(tmp_path, capsys):
     assert main(["memory", *args, "--cells", "rnn", "rnn"]) == 2
     assert "names a cell twice" in capsys.readouterr().err
     (tmp_path / "runs" / "rnn").mkdir(parents=True)
-    (tmp_path / "runs" / "rnn" / "config.toml").touch()
+    (tmp_path / "runs" / "rnn" / "metrics.jsonl").touch()
     assert main(["memory", *args, "--cells", "lstm", "rnn"]) == 2
     assert "rnn holds a run already" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "lstm").exists()

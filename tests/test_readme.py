@@ -1,9 +1,15 @@
 """The Python of the README and of the docs runs, in order, as it stands there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from lstm_jax import cli
+from lstm_jax.commands.memory import ALL_CELLS
+from lstm_jax.commands.setup import read_config
+from lstm_jax.config import read
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +32,24 @@ def test_the_examples_run():
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_the_docs_run(path):
     assert run_blocks(path.read_text(encoding="utf-8"))["hs"].shape == (2, 7, 4)
+
+
+COMMANDS = [
+    line
+    for text in (README, *(path.read_text(encoding="utf-8") for path in DOCS))
+    for line in re.findall(r"^ *(lstm-jax .+)$", text, flags=re.MULTILINE)
+    if not set(line) & set("[|")  # what a command looks like in general
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_is_one(line):
+    _, *words = shlex.split(line, comments=True)
+    args = cli._parse(words)
+    if "config" in args:
+        config = read_config(read(ROOT / args.config), args.overrides)
+        assert config.task
+    assert {*getattr(args, "cells", ())} <= {*ALL_CELLS}
 
 
 def test_every_path_it_names_is_there():

@@ -6,8 +6,9 @@ import shutil
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.commands.reproduce import REPRODUCTIONS, receipt
+from lstm_jax.commands.reproduce import REPRODUCTIONS, digest, receipt
 from lstm_jax.commands.setup import trained
+from lstm_jax.config import read
 from tests import tiny
 from tests.test_config import FILES
 
@@ -51,7 +52,7 @@ def test_the_receipt_is_what_the_runs_came_to(done):
     assert receipt["obtained"] == pytest.approx(sum(found) / 3)
     assert receipt["figure"] == "test perplexity"
     assert receipt["reached"] == (receipt["obtained"] <= receipt["bar"])
-    assert receipt["changed"] == ["train.patience=9", "the text"]
+    assert receipt["changed"] == ["train.patience=9", "the recipe", "the text"]
     assert (folder / "out" / RECEIPT).with_suffix(".png").stat().st_size > 1000
 
 
@@ -94,7 +95,13 @@ def test_a_recipe_that_changes_on_the_way_is_none(done, capsys):
 
 @pytest.mark.parametrize("name", REPRODUCTIONS)
 def test_every_name_has_its_config(name):
-    assert any(p.stem == name and p.parent.name == "reproduce" for p in FILES)
+    (path,) = [p for p in FILES if p.stem == name and p.parent.name == "reproduce"]
+    values = read(path)
+    assert digest(values) == REPRODUCTIONS[name].recipe
+    values["data"]["path"] = "elsewhere"
+    assert digest(values) == REPRODUCTIONS[name].recipe
+    values["train"]["steps"] += 1
+    assert digest(values) != REPRODUCTIONS[name].recipe
 
 
 def test_names_and_places_that_are_not_there(tmp_path, capsys):
@@ -107,7 +114,7 @@ def test_names_and_places_that_are_not_there(tmp_path, capsys):
     (tmp_path / "file").touch()
     there = ["reproduce", "awd", f"data.path={tmp_path}"]
     assert main([*there, "--out", str(tmp_path / "file")]) == 2
-    assert "cannot be a folder" in capsys.readouterr().err
+    assert "cannot be written to" in capsys.readouterr().err
     assert main(["reproduce", "awd", "data.path="]) == 2
     assert "is not there" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
@@ -118,6 +125,6 @@ def test_a_figure_that_came_too_late_was_not_reached(done, monkeypatch):
     runs = [trained(folder / "runs" / f"seed-{seed}") for seed in (0, 1, 2)]
     published = REPRODUCTIONS["ptb_small"]._replace(bar=1e9, minutes=5.0)
     monkeypatch.setitem(REPRODUCTIONS, "ptb_small", published)
-    assert receipt("ptb_small", runs)["reached"]
+    assert receipt("ptb_small", runs, published.recipe)["reached"]
     monkeypatch.setitem(REPRODUCTIONS, "ptb_small", published._replace(minutes=1e-6))
-    assert not receipt("ptb_small", runs)["reached"]
+    assert not receipt("ptb_small", runs, published.recipe)["reached"]

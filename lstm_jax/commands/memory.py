@@ -87,7 +87,6 @@ def keep(files: Iterable[Path], folder: Path, name: str) -> list[Path]:
     for path in files:
         kept.append(folder / f"{name}-{path.name}")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, kept[-1])
         except OSError as error:
             raise cannot_write(kept[-1], error, "the runs are kept") from error
@@ -141,7 +140,7 @@ def contest(
 
 
 def _results(run: Trained) -> dict[str, Any]:
-    lines = [m for m in run.run.metrics() if "valid_loss" in m]
+    lines = run.run.evaluations()
     solved_at = [_solved_at(run, lines, seed) for seed in range(run.seeds)]
     steps = [step for step in solved_at if step is not None]
     facts, result = run.run.read_json("run.json"), run.run.read_json("result-test.json")

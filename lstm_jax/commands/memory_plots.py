@@ -37,7 +37,7 @@ def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
     """
     figure, axes = new_figure()
     for cell, run in runs.items():
-        lines = [m for m in run.run.metrics() if "valid_loss" in m]
+        lines = run.run.evaluations()
         steps = [m["step"] for m in lines]
         seeds = [m.get("valid_loss_each", [m["valid_loss"]]) for m in lines]
         axes.plot(steps, seeds, color=COLORS[cell], lw=0.6, alpha=0.5)

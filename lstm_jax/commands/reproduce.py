@@ -5,7 +5,9 @@ every seed came to and how long it took, versions and machine.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +34,8 @@ class Published(NamedTuple):
     """What ours may be at the most."""
     text: str
     """The SHA-256 of the text in its parts."""
+    recipe: str
+    """That of the config, as `digest` takes it."""
     seeds: tuple[int, ...] = (0,)
     minutes: float | None = None
     """What a seed may take at the most."""
@@ -52,6 +56,7 @@ REPRODUCTIONS = {
         f"{_ZAREMBA}, not regularised (TensorFlow's: 115.91)",
         bar=116.0,
         text=_PENN_TREEBANK,
+        recipe="4a0a10bfbc19e512102e67b189365f6e1efb187affa2dab5431e79c138c32b19",
         seeds=(0, 1, 2),
         of_last_step=True,
     ),
@@ -61,6 +66,7 @@ REPRODUCTIONS = {
         f"{_ZAREMBA}, medium (TensorFlow's: 82.07)",
         bar=82.7,
         text=_PENN_TREEBANK,
+        recipe="bba16c764e7982be22fcb9181bc0bad453163d27b68c9b5d420fac6b50f7943c",
         of_last_step=True,
     ),
     "ptb_hour": Published(
@@ -69,6 +75,7 @@ REPRODUCTIONS = {
         "a recipe of our own",
         bar=100.0,
         text=_PENN_TREEBANK,
+        recipe="0f9314818fd7597ef1b38fbb43245a209445522b2ed896f3c8fee10d6292ab92",
         minutes=60.0,
     ),
     "awd": Published(
@@ -77,6 +84,7 @@ REPRODUCTIONS = {
         "code of Merity, Keskar & Socher 2018, not fine-tuned (paper: 57.3)",
         bar=58.8,
         text=_PENN_TREEBANK,
+        recipe="ef4f378d48ee7904337d3dc63fa91be4289f59bd298ae4e2e673f92b8b702ee7",
     ),
     "shakespeare_3min": Published(
         "loss",
@@ -84,6 +92,7 @@ REPRODUCTIONS = {
         "nanoGPT, its setting for a CPU",
         bar=1.70,
         text=_SHAKESPEARE,
+        recipe="c588425ca7e7eb099c0201b986f1caea1f340342531b2454d8f8866f058445c3",
         minutes=3.0,
     ),
     "shakespeare": Published(
@@ -92,6 +101,7 @@ REPRODUCTIONS = {
         f"nanoGPT, its setting for a GPU; {_FENG}",
         bar=1.4697,
         text=_SHAKESPEARE,
+        recipe="5df6f78cd1842972d6edee5f0df8a6d77698b311b06e9c71f742e0ffb5473193",
         minutes=60.0,
     ),
 }
@@ -145,7 +155,7 @@ def reproduce(args) -> int:
             print(f"stopped at step {outcome.step:,}; the same command goes on.")
             return 130
         runs.append(trained(directory))
-    facts = receipt(args.name, runs, args.overrides)
+    facts = receipt(args.name, runs, digest(values), args.overrides)
     tell(facts)
     print("receipt:", *write(facts, args.out))
     return 0
@@ -164,10 +174,17 @@ def _check(args, config):
     make_folder(args.out, "--out")
 
 
+def digest(values: Mapping[str, Any]) -> str:
+    """The SHA-256 of a recipe: what its file holds, but for the place of the data."""
+    data = {key: value for key, value in values["data"].items() if key != "path"}
+    text = json.dumps(dict(values) | {"data": data}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def receipt(
-    name: str, runs: Sequence[Trained], overrides: Sequence[str] = ()
+    name: str, runs: Sequence[Trained], recipe: str, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What is kept of the runs of one name."""
+    """What is kept of the runs of one name, with a recipe of this `digest`."""
     published, task = REPRODUCTIONS[name], runs[0].task
     part = task.final_part
     seeds = [_of_one_seed(run, part, published) for run in runs]
@@ -176,6 +193,8 @@ def receipt(
     in_time = published.minutes is None or minutes <= published.minutes
     facts = runs[0].run.read_json("run.json")
     changed = [o for o in overrides if o.partition("=")[0] not in _NOT_THE_RECIPE]
+    if recipe != published.recipe:
+        changed.append("the recipe")
     if facts["sha256"] != published.text:
         changed.append("the text")
     return {
@@ -199,11 +218,11 @@ def receipt(
 
 
 def _of_one_seed(run, part, published):
-    metrics = run.run.metrics()
-    valid = [line for line in metrics if "valid_loss" in line]
-    losses = [line["loss"] for line in metrics if "loss" in line]
+    valid = run.run.evaluations()
+    losses = {m["step"]: m["loss"] for m in run.run.metrics() if "loss" in m}
     ends = [line["step"] for line in valid]
     starts = [0, *ends[:-1]]
+    between = lambda a, b: [losses[n] for n in range(a + 1, b + 1) if n in losses]
     seconds = run.run.read_json("run.json")["seconds"]
     best = run.run.read_json(f"result-{part}.json")
     figures = {"obtained": best[published.figure]} | best
@@ -219,7 +238,7 @@ def _of_one_seed(run, part, published):
             "step": ends,
             "valid_loss": [round(line["valid_loss"], 4) for line in valid],
             "train_loss": [
-                round(float(np.mean(losses[a:b])), 4)
+                round(float(np.mean(between(a, b))), 4)
                 for a, b in zip(starts, ends, strict=True)
             ],
         },

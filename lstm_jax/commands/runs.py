@@ -31,7 +31,7 @@ class Summary:
             run,
             read(run.path("config.toml")),
             max((line["step"] for line in metrics), default=0),
-            {m["step"]: m["valid_loss"] for m in metrics if "valid_loss" in m},
+            {line["step"]: line["valid_loss"] for line in run.evaluations()},
             run.read_json(f"result-{final}.json") if final else {},
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -14,10 +15,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     rows = [[*row] for row in rows]
     for n, name in enumerate(columns):
         numbers = all(isinstance(row[n], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if numbers else "left")
+        justify = "right" if numbers else "left"
+        table.add_column(Text(name), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*map(figure, row))
-    Console().print(table)
+        table.add_row(*(Text(figure(value)) for value in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000  # what is read by programs is not folded
+    console.print(table)
 
 
 def figure(value: Any) -> str:

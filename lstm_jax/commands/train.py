@@ -213,6 +213,7 @@ def _restore(run, checkpoints, task, state):
     """The last good state, the best one, and what was known then; only after that is
     the run written to."""
     config, best, known = task.config, None, {}
+    metrics = run.metrics()
     step = checkpoints.last_good()
     if step is not None:
         if problem := _misfit(config, step, checkpoints.facts(step)):
@@ -225,13 +226,17 @@ def _restore(run, checkpoints, task, state):
     if checkpoints.steps[-1:] not in ([], [step]):
         print(f"going on from step {step or 0:,}; damaged ones are set aside.")
         checkpoints.set_aside(later_than=step or 0)
+    checkpoints.remove_half_written()
     facts, step = run.read_json("run.json"), int(state.step)
+    last = max((line["step"] for line in metrics), default=0)
+    if last < step:
+        print(f"metrics.jsonl ends at step {last:,}; its curves will have a gap.")
+    run.rewind(step)
     resumed = [*facts.get("resumed", []), {"step": step} | environment()]
     if step < config.train.steps:
         facts.pop("final_part", None)  # its figures are to be made again
     run.write_json("run.json", facts | {"resumed": resumed})
     run.write_text("config.toml", dump(config))
-    run.rewind(step)
     return state, best, known
 
 
@@ -247,7 +252,7 @@ def _misfit(config, step, known):
             f"train; set train.steps={step + 1} or more"
         )
     extra = evaluated and evaluated < steps and evaluated % config.train.evaluate_every
-    if config.optimizer.follows_validation and extra:
+    if _goes_by_evaluations(config) and extra:
         return (
             f"and was evaluated at step {evaluated}, its end then, as a run of {steps} "
             f"steps would not be, which goes by its evaluations; set "
@@ -263,16 +268,30 @@ def _misfit(config, step, known):
     return None
 
 
+def _goes_by_evaluations(config):
+    """Whether one evaluation more would change what comes after it."""
+    return config.optimizer.follows_validation or config.train.patience > 0
+
+
 def _check_resumable(run: Run, task: Task, free: Collection[str]):
     """A run goes on with the model and the data it began with, or not at all."""
-    before = read(run.path("config.toml"))
+    now = task.config
+    # In full, since keys may have come into being since then, with their defaults.
+    before = dump(read_config(read(run.path("config.toml"))))
     free = set(free)
-    if task.config.optimizer.follows_validation:
+    if _goes_by_evaluations(now):
         free -= {"train.evaluate_every"}
-    for key, (old, new) in changes(before, tomllib.loads(dump(task.config))).items():
+    differences = changes(tomllib.loads(before), tomllib.loads(dump(now)))
+    for key, (old, new) in differences.items():
         if key not in free:
             raise RunError(
                 f"{run.directory} was trained with {key}={old!r}, not {new!r}; "
                 f"resume it as it was, or start a run with run.directory=FOLDER."
             )
+    if "train.steps" in differences and now.optimizer.schedule in ("linear", "cosine"):
+        old, new = differences["train.steps"]
+        print(
+            f"the learning rate goes on as that of a run of {new:,} steps: its "
+            f"{now.optimizer.schedule} schedule was to end after {old:,}."
+        )
     task.check_same_data(run.read_json("run.json"), run.directory)

@@ -26,6 +26,7 @@ import numpy as np
 from lstm_jax._types import Array, Float, Int, PyTree
 from lstm_jax.data.checks import check_count
 from lstm_jax.data.streams import evaluation_rows
+from lstm_jax.inference.stepwise import spread
 
 Nats = Callable[
     [PyTree, PyTree, Int[Array, "T B"], Int[Array, "T B"]],
@@ -92,7 +93,7 @@ def stream_nats(
         return jax.tree.map(join, carry, ends)
 
     windows = len(inputs)
-    guess = _warm_up(nats, params, _spread(carry, rows), inputs, context, window)
+    guess = _warm_up(nats, params, spread(carry, rows), inputs, context, window)
     states: list[Any] = [handed_on(guess), *[None] * windows]
     losses: list[Any] = [None] * windows
     for _ in range(rows):
@@ -143,10 +144,6 @@ def _warm_up(nats, params, carry, inputs, context, window):
     for piece in np.split(flat[len(flat) - windows * steps :], windows):
         carry = _state_after(nats, params, carry, piece)
     return carry
-
-
-def _spread(carry, rows):
-    return jax.tree.map(lambda c: jnp.repeat(c, rows, axis=0), carry)
 
 
 @functools.partial(jax.jit, static_argnums=0)

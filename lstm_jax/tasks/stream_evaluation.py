@@ -151,8 +151,11 @@ class StreamEvaluation:
         state: Any = None
         total, tokens = 0.0, jnp.asarray(tokens)
         size = min(self._config.cache_size, len(tokens) - 1)
-        for t in range(0, len(tokens) - 1, CACHE_WINDOW):
-            piece = tokens[t : t + CACHE_WINDOW + 1]
+        window = min(
+            CACHE_WINDOW, max(LOGITS // self._model(params).vocabulary_size, 1)
+        )
+        for t in range(0, len(tokens) - 1, window):
+            piece = tokens[t : t + window + 1]
             carry, state, nats = self._cached_window(size, params, carry, state, piece)
             total += float(nats)
         return total

@@ -168,8 +168,20 @@ class Checkpoints:
         for step in self.steps:
             if step > later_than:
                 folder = self.directory / str(step)
-                shutil.rmtree(folder.with_suffix(".damaged"), ignore_errors=True)
-                os.replace(folder, folder.with_suffix(".damaged"))
+                damaged = folder.with_suffix(".damaged")
+                shutil.rmtree(damaged, ignore_errors=True)
+                try:
+                    os.replace(folder, damaged)
+                except OSError as error:
+                    raise self._explain(damaged, error) from error
+
+    def remove_half_written(self) -> None:
+        """Says which were not written to their end, and removes them."""
+        for folder in sorted(self.directory.glob("*.tmp")):
+            self._say(
+                f"the checkpoint of step {folder.stem} was not written to its end."
+            )
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _load(self, folder, like):
         there = self._manifest(int(folder.parent.name))["arrays"][folder.name]

@@ -30,7 +30,7 @@ class TrainConfig:
     batch_size: PositiveInt = 32
     """Sequences of a step."""
     block: PositiveInt = 50
-    """Steps in one jitted call, at most."""
+    """Steps in one jitted call, at most; fewer where they would take long."""
     evaluate_every: PositiveInt = 200
     """Steps between two evaluations."""
     checkpoint_every: PositiveInt = 200
@@ -41,6 +41,10 @@ class TrainConfig:
     """Models trained in one program: those of `seed`, `seed` + 1, ..."""
     tensorboard: bool = False
     """Whether event files for TensorBoard are written; needs the extra `plots`."""
+
+
+BLOCK_SECONDS = 1.0
+"""What a block takes at the most: a request to stop waits for two of them."""
 
 
 class Diverged(RuntimeError):
@@ -90,6 +94,7 @@ class Loop:
         self._unit, self._items = unit, items
         self._step = int(state.step)
         self._saved = checkpoints.steps[-1] if checkpoints.steps else None
+        self._step_seconds = BLOCK_SECONDS  # until it is known
 
     def run(self) -> bool:
         """Trains to the end and records everything.
@@ -138,10 +143,12 @@ class Loop:
         written down.
         """
         end, dispatched, pending = self._next_stop(), self._step, None
+        self._recorded = time.monotonic()
         while dispatched < end or pending is not None:
             began = None
             if dispatched < end and not stop.is_set():
-                n = min(end - dispatched, self._config.block)
+                affordable = max(int(BLOCK_SECONDS / self._step_seconds), 1)
+                n = min(end - dispatched, self._config.block, affordable)
                 self.state, losses = self._block(self.state, self._data, n)
                 began, dispatched = (losses, n), dispatched + n
             elif pending is None:
@@ -156,7 +163,9 @@ class Loop:
         return min(config.steps, *(step - step % n + n for n in every))
 
     def _record(self, losses, n, report):
-        losses = np.asarray(losses)[:n]
+        losses, now = np.asarray(losses)[:n], time.monotonic()
+        self._step_seconds = max(now - self._recorded, 1e-9) / n
+        self._recorded = now
         self._check_losses(losses)
         self._run.log(
             self._line(step, value) for step, value in enumerate(losses, self._step)

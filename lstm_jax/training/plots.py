@@ -20,7 +20,7 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
     matplotlib.use("agg")
     metrics = run.metrics()
     train = [line for line in metrics if "loss" in line]
-    valid = [line for line in metrics if "valid_loss" in line]
+    valid = run.evaluations()
     steps = np.array([line["step"] for line in train])
     losses = unit.convert(np.array([line["loss"] for line in train]))
 

@@ -10,10 +10,12 @@ result-*.json       the final figures
 """
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import os
 import platform
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+import lstm_jax
 from lstm_jax._types import PyTree
 
 try:
@@ -37,7 +40,8 @@ class RunError(ValueError):
 
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     """The sentence for a disk that is full, or a folder that cannot be written."""
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    said = str(error) or type(error).__name__
+    reason = getattr(error, "strerror", None) or said.splitlines()[0]
     remedy = "make room or name another folder with run.directory=FOLDER"
     if kept:
         remedy = f"{kept}; make room and go on with --resume"
@@ -45,12 +49,13 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
 
 
 def make_folder(path: Path, option: str) -> None:
-    """Makes a folder that an option names; RunError where there can be none."""
+    """Makes a folder that an option names; RunError where nothing can be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise RunError(
-            f"{option} {path} cannot be a folder: {error.strerror}; name another."
+            f"{option} {path} cannot be written to: {error.strerror}; name another."
         ) from error
 
 
@@ -80,8 +85,10 @@ class Run:
             run.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(run.directory, error) from error
-        run.write_json("run.json", facts)
-        run.write_text("config.toml", config)
+        with run.alone():
+            cls.check_vacant(directory)
+            run.write_json("run.json", facts)
+            run.write_text("config.toml", config)
         return run
 
     @classmethod
@@ -120,6 +127,8 @@ class Run:
     def alone(self) -> Iterator[None]:
         """Holds the folder; a process that ends in whatever way lets go of it.
 
+        Where the file system knows no locks it is not held.
+
         Raises:
             RunError: another process trains in it.
         """
@@ -128,13 +137,17 @@ class Run:
             return
         folder = os.open(self.directory, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(
+                    f"another process is training {self.directory}; wait for it, or "
+                    f"name a new folder with run.directory=FOLDER."
+                ) from error
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                    raise cannot_write(self.directory, error) from error
             yield
-        except BlockingIOError as error:
-            raise RunError(
-                f"another process is training {self.directory}; wait for it, or name "
-                f"a new folder with run.directory=FOLDER."
-            ) from error
         finally:
             os.close(folder)
 
@@ -143,9 +156,10 @@ class Run:
         return self.directory / name
 
     def _is_blank(self):
-        """Nothing is in the folder, or what `create` leaves when it is cut short."""
+        """Nothing is in the folder, or what `create` writes: no step has been taken."""
         names = {path.name for path in self.directory.iterdir()}
-        return names <= {"run.json.tmp", "run.json", "config.toml.tmp"}
+        created = {"run.json", "config.toml"}
+        return names <= created | {f"{name}.tmp" for name in created}
 
     def write_text(self, name: str, text: str) -> None:
         """Written aside and renamed: the file is the old one or the new one."""
@@ -177,7 +191,10 @@ class Run:
 
     def read_json(self, name: str) -> dict[str, Any]:
         try:
-            return json.loads(self.path(name).read_text(encoding="utf-8"))
+            values = json.loads(self.path(name).read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise ValueError(f"a {type(values).__name__}")
+            return values
         except (OSError, ValueError) as error:
             raise RunError(
                 f"{self.path(name)} is missing or damaged; this run cannot go on, "
@@ -210,9 +227,17 @@ class Run:
         data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         try:
-            return [json.loads(line) for line in whole.splitlines()]
+            lines = [json.loads(line) for line in whole.splitlines()]
+            for line in lines:
+                if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                    raise ValueError(f"{line!r} is no line with a step")
         except ValueError as error:
             raise RunError(f"{path} is damaged: {error}.") from error
+        return lines
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The lines of evaluations among the metrics."""
+        return [line for line in self.metrics() if "valid_loss" in line]
 
     def rewind(self, step: int) -> None:
         """Forgets metrics later than ``step``: the run goes on from there."""
@@ -251,8 +276,8 @@ def environment() -> dict[str, Any]:
     for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed as a package"
+        except importlib.metadata.PackageNotFoundError:  # run from its sources
+            versions[name] = lstm_jax.__version__
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),

@@ -170,7 +170,8 @@ def test_the_cache_and_what_is_learned_are_handed_on(runs, capsys, monkeypatch):
     """Window by window it comes to what it comes to in one, and by the functions."""
     run, cache = runs / "words", ["cache_size=40", "cache_share=0.2", "cache_theta=0.7"]
     said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in cache))
-    monkeypatch.setattr(stream_evaluation, "CACHE_WINDOW", 16)
+    vocabulary = len(best_of(run)[1].tokenizer)
+    monkeypatch.setattr(stream_evaluation, "LOGITS", 16 * vocabulary)
     said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in cache))
     whole, pieces = evaluations(run)[-2:]
     assert whole["loss"] == pytest.approx(pieces["loss"], abs=1e-6)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lstm_jax.training import loop
 from lstm_jax.training.loop import Diverged, Loop, TrainConfig
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.record import Run
@@ -17,6 +18,17 @@ pytestmark = pytest.mark.usefixtures("optax_promotion")
 STEPS = 3000
 
 
+class Late:
+    """An array that is there when it is asked for, as those of a device are."""
+
+    def __init__(self, array, arrives):
+        self.array, self.arrives = array, arrives
+
+    def __array__(self, dtype=None, copy=None):
+        self.arrives()
+        return self.array
+
+
 def run_loop(
     folder,
     schedule,
@@ -26,11 +38,13 @@ def run_loop(
     last_step=None,
     every=10**6,
     rules=None,
+    watch=lambda n: None,
 ):
     """Metrics of a loop from ``start`` to ``STEPS``, every loss being ``loss``."""
 
     def count(state, data, n):
-        return state._replace(step=state.step + n), np.full(block, loss)
+        losses = Late(np.full(block, loss), lambda: watch(n))
+        return state._replace(step=state.step + n), losses
 
     params, zero = {"w": jnp.zeros(1)}, jnp.zeros(())
     Loop(
@@ -84,3 +98,20 @@ def test_patience_ends_a_run(tmp_path):
     schedule = OptimizerConfig().learning_rates(STEPS)
     lines = run_loop(tmp_path / "run", schedule, every=100, rules=Rules(patience=3))
     assert lines[-1]["step"] == 400, "the first evaluation and three that are no better"
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(1e-3, 50), (0.3, 3), (40.0, 1)])
+def test_a_request_to_stop_waits_for_little(tmp_path, monkeypatch, seconds, most):
+    """Blocks have as many steps as a second allows, by a clock that steps move."""
+    clock, sizes = SimpleNamespace(now=0.0), []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock.now)
+
+    def watch(n):
+        sizes.append(n)
+        clock.now += seconds * n
+
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    run_loop(tmp_path / "run", schedule, start=STEPS - 200, watch=watch)
+    assert sum(sizes) == 200
+    assert sizes[0] == 1, "how long a step takes is not known yet"
+    assert max(sizes) == most

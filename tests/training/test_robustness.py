@@ -287,6 +287,14 @@ def test_an_evaluation_that_a_longer_run_would_not_have(tmp_path, capsys):
     assert "set train.steps=8" in said
 
 
+def test_an_evaluation_that_patience_would_count(tmp_path, capsys):
+    args = [*tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    assert main(["train", *args, "train.steps=8"]) == 0
+    assert main(["train", *args, "--resume", "train.patience=2"]) == 2
+    assert "was evaluated at step 8" in capsys.readouterr().err
+    assert main(["train", *args, "--resume"]) == 0
+
+
 def test_another_patience_would_have_kept_other_weights(tmp_path, capsys, monkeypatch):
     losses = iter([3.0, 3.1, 2.0, 2.0])  # of three validations and the test
     told = lambda self, params, part: {"loss": next(losses), "right": 0.0}
@@ -297,6 +305,36 @@ def test_another_patience_would_have_kept_other_weights(tmp_path, capsys, monkey
     assert main(["train", *args, "--resume", "train.patience=1"]) == 2
     assert "with train.patience=1 its best would be" in capsys.readouterr().err
     assert main(["train", *args, "--resume", "train.patience=2"]) == 0
+
+
+RULES = {
+    "ema": ["optimizer.average=ema", "optimizer.average_decay=0.9"],
+    "lion": ["optimizer.name=lion", "optimizer.learning_rate=0.01"],
+    "patience": ["train.patience=3", "train.evaluate_every=2"],
+    "adamw": ["optimizer.name=adamw", "optimizer.weight_decay=0.1"],
+}
+
+
+@pytest.mark.parametrize("more", RULES.values(), ids=RULES)
+def test_every_rule_goes_on(tmp_path, monkeypatch, more):
+    args = tiny.write_memory(tmp_path, *more)
+    assert main(["train", *args, f"run.directory={tmp_path / 'whole'}"]) == 0
+    update = progress.ProgressReport.update
+
+    def terminate(self, step, loss):
+        update(self, step, loss)
+        if step == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    args = ["train", *args, f"run.directory={tmp_path / 'cut'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.ProgressReport, "update", terminate)
+        assert main([*args, "train.block=1"]) == 130
+    assert main([*args, "--resume"]) == 0
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert tiny.metrics(whole) == tiny.metrics(cut)
+    for name in ("model.safetensors", "result-test.json"):
+        assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])

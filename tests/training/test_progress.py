@@ -1,0 +1,46 @@
+"""What a person sees of a run on a terminal, and what a log gets."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from lstm_jax.training import progress
+from lstm_jax.training.progress import ProgressReport, Unit
+
+BITS = Unit("bits", lambda nats: 2 * nats, "tokens")
+
+
+def told(capsys, monkeypatch, *, terminal):
+    """What is printed of two reports and a sentence, without its colours."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
+    console = Console(force_terminal=terminal, width=120)
+    monkeypatch.setattr(progress, "Console", lambda: console)
+    with ProgressReport(20, 0, items=3, unit=BITS) as report:
+        for step, loss in ((5, 1.5), (10, 0.5)):
+            clock.now += 4.0
+            report.update(step, loss)
+        report.say("step 10 · validation [best]")
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().out)
+
+
+def test_on_a_terminal(capsys, monkeypatch):
+    said = told(capsys, monkeypatch, terminal=True)
+    assert "step 10/20" in said
+    assert "loss 0.5000 · 1.0000 bits · 4 tokens/s" in said
+    assert "validation [best]" in said
+
+
+def test_in_a_log(capsys, monkeypatch):
+    lines = told(capsys, monkeypatch, terminal=False).splitlines()
+    assert lines == [
+        "step 10/20 · loss 0.5000 · 1.0000 bits · 4 tokens/s · 8 s left",
+        "step 10 · validation [best]",
+    ]
+
+
+@pytest.mark.parametrize(("loss", "said"), [(0.0, "0.0000"), (0.0012, "2.40e-03")])
+def test_small_losses(loss, said):
+    assert BITS.say(loss) == f"{said} bits"
