@@ -9,6 +9,7 @@ import numpy as np
 from lstm_jax.commands.setup import Trained, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.training.record import RunError
+from lstm_jax.training.seeds import finite, mean
 from lstm_jax.training.step import one_seed
 
 
@@ -48,15 +49,18 @@ def _check(figures):
 
 
 def evaluate_seeds(trained: Trained, part: str) -> Iterator[dict[str, float]]:
-    """The figures of one seed after the other."""
-    for n in range(trained.seeds):
+    """The figures of one seed after the other; of one that was over before its first
+    evaluation there are none."""
+    for n, best in enumerate(trained.validation.best):
         params = one_seed(trained.params, n, trained.seeds)
-        yield _check(trained.task.evaluate(params, part))
+        known = np.isfinite(best)
+        yield _check(trained.task.evaluate(params, part)) if known else {}
 
 
 def total(trained: Trained, each: Sequence[dict[str, float]]) -> dict[str, Any]:
     """The means of all seeds, and the figures of each where there are several."""
-    means = {name: float(np.mean([f[name] for f in each])) for name in each[0]}
+    there = [figures for figures in each if figures]
+    means = {name: mean([f[name] for f in there]) for name in there[0]}
     if trained.seeds == 1:
         return means
     first = trained.task.config.seed
@@ -73,11 +77,12 @@ def say(
     task, validation = trained.task, trained.validation
     mean = "mean of all seeds: " if trained.seeds > 1 else ""
     print(f"{part}: {mean}{task.sentence(total(trained, each) | dict(yardsticks))}")
+    names = [*next(filter(None, each))]
     rows = [
-        (task.config.seed + n, int(step), float(best), *figures.values())
+        (task.config.seed + n, int(step), *finite([best]), *map(figures.get, names))
         for n, (figures, step, best) in enumerate(
             zip(each, validation.best_step, validation.best, strict=True)
         )
     ]
-    columns = [f"{part} {name.replace('_', ' ')}" for name in each[0]]
+    columns = [f"{part} {name.replace('_', ' ')}" for name in names]
     print_table(["seed", "best at step", "valid loss", *columns], rows)

@@ -164,7 +164,7 @@ def _solved_at(run, lines, seed):
             line[f"{name}_each"][seed] if run.seeds > 1 else line[name]
             for name in ("valid_loss", "valid_right")
         )
-        if task_of(run).problem.is_solved(loss, right):
+        if loss is not None and task_of(run).problem.is_solved(loss, right):
             return line["step"]
     return None
 

@@ -39,9 +39,10 @@ def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
     for cell, run in runs.items():
         lines = run.run.evaluations()
         steps = [m["step"] for m in lines]
-        seeds = [m.get("valid_loss_each", [m["valid_loss"]]) for m in lines]
+        each = [m.get("valid_loss_each", [m["valid_loss"]]) for m in lines]
+        seeds = np.array(each, float)  # NaN where a seed is over
         axes.plot(steps, seeds, color=COLORS[cell], lw=0.6, alpha=0.5)
-        axes.plot(steps, np.median(seeds, 1), color=COLORS[cell], lw=1.6, label=cell)
+        axes.plot(steps, np.nanmedian(seeds, 1), color=COLORS[cell], lw=1.6, label=cell)
     task = task_of(next(iter(runs.values())))
     name, length = task.config.problem.name, task.problem.length
     axes.axhline(task.problem.memoryless, color="0.5", ls=":", label="without a memory")

@@ -69,6 +69,8 @@ class Events:
                 continue
             several = isinstance(value, list)
             for n, one in enumerate(value if several else [value]):
+                if one is None:  # of a seed that is over
+                    continue
                 summary = scalar(f"{name}/{n}" if several else name, one)
                 at = dict(step=line["step"], wall_time=time.time())
                 self._writer.write_event(messages.Event(**at, summary=summary))

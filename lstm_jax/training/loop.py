@@ -16,6 +16,7 @@ from lstm_jax.config import config
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.progress import PLAIN, ProgressReport, Unit
 from lstm_jax.training.record import Run
+from lstm_jax.training.seeds import finite, mean
 from lstm_jax.training.step import TrainState, one_seed, set_controls
 from lstm_jax.training.stop import stop_requests
 from lstm_jax.training.validation import Validation
@@ -48,7 +49,7 @@ BLOCK_SECONDS = 1.0
 
 
 class Diverged(RuntimeError):
-    """The loss or a parameter is not finite any more."""
+    """A loss or a parameter is not finite any more, of the last seed that was."""
 
 
 class Loop:
@@ -95,6 +96,8 @@ class Loop:
         self._step = int(state.step)
         self._saved = checkpoints.steps[-1] if checkpoints.steps else None
         self._step_seconds = BLOCK_SECONDS  # until it is known
+        self._lost = np.zeros(config.seeds, bool)
+        """Seeds that are not finite any more."""
 
     def run(self) -> bool:
         """Trains to the end and records everything.
@@ -104,8 +107,8 @@ class Loop:
             state has been saved.
 
         Raises:
-            Diverged: a loss or a parameter is not finite; checkpoints made before are
-                kept.
+            Diverged: a loss or a parameter is not finite, of every seed; checkpoints
+                made before are kept. One seed among others ends alone.
             RunError: the disk is full, or the folder cannot be written any more.
         """
         config = self._config
@@ -121,8 +124,8 @@ class Loop:
                 if last or step % config.evaluate_every == 0:
                     self._validate(report)
                 if last or step % config.checkpoint_every == 0:
-                    self._save()
-            self._save()
+                    self._save(report)
+            self._save(report)
             self._checkpoints.wait()
             self.was_asked_to_stop = stop.is_set()
         return self._is_over()
@@ -166,18 +169,20 @@ class Loop:
         losses, now = np.asarray(losses)[:n], time.monotonic()
         self._step_seconds = max(now - self._recorded, 1e-9) / n
         self._recorded = now
-        self._check_losses(losses)
+        rows = losses.reshape(n, -1)
+        self._end_seeds(rows, self._step + 1, "loss is {}", report)
         self._run.log(
             self._line(step, value) for step, value in enumerate(losses, self._step)
         )
         self._step += n
-        report.update(self._step, float(losses.mean()))
+        report.update(self._step, float(rows[:, ~self._lost].mean()))
 
     def _line(self, step, value):
-        line = {"step": step + 1, "loss": float(value.mean())}
+        values = finite(np.atleast_1d(value))
+        line = {"step": step + 1, "loss": mean(values)}
         line["learning_rate"] = self._learning_rate(step) * self._rate_factor()
         if self._config.seeds > 1:
-            line["losses"] = value.tolist()
+            line["losses"] = values
         return line
 
     def _rate_factor(self):
@@ -186,11 +191,14 @@ class Loop:
     def _validate(self, report):
         """Evaluates every seed; keeps those at their best, and obeys what follows."""
         seeds, weights = self._config.seeds, self.state.weights
-        figures = [self._evaluate(one_seed(weights, i, seeds)) for i in range(seeds)]
-        losses = [figure["loss"] for figure in figures]
-        if not np.isfinite(losses).all():
-            raise self._diverged(f"validation loss is {_or_list(losses)}", self._step)
+        figures: list[Mapping[str, float]] = [
+            {} if self._lost[i] else self._evaluate(one_seed(weights, i, seeds))
+            for i in range(seeds)
+        ]
+        losses = np.array([figure.get("loss", np.inf) for figure in figures])
+        self._end_seeds(losses[None], self._step, "validation loss is {}", report)
         self._run.log([{"step": self._step} | _valid_line(figures)])
+        losses = np.where(self._lost, np.inf, losses).tolist()
         best_before = self.validation.best.min()
         better = self.validation.add(self._step, losses)
         if better.any():
@@ -198,15 +206,16 @@ class Loop:
         self.state = set_controls(
             self.state, self.validation.rate, self.validation.averaging
         )
-        said = " ".join(self._unit.say(loss) for loss in losses)
-        star = " (best so far)" if min(losses) < best_before else ""
+        kept = [loss for loss in losses if np.isfinite(loss)]
+        said = " ".join(self._unit.say(loss) for loss in kept)
+        star = " (best so far)" if min(kept) < best_before else ""
         report.say(f"step {self._step:,} · validation {said}{star}")
 
-    def _save(self):
+    def _save(self, report):
         if self._step == self._saved:
             return
-        if not bool(_all_finite(self.state.params)):
-            raise self._diverged("a parameter is not finite", self._step)
+        sums = _sums(self.state.params, self._config.seeds)
+        self._end_seeds(sums, self._step, "a parameter is not finite", report)
         self._run.sync()
         facts = {
             "validations": self.validation.history,
@@ -216,13 +225,24 @@ class Loop:
         self._checkpoints.save(self.state, self.best, facts)
         self._saved = self._step
 
-    def _check_losses(self, losses):
-        finite = np.isfinite(losses)
-        if finite.all():
-            return
-        at = int(np.argwhere(~finite)[0][0])
-        bad = losses[at][~np.isfinite(losses[at])].flat[0]
-        raise self._diverged(f"loss is {bad}", self._step + at + 1)
+    def _end_seeds(self, values, step, what, report):
+        """A seed with a value that is not finite is over, and the run with the last.
+
+        Values are ``[n, S]``, of ``step`` and those that follow.
+        """
+        good = np.isfinite(values)
+        new = ~good.all(0) & ~self._lost
+        first = good.argmin(0)  # the first that is not finite
+        self._lost |= new
+        ends = [
+            (step + int(first[n]), what.format(values[first[n], n]), n)
+            for n in np.flatnonzero(new)
+        ]
+        if ends and self._lost.all():
+            at, said, _ = max(ends)
+            raise self._diverged(said, at)
+        for at, said, n in sorted(ends):
+            report.say(f"seed+{n} is over: {said} at step {at:,}; the others go on.")
 
     def _diverged(self, what, step):
         self._checkpoints.wait()
@@ -239,16 +259,12 @@ class Loop:
 def _valid_line(figures: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """The figures of all seeds: their mean, and where there are several each."""
     line = {}
-    for name in figures[0]:
-        values = [float(figure[name]) for figure in figures]
-        line[f"valid_{name}"] = float(np.mean(values))
+    for name in next(filter(None, figures)):
+        values = finite([figure.get(name, np.nan) for figure in figures])
+        line[f"valid_{name}"] = mean(values)
         if len(values) > 1:
             line[f"valid_{name}_each"] = values
     return line
-
-
-def _or_list(values):
-    return values[0] if len(values) == 1 else values
 
 
 def _take(better, weights, best):
@@ -275,7 +291,9 @@ def _in_chunks(schedule, size=1024):
     return lambda step: float(chunk(step // size)[step % size])
 
 
-@jax.jit
-def _all_finite(params):
-    finite = [jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(params)]
-    return jnp.stack(finite).all()
+@functools.partial(jax.jit, static_argnums=1)
+def _sums(params, seeds):
+    """``[1, S]``: 0 where all parameters of a seed are finite, else NaN."""
+    by_seed = lambda leaf: leaf.reshape(seeds, -1)
+    good = [jnp.isfinite(by_seed(leaf)).all(1) for leaf in jax.tree.leaves(params)]
+    return jnp.where(jnp.stack(good).all(0), 0.0, jnp.nan)[None]

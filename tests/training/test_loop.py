@@ -39,20 +39,29 @@ def run_loop(
     every=10**6,
     rules=None,
     watch=lambda n: None,
+    seeds=1,
 ):
-    """Metrics of a loop from ``start`` to ``STEPS``, every loss being ``loss``."""
+    """Metrics of a loop from ``start`` to ``STEPS``, every loss being ``loss``: of each
+    step where it is an array."""
 
     def count(state, data, n):
-        losses = Late(np.full(block, loss), lambda: watch(n))
+        now = loss
+        if np.ndim(loss):
+            now = np.zeros((block, seeds))
+            now[:n] = loss[int(state.step) : int(state.step) + n]
+        losses = Late(
+            np.broadcast_to(now, (block, *np.shape(now)[1:])), lambda: watch(n)
+        )
         return state._replace(step=state.step + n), losses
 
-    params, zero = {"w": jnp.zeros(1)}, jnp.zeros(())
+    shape = (seeds,) if seeds > 1 else ()
+    params, zero = {"w": jnp.zeros((*shape, 1))}, jnp.zeros(shape)
     Loop(
         TrainState(params, (), (), (), Controls(zero, zero), jnp.array(start), zero),
         None,
         count,
         evaluate=lambda params: {"loss": 1.0},
-        config=TrainConfig(steps=STEPS, block=block, evaluate_every=every),
+        config=TrainConfig(steps=STEPS, block=block, evaluate_every=every, seeds=seeds),
         learning_rate=schedule,
         run=(run := Run.create(folder, "", {})),
         checkpoints=SimpleNamespace(
@@ -60,9 +69,28 @@ def run_loop(
             save=lambda *args: None,
             wait=lambda: None,
         ),
-        validation=Validation(rules or Rules(), seeds=1),
+        validation=Validation(rules or Rules(), seeds),
     ).run()
     return [m for m in run.metrics() if "loss" in m]
+
+
+def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
+    losses = np.ones((STEPS, 3))
+    losses[700:, 1] = np.nan
+    losses[900:, 0] = np.inf
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    lines = run_loop(tmp_path / "run", schedule, loss=losses, every=800, seeds=3)
+    said = capsys.readouterr().out
+    assert "seed+1 is over: loss is nan at step 701; the others go on." in said
+    assert "seed+0 is over: loss is inf at step 901; the others go on." in said
+    assert [line["losses"] for line in lines[699:701]] == [[1.0] * 3, [1.0, None, 1.0]]
+    assert lines[-1]["step"] == STEPS
+    assert {line["loss"] for line in lines} == {1.0}
+    valid = Run(tmp_path / "run").evaluations()
+    assert [m["valid_loss_each"] for m in valid[:2]] == [[1, None, 1], [None, None, 1]]
+    losses[2000:, 2] = np.nan
+    with pytest.raises(Diverged, match="loss is nan at step 2,001; "):
+        run_loop(tmp_path / "all", schedule, loss=losses, seeds=3)
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine"])

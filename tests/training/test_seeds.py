@@ -2,10 +2,15 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lstm_jax.cli import main
+from lstm_jax.commands.setup import make_task, read_config
+from lstm_jax.config import read
+from lstm_jax.tasks.memory import Memory
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -55,3 +60,36 @@ def test_each_seed_is_its_own_run(tmp_path, write, more, capsys):
     lines = [m["valid_loss_each"] for m in tiny.metrics(together) if "valid_loss" in m]
     best = np.min(lines, axis=0)
     np.testing.assert_allclose([f["loss"] for f in figures], best, rtol=1e-6)
+
+
+def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
+    """The first of three, in its first step: it is never evaluated."""
+    args = tiny.write_memory(tmp_path, "optimizer.learning_rate=1e-4")
+    task = make_task(read_config(read(args[0]), args[1:]))
+    weight = lambda params: jax.tree.leaves(params)[-1].sum()
+    (first, *others), loss = [weight(task.initial(n)[0]) for n in range(3)], Memory.loss
+    assert min(abs(first - other) for other in others) > 0.1
+
+    def breaks(self, params, *rest):
+        value, carry = loss(self, params, *rest)
+        return jnp.where(abs(weight(params) - first) < 0.05, jnp.nan, value), carry
+
+    monkeypatch.setattr(Memory, "loss", breaks)
+    run = train(tmp_path / "all", args, "train.seeds=3")
+    said = capsys.readouterr().out
+    assert "seed+0 is over: loss is nan at step 1; the others go on." in said
+    each = np.array(losses(run, "losses"), float)
+    assert np.isnan(each[:, 0]).all()
+    result = json.loads((run / "result-test.json").read_text())
+    assert result["seeds"][0] == {"seed": 0}
+    for n in (1, 2):
+        own = train(tmp_path / f"own{n}", args, f"seed={n}")
+        np.testing.assert_allclose(each[:, n], losses(own), rtol=0, atol=1e-5)
+        alone = json.loads((own / "result-test.json").read_text())
+        assert result["seeds"][n]["loss"] == pytest.approx(alone["loss"], 1e-4)
+    means = np.mean([result["seeds"][n]["loss"] for n in (1, 2)])
+    assert result["loss"] == pytest.approx(means)
+    assert (
+        main(["train", *args, "train.seeds=1", f"run.directory={tmp_path / '0'}"]) == 1
+    )
+    assert "loss is nan at step 1; there is no checkpoint" in capsys.readouterr().err
