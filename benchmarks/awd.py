@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--epochs", type=int, default=2)
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
+    if not 1 <= args.epochs <= 5:
+        parser.error(f"--epochs is {args.epochs}, expected 1 to 5: averages come later")
     task = make_task(read_config(read(CONFIG), args.overrides))
     found = [("epoch", "valid perplexity", "training loss", "minutes")]
     epochs = []
@@ -103,7 +105,8 @@ class AWD:
             zeros = torch.zeros(1, tokens.shape[1], w_h.shape[1])
             before = [c.detach() for c in carry[n]] if carry else [zeros, zeros]
             w_h = w_h * self.mask(rates.weight_drop, *w_h.shape)
-            # torch has a second bias, which adds nothing.
+            # Of torch's two biases the second stays 0: trained both, as in the authors'
+            # code, their sum would take steps of twice the size.
             weights = [w_x, w_h, b, torch.zeros_like(b)]
             hs, *after = torch.lstm(
                 hs, before, weights, True, 1, 0.0, True, False, False

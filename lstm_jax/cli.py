@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _too_large(error):
     said = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
     return (
-        f"the device has not enough memory ({said}); lower train.batch_size, "
-        f"train.window, train.seeds, evaluation.batch_size or the sizes of the model."
+        f"the device has not enough memory ({said}); lower the batch size, the window, "
+        f"the number of seeds or the sizes of the model."
     )
 
 
@@ -72,8 +72,9 @@ def _parse(argv):
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if "cells" in args:  # an option of many words takes those behind it as well
-        rest = [word for word in args.cells if "=" in word] + rest
-        args.cells = [word for word in args.cells if "=" not in word]
+        cells = ALL_CELLS if args.cells is None else args.cells
+        rest = [word for word in cells if "=" in word] + rest
+        args.cells = [word for word in cells if "=" not in word]
     if "overrides" in args and not any(word.startswith("-") for word in rest):
         args.overrides += rest
     elif rest:
@@ -125,7 +126,7 @@ def _parser():
         "--cells",
         nargs="+",
         metavar="CELL",
-        default=ALL_CELLS,
+        action="extend",
         help=", ".join(ALL_CELLS),
     )
     command.add_argument(

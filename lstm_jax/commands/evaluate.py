@@ -58,7 +58,7 @@ def evaluate_seeds(trained: Trained, part: str) -> Iterator[dict[str, float]]:
 
 
 def total(trained: Trained, each: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """The means of all seeds, and the figures of each where there are several."""
+    """The means of the seeds that have figures, and of several the figures of each."""
     there = [figures for figures in each if figures]
     means = {name: mean([f[name] for f in there]) for name in there[0]}
     if trained.seeds == 1:
@@ -75,8 +75,9 @@ def say(
 ) -> None:
     """The means in a sentence, and in a table the figures of every seed."""
     task, validation = trained.task, trained.validation
-    mean = "mean of all seeds: " if trained.seeds > 1 else ""
-    print(f"{part}: {mean}{task.sentence(total(trained, each) | dict(yardsticks))}")
+    known = sum(map(bool, each))
+    whose = f"mean of {known} of {trained.seeds} seeds: " if trained.seeds > 1 else ""
+    print(f"{part}: {whose}{task.sentence(total(trained, each) | dict(yardsticks))}")
     names = [*next(filter(None, each))]
     rows = [
         (task.config.seed + n, int(step), *finite([best]), *map(figures.get, names))

@@ -46,7 +46,7 @@ def memory(args) -> int:
         mine = [f"model.cell={cell}", f"run.directory={folder / cell}"]
         config = read_config(values, [*args.overrides, *mine])
         print(f"\n{cell}")
-        resume = (folder / cell / "config.toml").exists()
+        resume = Run(folder / cell).has_begun
         try:
             outcome = train_run(config, folder / cell, resume=resume)
         except Diverged as error:
@@ -172,9 +172,10 @@ def _solved_at(run, lines, seed):
 def gradients(run: Trained) -> dict[str, dict[str, list[float]]]:
     """``|dL/dh_t|`` and ``|dL/dc_t|`` of the last layer, before training and after.
 
-    Means over sequences, of the first seed.
+    Means over sequences, of the best seed.
     """
-    task, params = task_of(run), one_seed(run.params, 0, run.seeds)
+    task, best = task_of(run), run.best_seed
+    first, _ = task.initial(task.config.seed + best)
     xs, targets = task.problem.draw(jax.random.key(0), SEQUENCES)
 
     @jax.jit
@@ -192,7 +193,8 @@ def gradients(run: Trained) -> dict[str, dict[str, list[float]]]:
         mean = lambda norm: jnp.exp(jnp.log(norm + NO_GRADIENT).mean(1))
         return jax.tree.map(mean, found)
 
-    found = {"before": norms(task.params), "after": norms(params)}
+    trained = one_seed(run.params, best, run.seeds)
+    found = {"before": norms(first), "after": norms(trained)}
     return {
         when: {name: np.asarray(n).tolist() for name, n in carry._asdict().items()}
         for when, carry in found.items()

@@ -17,7 +17,7 @@ from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import last_weights, train_run
-from lstm_jax.config import ConfigError, read
+from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.data.text import DataError
 from lstm_jax.training.plots import new_figure, save_figure
 from lstm_jax.training.record import Run, make_folder
@@ -56,7 +56,7 @@ REPRODUCTIONS = {
         f"{_ZAREMBA}, not regularised (TensorFlow's: 115.91)",
         bar=116.0,
         text=_PENN_TREEBANK,
-        recipe="4a0a10bfbc19e512102e67b189365f6e1efb187affa2dab5431e79c138c32b19",
+        recipe="c8e4e36ca802aae5f5d902f490f316b9be037de00e65a3744c02249d24b86570",
         seeds=(0, 1, 2),
         of_last_step=True,
     ),
@@ -66,7 +66,7 @@ REPRODUCTIONS = {
         f"{_ZAREMBA}, medium (TensorFlow's: 82.07)",
         bar=82.7,
         text=_PENN_TREEBANK,
-        recipe="bba16c764e7982be22fcb9181bc0bad453163d27b68c9b5d420fac6b50f7943c",
+        recipe="7251c8c921f8f0d3d5c93104bd66e8ed5a544ddf2af1d63cb58fc1052976f6c1",
         of_last_step=True,
     ),
     "ptb_hour": Published(
@@ -75,7 +75,7 @@ REPRODUCTIONS = {
         "a recipe of our own",
         bar=100.0,
         text=_PENN_TREEBANK,
-        recipe="0f9314818fd7597ef1b38fbb43245a209445522b2ed896f3c8fee10d6292ab92",
+        recipe="7de52058a6f6b1ed08efaf31685b2696f6c2c004febfbf53662e53bff316cd10",
         minutes=60.0,
     ),
     "awd": Published(
@@ -84,7 +84,7 @@ REPRODUCTIONS = {
         "code of Merity, Keskar & Socher 2018, not fine-tuned (paper: 57.3)",
         bar=58.8,
         text=_PENN_TREEBANK,
-        recipe="ef4f378d48ee7904337d3dc63fa91be4289f59bd298ae4e2e673f92b8b702ee7",
+        recipe="68c40c38a331e53782c5bfb62c7df55a16e62920334a79db1764ddd3d358252f",
     ),
     "shakespeare_3min": Published(
         "loss",
@@ -92,7 +92,7 @@ REPRODUCTIONS = {
         "nanoGPT, its setting for a CPU",
         bar=1.70,
         text=_SHAKESPEARE,
-        recipe="c588425ca7e7eb099c0201b986f1caea1f340342531b2454d8f8866f058445c3",
+        recipe="8cdc937fcb777191888507b664089c0065001a912cdcb9654716f7c09c926771",
         minutes=3.0,
     ),
     "shakespeare": Published(
@@ -101,7 +101,7 @@ REPRODUCTIONS = {
         f"nanoGPT, its setting for a GPU; {_FENG}",
         bar=1.4697,
         text=_SHAKESPEARE,
-        recipe="5df6f78cd1842972d6edee5f0df8a6d77698b311b06e9c71f742e0ffb5473193",
+        recipe="91177ee1c7a0bc6a2f2337b97b6a001c9dd557c886d24f15c927a3ac028cc1da",
         minutes=60.0,
     ),
 }
@@ -140,6 +140,7 @@ def reproduce(args) -> int:
             f"its configs with --configs FOLDER."
         )
     values = read(path)
+    recipe = digest(values)
     first = read_config(values, args.overrides)
     folder = Path(first.run.directory or Path("runs/reproduce") / args.name)
     _check(args, first)
@@ -149,13 +150,13 @@ def reproduce(args) -> int:
         mine = [f"seed={seed}", f"run.directory={directory}"]
         config = read_config(values, [*args.overrides, *mine])
         print(f"\n{args.name}, seed {seed}")
-        there = (directory / "config.toml").exists()
+        there = Run(directory).has_begun
         outcome = train_run(config, directory, resume=there, free=_NOT_THE_RECIPE)
         if outcome.stopped:
             print(f"stopped at step {outcome.step:,}; the same command goes on.")
             return 130
         runs.append(trained(directory))
-    facts = receipt(args.name, runs, digest(values), args.overrides)
+    facts = receipt(args.name, runs, recipe, args.overrides)
     tell(facts)
     print("receipt:", *write(facts, args.out))
     return 0
@@ -175,10 +176,10 @@ def _check(args, config):
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """The SHA-256 of a recipe: what its file holds, but for the place of the data."""
-    data = {key: value for key, value in values["data"].items() if key != "path"}
-    text = json.dumps(dict(values) | {"data": data}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """The SHA-256 of a recipe: of what its file holds and has a say in the outcome."""
+    held = {key: value for key, (_, value) in changes({}, values).items()}
+    recipe = {key: held[key] for key in held if key not in _NOT_THE_RECIPE}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
 def receipt(
@@ -238,7 +239,7 @@ def _of_one_seed(run, part, published):
             "step": ends,
             "valid_loss": [round(line["valid_loss"], 4) for line in valid],
             "train_loss": [
-                round(float(np.mean(between(a, b))), 4)
+                round(float(np.mean(between(a, b))), 4) if between(a, b) else None
                 for a, b in zip(starts, ends, strict=True)
             ],
         },

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lstm_jax._types import PyTree
 from lstm_jax.commands.evaluate import report
 from lstm_jax.commands.setup import (
@@ -92,6 +94,7 @@ def train_run(
 
 
 def _train_alone(run, task, optimizer, state, resume):
+    config = task.config
     checkpoints = Checkpoints(run.path("checkpoints"))
     best, facts = None, {}
     if resume:
@@ -107,7 +110,9 @@ def _train_alone(run, task, optimizer, state, resume):
     seconds = time.monotonic() - start
     facts = run.read_json("run.json")
     spent = max(facts.get("seconds", 0.0), loop.seconds)
-    run.write_json("run.json", facts | {"seconds": spent})
+    over = {config.seed + n: int(at) for n, at in enumerate(loop.lost) if at}
+    told = {"diverged": over} if over else {}
+    run.write_json("run.json", facts | {"seconds": spent} | told)
     if complete:
         print(f"trained in {seconds:.0f} s.")
         _finish(Trained(run, task, loop.best, loop.validation))
@@ -179,12 +184,15 @@ def _loop(run, checkpoints, task, optimizer, state, best, facts):
         unit=task.unit,
         items=task.items_per_step * seeds,
         seconds=facts.get("seconds", 0.0),
+        lost=facts.get("lost"),
     )
 
 
 def _finish(trained: Trained):
     run, seeds, first = trained.run, trained.seeds, trained.task.config.seed
     for n in range(seeds if seeds > 1 else 0):
+        if not np.isfinite(trained.validation.best[n]):
+            continue  # over before its first evaluation
         name = f"model-seed{first + n}.safetensors"
         run.save_weights(one_seed(trained.params, n, seeds), name)
     run.save_weights(one_seed(trained.params, trained.best_seed, seeds))
@@ -277,7 +285,11 @@ def _check_resumable(run: Run, task: Task, free: Collection[str]):
     """A run goes on with the model and the data it began with, or not at all."""
     now = task.config
     # In full, since keys may have come into being since then, with their defaults.
-    before = dump(read_config(read(run.path("config.toml"))))
+    path = run.path("config.toml")
+    try:
+        before = dump(read_config(read(path)))
+    except ConfigError as error:
+        raise ConfigError(f"{path}, what the run began with: {error}") from error
     free = set(free)
     if _goes_by_evaluations(now):
         free -= {"train.evaluate_every"}

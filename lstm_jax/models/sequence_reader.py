@@ -32,8 +32,8 @@ class SequenceReaderConfig:
     """Which cells, how many, and how large."""
 
     cell: Literal["lstm", "lstm_chrono", "gru", "rnn"] = "lstm"
-    """The cell; `lstm_chrono` draws the biases of its gates for dependencies as long as
-    the sequences (Tallec & Ollivier 2018)."""
+    """The cell; `lstm_chrono` draws the biases of its gates for long dependencies
+    (Tallec & Ollivier 2018)."""
     chrono_steps: NonNegativeInt = 0
     """The longest dependency that `lstm_chrono` is drawn for, 2 or more; 0 takes the
     length of the sequences. The other cells make no use of it."""

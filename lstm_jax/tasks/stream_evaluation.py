@@ -24,7 +24,7 @@ from lstm_jax.models.language_model import LanguageModel
 LOGITS = 2**22
 """In memory at a time, at the most."""
 CACHE_WINDOW = 1024
-"""Tokens between two looks at the cache."""
+"""Tokens between two looks at the cache, at the most."""
 
 
 @config

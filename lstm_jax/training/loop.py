@@ -45,7 +45,8 @@ class TrainConfig:
 
 
 BLOCK_SECONDS = 1.0
-"""What a block takes at the most: a request to stop waits for two of them."""
+"""What a block takes, or one step where that takes longer: a request to stop waits for
+two of them."""
 
 
 class Diverged(RuntimeError):
@@ -67,6 +68,7 @@ class Loop:
         best: the best parameters before ``state``.
         unit, items: the words of the task, and how many items a step takes.
         seconds: what it took to come to ``state``.
+        lost: for every seed the step at which it was not finite any more, or 0.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Loop:
         unit: Unit = PLAIN,
         items: int = 1,
         seconds: float = 0.0,
+        lost: Sequence[int] | None = None,
     ):
         self.was_asked_to_stop = False
         self._began = time.monotonic() - seconds
@@ -96,8 +99,7 @@ class Loop:
         self._step = int(state.step)
         self._saved = checkpoints.steps[-1] if checkpoints.steps else None
         self._step_seconds = BLOCK_SECONDS  # until it is known
-        self._lost = np.zeros(config.seeds, bool)
-        """Seeds that are not finite any more."""
+        self.lost = np.array(lost or [0] * config.seeds)
 
     def run(self) -> bool:
         """Trains to the end and records everything.
@@ -137,7 +139,8 @@ class Loop:
         return time.monotonic() - self._began
 
     def _is_over(self):
-        return self._step >= self._config.steps or self.validation.is_over
+        ended = self.validation.has_ended | (self.lost > 0)
+        return self._step >= self._config.steps or bool(ended.all())
 
     def _train_to_next_stop(self, stop, report):
         """Blocks up to the next evaluation or checkpoint.
@@ -171,34 +174,34 @@ class Loop:
         self._recorded = now
         rows = losses.reshape(n, -1)
         self._end_seeds(rows, self._step + 1, "loss is {}", report)
-        self._run.log(
-            self._line(step, value) for step, value in enumerate(losses, self._step)
-        )
+        lines = [self._line(step, row) for step, row in enumerate(rows, self._step)]
+        self._run.log(lines)
         self._step += n
-        report.update(self._step, float(rows[:, ~self._lost].mean()))
+        report.update(self._step, mean([line["loss"] for line in lines]))
 
-    def _line(self, step, value):
-        values = finite(np.atleast_1d(value))
-        line = {"step": step + 1, "loss": mean(values)}
+    def _line(self, step, losses):
+        over = (self.lost > 0) & (self.lost <= step + 1)
+        values = finite(np.where(over, np.nan, losses))
+        line: dict[str, Any] = {"step": step + 1, "loss": mean(values)}
         line["learning_rate"] = self._learning_rate(step) * self._rate_factor()
         if self._config.seeds > 1:
             line["losses"] = values
         return line
 
     def _rate_factor(self):
-        return float(self.validation.rate.mean())
+        return float(self.validation.rate[self.lost == 0].mean())
 
     def _validate(self, report):
         """Evaluates every seed; keeps those at their best, and obeys what follows."""
         seeds, weights = self._config.seeds, self.state.weights
         figures: list[Mapping[str, float]] = [
-            {} if self._lost[i] else self._evaluate(one_seed(weights, i, seeds))
+            {} if self.lost[i] else self._evaluate(one_seed(weights, i, seeds))
             for i in range(seeds)
         ]
         losses = np.array([figure.get("loss", np.inf) for figure in figures])
         self._end_seeds(losses[None], self._step, "validation loss is {}", report)
         self._run.log([{"step": self._step} | _valid_line(figures)])
-        losses = np.where(self._lost, np.inf, losses).tolist()
+        losses = np.where(np.isfinite(losses), losses, np.inf).tolist()
         best_before = self.validation.best.min()
         better = self.validation.add(self._step, losses)
         if better.any():
@@ -221,6 +224,7 @@ class Loop:
             "validations": self.validation.history,
             "best_step": self.validation.best_step.tolist(),
             "seconds": self.seconds,
+            "lost": self.lost.tolist(),
         }
         self._checkpoints.save(self.state, self.best, facts)
         self._saved = self._step
@@ -231,14 +235,15 @@ class Loop:
         Values are ``[n, S]``, of ``step`` and those that follow.
         """
         good = np.isfinite(values)
-        new = ~good.all(0) & ~self._lost
+        # One that patience has ended has its best, whatever becomes of it.
+        new = ~good.all(0) & (self.lost == 0) & ~self.validation.has_ended
         first = good.argmin(0)  # the first that is not finite
-        self._lost |= new
         ends = [
             (step + int(first[n]), what.format(values[first[n], n]), n)
             for n in np.flatnonzero(new)
         ]
-        if ends and self._lost.all():
+        self.lost[new] = step + first[new]
+        if ends and self.lost.all():
             at, said, _ = max(ends)
             raise self._diverged(said, at)
         for at, said, n in sorted(ends):

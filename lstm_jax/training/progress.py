@@ -83,8 +83,9 @@ class ProgressReport:
         if self._live:
             self._live.stop()
 
-    def update(self, step: int, loss: float) -> None:
-        """So far, with the loss of the last steps."""
+    def update(self, step: int, loss: float | None) -> None:
+        """So far, with the loss of the last steps, if there is one."""
+        loss = float("nan") if loss is None else loss
         now = time.monotonic()
         speed = (step - self._first) * self._items / max(now - self._start, 1e-9)
         said = f"loss {loss:.4f} · " * bool(self._unit.name) + self._unit.say(loss)

@@ -100,7 +100,7 @@ class Run:
                 raise RunError(
                     f"run.directory={directory} is a file, expected a folder."
                 )
-            if run.directory.exists() and not run._is_blank():
+            if run.has_begun:
                 raise RunError(
                     f"{directory} holds a run already; continue it with --resume, or "
                     f"name a new folder with run.directory=FOLDER."
@@ -155,11 +155,14 @@ class Run:
         """Where a file of this name is."""
         return self.directory / name
 
-    def _is_blank(self):
-        """Nothing is in the folder, or what `create` writes: no step has been taken."""
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is more in the folder than what `create` writes."""
+        if not self.directory.exists():
+            return False
         names = {path.name for path in self.directory.iterdir()}
         created = {"run.json", "config.toml"}
-        return names <= created | {f"{name}.tmp" for name in created}
+        return not names <= created | {f"{name}.tmp" for name in created}
 
     def write_text(self, name: str, text: str) -> None:
         """Written aside and renamed: the file is the old one or the new one."""
@@ -276,8 +279,9 @@ def environment() -> dict[str, Any]:
     for name in packages:
         try:
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from its sources
-            versions[name] = lstm_jax.__version__
+        except importlib.metadata.PackageNotFoundError:
+            own = name == "lstm-jax"  # run from its sources
+            versions[name] = lstm_jax.__version__ if own else "not installed"
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),

@@ -14,10 +14,11 @@ def finite(values: Iterable[float]) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
-def mean(values: Sequence[float | None]) -> float:
+def mean(values: Sequence[float | None]) -> float | None:
     """Of those that are there.
 
-    >>> mean([1.5, None, 2.5])
-    2.0
+    >>> mean([1.5, None, 2.5]), mean([None])
+    (2.0, None)
     """
-    return float(np.mean([value for value in values if value is not None]))
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None

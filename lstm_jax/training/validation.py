@@ -65,7 +65,7 @@ class Validation:
         the one it would have stopped with alone.
         """
         rules, now = self.rules, np.array(losses, float)
-        better = (now < self.best) & ~self._has_ended()
+        better = (now < self.best) & ~self.has_ended
         if rules.non_monotone:
             self.averaging |= self._is_worse_than_long_ago(now)
         self.best = np.where(better, now, self.best)
@@ -82,9 +82,11 @@ class Validation:
     @property
     def is_over(self) -> bool:
         """Whether the patience with every seed has ended."""
-        return bool(self._has_ended().all())
+        return bool(self.has_ended.all())
 
-    def _has_ended(self):
+    @property
+    def has_ended(self) -> np.ndarray:
+        """With which seeds the patience has ended."""
         patience = self.rules.patience
         return self._since_best >= (patience or np.inf)
 

@@ -172,7 +172,16 @@ def test_the_cache_and_what_is_learned_are_handed_on(runs, capsys, monkeypatch):
     said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in cache))
     vocabulary = len(best_of(run)[1].tokenizer)
     monkeypatch.setattr(stream_evaluation, "LOGITS", 16 * vocabulary)
+    windows, nats = [], stream_evaluation.cache_nats
+    monkeypatch.setattr(
+        stream_evaluation,
+        "cache_nats",
+        lambda cache, hs, *rest, **options: (
+            windows.append(len(hs)) or nats(cache, hs, *rest, **options)
+        ),
+    )
     said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in cache))
+    assert max(windows) == 16
     whole, pieces = evaluations(run)[-2:]
     assert whole["loss"] == pytest.approx(pieces["loss"], abs=1e-6)
 

@@ -40,36 +40,39 @@ def run_loop(
     rules=None,
     watch=lambda n: None,
     seeds=1,
+    lost=None,
+    weights=None,
+    evaluate=lambda params: {"loss": 1.0},
+    save=lambda *args: None,
 ):
     """Metrics of a loop from ``start`` to ``STEPS``, every loss being ``loss``: of each
     step where it is an array."""
 
     def count(state, data, n):
-        now = loss
-        if np.ndim(loss):
-            now = np.zeros((block, seeds))
-            now[:n] = loss[int(state.step) : int(state.step) + n]
-        losses = Late(
-            np.broadcast_to(now, (block, *np.shape(now)[1:])), lambda: watch(n)
-        )
+        now = np.zeros((block, seeds))
+        at = int(state.step)
+        now[:n] = loss[at : at + n] if np.ndim(loss) else loss
+        losses = Late(now if seeds > 1 else now[:, 0], lambda: watch(n))
         return state._replace(step=state.step + n), losses
 
     shape = (seeds,) if seeds > 1 else ()
-    params, zero = {"w": jnp.zeros((*shape, 1))}, jnp.zeros(shape)
+    weights = np.arange(seeds) if weights is None else np.array(weights)
+    params, zero = {"w": jnp.array(weights.reshape(*shape, 1))}, jnp.zeros(shape)
     Loop(
         TrainState(params, (), (), (), Controls(zero, zero), jnp.array(start), zero),
         None,
         count,
-        evaluate=lambda params: {"loss": 1.0},
+        evaluate=evaluate,
         config=TrainConfig(steps=STEPS, block=block, evaluate_every=every, seeds=seeds),
         learning_rate=schedule,
         run=(run := Run.create(folder, "", {})),
         checkpoints=SimpleNamespace(
             steps=[last_step] if last_step else [],
-            save=lambda *args: None,
+            save=save,
             wait=lambda: None,
         ),
         validation=Validation(rules or Rules(), seeds),
+        lost=lost,
     ).run()
     return [m for m in run.metrics() if "loss" in m]
 
@@ -89,6 +92,11 @@ def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
     valid = Run(tmp_path / "run").evaluations()
     assert [m["valid_loss_each"] for m in valid[:2]] == [[1, None, 1], [None, None, 1]]
     losses[2000:, 2] = np.nan
+    # A seed that patience has ended has its best, and the run comes to its end.
+    rules = Rules(patience=2)
+    run_loop(
+        tmp_path / "patient", schedule, loss=losses, every=200, rules=rules, seeds=3
+    )
     with pytest.raises(Diverged, match="loss is nan at step 2,001; "):
         run_loop(tmp_path / "all", schedule, loss=losses, seeds=3)
 
@@ -143,3 +151,31 @@ def test_a_request_to_stop_waits_for_little(tmp_path, monkeypatch, seconds, most
     assert sum(sizes) == 200
     assert sizes[0] == 1, "how long a step takes is not known yet"
     assert max(sizes) == most
+
+
+def test_a_seed_that_is_over_stays_over(tmp_path):
+    """Also where its loss is finite again, and where the run was stopped since."""
+    losses, saved = np.ones((STEPS, 2)), []
+    losses[700, 1] = np.inf
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    options = dict(loss=losses, every=800, seeds=2)
+    save = lambda state, best, facts: saved.append(facts["lost"])
+    whole = run_loop(tmp_path / "whole", schedule, save=save, **options)
+    assert (saved[0], saved[-1]) == ([0, 0], [0, 701])
+    assert whole[701]["losses"] == [1.0, None]
+    lost = dict(start=1000, lost=saved[-1])
+    assert run_loop(tmp_path / "cut", schedule, **lost, **options) == whole[1000:]
+    valid = Run(tmp_path / "cut").evaluations()
+    assert [m["valid_loss_each"] for m in valid] == [[1.0, None]] * 3
+
+
+def test_other_ways_not_to_be_finite(tmp_path, capsys):
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    second = lambda params: {"loss": np.nan if params["w"][0] == 1 else 1.0}
+    run_loop(tmp_path / "a", schedule, evaluate=second, start=STEPS - 1, seeds=2)
+    run_loop(tmp_path / "b", schedule, weights=[0, np.nan], start=STEPS - 1, seeds=2)
+    said = capsys.readouterr().out
+    assert "seed+1 is over: validation loss is nan at step 3,000; the others" in said
+    assert "seed+1 is over: a parameter is not finite at step 3,000; the others" in said
+    with pytest.raises(Diverged, match="a parameter is not finite at step 3,000; "):
+        run_loop(tmp_path / "c", schedule, weights=[np.inf], start=STEPS - 1)

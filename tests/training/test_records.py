@@ -129,5 +129,5 @@ def test_more_than_there_is_memory_for(tmp_path, capsys):
     assert main(["train", *args, f"run.directory={tmp_path / 'run'}"]) == 2
     said = capsys.readouterr().err
     assert "lstm-jax: the device has not enough memory (" in said
-    assert "lower train.batch_size" in said
+    assert "lower the batch size" in said
     assert len(said.splitlines()) == 1

@@ -62,7 +62,8 @@ def test_each_seed_is_its_own_run(tmp_path, write, more, capsys):
     np.testing.assert_allclose([f["loss"] for f in figures], best, rtol=1e-6)
 
 
-def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("weights", ["stay", "break"])
+def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys, weights):
     """The first of three, in its first step: it is never evaluated."""
     args = tiny.write_memory(tmp_path, "optimizer.learning_rate=1e-4")
     task = make_task(read_config(read(args[0]), args[1:]))
@@ -72,7 +73,10 @@ def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
 
     def breaks(self, params, *rest):
         value, carry = loss(self, params, *rest)
-        return jnp.where(abs(weight(params) - first) < 0.05, jnp.nan, value), carry
+        bad = jnp.where(jnp.abs(weight(params) - first) < 0.05, jnp.nan, 1.0)
+        if weights == "stay":  # finite
+            return jnp.where(jnp.isnan(bad), jnp.nan, value), carry
+        return value * bad, carry
 
     monkeypatch.setattr(Memory, "loss", breaks)
     run = train(tmp_path / "all", args, "train.seeds=3")
@@ -82,6 +86,9 @@ def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert np.isnan(each[:, 0]).all()
     result = json.loads((run / "result-test.json").read_text())
     assert result["seeds"][0] == {"seed": 0}
+    assert json.loads((run / "run.json").read_text())["diverged"] == {"0": 1}
+    assert "test: mean of 2 of 3 seeds: " in said
+    assert not (run / "model-seed0.safetensors").exists()
     for n in (1, 2):
         own = train(tmp_path / f"own{n}", args, f"seed={n}")
         np.testing.assert_allclose(each[:, n], losses(own), rtol=0, atol=1e-5)
