@@ -254,8 +254,8 @@ def _config(config):
 
 
 def write(facts: dict[str, Any], folder: Path) -> list[Path]:
-    """The receipt and, if matplotlib is there, its plot; those of another recipe than
-    the one in the project's folder under a name of their own."""
+    """The receipt and, if matplotlib is there, its plot; those of another recipe or
+    text than `REPRODUCTIONS` knows under a name of their own."""
     name = facts["name"] + ("-changed" if facts["changed"] else "")
     Run(folder).write_json(f"{name}.json", facts)
     path = folder / f"{name}.json"
@@ -278,7 +278,7 @@ def plot(facts: dict[str, Any], path: Path) -> Path:
     for seed in facts["seeds"]:
         course, first = seed["course"], seed is facts["seeds"][0]
         for part, color in (("train", "#9ecae1"), ("valid", "#08519c")):
-            line = convert(course[f"{part}_loss"])
+            line = convert(np.array(course[f"{part}_loss"], float))
             axes.plot(course["step"], line, color=color, label=part if first else None)
     lines = [("bar", facts["bar"], ":")]
     if facts["published"] is not None:

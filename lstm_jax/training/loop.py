@@ -110,7 +110,8 @@ class Loop:
 
         Raises:
             Diverged: a loss or a parameter is not finite, of every seed; checkpoints
-                made before are kept. One seed among others ends alone.
+                made before are kept. One seed among others ends alone, and what
+                becomes of one that patience has ended does not matter.
             RunError: the disk is full, or the folder cannot be written any more.
         """
         config = self._config
@@ -123,7 +124,7 @@ class Loop:
                 step, last = self._step, self._step == config.steps
                 if stop.is_set() and not last and step % config.evaluate_every:
                     break
-                if last or step % config.evaluate_every == 0:
+                if self._live.any() and (last or step % config.evaluate_every == 0):
                     self._validate(report)
                 if last or step % config.checkpoint_every == 0:
                     self._save(report)
@@ -139,8 +140,12 @@ class Loop:
         return time.monotonic() - self._began
 
     def _is_over(self):
-        ended = self.validation.has_ended | (self.lost > 0)
-        return self._step >= self._config.steps or bool(ended.all())
+        return self._step >= self._config.steps or not self._live.any()
+
+    @property
+    def _live(self):
+        """The seeds that have something to gain from more steps."""
+        return (self.lost == 0) & ~self.validation.has_ended
 
     def _train_to_next_stop(self, stop, report):
         """Blocks up to the next evaluation or checkpoint.
@@ -152,7 +157,7 @@ class Loop:
         self._recorded = time.monotonic()
         while dispatched < end or pending is not None:
             began = None
-            if dispatched < end and not stop.is_set():
+            if dispatched < end and self._live.any() and not stop.is_set():
                 affordable = max(int(BLOCK_SECONDS / self._step_seconds), 1)
                 n = min(end - dispatched, self._config.block, affordable)
                 self.state, losses = self._block(self.state, self._data, n)
@@ -175,6 +180,7 @@ class Loop:
         rows = losses.reshape(n, -1)
         self._end_seeds(rows, self._step + 1, "loss is {}", report)
         lines = [self._line(step, row) for step, row in enumerate(rows, self._step)]
+        lines = [line for line in lines if line["loss"] is not None]
         self._run.log(lines)
         self._step += n
         report.update(self._step, mean([line["loss"] for line in lines]))
@@ -183,13 +189,11 @@ class Loop:
         over = (self.lost > 0) & (self.lost <= step + 1)
         values = finite(np.where(over, np.nan, losses))
         line: dict[str, Any] = {"step": step + 1, "loss": mean(values)}
-        line["learning_rate"] = self._learning_rate(step) * self._rate_factor()
+        rate = self.validation.rate[~over].mean() if not over.all() else 1.0
+        line["learning_rate"] = self._learning_rate(step) * float(rate)
         if self._config.seeds > 1:
             line["losses"] = values
         return line
-
-    def _rate_factor(self):
-        return float(self.validation.rate[self.lost == 0].mean())
 
     def _validate(self, report):
         """Evaluates every seed; keeps those at their best, and obeys what follows."""
@@ -200,6 +204,12 @@ class Loop:
         ]
         losses = np.array([figure.get("loss", np.inf) for figure in figures])
         self._end_seeds(losses[None], self._step, "validation loss is {}", report)
+        figures = [
+            figure if np.isfinite(loss) else {}
+            for figure, loss in zip(figures, losses, strict=True)
+        ]
+        if not any(figures):  # nor had those that patience has ended
+            return
         self._run.log([{"step": self._step} | _valid_line(figures)])
         losses = np.where(np.isfinite(losses), losses, np.inf).tolist()
         best_before = self.validation.best.min()
@@ -247,7 +257,7 @@ class Loop:
             at, said, _ = max(ends)
             raise self._diverged(said, at)
         for at, said, n in sorted(ends):
-            report.say(f"seed+{n} is over: {said} at step {at:,}; the others go on.")
+            report.say(f"seed+{n} is over: {said} at step {at:,}.")
 
     def _diverged(self, what, step):
         self._checkpoints.wait()

@@ -1,7 +1,8 @@
 """The folder of a run: what was asked, what happened, what came out.
 
 config.toml         the resolved config
-run.json            data, sizes, versions and device, and those of every resumption
+run.json            data, sizes, versions and device, and those of every resumption; how
+                    long it took, which seeds diverged, which part was the last word
 metrics.jsonl       a line for every step, and for every evaluation
 checkpoints/        the whole state, for resuming, and the best weights so far
 model.safetensors   the best weights
@@ -77,7 +78,8 @@ class Run:
         """A new run. It is there once its config.toml is, which is written last.
 
         Raises:
-            RunError: the folder holds something already, or cannot be written.
+            RunError: a run has begun in the folder, or it holds something else, or
+                cannot be written.
         """
         run = cls(directory)
         cls.check_vacant(directory)
@@ -158,9 +160,12 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Whether there is more in the folder than what `create` writes."""
-        if not self.directory.exists():
+        if not self.directory.is_dir():
             return False
-        names = {path.name for path in self.directory.iterdir()}
+        try:
+            names = {path.name for path in self.directory.iterdir()}
+        except OSError as error:
+            raise cannot_write(self.directory, error) from error
         created = {"run.json", "config.toml"}
         return not names <= created | {f"{name}.tmp" for name in created}
 

@@ -84,19 +84,14 @@ def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
     schedule = OptimizerConfig().learning_rates(STEPS)
     lines = run_loop(tmp_path / "run", schedule, loss=losses, every=800, seeds=3)
     said = capsys.readouterr().out
-    assert "seed+1 is over: loss is nan at step 701; the others go on." in said
-    assert "seed+0 is over: loss is inf at step 901; the others go on." in said
+    assert "seed+1 is over: loss is nan at step 701." in said
+    assert "seed+0 is over: loss is inf at step 901." in said
     assert [line["losses"] for line in lines[699:701]] == [[1.0] * 3, [1.0, None, 1.0]]
     assert lines[-1]["step"] == STEPS
     assert {line["loss"] for line in lines} == {1.0}
     valid = Run(tmp_path / "run").evaluations()
     assert [m["valid_loss_each"] for m in valid[:2]] == [[1, None, 1], [None, None, 1]]
     losses[2000:, 2] = np.nan
-    # A seed that patience has ended has its best, and the run comes to its end.
-    rules = Rules(patience=2)
-    run_loop(
-        tmp_path / "patient", schedule, loss=losses, every=200, rules=rules, seeds=3
-    )
     with pytest.raises(Diverged, match="loss is nan at step 2,001; "):
         run_loop(tmp_path / "all", schedule, loss=losses, seeds=3)
 
@@ -175,7 +170,31 @@ def test_other_ways_not_to_be_finite(tmp_path, capsys):
     run_loop(tmp_path / "a", schedule, evaluate=second, start=STEPS - 1, seeds=2)
     run_loop(tmp_path / "b", schedule, weights=[0, np.nan], start=STEPS - 1, seeds=2)
     said = capsys.readouterr().out
-    assert "seed+1 is over: validation loss is nan at step 3,000; the others" in said
-    assert "seed+1 is over: a parameter is not finite at step 3,000; the others" in said
+    assert "seed+1 is over: validation loss is nan at step 3,000." in said
+    assert "seed+1 is over: a parameter is not finite at step 3,000." in said
     with pytest.raises(Diverged, match="a parameter is not finite at step 3,000; "):
         run_loop(tmp_path / "c", schedule, weights=[np.inf], start=STEPS - 1)
+
+
+@pytest.mark.parametrize("every", [200, 10**6], ids=["evaluated", "not evaluated"])
+def test_what_patience_has_ended_has_its_best(tmp_path, every, capsys):
+    """The first seed gets no better and then breaks; the second gets better, and breaks
+    after it: the run has come to its end with the best of both."""
+    figures = iter([1.0, 1.0, 1.0, 0.9, 1.0, 0.8, 1.0, 0.7, np.nan, 0.6])
+    losses = np.ones((STEPS, 2))
+    losses[700:, 0] = np.nan
+    losses[1100:, 1] = np.nan
+    schedule = OptimizerConfig().learning_rates(STEPS)
+    options = dict(loss=losses, every=every, rules=Rules(patience=2), seeds=2)
+    if every > STEPS:  # no patience has ended anything
+        with pytest.raises(Diverged, match="loss is nan at step 1,101; "):
+            run_loop(tmp_path / "run", schedule, **options)
+        return
+    evaluate = lambda params: {"loss": next(figures)}
+    lines = run_loop(tmp_path / "run", schedule, evaluate=evaluate, **options)
+    assert "seed+1 is over: loss is nan at step 1,101." in capsys.readouterr().out
+    assert lines[-1] == lines[699] | {"step": 1100, "losses": [None, 1.0]} | {
+        "learning_rate": lines[-1]["learning_rate"]
+    }
+    valid = [m["valid_loss_each"] for m in Run(tmp_path / "run").evaluations()]
+    assert valid == [[1.0, 1.0], [1.0, 0.9], [1.0, 0.8], [1.0, 0.7], [None, 0.6]]
