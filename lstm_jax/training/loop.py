@@ -227,8 +227,8 @@ class Loop:
     def _save(self, report):
         if self._step == self._saved:
             return
-        sums = _sums(self.state.params, self._config.seeds)
-        self._end_seeds(sums, self._step, "a parameter is not finite", report)
+        found = _zero_or_nan(self.state.params, self._config.seeds)
+        self._end_seeds(found, self._step, "a parameter is not finite", report)
         self._run.sync()
         facts = {
             "validations": self.validation.history,
@@ -307,7 +307,7 @@ def _in_chunks(schedule, size=1024):
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _sums(params, seeds):
+def _zero_or_nan(params, seeds):
     """``[1, S]``: 0 where all parameters of a seed are finite, else NaN."""
     by_seed = lambda leaf: leaf.reshape(seeds, -1)
     good = [jnp.isfinite(by_seed(leaf)).all(1) for leaf in jax.tree.leaves(params)]

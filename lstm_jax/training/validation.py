@@ -35,8 +35,8 @@ class Validation:
     >>> validation = Validation(Rules(patience=2), seeds=1)
     >>> [validation.add(step, [loss]).tolist() for step, loss in [(1, 3.0), (2, 4.0)]]
     [[True], [False]]
-    >>> validation.best, validation.best_step, validation.is_over
-    (array([3.]), array([1]), False)
+    >>> validation.best, validation.best_step, validation.has_ended
+    (array([3.]), array([1]), array([False]))
     """
 
     def __init__(self, rules: Rules, seeds: int):
@@ -78,11 +78,6 @@ class Validation:
             self._waited = np.where(fall, 0, self._waited)
         self.history.append((step, now.tolist()))
         return better
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the patience with every seed has ended."""
-        return bool(self.has_ended.all())
 
     @property
     def has_ended(self) -> np.ndarray:

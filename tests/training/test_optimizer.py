@@ -181,12 +181,12 @@ def test_every_seed_follows_its_own_validation():
     assert [b for _, b in better] == [True] + [False] * 5
     assert validation.best.tolist() == [0.5, 1]
     assert validation.rate.tolist() == [1, 0.25]
-    assert not validation.is_over
+    assert validation.has_ended.tolist() == [False, True]
     again = Validation.replay(validation.rules, 2, validation.history)
     assert (again.rate == validation.rate).all()
     for t in range(6, 9):
         validation.add(t, [9, 9])
-    assert validation.is_over
+    assert validation.has_ended.all()
 
 
 @pytest.mark.parametrize(
