@@ -7,9 +7,11 @@ the row before it ends in:
 
 with ``F_r`` reading row ``r``. That is solved as a fixed point: rows start from guesses
 until the ends of a pass are the starts it began with, and the stream has been read as
-if in one row. The first row is right in the first pass, the second in the second, so
-``rows`` passes always do. A network that forgets needs fewer, and a later pass stops in
-the window where its states meet those of the one before.
+if in one row. A network that forgets needs a pass or two, the second up to the window
+where its states meet those of the first. One that does not would need as many as there
+are rows, and trained ones have such units: cells whose forget gate has come to 1 count
+for as long as they are let. It is read in one row for its starts, without any losses,
+and then once more in all rows.
 
 Such an iteration over pieces of time is known from differential equations (Lions,
 Maday & Turinici, "A parareal in time discretization of PDEs", 2001).
@@ -34,6 +36,11 @@ Nats = Callable[
 ]
 """``(params, carry, inputs, targets)`` to the carry after them and ``-log p(target)``
 of every one. A pure function; what is not in ``params``, it must not change."""
+
+PASSES = 2
+"""Over all rows side by side, before one row is read after the other."""
+STEPS = 1024
+"""Of a row in one call, at the most, where its losses are not asked for."""
 
 
 def stream_nats(
@@ -96,17 +103,24 @@ def stream_nats(
     guess = _warm_up(nats, params, spread(carry, rows), inputs, context, window)
     states: list[Any] = [handed_on(guess), *[None] * windows]
     losses: list[Any] = [None] * windows
-    for _ in range(rows):
+
+    def read():
         for k in range(windows):
             end, losses[k] = _window(nats, params, states[k], inputs[k], targets[k])
             met = states[k + 1] is not None and agree(end, states[k + 1])
             states[k + 1] = end
             if met:  # What follows would be what has been.
                 break
+
+    for _ in range(PASSES):
+        read()
         start = handed_on(states[-1])
         if agree(start, states[0]):
             break
         states[0] = start
+    else:
+        states[0] = _starts(nats, params, carry, inputs)
+        read()
     return float(np.sum(np.stack(losses), where=counted, dtype=np.float64))
 
 
@@ -144,6 +158,19 @@ def _warm_up(nats, params, carry, inputs, context, window):
     for piece in np.split(flat[len(flat) - windows * steps :], windows):
         carry = _state_after(nats, params, carry, piece)
     return carry
+
+
+def _starts(nats, params, carry, inputs):
+    """The states that rows begin with, one row read after the other."""
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    pieces = np.array_split(flat, -(-len(flat) // STEPS))
+    starts = [carry]
+    for row in range(flat.shape[1] - 1):
+        state = starts[-1]
+        for piece in pieces:
+            state = _state_after(nats, params, state, piece[:, row : row + 1])
+        starts.append(state)
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *starts)
 
 
 @functools.partial(jax.jit, static_argnums=0)
