@@ -30,7 +30,7 @@ class TrainConfig:
     """Steps of the run."""
     batch_size: PositiveInt = 32
     """Sequences of a step."""
-    block: PositiveInt = 50
+    block: PositiveInt = 500
     """Steps in one jitted call, at most; fewer where they would take long."""
     evaluate_every: PositiveInt = 200
     """Steps between two evaluations."""
@@ -178,22 +178,33 @@ class Loop:
         self._step_seconds = max(now - self._recorded, 1e-9) / n
         self._recorded = now
         rows = losses.reshape(n, -1)
-        self._end_seeds(rows, self._step + 1, "loss is {}", report)
-        lines = [self._line(step, row) for step, row in enumerate(rows, self._step)]
-        lines = [line for line in lines if line["loss"] is not None]
-        self._run.log(lines)
+        try:
+            self._end_seeds(rows, self._step + 1, "loss is {}", report)
+        finally:  # what led to a divergence is kept, too
+            lines = self._lines(rows)
+            self._run.log(lines)
         self._step += n
         report.update(self._step, mean([line["loss"] for line in lines]))
 
-    def _line(self, step, losses):
-        over = (self.lost > 0) & (self.lost <= step + 1)
-        values = finite(np.where(over, np.nan, losses))
-        line: dict[str, Any] = {"step": step + 1, "loss": mean(values)}
-        rate = self.validation.rate[~over].mean() if not over.all() else 1.0
-        line["learning_rate"] = self._learning_rate(step) * float(rate)
+    def _lines(self, rows):
+        """What is logged of the next steps, with their losses ``[n, S]``."""
+        steps = np.arange(self._step + 1, self._step + len(rows) + 1)
+        over = (self.lost > 0) & (self.lost <= steps[:, None])
+        rows = np.where(np.isfinite(rows) & ~over, rows.astype(float), np.nan)
+        there = np.isfinite(rows).any(1)
+        steps, over, rows = steps[there], over[there], rows[there]
+        factors = np.where(over, np.nan, self.validation.rate)
+        rates = [self._learning_rate(step) for step in (steps - 1).tolist()]
+        rates = np.nanmean(factors, 1) * rates
+        columns = (steps.tolist(), np.nanmean(rows, 1).tolist(), rates.tolist())
+        lines: list[dict[str, Any]] = [
+            {"step": step, "loss": loss, "learning_rate": rate}
+            for step, loss, rate in zip(*columns, strict=True)
+        ]
         if self._config.seeds > 1:
-            line["losses"] = values
-        return line
+            for line, row in zip(lines, rows, strict=True):
+                line["losses"] = finite(row)
+        return lines
 
     def _validate(self, report):
         """Evaluates every seed; keeps those at their best, and obeys what follows."""

@@ -91,9 +91,10 @@ def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
     assert {line["loss"] for line in lines} == {1.0}
     valid = Run(tmp_path / "run").evaluations()
     assert [m["valid_loss_each"] for m in valid[:2]] == [[1, None, 1], [None, None, 1]]
-    losses[2000:, 2] = np.nan
-    with pytest.raises(Diverged, match="loss is nan at step 2,001; "):
+    losses[2010:, 2] = np.nan
+    with pytest.raises(Diverged, match="loss is nan at step 2,011; "):
         run_loop(tmp_path / "all", schedule, loss=losses, seeds=3)
+    assert Run(tmp_path / "all").metrics()[-1]["step"] == 2010, "what led to it"
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
