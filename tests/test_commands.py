@@ -3,6 +3,7 @@
 import errno
 import os
 import platform
+import shutil
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_no_table_is_cut_or_read_as_markup(capsys, monkeypatch):
     assert any("[/]" in line for line in lines)
 
 
-def test_runs_are_compared(folder, capsys):
+def test_runs_are_compared(folder, tmp_path, capsys):
     text = said(capsys, "compare", str(folder / "one"), str(folder / "two"))
     (line,) = [line for line in text.splitlines() if "optimizer.learning_rate" in line]
     assert line.split()[-2:] == ["0.05", "0.01"]
@@ -111,6 +112,17 @@ def test_runs_are_compared(folder, capsys):
     for step in (3, 6):
         row = [str(step), *(f"{curve[step]:.5g}" for curve in curves)]
         assert row in [line.split() for line in text.splitlines()]
+    # Of one the last word was on its validation part.
+    shutil.copytree(folder / "two", tmp_path / "valid")
+    (tmp_path / "valid" / "result-test.json").rename(
+        tmp_path / "valid" / "result-valid.json"
+    )
+    facts = (tmp_path / "valid" / "run.json").read_text()
+    changed = facts.replace('"final_part": "test"', '"final_part": "valid"')
+    (tmp_path / "valid" / "run.json").write_text(changed)
+    text = said(capsys, "compare", str(folder / "one"), str(tmp_path / "valid"))
+    (line,) = [line for line in text.splitlines() if line.strip()[:6] == "valid "][-1:]
+    assert line.split()[-2] == "-"
     same = said(capsys, "compare", str(folder / "one"), str(folder / "one"))
     assert "configs are the same" in same
     assert "is not a run" in said(

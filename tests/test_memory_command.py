@@ -1,6 +1,7 @@
 """The command that lets cells compete: figures and plots of all of them."""
 
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -12,6 +13,7 @@ from lstm_jax.commands.memory import gradients
 from lstm_jax.commands.setup import trained
 from lstm_jax.tasks.memory import Memory
 from lstm_jax.training.loop import Diverged
+from lstm_jax.training.record import RunError
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -25,7 +27,6 @@ def contest(optax_promotion, tmp_path_factory):
     folder = tmp_path_factory.mktemp("contest")
     values = ["problem.length=40", "train.steps=2", "train.evaluate_every=1"]
     args = [*tiny.write_memory(folder, *values), f"run.directory={folder / 'runs'}"]
-    # Solved at once: what is told of it is checked, not how it is learned.
     args += ["train.seeds=2", "optimizer.learning_rate=1e-4"]
     assert main(["memory", *args, "--cells", *CELLS]) == 0
     return folder / "runs", args
@@ -38,10 +39,14 @@ def test_what_it_leaves(contest):
     assert {*said["cells"]} == {*CELLS}
     for cell, found in said["cells"].items():
         result = json.loads((folder / cell / "result-test.json").read_text())
-        assert found["best"] == result["loss"]
+        assert found["test_loss"] == result["loss"]
         assert found["solved"] == "0 of 2"
         assert found["steps"] == 2
         assert found["minutes"] > 0
+        assert {"jax", "lstm-jax"} <= {*found["versions"]}
+    assert "train.seeds=2" in said["changed"]
+    assert said["config"]["train"]["seeds"] == 2
+    assert "cell" not in said["config"]["model"]
     for name in ("loss.png", "gradient.png"):
         assert (folder / name).stat().st_size > 10_000
 
@@ -54,8 +59,32 @@ def test_it_goes_on_where_it_stopped(contest, capsys):
     more = ["--resume", "--out", str(out)]
     assert main(["memory", *args, "--cells", *CELLS, *more]) == 0
     for name in ("memory.json", "loss.png", "gradient.png"):
-        kept = out / f"memory-{name}"
+        kept = out / f"memory-changed-{name}"
         assert kept.read_bytes() == (folder / name).read_bytes()
+
+
+def test_where_it_was_solved(contest, tmp_path):
+    """At the first evaluation that meets the condition, each seed for itself."""
+    folder, _ = contest
+    copy = tmp_path / "rnn"
+    shutil.copytree(folder / "rnn", copy)
+    bad, good = 1.0, 1e-4
+    losses = [[bad, None], [good, bad], [bad, good], [good, good]]
+    lines = [
+        {"step": 10 * n, "valid_loss": 1.0, "valid_loss_each": each}
+        | {"valid_right": 1.0, "valid_right_each": [1.0, 1.0]}
+        for n, each in enumerate(losses, 1)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (copy / "metrics.jsonl").write_text(text)
+    memory.contest(tmp_path, ["rnn"])
+    found = json.loads((tmp_path / "memory.json").read_text())["cells"]["rnn"]
+    assert found["solved_at_each"] == [20, 30]
+    assert (found["solved_at"], found["solved"]) == (25.0, "2 of 2")
+
+    (copy / "metrics.jsonl").write_text("")
+    with pytest.raises(RunError, match="no evaluations any more"):
+        memory.contest(tmp_path, ["rnn"])
 
 
 def test_what_would_be_found_out_too_late(tmp_path, capsys):
@@ -69,6 +98,8 @@ def test_what_would_be_found_out_too_late(tmp_path, capsys):
     assert "--cells names none; valid" in capsys.readouterr().err
     assert main(["memory", *args, "--cells", "rnn", "rnn"]) == 2
     assert "names a cell twice" in capsys.readouterr().err
+    assert main(["memory", *args, "model.cell=rnn"]) == 2
+    assert "choose with --cells" in capsys.readouterr().err
     (tmp_path / "runs" / "rnn").mkdir(parents=True)
     (tmp_path / "runs" / "rnn" / "metrics.jsonl").touch()
     assert main(["memory", *args, "--cells", "lstm", "rnn"]) == 2

@@ -42,8 +42,9 @@ def report(trained: Trained, part: str) -> dict[str, Any]:
 def _check(figures):
     if not np.isfinite(figures["loss"]):
         raise RunError(
-            f"the loss came to {figures['loss']}; lower evaluation.dynamic_rate or "
-            f"evaluation.cache_theta."
+            f"the loss came to {figures['loss']}, expected a finite one; evaluate with "
+            f"smaller values of evaluation.KEY (dynamic_rate or cache_theta of a "
+            f"language model)."
         )
     return figures
 

@@ -1,7 +1,7 @@
 """``lstm-jax memory``: cells with the same budget on a problem of long memory."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,7 @@ from lstm_jax.commands.memory_plots import (
     plot_losses,
     task_of,
 )
+from lstm_jax.commands.receipts import altering, recipe_of
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import train_run
@@ -26,7 +27,7 @@ from lstm_jax.core.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.training.loop import Diverged
-from lstm_jax.training.record import Run, cannot_write, make_folder
+from lstm_jax.training.record import Run, RunError, cannot_write, make_folder
 from lstm_jax.training.step import one_seed
 
 SEQUENCES = 16
@@ -59,9 +60,11 @@ def memory(args) -> int:
     cells = [cell for cell in args.cells if cell not in diverged]
     if not cells:
         return 1
-    files = contest(folder, cells, diverged)
+    changed = altering(args.overrides)
+    files = contest(folder, cells, diverged, changed)
     if args.out:
-        print("receipt:", *keep(files, args.out, Path(args.config).stem))
+        name = Path(args.config).stem + ("-changed" if changed else "")
+        print("receipt:", *keep(files, args.out, name))
     return 1 if diverged else 0
 
 
@@ -72,6 +75,9 @@ def _check(args, folder):
         raise ConfigError(
             f"--cells {' '.join(unknown) or 'names none'}; valid: {', '.join(CELLS)}."
         )
+    own = [o for o in args.overrides if o.startswith("model.cell=")]
+    if own:
+        raise ConfigError(f"{own[0]}: every cell is trained; choose with --cells.")
     if len(set(args.cells)) < len(args.cells):
         raise ConfigError(f"--cells {' '.join(args.cells)} names a cell twice.")
     if not args.resume:
@@ -94,7 +100,10 @@ def keep(files: Iterable[Path], folder: Path, name: str) -> list[Path]:
 
 
 def contest(
-    folder: Path, cells: list[str], diverged: Mapping[str, str] = MappingProxyType({})
+    folder: Path,
+    cells: list[str],
+    diverged: Mapping[str, str] = MappingProxyType({}),
+    changed: Sequence[str] = (),
 ) -> list[Path]:
     """Figures and plots of runs that are in a folder by the names of their cells.
 
@@ -102,6 +111,7 @@ def contest(
         folder: where the runs are, and where the files go.
         cells: those that came to their end.
         diverged: what is to be said of the others.
+        changed: in what the recipe of a config was not followed.
 
     Returns:
         The files that were written.
@@ -115,18 +125,17 @@ def contest(
         "memoryless": task.problem.memoryless,
         "solved_when": task.problem.solved_when,
         "diverged": dict(diverged),
+        "cells": results,
+        "changed": list(changed),
+        "config": _recipe(task.config),
+        "machine": {"cpu": cpu_model(), "cores": cores()},
     }
-    here = {"cpu": cpu_model(), "cores": cores()}
-    Run(folder).write_json("memory.json", facts | {"cells": results, "machine": here})
+    Run(folder).write_json("memory.json", facts)
     print(f"\n{task.config.problem.name}, solved when {task.problem.solved_when}")
-    columns = ["cell", "seeds solved", "at step", "minutes", "best loss", "right"]
-    print_table(
-        columns,
-        [
-            (cell, *(r[k] for k in ("solved", "solved_at", "minutes", "best", "right")))
-            for cell, r in results.items()
-        ],
-    )
+    columns = ["cell", "seeds solved", "at step", "minutes", "test loss", "right"]
+    shown = ("solved", "solved_at", "minutes", "test_loss", "right")
+    rows = [(cell, *(found[k] for k in shown)) for cell, found in results.items()]
+    print_table(columns, rows)
     files = [folder / "memory.json"]
     try:
         files.append(plot_losses(folder, runs))
@@ -139,8 +148,19 @@ def contest(
     return files
 
 
+def _recipe(config):
+    values = recipe_of(config)
+    del values["model"]["cell"]
+    return values
+
+
 def _results(run: Trained) -> dict[str, Any]:
     lines = run.run.evaluations()
+    if not lines:
+        raise RunError(
+            f"{run.run.path('metrics.jsonl')} has no evaluations any more, of which "
+            f"the figures are made; train {run.run.directory.name} in another folder."
+        )
     solved_at = [_solved_at(run, lines, seed) for seed in range(run.seeds)]
     steps = [step for step in solved_at if step is not None]
     facts, result = run.run.read_json("run.json"), run.run.read_json("result-test.json")
@@ -151,9 +171,11 @@ def _results(run: Trained) -> dict[str, Any]:
         "solved_at_each": solved_at,
         "minutes": None if seconds is None else seconds / 60,
         "steps": lines[-1]["step"],
-        "best": result["loss"],
+        "test_loss": result["loss"],
         "right": result["right"],
         "device": facts["device"],
+        "python": facts["python"],
+        "versions": facts["versions"],
     }
 
 

@@ -4,7 +4,6 @@ The receipt is a small JSON file and a plot: the config, the course of validatio
 every seed came to and how long it took, versions and machine.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.bench.machine import cores, cpu_model
+from lstm_jax.commands.receipts import NOT_THE_RECIPE, altering, recipe_of
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import last_weights, train_run
@@ -75,7 +75,7 @@ REPRODUCTIONS = {
         "a recipe of our own",
         bar=100.0,
         text=_PENN_TREEBANK,
-        recipe="7de52058a6f6b1ed08efaf31685b2696f6c2c004febfbf53662e53bff316cd10",
+        recipe="f023150d8ceb6d7cc4a80bc52f92b70dfca8cab3b0f0779c9dc22fcf753fcb32",
         minutes=60.0,
     ),
     "awd": Published(
@@ -106,15 +106,6 @@ REPRODUCTIONS = {
     ),
 }
 """Name, also of a file in configs/reproduce/, to what was published."""
-
-_NOT_THE_RECIPE = {
-    "data.path",
-    "run.directory",
-    "train.block",
-    "train.checkpoint_every",
-}
-"""What does not change what comes out: with other steps on the way, say, a run would
-come to something that is of no recipe. What text there is at a path is looked at."""
 
 
 def add_command(commands) -> None:
@@ -151,7 +142,7 @@ def reproduce(args) -> int:
         config = read_config(values, [*args.overrides, *mine])
         print(f"\n{args.name}, seed {seed}")
         there = Run(directory).has_begun
-        outcome = train_run(config, directory, resume=there, free=_NOT_THE_RECIPE)
+        outcome = train_run(config, directory, resume=there, free=NOT_THE_RECIPE)
         if outcome.stopped:
             print(f"stopped at step {outcome.step:,}; the same command goes on.")
             return 130
@@ -178,7 +169,7 @@ def _check(args, config):
 def digest(values: Mapping[str, Any]) -> str:
     """The SHA-256 of a recipe: of what its file holds and has a say in the outcome."""
     held = {key: value for key, (_, value) in changes({}, values).items()}
-    recipe = {key: held[key] for key in held if key not in _NOT_THE_RECIPE}
+    recipe = {key: held[key] for key in held if key not in NOT_THE_RECIPE}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 
@@ -193,7 +184,7 @@ def receipt(
     minutes = max(seed["minutes"] for seed in seeds)
     in_time = published.minutes is None or minutes <= published.minutes
     facts = runs[0].run.read_json("run.json")
-    changed = [o for o in overrides if o.partition("=")[0] not in _NOT_THE_RECIPE]
+    changed = altering(overrides)
     if recipe != published.recipe:
         changed.append("the recipe")
     if facts["sha256"] != published.text:
@@ -211,7 +202,7 @@ def receipt(
         "seeds": seeds,
         "parameters": facts["parameters"],
         "data": {"sha256": facts["sha256"], "vocabulary": facts["vocabulary"]},
-        "config": _config(task.config),
+        "config": recipe_of(task.config),
         "machine": {"cpu": cpu_model(), "cores": cores(), "device": facts["device"]},
         "python": facts["python"],
         "versions": facts["versions"],
@@ -244,13 +235,6 @@ def _of_one_seed(run, part, published):
             ],
         },
     }
-
-
-def _config(config):
-    """As it was, but for the place of the data on this machine."""
-    values = dataclasses.asdict(config)
-    values["data"]["path"] = Path(values["data"]["path"]).name
-    return {key: values[key] for key in values if key not in ("run", "seed")}
 
 
 def write(facts: dict[str, Any], folder: Path) -> list[Path]:

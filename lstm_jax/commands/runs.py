@@ -18,21 +18,28 @@ class Summary:
     step: int
     valid: dict[int, float]
     """Step to validation loss."""
-    test: dict[str, Any]
-    """The final figures; empty while there are none."""
+    part: str | None
+    """What its final figures are of; None while there are none."""
+    final: dict[str, Any]
+    diverged: bool
+    """Whether no seed is left."""
 
     @classmethod
     def of(cls, directory: str | Path) -> "Summary":
         """Raises RunError, ConfigError: there is no run, or it is damaged."""
         run = Run.open(directory)
-        metrics = run.metrics()
-        final = run.read_json("run.json").get("final_part")
+        config, metrics = read(run.path("config.toml")), run.metrics()
+        facts = run.read_json("run.json")
+        part = facts.get("final_part")
+        seeds = config.get("train", {}).get("seeds", 1)
         return cls(
             run,
-            read(run.path("config.toml")),
+            config,
             max((line["step"] for line in metrics), default=0),
-            {line["step"]: line["valid_loss"] for line in run.evaluations()},
-            run.read_json(f"result-{final}.json") if final else {},
+            {m["step"]: m["valid_loss"] for m in metrics if "valid_loss" in m},
+            part,
+            run.read_json(f"result-{part}.json") if part else {},
+            len(facts.get("diverged", {})) == seeds,
         )
 
     @property
@@ -50,12 +57,18 @@ class Summary:
     @property
     def state(self) -> str:
         """In a word: whether it came to its end."""
-        return "complete" if self.test else "stopped"
+        if self.part:
+            return "complete"
+        return "diverged" if self.diverged else "stopped"
 
     def figures(self) -> str:
         """The final figures in a line."""
-        plain = {k: v for k, v in self.test.items() if isinstance(v, int | float)}
-        return ", ".join(f"{k.replace('_', ' ')} {figure(v)}" for k, v in plain.items())
+        return ", ".join(f"{name} {figure(v)}" for name, v in self.named().items())
+
+    def named(self) -> dict[str, float]:
+        """The final figures by their names and that of their part."""
+        plain = {k: v for k, v in self.final.items() if isinstance(v, int | float)}
+        return {f"{self.part} {k.replace('_', ' ')}": v for k, v in plain.items()}
 
 
 def runs(args) -> int:
@@ -74,7 +87,7 @@ def runs(args) -> int:
     worst = float("inf")
     found.sort(key=lambda s: (s.task, worst if s.best is None else s.best))
     if found:
-        columns = ["run", "task", "state", "steps", "best at", "valid loss", "test"]
+        columns = ["run", "task", "state", "steps", "best at", "valid loss", "final"]
         print_table(columns, [_row(summary) for summary in found])
     for error in damaged:
         print(f"left out: {error}")
@@ -110,10 +123,8 @@ def compare(args) -> int:
     rows = [("state", *(s.state for s in summaries))]
     rows += [("best valid loss", *(figure(s.best) for s in summaries))]
     rows += [("best at step", *(figure(s.best_step) for s in summaries))]
-    for name in one.test | other.test:
-        values = [s.test.get(name) for s in summaries]
-        if not any(isinstance(value, list | dict) for value in values):
-            rows.append((f"test {name.replace('_', ' ')}", *map(figure, values)))
+    for name in one.named() | other.named():
+        rows.append((name, *(figure(s.named().get(name)) for s in summaries)))
     print_table(["figure", *names], rows)
     return 0
 

@@ -1,6 +1,7 @@
 """What the commands start from: a config and its task, or a run and its weights."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,7 +93,9 @@ def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
     run = Run.open(directory)
     config = read_config(read(run.path("config.toml")), _of_evaluation(overrides))
     task = make_task(config, run.read_json("run.json"))
-    checkpoints = Checkpoints(run.path("checkpoints"))
+    # Not among what is generated, say.
+    warn = lambda text: print(text, file=sys.stderr)
+    checkpoints = Checkpoints(run.path("checkpoints"), say=warn)
     step = checkpoints.last_good()
     like = seed_axis(task.params, config.train.seeds)
     best = None if step is None else checkpoints.restore_best(step, like)

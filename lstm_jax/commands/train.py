@@ -21,7 +21,7 @@ from lstm_jax.commands.setup import (
 from lstm_jax.config import ConfigError, changes, dump, read
 from lstm_jax.tasks.task import Task
 from lstm_jax.training.checkpoint import Checkpoints
-from lstm_jax.training.loop import Loop
+from lstm_jax.training.loop import Diverged, Loop
 from lstm_jax.training.plots import plot_run
 from lstm_jax.training.record import Run, RunError, environment
 from lstm_jax.training.step import init_state, make_block, one_seed, stack_seeds
@@ -104,19 +104,25 @@ def _train_alone(run, task, optimizer, state, resume):
     start = time.monotonic()
     try:
         complete = loop.run()
+    except Diverged:
+        _write_outcome(run, config, loop)
+        raise
     finally:
         for listener in run.listeners:
             listener.close()
-    seconds = time.monotonic() - start
+    _write_outcome(run, config, loop)
+    if complete:
+        print(f"trained in {time.monotonic() - start:.0f} s.")
+        _finish(Trained(run, task, loop.best, loop.validation))
+    return Outcome(run, int(loop.state.step), complete, loop.was_asked_to_stop)
+
+
+def _write_outcome(run, config, loop):
     facts = run.read_json("run.json")
     spent = max(facts.get("seconds", 0.0), loop.seconds)
     over = {config.seed + n: int(at) for n, at in enumerate(loop.lost) if at}
     told = {"diverged": over} if over else {}
     run.write_json("run.json", facts | {"seconds": spent} | told)
-    if complete:
-        print(f"trained in {seconds:.0f} s.")
-        _finish(Trained(run, task, loop.best, loop.validation))
-    return Outcome(run, int(loop.state.step), complete, loop.was_asked_to_stop)
 
 
 def last_weights(trained: Trained) -> PyTree:
@@ -204,7 +210,7 @@ def _finish(trained: Trained):
     except ModuleNotFoundError:
         print("no plots: matplotlib is not installed; pip install 'lstm-jax[plots]'")
     else:
-        print("plots:", *paths)
+        print("plots:", *paths or ["none, metrics.jsonl has no steps"])
     print(f"run and checkpoints: {run.directory}")
 
 
@@ -223,6 +229,12 @@ def _restore(run, checkpoints, task, state):
     config, best, known = task.config, None, {}
     metrics = run.metrics()
     step = checkpoints.last_good()
+    if step is None and "final_part" in run.read_json("run.json"):
+        raise RunError(
+            f"{run.directory} has come to its end, but has no good checkpoint any more "
+            f"to go on from; its results are kept, start a run with "
+            f"run.directory=FOLDER."
+        )
     if step is not None:
         if problem := _misfit(config, step, checkpoints.facts(step)):
             raise RunError(

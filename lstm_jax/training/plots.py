@@ -12,6 +12,8 @@ from lstm_jax.training.record import Run, cannot_write
 def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
     """Writes ``loss.png``, in ``unit``, and ``learning_rate.png``; returns their paths.
 
+    There are none of a run that has lost its metrics.
+
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
@@ -20,7 +22,9 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
     matplotlib.use("agg")
     metrics = run.metrics()
     train = [line for line in metrics if "loss" in line]
-    valid = run.evaluations()
+    if not train:
+        return []
+    valid = [line for line in metrics if "valid_loss" in line]
     steps = np.array([line["step"] for line in train])
     losses = unit.convert(np.array([line["loss"] for line in train]))
 

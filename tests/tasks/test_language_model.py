@@ -111,7 +111,7 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
         ),
         (["evaluation.cache_share=1"], "cache_share"),
         (["evaluation.dynamic_rate=inf"], "finite"),
-        (["evaluation.dynamic_rate=1e30"], "lower evaluation.dynamic_rate"),
+        (["evaluation.dynamic_rate=1e30"], "evaluation.KEY (dynamic_rate"),
         (
             ["evaluation.dynamic_rate=1e-3", "evaluation.dynamic_tokens=9"],
             "evaluation.dynamic_tokens=9 takes 9 tokens of the training part, expected "

@@ -104,13 +104,10 @@ import os, signal, sys
 import jax
 jax.config.update("jax_default_matmul_precision", "highest")
 from lstm_jax.training import checkpoint, progress
-from lstm_jax.training.record import Run, RunError
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
 {plant}
 from lstm_jax.cli import main
-from lstm_jax.commands.setup import make_task, read_config, trained
-from lstm_jax.config import read
 main(sys.argv[1:])
 """
 KILLED = {
@@ -196,6 +193,31 @@ def test_after_damage_the_last_good_one_goes_on(whole, cut, capsys):
     assert "going on from step 4" in said
     assert results(cut) == results(whole)
     assert (cut / "checkpoints" / "8.damaged").is_dir(), "thrown away"
+
+
+def test_damage_is_not_told_among_what_is_generated(cut, capsys):
+    flip(largest(cut / "checkpoints" / "8"))
+    trained(cut)
+    said = capsys.readouterr()
+    assert "the checkpoint of step 8 is damaged" in said.err
+    assert not said.out
+
+
+@pytest.mark.parametrize("checkpoints", ["damaged", "gone"])
+def test_a_run_at_its_end_does_not_begin_anew(cut, capsys, checkpoints):
+    """Its curve and its figures would be lost."""
+    for folder in [*(cut / "checkpoints").iterdir()]:
+        shutil.rmtree(folder) if checkpoints == "gone" else flip(largest(folder))
+    before = {p: p.read_bytes() for p in cut.rglob("*") if p.is_file()}
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    assert "no good checkpoint any more" in capsys.readouterr().err
+    assert before == {p: p.read_bytes() for p in cut.rglob("*") if p.is_file()}
+
+
+def test_a_run_at_its_end_without_its_metrics(cut, capsys):
+    (cut / "metrics.jsonl").unlink()
+    assert main(["train", *arguments(cut.parent), "train.steps=8", "--resume"]) == 0
+    assert "plots: none" in capsys.readouterr().out
 
 
 def one_line(capsys):

@@ -100,3 +100,7 @@ def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys, weig
         main(["train", *args, "train.seeds=1", f"run.directory={tmp_path / '0'}"]) == 1
     )
     assert "loss is nan at step 1; there is no checkpoint" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "0" / "run.json").read_text())
+    assert facts["diverged"] == {"0": 1}
+    assert main(["runs", str(tmp_path / "0")]) == 0
+    assert "diverged" in capsys.readouterr().out
