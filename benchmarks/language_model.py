@@ -12,7 +12,8 @@ step changes, our gradient of every parameter.
 ``--epoch`` takes the recipe of configs/reproduce/ptb_small.toml, 20 tokens a window and
 gradients clipped by their norm, and runs an epoch of the Penn Treebank by everyone:
 2,323 steps in 23 turns of 101, so that a step finds the caches as the one before left
-them, and that on words of its own.
+them. Its words are those of ``--data PATH``, the folder of that text, in their order,
+or drawn at random.
 """
 
 import argparse
@@ -32,7 +33,10 @@ from lstm_jax import LSTMParams, init_lstm
 from lstm_jax.bench import others, race, report, timing
 from lstm_jax.bench.machine import cores
 from lstm_jax.bench.workers import BenchError, crew
+from lstm_jax.commands.setup import make_task, read_config
+from lstm_jax.config import read
 
+RECIPE = Path(__file__).parents[1] / "configs/reproduce/ptb_small.toml"
 LAYERS = 2
 LEARNING_RATE = 1.0
 EPOCH_TURNS, TURN_STEPS = 23, 101
@@ -48,7 +52,9 @@ class Sizes(NamedTuple):
     clip: float = 0.0
     """The norm that gradients are scaled down to; 0 leaves them."""
     steps: int = 1
-    """Steps of a turn, each on tokens of its own."""
+    """Steps of a turn."""
+    windows: int = 1
+    """How many there are of tokens; a step takes the next one."""
 
 
 class Weights(NamedTuple):
@@ -65,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     builds = {name: functools.partial(build, name) for name in MODELS}
     try:
         with crew(builds) as workers:
-            contenders, missing = race.contend(workers, args.sizes)
+            contenders, missing = race.contend(workers, args.sizes, args.data)
             turns = race.times("turn", contenders, args.pace)
     except BenchError as error:
         raise SystemExit(f"benchmarks.language_model: {error}") from None
@@ -82,6 +88,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, reason in missing.items():
         print(f"missing: {name}: {reason}")
     results = dict(sizes=args.sizes._asdict(), contenders=found, missing=missing)
+    results["words"] = Path(args.data).name if args.data else "drawn at random"
     if args.epoch:
         totals = {name: float(sum(seconds)) for name, seconds in turns.items()}
         results["epoch_seconds"] = totals
@@ -92,10 +99,10 @@ def main(argv: list[str] | None = None) -> None:
     print("written:", report.save(name, results, args.out))
 
 
-def build(name, sizes):
+def build(name, sizes, data=None):
     """In the process of a contender: its step, and what it did to the weights."""
     jax.config.update("jax_enable_compilation_cache", False)
-    weights, tokens = example(sizes)
+    weights, tokens = example(sizes, data)
     model = MODELS[name](weights, tokens, sizes.clip)
     loss = float(model.step())
     after = model.weights()
@@ -112,16 +119,34 @@ def build(name, sizes):
     return {"turn": turn}, said
 
 
-def example(sizes: Sizes) -> tuple[Weights, np.ndarray]:
-    """Weights with biases other than 0, and tokens ``[steps, T + 1, B]``."""
-    B, T, H, V, _, steps = sizes
+def example(sizes: Sizes, data: str | None = None) -> tuple[Weights, np.ndarray]:
+    """Weights with biases other than 0, and tokens ``[windows, T + 1, B]``."""
+    B, T, H, V, *_ = sizes
     rng = np.random.default_rng(0)
     draw = lambda scale, *shape: rng.uniform(-scale, scale, shape).astype(np.float32)
     keys = [jax.random.key(n) for n in range(LAYERS)]
     layers = [jax.tree.map(np.asarray, init_lstm(key, H, H)) for key in keys]
     layers = tuple(p._replace(b=p.b + draw(0.1, 4 * H)) for p in layers)
     weights = Weights(draw(0.1, V, H), layers, draw(0.1, H, V), draw(0.1, V))
-    return weights, rng.integers(V, size=(steps, T + 1, B), dtype=np.int32)
+    if data:
+        return weights, windows_of(data, sizes)
+    return weights, rng.integers(V, size=(sizes.windows, T + 1, B), dtype=np.int32)
+
+
+def windows_of(data: str, sizes: Sizes) -> np.ndarray:
+    """The windows that a training on this text reads in an epoch."""
+    overrides = [f"data.path={data}", f"train.batch_size={sizes.B}"]
+    config = read_config(read(RECIPE), [*overrides, f"train.window={sizes.T}"])
+    task = make_task(config)
+    rows = np.asarray(task.training_data())
+    found = len(np.unique(rows)), task.steps_per_epoch
+    if found[0] > sizes.V or found[1] != sizes.windows:
+        raise ValueError(
+            f"{data} has {found[0]} words in {found[1]} windows, not {sizes.V} in "
+            f"{sizes.windows}"
+        )
+    starts = range(0, sizes.windows * sizes.T, sizes.T)
+    return np.stack([rows[start : start + sizes.T + 1] for start in starts])
 
 
 class Jax:
@@ -310,14 +335,21 @@ def _arguments(argv):
     add = parser.add_argument
     add("--quick", action="store_true", help="5 rounds of a small model")
     add("--epoch", action="store_true", help="an epoch of a published recipe, whole")
+    add("--data", metavar="PATH", help="of --epoch: the text to take the words from")
     add("--sizes", type=_sizes, metavar="B,T,H,V", help="others than 20,35,200,10000")
     add("--repeats", type=int, help="rounds (31; 23 are an epoch)")
     add("--budget", type=float, default=60.0, help="seconds after which 15 suffice")
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
+    if args.data and (args.quick or args.sizes or not args.epoch):
+        parser.error(
+            "--data goes with --epoch alone: its windows are those of an epoch"
+        )
     args.sizes = args.sizes or (Sizes(4, 6, 16, 50) if args.quick else Sizes())
     if args.epoch:
-        args.sizes = args.sizes._replace(T=20, clip=0.25, steps=TURN_STEPS)
+        args.sizes = args.sizes._replace(
+            T=20, clip=0.25, steps=TURN_STEPS, windows=EPOCH_TURNS * TURN_STEPS
+        )
     turns = args.repeats or (5 if args.quick else EPOCH_TURNS if args.epoch else 31)
     # Part of an epoch is none.
     args.pace = race.Pace(turns, args.budget, turns if args.epoch else 15)

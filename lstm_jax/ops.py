@@ -26,7 +26,7 @@ IMPLEMENTATIONS = {
 }
 """Name to function. ``scan`` is `lstm_jax.unroll` with its derivative rule; ``plain``
 is the same loop, differentiated by JAX as it stands; ``native`` is the C++ kernel for
-the plain LSTM in float32 on a CPU."""
+the plain LSTM in float32 or bfloat16 on a CPU."""
 
 
 def lstm(

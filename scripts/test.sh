@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the development tools and runs what CI runs: style, types, tests.
+# Installs the development tools and runs style, types and tests.
 # Arguments go to pytest.
 set -euo pipefail
 . "$(dirname "$0")/environment.sh"

@@ -7,6 +7,7 @@ import signal
 import numpy as np
 import pytest
 
+from lstm_jax.bench.machine import cores
 from lstm_jax.cli import main
 from lstm_jax.commands import memory
 from lstm_jax.commands.memory import gradients
@@ -44,7 +45,9 @@ def test_what_it_leaves(contest):
         assert found["steps"] == 2
         assert found["minutes"] > 0
         assert {"jax", "lstm-jax"} <= {*found["versions"]}
+        assert found["machine"]["cores"] == cores()
     assert "train.seeds=2" in said["changed"]
+    assert "--cells lstm_chrono rnn" in said["changed"]
     assert said["config"]["train"]["seeds"] == 2
     assert "cell" not in said["config"]["model"]
     for name in ("loss.png", "gradient.png"):

@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 
+from lstm_jax.bench.machine import cores
 from lstm_jax.cli import main
-from lstm_jax.commands.reproduce import REPRODUCTIONS, digest, receipt
+from lstm_jax.commands.receipts import machine_of
+from lstm_jax.commands.reproduce import REPRODUCTIONS, digest, receipt, write
 from lstm_jax.commands.setup import trained
 from lstm_jax.config import read
+from lstm_jax.training.record import RunError
 from tests import tiny
 from tests.test_config import FILES
 
@@ -61,6 +64,31 @@ def test_the_receipt_says_nothing_of_where_it_was_made(done):
     text = (folder / "out" / RECEIPT).read_text()
     assert str(folder) not in text
     assert json.loads(text)["config"]["data"]["path"] == "text.txt"
+
+
+def test_the_machine_is_that_of_the_training(done):
+    """What finishes a run, or only looks at it, has not trained it."""
+    folder, _ = done
+    receipt = json.loads((folder / "out" / RECEIPT).read_text())
+    assert receipt["machine"]["cores"] == cores()
+    runs = [trained(folder / "runs" / f"seed-{n}") for n in (0, 1)]
+    path = folder / "runs" / "seed-1" / "run.json"
+    before = path.read_text()
+    own = {"cores": 64, "cpu": "one", "device": "cpu"}
+    parts = [own | {"step": at, "cores": n} for at, n in ((0, 8), (6, 4), (12, 2))]
+    path.write_text(json.dumps(json.loads(before) | own | {"resumed": parts}))
+    expected = {"cpu": "one", "cores": [8, 4], "device": "cpu"}
+    assert machine_of(runs[1:]) == expected
+    assert machine_of(runs)["cores"] == [cores(), 8, 4]
+    path.write_text(before)
+
+
+def test_a_receipt_that_cannot_be_written(done, tmp_path):
+    folder, _ = done
+    (tmp_path / RECEIPT).mkdir()
+    facts = json.loads((folder / "out" / RECEIPT).read_text())
+    with pytest.raises(RunError, match=f"{RECEIPT}: Is a dir.*the runs are kept; make"):
+        write(facts, tmp_path)
 
 
 def test_what_is_missing_is_made_and_the_rest_is_kept(done, capsys):

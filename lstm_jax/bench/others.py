@@ -81,7 +81,7 @@ class TorchCompiled(Torch):
     """
 
     STEPS = 16
-    """More of them would take minutes: 20 took 34 s, and 60 took 68."""
+    """More of them are not worth the wait: 20 took 34 s to compile, and 60 took 68."""
 
     def __init__(self, params: LSTMParams, xs: Any):
         super().__init__(params, xs)

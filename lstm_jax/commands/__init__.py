@@ -8,7 +8,9 @@ reproduce.py   reproduce: published figures, and receipts
 describe.py    config
 runs.py        runs, compare
 interop.py     import, export
-memory.py      memory: cells compete, and the plots of it
+receipts.py    what receipts say of a recipe and of a machine
+memory.py      memory: cells compete
+memory_plots.py  its plots
 tables.py      figures as a table
 process.py     what the process itself is told
 """

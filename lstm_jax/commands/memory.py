@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.commands.memory_plots import (
     NO_GRADIENT,
     plot_gradients,
     plot_losses,
     task_of,
 )
-from lstm_jax.commands.receipts import altering, recipe_of
+from lstm_jax.commands.receipts import altering, machine_of, recipe_of
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import train_run
@@ -61,6 +60,8 @@ def memory(args) -> int:
     if not cells:
         return 1
     changed = altering(args.overrides)
+    if set(args.cells) != set(CELLS):
+        changed.append(f"--cells {' '.join(args.cells)}")
     files = contest(folder, cells, diverged, changed)
     if args.out:
         name = Path(args.config).stem + ("-changed" if changed else "")
@@ -128,7 +129,6 @@ def contest(
         "cells": results,
         "changed": list(changed),
         "config": _recipe(task.config),
-        "machine": {"cpu": cpu_model(), "cores": cores()},
     }
     Run(folder).write_json("memory.json", facts)
     print(f"\n{task.config.problem.name}, solved when {task.problem.solved_when}")
@@ -173,7 +173,7 @@ def _results(run: Trained) -> dict[str, Any]:
         "steps": lines[-1]["step"],
         "test_loss": result["loss"],
         "right": result["right"],
-        "device": facts["device"],
+        "machine": machine_of([run]),
         "python": facts["python"],
         "versions": facts["versions"],
     }

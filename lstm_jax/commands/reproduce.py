@@ -12,15 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.bench.machine import cores, cpu_model
-from lstm_jax.commands.receipts import NOT_THE_RECIPE, altering, recipe_of
+from lstm_jax.commands.receipts import NOT_THE_RECIPE, altering, machine_of, recipe_of
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import last_weights, train_run
 from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.data.text import DataError
 from lstm_jax.training.plots import new_figure, save_figure
-from lstm_jax.training.record import Run, make_folder
+from lstm_jax.training.record import Run, cannot_write, make_folder
 
 
 class Published(NamedTuple):
@@ -203,7 +202,7 @@ def receipt(
         "parameters": facts["parameters"],
         "data": {"sha256": facts["sha256"], "vocabulary": facts["vocabulary"]},
         "config": recipe_of(task.config),
-        "machine": {"cpu": cpu_model(), "cores": cores(), "device": facts["device"]},
+        "machine": machine_of(runs),
         "python": facts["python"],
         "versions": facts["versions"],
     }
@@ -241,8 +240,12 @@ def write(facts: dict[str, Any], folder: Path) -> list[Path]:
     """The receipt and, if matplotlib is there, its plot; those of another recipe or
     text than `REPRODUCTIONS` knows under a name of their own."""
     name = facts["name"] + ("-changed" if facts["changed"] else "")
-    Run(folder).write_json(f"{name}.json", facts)
     path = folder / f"{name}.json"
+    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error, "the runs are kept") from error
     try:
         return [path, plot(facts, folder / f"{name}.png")]
     except ModuleNotFoundError:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax._types import PyTree
+from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.commands.evaluate import report
 from lstm_jax.commands.setup import (
     Trained,
@@ -88,7 +89,7 @@ def train_run(
     if run:
         _check_resumable(run, task, free)
     else:
-        run = Run.create(directory, dump(config), task.describe() | environment())
+        run = Run.create(directory, dump(config), task.describe() | _surroundings())
     with run.alone():
         return _train_alone(run, task, optimizer, state, resume)
 
@@ -120,9 +121,19 @@ def _train_alone(run, task, optimizer, state, resume):
 def _write_outcome(run, config, loop):
     facts = run.read_json("run.json")
     spent = max(facts.get("seconds", 0.0), loop.seconds)
-    over = {config.seed + n: int(at) for n, at in enumerate(loop.lost) if at}
-    told = {"diverged": over} if over else {}
-    run.write_json("run.json", facts | {"seconds": spent} | told)
+    facts = _with_diverged(facts, config, loop.lost)
+    run.write_json("run.json", facts | {"seconds": spent})
+
+
+def _with_diverged(facts, config, lost):
+    """Facts with the seeds that have diverged, and the steps at which they did."""
+    over = {config.seed + n: int(at) for n, at in enumerate(lost) if at}
+    rest = {name: value for name, value in facts.items() if name != "diverged"}
+    return rest | ({"diverged": over} if over else {})
+
+
+def _surroundings():
+    return environment() | {"cpu": cpu_model(), "cores": cores()}
 
 
 def last_weights(trained: Trained) -> PyTree:
@@ -252,9 +263,10 @@ def _restore(run, checkpoints, task, state):
     if last < step:
         print(f"metrics.jsonl ends at step {last:,}; its curves will have a gap.")
     run.rewind(step)
-    resumed = [*facts.get("resumed", []), {"step": step} | environment()]
+    resumed = [*facts.get("resumed", []), {"step": step} | _surroundings()]
     if step < config.train.steps:
         facts.pop("final_part", None)  # its figures are to be made again
+    facts = _with_diverged(facts, config, known.get("lost", []))
     run.write_json("run.json", facts | {"resumed": resumed})
     run.write_text("config.toml", dump(config))
     return state, best, known

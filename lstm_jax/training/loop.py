@@ -120,8 +120,11 @@ class Loop:
             ProgressReport(config.steps, self._step, self._items, self._unit) as report,
         ):
             while not self._is_over() and not stop.is_set():
+                before = self._step
                 self._train_to_next_stop(stop, report)
                 step, last = self._step, self._step == config.steps
+                if step == before:  # asked to stop in the meantime
+                    break
                 if stop.is_set() and not last and step % config.evaluate_every:
                     break
                 if self._live.any() and (last or step % config.evaluate_every == 0):
@@ -135,8 +138,8 @@ class Loop:
 
     @property
     def seconds(self) -> float:
-        """What it took to come here, with the sessions before, as far as they are in
-        the state."""
+        """What it took to come here, with what was before a resumption, as far as it is
+        in the state."""
         return time.monotonic() - self._began
 
     def _is_over(self):

@@ -1,12 +1,14 @@
 """The folder of a run: what was asked, what happened, what came out.
 
 config.toml         the resolved config
-run.json            data, sizes, versions and device, and those of every resumption; how
-                    long it took, which seeds diverged, which part was the last word
+run.json            data, sizes, versions and machine, and those of every resumption;
+                    how long it took, which seeds diverged, which part was the last word
 metrics.jsonl       a line for every step, and for every evaluation
+tensorboard/        the same as event files, if asked for
 checkpoints/        the whole state, for resuming, and the best weights so far
-model.safetensors   the best weights
-result-*.json       the final figures
+model.safetensors   the best weights; model-seed0.safetensors and so on of several seeds
+result-*.json       the final figures of a part of the data
+evaluations.jsonl   what `lstm-jax evaluate` found later
 *.png               curves
 """
 
@@ -45,7 +47,7 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     reason = getattr(error, "strerror", None) or said.splitlines()[0]
     remedy = "make room or name another folder with run.directory=FOLDER"
     if kept:
-        remedy = f"{kept}; make room and go on with --resume"
+        remedy = f"{kept}; make room and resume it"
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
 
 
@@ -229,10 +231,13 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.path("metrics.jsonl")
-        if not path.exists():
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
             return []
+        except OSError as error:
+            raise RunError(f"cannot read {path}: {error.strerror}.") from error
         # A run that was killed may have left half a line at the end.
-        data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         try:
             lines = [json.loads(line) for line in whole.splitlines()]
@@ -270,7 +275,7 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and device of this process."""
+    """Versions and devices of this process."""
     packages = (
         "lstm-jax",
         "jax",
@@ -294,5 +299,4 @@ def environment() -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device": device.device_kind,
         "device_count": jax.device_count(),
-        "cpu_count": os.cpu_count(),
     }

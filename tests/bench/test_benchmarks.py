@@ -58,15 +58,15 @@ def test_language_model():
 
 def test_language_models_stay_together():
     """Each step of a turn has a window of its own, the same for everyone."""
-    sizes = language_model.Sizes(B=2, T=3, H=4, V=6, clip=0.05, steps=3)
+    sizes = language_model.Sizes(B=2, T=3, H=4, V=6, clip=0.05, windows=3)
     weights, windows = language_model.example(sizes)
     losses = [
-        [float(model.step()) for _ in range(2 * sizes.steps)]
+        [float(model.step()) for _ in range(2 * sizes.windows)]
         for model in (
             make(weights, windows, 0.05) for make in language_model.MODELS.values()
         )
     ]
-    assert len(set(losses[0])) == 2 * sizes.steps
+    assert len(set(losses[0])) == 2 * sizes.windows
     for found in losses[1:]:
         np.testing.assert_allclose(found, losses[0], rtol=1e-5)
 

@@ -4,6 +4,7 @@ The run here has all the state there is: momentum, accumulated gradients, averag
 start late, a learning rate that follows validation, and two seeds.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +20,7 @@ from lstm_jax.cli import main
 from lstm_jax.commands.setup import make_task, read_config, trained
 from lstm_jax.config import read
 from lstm_jax.tasks.memory import Memory
-from lstm_jax.training import checkpoint, progress
+from lstm_jax.training import checkpoint, loop, progress
 from lstm_jax.training.record import Run, RunError
 from tests import tiny
 
@@ -220,6 +222,33 @@ def test_a_run_at_its_end_without_its_metrics(cut, capsys):
     assert "plots: none" in capsys.readouterr().out
 
 
+def test_metrics_that_cannot_be_read(cut, capsys):
+    (cut / "metrics.jsonl").unlink()
+    (cut / "metrics.jsonl").mkdir()
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    assert "metrics.jsonl: Is a directory" in capsys.readouterr().err
+    assert main(["runs", str(cut.parent)]) == 0
+
+
+def test_a_divergence_that_was_taken_back(cut):
+    """The run goes on from a checkpoint before the seed was over."""
+    facts = json.loads((cut / "run.json").read_text())
+    (cut / "run.json").write_text(json.dumps(facts | {"diverged": {"0": 9}}))
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 0
+    assert "diverged" not in json.loads((cut / "run.json").read_text())
+
+
+def test_a_stop_before_the_first_block(cut, monkeypatch):
+    """Asked for just after the loop has looked for it, it takes no step, and what was
+    evaluated is not evaluated once more."""
+    answers = iter([False])
+    stop = SimpleNamespace(is_set=lambda: next(answers, True))
+    monkeypatch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(stop))
+    before = (cut / "metrics.jsonl").read_bytes()
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 130
+    assert (cut / "metrics.jsonl").read_bytes() == before
+
+
 def one_line(capsys):
     said = capsys.readouterr().err.strip()
     assert said.startswith("lstm-jax: cannot write ")
@@ -236,7 +265,7 @@ def test_the_disk_is_full(cut, capsys):
         assert main(["train", *arguments(cut.parent), "--resume"]) == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert "go on with --resume" in one_line(capsys)
+    assert "make room and resume it" in one_line(capsys)
     assert good == {p: p.read_bytes() for p in good}
 
 
