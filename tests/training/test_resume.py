@@ -80,8 +80,11 @@ def test_resuming_a_complete_run_trains_nothing(whole, monkeypatch, capsys):
     """But it is written down, with the machine that made the final figures."""
     before, began = results(whole), json.loads((whole / "run.json").read_text())
     capsys.readouterr()
-    now = record.environment() | {"device": "another machine"}
+    own = {"device": "another machine", "cpu": "of another make", "cores": 7}
+    now = record.environment() | own
     monkeypatch.setattr(train, "environment", lambda: now)
+    monkeypatch.setattr(train, "cpu_model", lambda: own["cpu"])
+    monkeypatch.setattr(train, "cores", lambda: own["cores"])
     assert resume(whole) == 0
     assert results(whole) == before
     resumed = [*began.get("resumed", []), {"step": 12} | now]
