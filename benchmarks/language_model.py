@@ -134,7 +134,11 @@ def example(sizes: Sizes, data: str | None = None) -> tuple[Weights, np.ndarray]
 
 
 def windows_of(data: str, sizes: Sizes) -> np.ndarray:
-    """The windows that a training on this text reads in an epoch."""
+    """``[windows, T + 1, B]``: what a training on this text reads in an epoch.
+
+    Raises:
+        ValueError: they are others in number, or of more words, than ``sizes`` says.
+    """
     overrides = [f"data.path={data}", f"train.batch_size={sizes.B}"]
     config = read_config(read(RECIPE), [*overrides, f"train.window={sizes.T}"])
     task = make_task(config)

@@ -1,7 +1,9 @@
 """``lstm-jax reproduce``: runs of several seeds, and the receipt that is kept."""
 
+import errno
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +91,22 @@ def test_a_receipt_that_cannot_be_written(done, tmp_path):
     facts = json.loads((folder / "out" / RECEIPT).read_text())
     with pytest.raises(RunError, match=f"{RECEIPT}: Is a dir.*the runs are kept; make"):
         write(facts, tmp_path)
+
+
+def test_a_receipt_is_not_lost_to_one_that_finds_no_room(done, tmp_path, monkeypatch):
+    folder, _ = done
+    facts = json.loads((folder / "out" / RECEIPT).read_text())
+    write(facts, tmp_path)
+    before, write_text = (tmp_path / RECEIPT).read_text(), Path.write_text
+
+    def full(self, text, **options):
+        write_text(self, text[:10], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(RunError, match="No space left on device; the runs are kept"):
+        write(facts, tmp_path)
+    assert (tmp_path / RECEIPT).read_text() == before
 
 
 def test_what_is_missing_is_made_and_the_rest_is_kept(done, capsys):

@@ -9,8 +9,7 @@ describe.py    config
 runs.py        runs, compare
 interop.py     import, export
 receipts.py    what receipts say of a recipe and of a machine
-memory.py      memory: cells compete
-memory_plots.py  its plots
+memory.py      memory: cells compete; memory_plots.py draws them
 tables.py      figures as a table
 process.py     what the process itself is told
 """

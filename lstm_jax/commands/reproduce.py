@@ -19,7 +19,7 @@ from lstm_jax.commands.train import last_weights, train_run
 from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.data.text import DataError
 from lstm_jax.training.plots import new_figure, save_figure
-from lstm_jax.training.record import Run, cannot_write, make_folder
+from lstm_jax.training.record import Run, cannot_write, make_folder, write_whole
 
 
 class Published(NamedTuple):
@@ -238,12 +238,16 @@ def _of_one_seed(run, part, published):
 
 def write(facts: dict[str, Any], folder: Path) -> list[Path]:
     """The receipt and, if matplotlib is there, its plot; those of another recipe or
-    text than `REPRODUCTIONS` knows under a name of their own."""
+    text than `REPRODUCTIONS` knows under a name of their own.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     name = facts["name"] + ("-changed" if facts["changed"] else "")
     path = folder / f"{name}.json"
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        write_whole(path, text + "\n")
     except OSError as error:
         raise cannot_write(path, error, "the runs are kept") from error
     try:

@@ -161,7 +161,11 @@ def _warm_up(nats, params, carry, inputs, context, window):
 
 
 def _starts(nats, params, carry, inputs):
-    """The states that rows begin with, one row read after the other."""
+    """The states that rows begin with, one row read after the other.
+
+    ``carry`` is that of the first row, inputs are ``[windows, window, rows]``; the
+    states have a row for each.
+    """
     flat = inputs.reshape(-1, inputs.shape[-1])
     pieces = np.array_split(flat, -(-len(flat) // STEPS))
     starts = [carry]

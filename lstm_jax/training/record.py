@@ -51,6 +51,17 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Written aside and renamed: the file is the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
 def make_folder(path: Path, option: str) -> None:
     """Makes a folder that an option names; RunError where nothing can be written."""
     try:
@@ -172,11 +183,9 @@ class Run:
         return not names <= created | {f"{name}.tmp" for name in created}
 
     def write_text(self, name: str, text: str) -> None:
-        """Written aside and renamed: the file is the old one or the new one."""
-        temporary = self.path(name + ".tmp")
+        """`write_whole` in this folder."""
         with self._writing(name):
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self.path(name))
+            write_whole(self.path(name), text)
 
     @contextlib.contextmanager
     def _writing(self, name):
