@@ -90,10 +90,11 @@ def main(argv: list[str] | None = None) -> None:
     results = dict(sizes=args.sizes._asdict(), contenders=found, missing=missing)
     results["words"] = Path(args.data).name if args.data else "drawn at random"
     if args.epoch:
+        steps = args.pace.repeats * args.sizes.steps
         totals = {name: float(sum(seconds)) for name, seconds in turns.items()}
-        results["epoch_seconds"] = totals
+        if steps == args.sizes.windows:
+            results["epoch_seconds"] = totals
         for name, total in totals.items():
-            steps = len(turns[name]) * args.sizes.steps
             print(f"{steps} steps: {total:.1f} s by {name}")
     name = "language_model_epoch" if args.epoch else "language_model"
     print("written:", report.save(name, results, args.out))

@@ -82,6 +82,10 @@ def test_the_machine_is_that_of_the_training(done):
     expected = {"cpu": "one", "cores": [8, 4], "device": "cpu"}
     assert machine_of(runs[1:]) == expected
     assert machine_of(runs)["cores"] == [cores(), 8, 4]
+    # What was resumed from behind all of it has taken its place.
+    parts.append(own | {"step": 0, "cores": 3})
+    path.write_text(json.dumps(json.loads(before) | own | {"resumed": parts}))
+    assert machine_of(runs[1:])["cores"] == 3
     path.write_text(before)
 
 

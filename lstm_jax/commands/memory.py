@@ -26,7 +26,13 @@ from lstm_jax.core.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.training.loop import Diverged
-from lstm_jax.training.record import Run, RunError, cannot_write, make_folder
+from lstm_jax.training.record import (
+    Run,
+    RunError,
+    cannot_write,
+    make_folder,
+    writing_whole,
+)
 from lstm_jax.training.step import one_seed
 
 SEQUENCES = 16
@@ -89,12 +95,17 @@ def _check(args, folder):
 
 
 def keep(files: Iterable[Path], folder: Path, name: str) -> list[Path]:
-    """Copies of what a contest has written, under the name of its config."""
+    """Copies of what a contest has written, under the name of its config.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     kept = []
     for path in files:
         kept.append(folder / f"{name}-{path.name}")
         try:
-            shutil.copyfile(path, kept[-1])
+            with writing_whole(kept[-1]) as temporary:
+                shutil.copyfile(path, temporary)
         except OSError as error:
             raise cannot_write(kept[-1], error, "the runs are kept") from error
     return kept
@@ -116,6 +127,9 @@ def contest(
 
     Returns:
         The files that were written.
+
+    Raises:
+        RunError: a run has no evaluations any more, or they cannot be written.
     """
     runs = {cell: trained(folder / cell) for cell in cells}
     results = {cell: _results(run) for cell, run in runs.items()}

@@ -47,9 +47,12 @@ def machine_of(runs: Iterable[Trained]) -> dict[str, Any]:
 
 
 def _parts(run):
-    """The facts of every process that took steps of a run."""
+    """The facts of every process of whose steps some are left in a run."""
     facts, last = run.run.read_json("run.json"), run.validation.history[-1][0]
     resumed = facts.get("resumed", [])
     starts = [0, *(part["step"] for part in resumed)]
-    parts = zip([facts, *resumed], starts, [*starts[1:], last], strict=True)
-    return [part for part, start, end in parts if start < end]
+    # Of a part is left what no later one has gone back behind.
+    parts = zip([facts, *resumed], starts, strict=True)
+    return [
+        p for n, (p, start) in enumerate(parts) if start < min([*starts[n + 1 :], last])
+    ]

@@ -19,7 +19,7 @@ from lstm_jax.commands.train import last_weights, train_run
 from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.data.text import DataError
 from lstm_jax.training.plots import new_figure, save_figure
-from lstm_jax.training.record import Run, cannot_write, make_folder, write_whole
+from lstm_jax.training.record import Run, cannot_write, make_folder, writing_whole
 
 
 class Published(NamedTuple):
@@ -247,7 +247,8 @@ def write(facts: dict[str, Any], folder: Path) -> list[Path]:
     path = folder / f"{name}.json"
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     try:
-        write_whole(path, text + "\n")
+        with writing_whole(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise cannot_write(path, error, "the runs are kept") from error
     try:

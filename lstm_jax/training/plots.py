@@ -16,6 +16,7 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
+        RunError: the metrics cannot be read.
     """
     import matplotlib
 

@@ -51,14 +51,11 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Written aside and renamed: the file is the old one or the new one.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+@contextlib.contextmanager
+def writing_whole(path: Path) -> Iterator[Path]:
+    """Where to write a file that is then renamed: it is the old one or the new one."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    yield temporary
     os.replace(temporary, path)
 
 
@@ -183,9 +180,9 @@ class Run:
         return not names <= created | {f"{name}.tmp" for name in created}
 
     def write_text(self, name: str, text: str) -> None:
-        """`write_whole` in this folder."""
-        with self._writing(name):
-            write_whole(self.path(name), text)
+        """The file is the old one or the new one."""
+        with self._writing(name), writing_whole(self.path(name)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     @contextlib.contextmanager
     def _writing(self, name):
@@ -239,6 +236,11 @@ class Run:
                 os.fsync(file.fileno())
 
     def metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics.jsonl; none where it is not there.
+
+        Raises:
+            RunError: it cannot be read, or is damaged.
+        """
         path = self.path("metrics.jsonl")
         try:
             data = path.read_bytes()
@@ -274,13 +276,11 @@ class Run:
             jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
             for path, leaf in leaves
         }
-        temporary = self.path(name + ".tmp")
-        with self._writing(name):
+        with self._writing(name), writing_whole(self.path(name)) as temporary:
             try:
                 save_file(tensors, temporary)
             except SafetensorError as error:
                 raise OSError(str(error)) from error
-            os.replace(temporary, self.path(name))
 
 
 def environment() -> dict[str, Any]:
