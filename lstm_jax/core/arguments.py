@@ -1,15 +1,31 @@
 """Checks of single values: sizes, rates, choices, keys. They know nothing of cells."""
 
 import difflib
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def check_size(name, size):
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise ValueError(f"{name} is {size!r}, expected an integer, 1 or more.")
+def check_size(name, size, least=1, most=None):
+    whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+    if not whole or size < least or (most is not None and size > most):
+        bounds = f"{least} or more" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} is {size!r}, expected an integer, {bounds}.")
+
+
+def check_switch(name, on):
+    """True or False. Another value that equals one of them, such as 0, would share its
+    entry in the caches of JAX."""
+    if isinstance(on, jax.core.Tracer):
+        raise TypeError(
+            f"{name} is traced by JAX, expected True or False; under jax.jit, name it "
+            f"in static_argnames=({name!r},)."
+        )
+    if not isinstance(on, bool | np.bool_):
+        raise TypeError(f"{name} is {on!r}, expected True or False.")
+    return bool(on)
 
 
 def check_rate(name, rate):
@@ -50,6 +66,7 @@ def check_floating(name, x):
 
 
 def check_key(key):
+    """The key, ready to draw from; ``None`` stays."""
     dtype = getattr(key, "dtype", None)
     if key is not None and not (
         dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
@@ -58,7 +75,24 @@ def check_key(key):
             f"key is {type(key).__name__}, expected a typed key; "
             f"make one with jax.random.key(seed)."
         )
-    return key
+    return None if key is None else _threefry(key)
+
+
+def _threefry(key):
+    """The key as one of threefry, made from all of its words.
+
+    Masks and samples are functions of the key and of a step or a row. Under ``vmap``
+    the other implementations, such as "rbg", draw numbers that depend on the batch.
+    """
+    if str(jax.random.key_impl(key)) == "threefry2x32":
+        return key
+    first, second, *rest = jnp.moveaxis(jax.random.key_data(key), -1, 0)
+    words = jnp.stack([first, second], axis=-1)
+    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    fold = jax.random.fold_in
+    for _ in range(key.ndim):
+        fold = jax.vmap(fold)
+    return functools.reduce(fold, rest, key)
 
 
 def check_remat(remat):

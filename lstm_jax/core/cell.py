@@ -28,17 +28,57 @@ class Noise(NamedTuple):
 class Cell(abc.ABC):
     """A recurrent cell: a frozen dataclass of static facts.
 
-    Equal cells hash equal, so a cell is a safe static argument of ``jax.jit``. A new
-    cell defines the functions below and declares which fields of its parameters
-    (a NamedTuple) its step uses; ``step`` sees ``None`` in all the others, so that an
-    undeclared use fails at once:
+    Equal cells hash equal, so a cell is a safe static argument of ``jax.jit``.
 
-    * ``products``: weights that ``step`` multiplies by, through ``dot(name, a)`` alone
-      and once a step each. Their gradient is one product over all time, taken outside
-      the loop.
+    A new cell defines ``init``, ``step`` and ``zero_carry``, and ``project`` if its
+    input weights are not called ``w_x``. It declares what ``step`` reads:
+
+    * ``products``: weights that ``step`` multiplies by. It does so through
+      ``dot(name, a)`` alone, once a step each, with a floating-point ``a``. Their
+      gradient is one product over all time, taken outside the loop.
     * ``elementwise``: small parameters that ``step`` reads directly.
     * ``added``: those of either kind that are added to ``gx`` as they stand, such as a
       bias; their derivative then goes through ``gx`` and needs no array of its own.
+
+    These are the promises of a cell. All but the last one are checked before its first
+    use, by shapes, and a broken one raises a TypeError that names it:
+
+    * ``init`` returns a NamedTuple of floating-point arrays. They may be nested.
+    * ``project`` returns one floating-point array ``[T, *B, ...]``.
+    * The carry is an array, or any tree of arrays: NamedTuples, tuples, dicts. Each has
+      the batch axes in front. Integers and booleans are welcome; they have no gradient.
+    * ``step`` returns a carry of the structure, shapes and dtypes of ``zero_carry``,
+      and an output ``[*B, out_size]`` in the compute dtype, which is that of ``xs``.
+    * ``step`` reads the parameters in ``elementwise`` and no others.
+    * What ``added`` names is added to ``gx`` and used nowhere else.
+
+    Wrappers ask for more: their cell's carry is a NamedTuple with a field ``h``.
+
+    >>> import dataclasses
+    >>> import jax, jax.numpy as jnp
+    >>> from typing import Any, NamedTuple
+    >>> from lstm_jax import unroll
+    >>> class Params(NamedTuple):
+    ...     w_x: Any
+    ...     w_h: Any
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Plain(Cell):  # h' = tanh(x w_x + h w_h)
+    ...     hidden_size: int
+    ...     products = ("w_h",)
+    ...     added = frozenset({"w_h"})
+    ...     def init(self, key, in_size):
+    ...         H = self.hidden_size
+    ...         return Params(jnp.ones((in_size, H)), jnp.ones((H, H)))
+    ...     def step(self, params, carry, gx, dot, gates=None):
+    ...         h = jnp.tanh(gx + dot("w_h", carry))
+    ...         return h, h
+    ...     def zero_carry(self, batch_shape, dtype):
+    ...         return jnp.zeros((*batch_shape, self.hidden_size), dtype)
+    >>> cell = Plain(5)
+    >>> params = cell.init(jax.random.key(0), in_size=3)
+    >>> carry, hs = unroll(cell, params, None, jnp.ones((7, 2, 3)))
+    >>> hs.shape
+    (7, 2, 5)
     """
 
     hidden_size: int
@@ -139,4 +179,11 @@ def check_cell(name: str, cell: Any) -> Cell:
         raise TypeError(
             f"{name} is {cell!r}, expected a cell such as LSTMCell(hidden_size)."
         )
+    try:
+        hash(cell)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} cannot be hashed ({error}), expected a frozen dataclass of "
+            f"hashable fields; @dataclasses.dataclass(frozen=True) makes one."
+        ) from error
     return cell

@@ -3,14 +3,14 @@
 Every message names the argument, what came, what was expected and what to do.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from lstm_jax.core.arguments import check_dtype, check_floating
 from lstm_jax.core.cell import Cell
+from lstm_jax.core.contract import params_of
 
 
 def check_step(cell: Cell, params, carry, x):
@@ -46,11 +46,6 @@ def check_time_major(cell, xs):
     return xs
 
 
-@functools.lru_cache
-def _expected_params(cell, in_size):
-    return jax.eval_shape(lambda key: cell.init(key, in_size), jax.random.key(0))
-
-
 def check_type(params, kind, maker):
     if not isinstance(params, kind):
         raise TypeError(
@@ -60,16 +55,16 @@ def check_type(params, kind, maker):
 
 
 def check_params(cell, params, x, name):
-    features = x.shape[-1]
+    features, takes = x.shape[-1], jnp.shape(getattr(params, "w_x", 0))[-2:-1]
     if features == 0:
         raise ValueError(
-            f"{name} has 0 features but params.w_x takes {jnp.shape(params.w_x)[-2]} "
-            f"({name}.shape={x.shape})."
+            f"{name} has 0 features ({name}.shape={x.shape}), expected 1 or more"
+            f"{f'; params.w_x takes {takes[0]}' if takes else ''}."
         )
-    expected = _expected_params(cell, features)
+    expected = params_of(cell, features, x.dtype)
     check_type(params, type(expected), f"{type(cell).__name__}.init")
-    takes = jnp.shape(params.w_x)[-2:-1]
-    if takes != (features,) and jnp.ndim(params.w_x) == expected.w_x.ndim:
+    rank = jnp.ndim(getattr(expected, "w_x", 0))
+    if takes not in ((), (features,)) and jnp.ndim(params.w_x) == rank:
         raise ValueError(
             f"{name} has {features} features but params.w_x takes {takes[0]} "
             f"({name}.shape={x.shape}); pass in_size={features} to init."
@@ -87,7 +82,13 @@ def check_params(cell, params, x, name):
         elif jnp.shape(got) != want.shape:
             raise ValueError(
                 f"params{field} has shape {jnp.shape(got)}, expected {want.shape} for "
-                f"hidden_size={cell.hidden_size}; under jax.vmap, map params too."
+                f"{features} features and hidden_size={cell.hidden_size}; under "
+                f"jax.vmap, map params too."
+            )
+        elif not jnp.issubdtype(jnp.result_type(got), jnp.floating):
+            raise TypeError(
+                f"params{field} has dtype {jnp.result_type(got).name}, expected a "
+                f"floating-point dtype; cast it with .astype(jnp.float32)."
             )
 
 
@@ -98,32 +99,54 @@ def _by_name(params):
 
 
 def check_carry(cell, carry, batch_shape, dtype, name="carry"):
+    """The carry as arrays of the shapes and dtypes of ``zero_carry``."""
     if carry is None:
         return cell.zero_carry(batch_shape, dtype)
     expected = jax.eval_shape(lambda: cell.zero_carry(batch_shape, dtype))
-    kind = type(expected)
-    if type(carry) is not kind:
-        raise TypeError(
-            f"{name} is {type(carry).__name__}, expected "
-            f"{kind.__name__}({', '.join(kind._fields)}) or None for zeros."
-        )
-    fixed = []
-    for field, got, want in zip(kind._fields, carry, expected, strict=True):
-        got = jnp.asarray(got)
+
+    def check(path, want, got):
+        field, got = f"{name}{jax.tree_util.keystr(path)}", jnp.asarray(got)
         if got.shape != want.shape:
             raise ValueError(
-                f"{name}.{field} has shape {got.shape}, expected {want.shape}, the "
+                f"{field} has shape {got.shape}, expected {want.shape}, the "
                 f"batch axes of the input and hidden_size={cell.hidden_size}; "
                 f"pass {name}=None for zeros."
             )
         if got.dtype != want.dtype:
             raise TypeError(
-                f"{name}.{field} has dtype {got.dtype.name}, expected "
+                f"{field} has dtype {got.dtype.name}, expected "
                 f"{want.dtype.name} for compute dtype {jnp.dtype(dtype).name}; "
                 f"cast it, or pass {name}=None for zeros."
             )
-        fixed.append(got)
-    return kind(*fixed)
+        return got
+
+    if not _same_structure(expected, carry):
+        raise TypeError(
+            f"{name} is {type(carry).__name__}, expected {_structure(expected)} or "
+            f"None for zeros."
+        )
+    return jax.tree.map_with_path(check, expected, carry)
+
+
+def _same_structure(expected, tree):
+    if isinstance(expected, jax.ShapeDtypeStruct):
+        return True
+    try:
+        jax.tree.structure(expected).flatten_up_to(tree)
+    except ValueError:
+        return False
+    return True
+
+
+def _structure(tree):
+    """How a user would write it: ``LSTMCarry(h, c)``, ``(LSTMCarry(h, c), array)``."""
+    if isinstance(tree, jax.ShapeDtypeStruct):
+        return "an array"
+    if hasattr(tree, "_fields"):
+        return f"{type(tree).__name__}({', '.join(tree._fields)})"
+    if isinstance(tree, dict):
+        return f"a dict with the keys {', '.join(map(repr, tree))}"
+    return f"{type(tree).__name__} of the structure {jax.tree.structure(tree)}"
 
 
 def check_flags(name, flags, shape, of="xs"):
@@ -145,6 +168,9 @@ def check_flags(name, flags, shape, of="xs"):
 
 
 def check_lengths(lengths, steps, batch_shape):
+    """Lengths as int32, those of unknown value clipped below."""
+    if isinstance(lengths, list | tuple) and _traced(lengths):
+        lengths = jnp.stack(list(map(jnp.asarray, lengths)))
     known = isinstance(lengths, int | list | tuple | np.ndarray | np.generic)
     array = np.asarray(lengths) if known else lengths
     if isinstance(array, np.ndarray) and array.size == 0:
@@ -164,4 +190,13 @@ def check_lengths(lengths, steps, batch_shape):
             f"lengths runs from {array.min()} to {array.max()}, expected values in "
             f"[0, {steps}], the steps of xs; clip them or pad xs."
         )
-    return jnp.asarray(array)
+    # Clipped before the cast, which would turn 2**32 into 0.
+    if not known:
+        most = min(np.iinfo(np.int32).max, jnp.iinfo(array.dtype).max)
+        low, high = (np.asarray(n, array.dtype) for n in (0, most))
+        array = lax.clamp(low, array, high)
+    return jnp.asarray(array, jnp.int32)
+
+
+def _traced(tree):
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

@@ -23,6 +23,7 @@ import jax.random
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.arguments import check_size
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.convolve import convolve
 from lstm_jax.core.elementwise import add_bias, gates
@@ -71,12 +72,13 @@ class ConvLSTMCell(Cell):
 
     def __post_init__(self):
         super().__post_init__()
-        sizes = self.kernel if isinstance(self.kernel, tuple) else ()
-        if not sizes or not all(isinstance(k, int) and k > 0 for k in sizes):
+        if not isinstance(self.kernel, tuple) or not self.kernel:
             raise ValueError(
                 f"kernel is {self.kernel!r}, expected a tuple of positive integers, "
                 f"one for every axis of space; (3, 3) is for images."
             )
+        for axis, size in enumerate(self.kernel):
+            check_size(f"kernel[{axis}]", size)
 
     @property
     def feature_axes(self):

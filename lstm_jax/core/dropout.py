@@ -3,6 +3,9 @@
 A mask is a function of (key, absolute step), or of the key alone where it is the same
 at every step. However a sequence is cut (streamed, resumed, recomputed in chunks), each
 step sees the mask it would see in one call.
+
+Keys of every implementation do. All are drawn from by threefry, the default, since the
+numbers of the others depend on the batch (see `check_key`).
 """
 
 import math
@@ -12,7 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax._types import Array, Bool, Float, Int, Key
-from lstm_jax.core.arguments import check_rate
+from lstm_jax.core.arguments import check_key, check_rate
+from lstm_jax.core.sharding import leave_to_compiler, spec_of
 
 
 def dropout(
@@ -38,6 +42,7 @@ def dropout(
     check_rate("dropout rate", rate)
     if rate == 0.0:
         return xs
+    key = check_key(key)
     keep = keep_masks(key, steps_from(start, xs.shape[0]), rate, xs.shape[1:])
     return drop_and_scale(keep, xs, rate)
 
@@ -88,7 +93,7 @@ def variational_dropout(
     check_rate("variational_dropout rate", rate)
     if rate == 0.0:
         return xs
-    keep = keep_mask(key, rate, xs.shape[1:])
+    keep = keep_mask(check_key(key), rate, xs.shape[1:])
     return drop_and_scale(jnp.broadcast_to(keep, xs.shape), xs, rate)
 
 
@@ -111,7 +116,7 @@ def embedding_dropout(
     [(0.0, 0.0, 0.0, 0.0), (2.0, 2.0, 2.0, 2.0)]
     """
     check_rate("embedding_dropout rate", rate)
-    keep = keep_mask(key, rate, (*table.shape[:1], 1))
+    keep = keep_mask(check_key(key), rate, (*table.shape[:1], 1))
     return drop_and_scale(jnp.broadcast_to(keep, table.shape), table, rate)
 
 
@@ -120,4 +125,5 @@ def drop_and_scale(
 ) -> Float[Array, "*S"]:
     """0 where ``keep`` is False; the rest of ``a`` scaled to the same expectation."""
     scale = jnp.asarray(1.0 / (1.0 - rate), a.dtype)
-    return jnp.where(keep, a * scale, jnp.zeros_like(a))
+    drop = lambda keep, a: jnp.where(keep, a * scale, jnp.zeros_like(a))
+    return leave_to_compiler(drop, (keep, a), spec_of(a))

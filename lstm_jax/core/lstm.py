@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import jax.random
+from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array, Float, Key
 from lstm_jax.core import init
@@ -33,6 +34,7 @@ from lstm_jax.core.checks import check_step, check_type
 from lstm_jax.core.elementwise import TANH, add_bias, elementwise, gates
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.sharding import leave_to_compiler, spec_of
 
 
 class LSTMParams(NamedTuple):
@@ -240,7 +242,12 @@ def lstm_step(
     """
     cell = cell_of(params)
     carry, x = check_step(cell, params, carry, x)
-    gx = cell.project(params, x)
-    return cell.step(
-        params, carry, gx, lambda name, a: matmul(a, getattr(params, name))
-    )
+
+    def step(params, carry, x):
+        gx = cell.project(params, x)
+        dot = lambda name, a: matmul(a, getattr(params, name))
+        return cell.step(params, carry, gx, dot)
+
+    rows = PartitionSpec(*spec_of(x)[:-1], None)
+    specs = (jax.tree.map(spec_of, carry), rows)
+    return leave_to_compiler(step, (params, carry, x), specs)

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.arguments import check_size
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.elementwise import SIGMOID, add_bias, elementwise, gates
 from lstm_jax.core.lstm import LSTMCell, lstm_update
@@ -80,14 +81,9 @@ class MogrifierLSTMCell(Cell):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.rounds < 0:
-            raise ValueError(
-                f"rounds is {self.rounds}, expected 0 or more; 0 is the plain LSTM."
-            )
-        if self.rank is not None and self.rank < 1:
-            raise ValueError(
-                f"rank is {self.rank}, expected 1 or more, or None for full matrices."
-            )
+        check_size("rounds", self.rounds, least=0)
+        if self.rank is not None:
+            check_size("rank", self.rank)
 
     @property
     def products(self):  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -73,8 +73,8 @@ class PeepholeLSTMCell(Cell):
         lstm = LSTMCell(self.hidden_size).init(
             key, in_size, w_x=w_x, w_h=w_h, forget_bias=forget_bias, dtype=dtype
         )
-        zero = jnp.zeros(self.hidden_size, dtype)
-        return PeepholeLSTMParams(*lstm, p_i=zero, p_f=zero, p_o=zero)
+        zeros = lambda: jnp.zeros(self.hidden_size, dtype)
+        return PeepholeLSTMParams(*lstm, p_i=zeros(), p_f=zeros(), p_o=zeros())
 
     def step(self, params, carry, gx, dot, gates=gates):
         see = lambda p, c: jnp.broadcast_to(p.astype(c.dtype), c.shape) * c

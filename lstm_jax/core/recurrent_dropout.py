@@ -5,12 +5,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.core.arguments import check_rate
+from lstm_jax.core.arguments import check_rate, check_switch
 from lstm_jax.core.cell import Noise
 from lstm_jax.core.dropout import drop_and_scale, keep_mask, keep_masks
 from lstm_jax.core.elementwise import Gate
 from lstm_jax.core.matmul import matmul
-from lstm_jax.core.wrapper import Wrapper
+from lstm_jax.core.wrapper import Wrapper, state_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +49,10 @@ class RecurrentDropout(Wrapper):
     def __post_init__(self):
         super().__post_init__()
         check_rate("RecurrentDropout rate", self.rate)
-        if not self.cell.recurrent:
+        check_switch("per_gate", self.per_gate)
+        if not self.cell.recurrent or "h" not in state_fields(self.cell):
             raise ValueError(
-                f"{type(self.cell).__name__} has no product of its hidden state, "
+                f"{type(self.cell).__name__} has no product of its hidden state h, "
                 f"expected one to drop from; see Cell.recurrent."
             )
 
@@ -70,10 +71,13 @@ class RecurrentDropout(Wrapper):
             if name not in keep:
                 return dot(name, a)
             # What each gate reads, side by side: `product` knows what to do with it.
-            read = jnp.broadcast_to(a[..., None, :], keep[name].shape)
-            read = drop_and_scale(keep[name], read, self.rate)
-            side_by_side = read.shape[-2] * read.shape[-1]
-            return dot(name, read.reshape(*a.shape[:-1], side_by_side))
+            # It comes like that from such a wrapper inside of this one.
+            mask = keep[name]
+            a = a.reshape(*a.shape[:-1], -1, mask.shape[-1])
+            shape = jnp.broadcast_shapes(a.shape, mask.shape)
+            mask, a = jnp.broadcast_to(mask, shape), jnp.broadcast_to(a, shape)
+            read = drop_and_scale(mask, a, self.rate)
+            return dot(name, read.reshape(*shape[:-2], shape[-2] * shape[-1]))
 
         return step(params, carry, gx, dropped, gates)
 

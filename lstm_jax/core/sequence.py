@@ -43,9 +43,6 @@ def prepare(
     mask = check_flags("mask", mask, xs.shape[:row_axes])
     if lengths is not None:
         mask = length_mask(check_lengths(lengths, steps, xs.shape[1:row_axes]), steps)
-    if mask is not None:
-        real = mask.reshape(mask.shape + (1,) * cell.feature_axes)
-        xs = jnp.where(real, xs, jnp.zeros_like(xs))
     resets = check_flags("resets", resets, xs.shape[:row_axes])
     if resets is not None:
         reset_carry = check_carry(
@@ -56,10 +53,18 @@ def prepare(
     return Sequence(carry, xs, mask, resets, reset_carry)
 
 
+def without_padding(cell: Cell, seq: Sequence) -> Sequence:
+    """The sequence with 0 in the place of masked inputs."""
+    if seq.mask is None:
+        return seq
+    real = seq.mask.reshape(seq.mask.shape + (1,) * cell.feature_axes)
+    return seq._replace(xs=jnp.where(real, seq.xs, jnp.zeros_like(seq.xs)))
+
+
 def length_mask(lengths, steps: int) -> Bool[Array, "T *B"]:
     """True at the first ``lengths`` of ``steps`` steps."""
     t = jnp.arange(steps, dtype=jnp.int32).reshape(-1, *(1,) * lengths.ndim)
-    return t < lengths.astype(jnp.int32)[None]
+    return t < lengths[None]
 
 
 def _episode_ends(resets):

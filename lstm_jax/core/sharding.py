@@ -1,4 +1,9 @@
-"""What `jax.shard_map` asks of a loop and of a primitive of our own.
+"""Arrays that are spread over the devices of a mesh.
+
+On a mesh with explicit axes, the default of ``jax.make_mesh``, the type of an array
+says how it is sharded, and every operation must say how its result is.
+`leave_to_compiler` takes a whole recurrence out of that: XLA places what is inside, and
+the results are typed like the inputs.
 
 Inside ``shard_map`` JAX keeps account of the mesh axes over which a value varies, and
 lets its own operations mix values that vary differently. An empty sum is an exact 0
@@ -7,11 +12,14 @@ Outside of ``shard_map`` XLA removes it.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray, Tracer
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from lstm_jax._types import Array, PyTree
 
@@ -44,3 +52,29 @@ def sum_to(aval: ShapedArray, cotangent: Array, other: Array) -> Array:
 def _zero(x):
     empty = lax.stop_gradient(jnp.atleast_1d(x)[(slice(0, 0),) * max(x.ndim, 1)])
     return empty.sum().astype(jnp.float32)
+
+
+def leave_to_compiler(f: Callable[..., Any], args: tuple, specs: PyTree) -> Any:
+    """``f(*args)``, where XLA decides how the values between are sharded.
+
+    ``specs`` has a ``PartitionSpec`` for every result. It is read where an argument
+    lies on a mesh with explicit axes; everywhere else ``f`` is simply called.
+    """
+    mesh = _explicit_mesh(args)
+    if mesh is None:
+        return f(*args)
+    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+    return jax.sharding.auto_axes(f, out_sharding=shardings)(*args)
+
+
+def spec_of(x: Array) -> PartitionSpec:
+    """How the type of an array says that it is sharded."""
+    return jax.typeof(x).sharding.spec
+
+
+def _explicit_mesh(tree):
+    for leaf in jax.tree.leaves(tree):
+        mesh = jax.typeof(leaf).sharding.mesh
+        if AxisType.Explicit in mesh.axis_types:
+            return mesh
+    return None

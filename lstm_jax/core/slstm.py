@@ -18,6 +18,7 @@ of that head alone, so ``w_h`` is block-diagonal, and only its blocks are stored
 """
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.arguments import check_choice, check_size
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.elementwise import SIGMOID, TANH, add_bias, elementwise, gates
 from lstm_jax.core.matmul import matmul
@@ -134,16 +136,13 @@ class SLSTMCell(Cell):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.heads < 1 or self.hidden_size % self.heads:
+        check_size("heads", self.heads)
+        if self.hidden_size % self.heads:
             raise ValueError(
                 f"heads is {self.heads}, expected a divisor of "
                 f"hidden_size={self.hidden_size}; every head has as many units."
             )
-        if self.forget not in FORGET:
-            raise ValueError(
-                f"forget is {self.forget!r}, expected 'sigmoid' or 'exp', the "
-                f"activation of the forget gate."
-            )
+        check_choice("forget", self.forget, tuple(FORGET))
 
     def init(
         self,
@@ -200,5 +199,7 @@ class SLSTMCell(Cell):
 
     def zero_carry(self, batch_shape, dtype):
         shape, wide = (*batch_shape, self.hidden_size), accumulation_dtype(dtype)
-        h, zero = jnp.zeros(shape, dtype), jnp.zeros(shape, wide)
-        return SLSTMCarry(h, zero, zero, jnp.full(shape, EMPTY, wide))
+        zeros = functools.partial(jnp.zeros, shape)
+        return SLSTMCarry(
+            zeros(dtype), zeros(wide), zeros(wide), jnp.full(shape, EMPTY, wide)
+        )

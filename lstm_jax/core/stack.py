@@ -14,7 +14,13 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Key
-from lstm_jax.core.arguments import check_choice, check_dtype, check_key, check_rate
+from lstm_jax.core.arguments import (
+    check_choice,
+    check_dtype,
+    check_key,
+    check_rate,
+    check_switch,
+)
 from lstm_jax.core.bidirectional import (
     Bidirectional,
     Merge,
@@ -24,6 +30,7 @@ from lstm_jax.core.bidirectional import (
 )
 from lstm_jax.core.cell import Cell, check_cell
 from lstm_jax.core.checks import check_time_major
+from lstm_jax.core.contract import params_of
 from lstm_jax.core.layers import run_layers, stack_trees
 from lstm_jax.core.stack_masks import StackMasks
 from lstm_jax.core.unroll import unroll
@@ -89,6 +96,8 @@ class Stack:
             raise ValueError(
                 "cells have different axes of space, expected the same in all layers."
             )
+        for name in ("bidirectional", "locked", "stacked"):
+            check_switch(name, getattr(self, name))
         check_choice("merge", self.merge, get_args(Merge))
         check_choice("skip", self.skip, (None, *get_args(Skip)))
         for name in ("input_dropout", "dropout", "output_dropout", "weight_drop"):
@@ -119,6 +128,7 @@ class Stack:
         keys = jax.random.split(key, len(self.cells))
 
         def layer(key, cell, features):
+            params_of(cell, features, jnp.dtype(jnp.float32))
             if not self.bidirectional:
                 return cell.init(key, features, **init)
             one, other = jax.random.split(key)
@@ -136,16 +146,22 @@ class Stack:
         dtype: Any = jnp.float32,
     ) -> tuple[Any, ...]:
         """Every layer's carry of zeros."""
-        one = [cell.zero_carry(batch_shape, dtype) for cell in self.cells]
-        layers = [Bidirectional(c, c) for c in one] if self.bidirectional else one
-        return self._entries(layers, self._groups(in_size))
+        return self._carries(in_size, lambda cell: cell.zero_carry(batch_shape, dtype))
 
     def initial_carry(self, in_size: int, dtype: Any = jnp.float32) -> tuple[Any, ...]:
         """Every layer's carry without batch axes, to be trained: a call spreads it
         over all rows."""
-        one = [cell.initial_carry(dtype) for cell in self.cells]
-        layers = [Bidirectional(c, c) for c in one] if self.bidirectional else one
-        return self._entries(layers, self._groups(in_size))
+        return self._carries(in_size, lambda cell: cell.initial_carry(dtype))
+
+    def _carries(self, in_size, make):
+        """One entry a layer. No two share a buffer, so that all can be donated."""
+
+        def layer(cell):
+            if not self.bidirectional:
+                return make(cell)
+            return Bidirectional(make(cell), make(cell))
+
+        return self._entries(map(layer, self.cells), self._groups(in_size))
 
     def __call__(
         self,
@@ -180,9 +196,11 @@ class Stack:
             TypeError, ValueError: as `lstm_jax.unroll`; ``params``, ``carries`` or
                 ``reset_carries`` do not have one entry a layer.
         """
-        if self.bidirectional and sequence.pop("reverse", False):
+        if self.bidirectional and check_switch(
+            "reverse", sequence.pop("reverse", False)
+        ):
             raise ValueError("reverse is True, expected False for two directions.")
-        check_key(key)
+        key = check_key(key)
         xs = check_time_major(self.cells[0], xs)
         xs = xs if dtype is None else xs.astype(check_dtype(dtype))
         groups = self._groups(xs.shape[-1])

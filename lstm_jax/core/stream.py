@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Int
+from lstm_jax.core.arguments import check_switch
 from lstm_jax.core.stack import Stack
 
 
@@ -49,7 +50,7 @@ def feed(
     >>> int(stream.step), hs.shape
     (8, (1, 2, 5))
     """
-    if stack.bidirectional or options.get("reverse"):
+    if stack.bidirectional or check_switch("reverse", options.get("reverse", False)):
         came = "stack is bidirectional" if stack.bidirectional else "reverse is True"
         raise ValueError(
             f"{came}, expected one direction, forwards: "

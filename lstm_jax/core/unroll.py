@@ -16,19 +16,21 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
+from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
-from lstm_jax.core.arguments import check_key, check_remat
+from lstm_jax.core.arguments import check_key, check_remat, check_switch
 from lstm_jax.core.associative import associative
 from lstm_jax.core.cell import Cell, Noise, check_cell
 from lstm_jax.core.chunks import chunk_length, scan_chunks
 from lstm_jax.core.dropout import steps_from
 from lstm_jax.core.matmul import matmul
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.core.sequence import Sequence, prepare
-from lstm_jax.core.sharding import vary_alike
+from lstm_jax.core.sequence import Sequence, prepare, without_padding
+from lstm_jax.core.sharding import leave_to_compiler, spec_of, vary_alike
 
 Kernel = Callable[[Any, Sequence, bool], tuple[Any, Array]]
 """``(params, sequence, reverse) -> (carry, hs)``: all the steps of one cell."""
@@ -103,6 +105,7 @@ def unroll(
     ((7, 2, 5), (2, 5))
     """
     check_cell("cell", cell)
+    reverse, plain = check_switch("reverse", reverse), check_switch("plain", plain)
     seq = prepare(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
     )
@@ -127,8 +130,28 @@ class _Static(NamedTuple):
 # Compiled once where it is called outside of any jit; inside of one it leaves no trace.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _unroll(static, params, seq, key, start):
-    """The checked sequence, whole or in chunks."""
+    """The checked sequence, on any mesh."""
+    run = functools.partial(_run, static)
+    specs = _specs(static.cell, seq)
+    return leave_to_compiler(run, (params, seq, key, start), specs)
+
+
+def _specs(cell, seq):
+    """The carry is sharded as it came, rows as those of the inputs."""
+    time, *rows, _ = spec_of(seq.xs)
+    fill = lambda a: PartitionSpec(*rows, *[None] * (a.ndim - len(rows)))
+    if seq.carry is None:
+        zero = lambda: cell.zero_carry(seq.xs.shape[1:-1], seq.xs.dtype)
+        carry = jax.tree.map(fill, jax.eval_shape(zero))
+    else:
+        carry = jax.tree.map(spec_of, seq.carry)
+    return carry, PartitionSpec(time, *rows, None)
+
+
+def _run(static, params, seq, key, start):
+    """The sequence, whole or in chunks."""
     cell, reverse, plain, kernel, remat, length = static
+    seq = without_padding(cell, seq)
     carry, batch_shape, dtype = seq.carry, seq.xs.shape[1:-1], seq.xs.dtype
     if carry is None:
         carry = cell.zero_carry(batch_shape, dtype)
@@ -147,15 +170,8 @@ def _unroll(static, params, seq, key, start):
         if not plain and (linear := cell.log_coefficients(params, gx)):
             return associative(linear, carry, seq.reset_carry, mask, resets, reverse)
         noise = None if key is None else cell.noise(key, step, batch_shape, dtype)
-        inputs = Inputs(
-            products=cell.weights(params),
-            elementwise={name: getattr(params, name) for name in cell.elementwise},
-            carry=carry,
-            reset_carry=seq.reset_carry,
-            gx=gx,
-            mask=mask,
-            resets=resets,
-            noise=noise,
+        inputs = Inputs.of(cell, params, carry, gx)._replace(
+            reset_carry=seq.reset_carry, mask=mask, resets=resets, noise=noise
         )
         run = run_plain if plain else run_with_rule
         return run(cell, type(params), reverse, inputs)
@@ -177,11 +193,17 @@ class Inputs(NamedTuple):
     products: dict[str, Array]
     elementwise: dict[str, Array]
     carry: Any
-    reset_carry: Any
     gx: Array
-    mask: Array | None
-    resets: Array | None
-    noise: Noise | None
+    reset_carry: Any = None
+    mask: Array | None = None
+    resets: Array | None = None
+    noise: Noise | None = None
+
+    @classmethod
+    def of(cls, cell: Cell, params: Any, carry: Any, gx: Array) -> "Inputs":
+        """Of a sequence without padding, resets or masks."""
+        elementwise = {name: getattr(params, name) for name in cell.elementwise}
+        return cls(cell.weights(params), elementwise, carry, gx)
 
 
 def run_plain(cell, params_type, reverse, inputs):
@@ -192,7 +214,7 @@ def run_plain(cell, params_type, reverse, inputs):
 
 def _scan(cell, params_type, reverse, inputs, perturb=None):
     """The scan, and the operands of its products if it runs with perturbations."""
-    weights = _cast_to(inputs.carry, inputs.products)
+    weights = {name: w.astype(inputs.gx.dtype) for name, w in inputs.products.items()}
     multiply = _products(cell, weights, in_loop=perturb is not None)
     locked, stepwise = inputs.noise or (None, None)
     none = dict.fromkeys(params_type._fields)
@@ -338,11 +360,6 @@ def _select(flags, on_true, on_false):
     return jax.tree.map(where, on_true, on_false)
 
 
-def _cast_to(carry, weights):
-    """Weights in the compute dtype, which is that of ``h``, the first of a carry."""
-    return {name: w.astype(carry[0].dtype) for name, w in weights.items()}
-
-
 def _is_zero(tangent):
     return isinstance(tangent, SymbolicZero)
 
@@ -359,5 +376,13 @@ def _add(d, e):
 
 
 def _instantiate(primals, tangents):
-    make = lambda p, d: jnp.zeros_like(p) if _is_zero(d) else d.astype(p.dtype)
+    """Tangents as arrays. Those of integers and booleans have the dtype float0."""
+
+    def make(p, d):
+        if not _is_zero(d):
+            return d.astype(p.dtype)
+        if not jnp.issubdtype(p.dtype, jnp.inexact):
+            return np.zeros(p.shape, jax.dtypes.float0)
+        return jnp.zeros_like(p)
+
     return jax.tree.map(make, primals, tangents)

@@ -6,10 +6,17 @@ import operator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from lstm_jax._types import Array, Int, Key
 from lstm_jax.core.cell import Cell, Noise, check_cell
 from lstm_jax.core.elementwise import gates
+
+
+def state_fields(cell: Cell) -> tuple[str, ...]:
+    """The names in the carry of a cell; none where it is not a NamedTuple."""
+    carry = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
+    return getattr(carry, "_fields", ())
 
 
 def _inner(name: str) -> Any:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from lstm_jax.core.arguments import check_rate
 from lstm_jax.core.cell import Noise
 from lstm_jax.core.dropout import keep_masks
-from lstm_jax.core.wrapper import Wrapper
+from lstm_jax.core.wrapper import Wrapper, state_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Zoneout(Wrapper):
         super().__post_init__()
         check_rate("Zoneout h", self.h)
         check_rate("Zoneout c", self.c)
-        fields = jax.eval_shape(lambda: self.cell.zero_carry((), jnp.float32))._fields
+        fields = state_fields(self.cell)
         if fields not in (("h",), ("h", "c")):
             raise ValueError(
-                f"{type(self.cell).__name__} has the state ({', '.join(fields)}), "
-                f"expected h, or h and c: a share of it alone cannot be kept."
+                f"the carry of {type(self.cell).__name__} has the fields "
+                f"({', '.join(fields)}), expected h, or h and c."
             )
         if self.c and "c" not in fields:
             raise ValueError(

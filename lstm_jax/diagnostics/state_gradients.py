@@ -1,5 +1,6 @@
 """How much of a loss reaches the states of earlier steps."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.cell import Cell, check_cell
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.cell import Cell, Noise, check_cell
+from lstm_jax.core.checks import check_sequence
+from lstm_jax.core.elementwise import gates
+from lstm_jax.core.unroll import Inputs, run_plain
+from lstm_jax.core.wrapper import Wrapper, state_fields
 
 
 def state_gradients(
@@ -34,7 +38,9 @@ def state_gradients(
         A carry of arrays ``[T, ...]``: Euclidean norms over the units.
 
     Raises:
-        TypeError: ``cell`` is no cell.
+        TypeError: ``cell`` is not a cell, or its carry has no ``h``; and as
+            `lstm_jax.unroll`.
+        ValueError: as `lstm_jax.unroll`.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import RNNCell
@@ -46,19 +52,32 @@ def state_gradients(
     (7, 2)
     """
     check_cell("cell", cell)
-    gx = cell.project(params, xs)
-    start = cell.zero_carry(xs.shape[1:-1], xs.dtype)
-    spread = lambda c: jnp.zeros((xs.shape[0], *c.shape), c.dtype)
+    if "h" not in state_fields(cell):
+        raise TypeError(f"the carry of {type(cell).__name__} has no field h.")
+    _, xs = check_sequence(cell, params, None, xs, None)
+    carry = cell.zero_carry(xs.shape[1:-1], xs.dtype)
+    inputs = Inputs.of(cell, params, carry, cell.project(params, xs))
 
     def run(nudges):
-        def step(carry, now):
-            gx, nudge = now
-            dot = lambda name, a: matmul(a, getattr(params, name))
-            carry, _ = cell.step(params, carry, gx, dot)
-            carry = jax.tree.map(jnp.add, carry, nudge)
-            return carry, carry.h
+        nudged = inputs._replace(noise=Noise(None, nudges))
+        return loss(run_plain(_Nudged(cell), type(params), False, nudged)[1])
 
-        return loss(jax.lax.scan(step, start, (gx, nudges))[1])
-
-    gradients = jax.grad(run)(jax.tree.map(spread, start))
+    spread = lambda c: jnp.zeros((xs.shape[0], *c.shape), c.dtype)
+    gradients = jax.grad(run)(jax.tree.map(spread, carry))
     return jax.tree.map(lambda g: jnp.linalg.norm(g, axis=-1), gradients)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Nudged(Wrapper):
+    """The cell inside, in evaluation, with something added to its state every step."""
+
+    def noisy_step(self, noise, params, carry, gx, dot, gates=gates):
+        assert noise is not None
+        stepped, _ = self.cell.step(params, carry, gx, dot, gates)
+        stepped = jax.tree.map(jnp.add, stepped, noise[1])
+        return stepped, stepped.h
+
+    def masks(self, key, steps, batch_shape, dtype):
+        raise NotImplementedError
+
+    wrapped_step = masks

@@ -124,8 +124,7 @@ def draw(
 
     Args:
         logits: ``[..., V]``.
-        keys: a key for every row, of JAX's default kind (others, "rbg" say, draw
-            something else for a row that is not alone).
+        keys: a key for every row.
         sampling: which tokens may be drawn, and how likely each is.
 
     Raises:
@@ -140,7 +139,8 @@ def draw(
     [1, 0]
     """
     logits = _check_logits(logits)
-    shape = getattr(check_key(keys), "shape", None)
+    keys = check_key(keys)
+    shape = getattr(keys, "shape", None)
     if shape != logits.shape[:-1]:
         raise ValueError(
             f"keys has shape {shape}, expected {logits.shape[:-1]}, a key for "

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import lstm_jax
@@ -16,7 +16,7 @@ from tests.core.test_derivatives import check_both, grad_and_hvp
 pytestmark = pytest.mark.usefixtures("x64")
 
 DEVICES = 4
-ROWS = 2 * DEVICES
+ROWS = 8
 FLAGS = cells.make_flags(rows=ROWS)
 SPECS = cells.Case(P(), P("data"), P("data"), P(None, "data"))
 OUT = (P("data"), P(None, "data"))
@@ -111,6 +111,53 @@ def test_automatic_sharding(mesh):
     put = lambda tree, spec: jax.device_put(tree, NamedSharding(mesh, spec))
     placed = [cells.Case(*map(put, tree, SPECS)) for tree in (at, v)]
     cells.assert_close(jit(f)(*placed), want, cells.DERIVATIVES)
+
+
+@functools.cache
+def on_one_device(name):
+    """A case, its outputs and the gradients of a loss of them."""
+    cell = cells.CELLS[name]
+    at = cells.make_case(cell, batch=(ROWS,))
+    return at, jax.jit(values_and_gradients(cell), compiler_options=cells.QUICK)(
+        at, FLAGS
+    )
+
+
+def values_and_gradients(cell):
+    def f(at, flags):
+        out, pull = jax.vjp(lambda at: cells.run(cell, at, flags), at)
+        return out, pull(jax.tree.map(jnp.cos, out))[0]
+
+    return f
+
+
+@pytest.mark.parametrize("kind", ["auto", "explicit", "manual"])
+@pytest.mark.parametrize(
+    ("name", "devices"), [*((name, 2) for name in cells.CELLS), ("lstm", 8), ("gru", 8)]
+)
+def test_every_cell_on_every_kind_of_mesh(name, kind, devices):
+    """Values and gradients of one device; outputs and gradients sharded as inputs."""
+    at, want = on_one_device(name)
+    of = AxisType.Explicit if kind == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(of,))
+    put = lambda spec, tree: jax.device_put(tree, NamedSharding(mesh, spec))
+    placed = cells.Case(*map(put, SPECS, at))
+    flags = put(P(None, "data"), FLAGS)
+    f = values_and_gradients(cells.CELLS[name])
+    specs = (OUT, SPECS)
+    if kind == "manual":
+        in_specs = (SPECS, P(None, "data"))
+        f = jax.shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=specs)
+    got = jax.jit(f, compiler_options=cells.QUICK)(placed, flags)
+    cells.assert_close(got, want, cells.DERIVATIVES)
+    whole = lambda spec, n: (*spec, *(None,) * (n - len(spec)))
+    if kind != "auto":
+        spread = jax.tree.broadcast(specs, got, is_leaf=lambda s: isinstance(s, P))
+        for spec, a in zip(*map(jax.tree.leaves, (spread, got)), strict=True):
+            found = (
+                jax.typeof(a).sharding.spec if kind == "explicit" else a.sharding.spec
+            )
+            assert whole(found, a.ndim) == whole(spec, a.ndim)
 
 
 def test_one_step(mesh):

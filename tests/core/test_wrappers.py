@@ -184,7 +184,10 @@ def test_directions_and_layers_have_masks_of_their_own(name):
             lambda: RecurrentDropout(lstm_jax.MinLSTMCell(H), 0.1),
             "MinLSTMCell has no product of its hidden state",
         ),
-        (lambda: Zoneout(lstm_jax.SLSTMCell(H), h=0.1), "state .h, c, n, m., expected"),
+        (
+            lambda: Zoneout(lstm_jax.SLSTMCell(H), h=0.1),
+            "has the fields .h, c, n, m., expected h",
+        ),
         (lambda: Zoneout(lstm_jax.LSTMCell, h=0.1), "cell is .*, expected a cell such"),
     ],
 )

@@ -40,15 +40,12 @@ def definition(at: Operands, reverse: bool) -> Outputs:
     """What `lstm_jax.unroll` computes."""
     cell = LSTMCell(at.w_h.shape[0])
     reset_carry = LSTMCarry._make((at.reset_h, at.reset_c))
-    inputs = Inputs(
-        products={"w_h": at.w_h},
-        elementwise={"b": at.b},
-        carry=LSTMCarry(at.h0, at.c0),
+    params = LSTMParams(at.w_x, at.w_h, at.b)
+    gx = cell.project(params, at.xs)
+    inputs = Inputs.of(cell, params, LSTMCarry(at.h0, at.c0), gx)._replace(
         reset_carry=None if at.resets is None else reset_carry,
-        gx=cell.project(LSTMParams(at.w_x, at.w_h, at.b), at.xs),
         mask=at.mask,
         resets=at.resets,
-        noise=None,
     )
     carry, hs = run_with_rule(cell, LSTMParams, reverse, inputs)
     return Outputs(hs, *carry)
