@@ -195,6 +195,99 @@ def test_errors_are_raised_under_jit():
         jax.jit(lstm_jax.lstm)(PARAMS, None, jnp.zeros((T, B, 3)))
 
 
+def test_a_switch_that_equals_a_boolean_does_not_poison_later_calls():
+    for wrong in (0, 1, 0.0, "no", None):
+        with pytest.raises(TypeError, match=r"reverse is .*, expected True or False"):
+            lstm_jax.lstm(PARAMS, None, XS[:5], reverse=wrong)
+    lstm_jax.lstm(PARAMS, None, XS[:5])
+    lstm_jax.lstm(PARAMS, None, XS[:5], reverse=np.True_)
+
+
+SWITCHES = {
+    "plain": lambda on: lstm_jax.unroll(LSTMCell(H), PARAMS, None, XS, plain=on),
+    "bidirectional": lambda on: lstm_jax.Stack([LSTMCell(H)], bidirectional=on),
+    "locked": lambda on: lstm_jax.Stack([LSTMCell(H)], locked=on),
+    "stacked": lambda on: lstm_jax.Stack([LSTMCell(H)], stacked=on),
+    "per_gate": lambda on: lstm_jax.RecurrentDropout(LSTMCell(H), 0.5, per_gate=on),
+    "projection_bias": lambda on: lstm_jax.LSTMPCell(H, 2, projection_bias=on),
+}
+SIZES = {
+    "hidden_size": LSTMCell,
+    "heads": lambda n: lstm_jax.SLSTMCell(H, heads=n),
+    "rounds": lambda n: lstm_jax.MogrifierLSTMCell(H, rounds=n),
+    "rank": lambda n: lstm_jax.MogrifierLSTMCell(H, rank=n),
+    "projection_size": lambda n: lstm_jax.LSTMPCell(H, n),
+    r"kernel.1.": lambda n: lstm_jax.ConvLSTMCell(H, kernel=(3, n)),
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_static_switches(name):
+    with pytest.raises(TypeError, match=f"{name} is 1, expected True or False"):
+        SWITCHES[name](1)
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("size", [True, 2.0, "2", -1])
+def test_static_sizes(name, size):
+    with pytest.raises(ValueError, match=f"{name} is {size!r}, expected an integer"):
+        SIZES[name](size)
+
+
+def test_a_traced_switch_is_told_to_be_static():
+    run = jax.jit(lambda on: lstm_jax.lstm(PARAMS, None, XS, reverse=on))
+    with pytest.raises(TypeError, match=r"static_argnames=\('reverse',\)"):
+        run(True)
+    static = jax.jit(lstm_jax.lstm, static_argnames=("reverse",))
+    static(PARAMS, None, XS, reverse=True)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_, jnp.complex64])
+@pytest.mark.parametrize("field", LSTMParams._fields)
+def test_parameters_are_floating_point(field, dtype):
+    wrong = PARAMS._replace(**{field: getattr(PARAMS, field).astype(dtype)})
+    name = jnp.dtype(dtype).name
+    message = rf"params.{field} has dtype {name}, .*\.astype\(jnp.float32\)"
+    with pytest.raises(TypeError, match=message):
+        lstm_jax.lstm(wrong, None, XS)
+    with pytest.raises(TypeError, match=message):
+        lstm_jax.lstm_step(wrong, None, XS[0])
+
+
+def test_parameters_are_drawn_in_floating_point():
+    with pytest.raises(TypeError, match="dtype is int32, expected a floating-point"):
+        lstm_jax.init_lstm(jax.random.key(0), D, H, dtype=jnp.int32)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("implementation", ["scan", None])
+@pytest.mark.parametrize(
+    ("dtype", "lengths"),
+    [
+        ("uint32", [2**31, 2**32 - 1, 0]),
+        ("int64", [2**32, 2**40 + 1, -(2**40)]),
+        ("uint64", [2**32, 2**63, 0]),
+        ("int8", [127, 127, -128]),
+        ("uint8", [255, 255, 0]),
+    ],
+)
+def test_lengths_are_clipped_before_they_are_narrowed(dtype, lengths, implementation):
+    xs = jnp.ones((T, B, D), jnp.float32)
+    run = lambda n: lstm_jax.lstm(
+        PARAMS, None, xs, lengths=n, implementation=implementation
+    )
+    got = jax.jit(run)(jnp.array(np.array(lengths, dtype)))
+    assert jax.tree.all(jax.tree.map(np.allclose, got, run([T, T, 0])))
+
+
+def test_lists_of_traced_lengths():
+    xs = jnp.ones_like(XS)
+    want = lstm_jax.lstm(PARAMS, None, xs, lengths=[6, 3, 2])
+    for lengths in ([6, 3, 2], (6, 3, 2)):
+        got = jax.jit(lstm_jax.lstm)(PARAMS, None, xs, lengths=lengths)
+        assert jax.tree.all(jax.tree.map(np.allclose, got, want))
+
+
 @pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
 def test_lengths_of_jax_arrays_are_clipped(jit):
     """Their values are unknown while tracing, so jit or not they never raise."""

@@ -1,5 +1,6 @@
 """Regularisers around a cell, against numpy with the same masks."""
 
+import dataclasses
 import functools
 
 import jax
@@ -210,3 +211,34 @@ def test_wrapped_parameters_are_those_of_the_cell():
     assert type(params) is lstm_jax.LSTMParams
     assert cell == Zoneout(CandidateDropout(RecurrentDropout(LSTM, 0.4), 0.3), 0.2, 0.2)
     assert hash(cell) == hash(WRAPPED["all"])
+
+
+@pytest.mark.parametrize("outer", [True, False], ids=["per gate", "tied"])
+@pytest.mark.parametrize("inner", [True, False], ids=["per gate", "tied"])
+def test_recurrent_dropout_twice(inner, outer):
+    """Both masks act, whichever has one a gate."""
+    one = RecurrentDropout(LSTM, 0.4, per_gate=inner)
+    cell = RecurrentDropout(one, 0.25, per_gate=outer)
+    at = cells.make_case(cell)
+    got = lstm_jax.unroll(cell, at.params, at.carry, at.xs, key=KEY)
+    noise = cell.noise(KEY, jnp.arange(T), (B,), jnp.float64)
+    outer_masks, (inner_masks, _) = noise.locked
+    keep = [np.asarray(masks["w_h"], float) for masks in (outer_masks, inner_masks)]
+    both = np.broadcast_to(keep[0] * keep[1] / 0.75, (B, 4, H))
+    want = by_hand(recurrent_step, at.params, at, lambda t: {"w_h": both})
+    cells.assert_close(got, want, 1e-12)
+    loss = lambda at, flags, plain: cells.loss(cell, at, flags, plain=plain, key=KEY)
+    check_both(loss, at, FLAGS, mode=FIGURES["grad"])
+
+
+@pytest.mark.parametrize("outer", ["zoneout", "recurrent dropout, tied", "candidate"])
+@pytest.mark.parametrize("inner", ["zoneout", "recurrent dropout", "candidate"])
+def test_any_wrapper_goes_around_any_other(inner, outer):
+    """In chunks as in one, and the masks of both act."""
+    cell = dataclasses.replace(WRAPPED[outer], cell=WRAPPED[inner])
+    at, (own, within) = cells.make_case(cell), jax.random.split(KEY)
+    run = lambda cell, **more: lstm_jax.unroll(cell, at.params, at.carry, at.xs, **more)
+    both = run(cell, key=KEY)
+    cells.assert_close(run(cell, key=KEY, remat=4), both, 1e-13)
+    for one, key in ((WRAPPED[inner], within), (WRAPPED[outer], own)):
+        assert not np.allclose(both[1], run(one, key=key)[1])

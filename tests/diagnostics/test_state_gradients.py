@@ -7,6 +7,7 @@ import pytest
 
 from lstm_jax import GRUCell, LSTMCell, RNNCell, lstm_step
 from lstm_jax.diagnostics import state_gradients
+from tests import cells
 
 T, B, D, H = 6, 2, 3, 4
 
@@ -59,6 +60,31 @@ def test_an_lstm_against_differences(state):
             nudge[at] = size
             slope[at] = (run(t, nudge) - run(t, -nudge)) / (2 * size)
         np.testing.assert_allclose(found[t], np.linalg.norm(slope, axis=-1), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_every_cell_against_a_loop_of_its_step(name):
+    cell = cells.CELLS[name]
+    at = cells.make_case(cell)
+    loss = lambda hs: jnp.sum(jnp.sin(hs[-1])) + jnp.sum(hs[2] ** 2)
+    zero = cell.zero_carry(at.xs.shape[1:-1], jnp.float64)
+
+    def run(nudges):
+        carry, hs, weights = zero, [], cell.weights(at.params)
+        dot = lambda name, a: (cell.product(name) or jnp.matmul)(a, weights[name])
+        for x, nudge in zip(at.xs, nudges, strict=True):
+            gx = cell.project(at.params, x)
+            carry, _ = cell.step(at.params, carry, gx, dot)
+            carry = jax.tree.map(jnp.add, carry, nudge)
+            hs.append(carry.h)
+        return loss(jnp.stack(hs))
+
+    nudges = [jax.tree.map(jnp.zeros_like, zero)] * len(at.xs)
+    want = jax.jit(jax.grad(run), compiler_options=cells.QUICK)(nudges)
+    want = jax.tree.map(lambda *g: jnp.linalg.norm(jnp.stack(g), axis=-1), *want)
+    found = state_gradients(cell, at.params, at.xs, loss)
+    cells.assert_close(found, want, cells.DERIVATIVES)
 
 
 def test_a_cell_is_expected():
