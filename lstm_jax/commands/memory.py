@@ -22,6 +22,7 @@ from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import train_run
 from lstm_jax.config import ConfigError, read
+from lstm_jax.core.arguments import seed_key
 from lstm_jax.core.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
@@ -212,7 +213,7 @@ def gradients(run: Trained) -> dict[str, dict[str, list[float]]]:
     """
     task, best = task_of(run), run.best_seed
     first, _ = task.initial(task.config.seed + best)
-    xs, targets = task.problem.draw(jax.random.key(0), SEQUENCES)
+    xs, targets = task.problem.draw(seed_key(0), SEQUENCES)
 
     @jax.jit
     def norms(params):

@@ -78,17 +78,26 @@ def check_key(key):
     return None if key is None else _threefry(key)
 
 
+IMPLEMENTATION = "threefry2x32"
+
+
+def seed_key(seed):
+    """The key of a seed, whatever ``jax_default_prng_impl`` says: a run is a function
+    of its seed."""
+    return jax.random.key(seed, impl=IMPLEMENTATION)
+
+
 def _threefry(key):
     """The key as one of threefry, made from all of its words.
 
     Masks and samples are functions of the key and of a step or a row. Under ``vmap``
     the other implementations, such as "rbg", draw numbers that depend on the batch.
     """
-    if str(jax.random.key_impl(key)) == "threefry2x32":
+    if str(jax.random.key_impl(key)) == IMPLEMENTATION:
         return key
     first, second, *rest = jnp.moveaxis(jax.random.key_data(key), -1, 0)
     words = jnp.stack([first, second], axis=-1)
-    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    key = jax.random.wrap_key_data(words, impl=IMPLEMENTATION)
     fold = jax.random.fold_in
     for _ in range(key.ndim):
         fold = jax.vmap(fold)

@@ -50,7 +50,8 @@ class Cell(abc.ABC):
     * ``step`` returns a carry of the structure, shapes and dtypes of ``zero_carry``,
       and an output ``[*B, out_size]`` in the compute dtype, which is that of ``xs``.
     * ``step`` reads the parameters in ``elementwise`` and no others.
-    * What ``added`` names is added to ``gx`` and used nowhere else.
+    * What ``added`` names is added to ``gx`` and used nowhere else. Call
+      `lstm_jax.diagnostics.check_cell` on your cell: it compares the derivatives.
 
     Wrappers ask for more: their cell's carry is a NamedTuple with a field ``h``.
 

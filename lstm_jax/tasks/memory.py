@@ -9,6 +9,7 @@ from flax import nnx
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from lstm_jax.config import config
+from lstm_jax.core.arguments import seed_key
 from lstm_jax.models.sequence_reader import SequenceReader, SequenceReaderConfig
 from lstm_jax.tasks.memory_problems import PROBLEMS, Problem
 from lstm_jax.tasks.task import RunConfig, Task
@@ -130,7 +131,7 @@ class Memory(Task):
 
     def evaluate(self, params, part):
         """The mean loss, and the share of what was remembered rightly."""
-        loss, right = self._evaluate(params, jax.random.key(_PART_KEYS[part]))
+        loss, right = self._evaluate(params, seed_key(_PART_KEYS[part]))
         return {"loss": float(loss), "right": float(right)}
 
     @functools.cached_property

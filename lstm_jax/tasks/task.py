@@ -10,6 +10,7 @@ from flax import nnx
 
 from lstm_jax._types import Array, Int, Key, PyTree
 from lstm_jax.config import config
+from lstm_jax.core.arguments import seed_key
 from lstm_jax.interop.program import Program
 from lstm_jax.training.progress import Unit
 
@@ -48,10 +49,10 @@ class Task(abc.ABC):
 
     def initial(self, seed: int) -> tuple[PyTree, Key[Array, ""]]:
         """The parameters that ``seed`` draws, and its key for everything after them."""
-        return self._split(seed)[1], jax.random.split(jax.random.key(seed))[1]
+        return self._split(seed)[1], jax.random.split(seed_key(seed))[1]
 
     def _split(self, seed):
-        init_key, _ = jax.random.split(jax.random.key(seed))
+        init_key, _ = jax.random.split(seed_key(seed))
         return nnx.split(self.build_model(init_key), nnx.Param)
 
     @property

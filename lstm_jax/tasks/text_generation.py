@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, PyTree
+from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Tokenizer, decode_stream
 from lstm_jax.inference import Sampling, beam_search, generate, spread
@@ -87,7 +88,7 @@ class TextGeneration:
     def _draw(self, params, prompt, length, sampling, seed, count):
         step, carry, logits = self._after(params, prompt)
         carry, logits = spread(carry, count), spread(logits, count)
-        return generate(step, carry, logits, jax.random.key(seed), length, sampling)
+        return generate(step, carry, logits, seed_key(seed), length, sampling)
 
     def _after(self, params, tokens) -> tuple[Step, PyTree, Array]:
         """The model by steps, and its carry and logits after ``tokens``, in one row."""

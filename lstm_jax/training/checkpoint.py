@@ -21,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from lstm_jax._types import PyTree
+from lstm_jax.core.arguments import IMPLEMENTATION
 from lstm_jax.training.record import RunError, cannot_write
 from lstm_jax.training.step import TrainState
 
@@ -144,7 +145,8 @@ class Checkpoints:
         """
         folder = self.directory / str(step)
         state: Any = self._load(folder / "state", _arrays(like))
-        state = state._replace(key=jax.random.wrap_key_data(state.key))
+        key = jax.random.wrap_key_data(state.key, impl=IMPLEMENTATION)
+        state = state._replace(key=key)
         best = None
         if (folder / "best").exists():
             best = self._load(folder / "best", best_like)

@@ -1,0 +1,119 @@
+"""A check for people who write cells: does the derivative rule hold for this one?"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax._types import Array, Key
+from lstm_jax.core import cell as cells
+from lstm_jax.core.arguments import check_key, check_size
+from lstm_jax.core.unroll import unroll
+
+T, B = 6, 3
+TOLERANCE = 1e-3
+"""Of the largest number. The two ways add in another order, and a rule that does not
+hold is wrong by far more."""
+
+
+def check_cell(
+    cell: cells.Cell, in_size: int = 3, *, key: Key[Array, ""] | None = None
+) -> None:
+    """Compares a cell under the derivative rule with the plain loop of its step.
+
+    `lstm_jax.unroll` checks shapes and names before the first use of a cell. It cannot
+    see whether a parameter in ``Cell.added`` is simply added to ``gx``. If it is not,
+    gradients are wrong and nothing says so. Call this function once, in a test.
+
+    Values, ``jvp``, ``vjp`` and ``vmap`` over rows are compared on random numbers, with
+    and without padding and resets.
+
+    Args:
+        cell: the cell.
+        in_size: ``D``, features of the inputs.
+        key: where parameters and inputs are drawn from; by default always the same.
+
+    Raises:
+        TypeError: ``cell`` breaks a promise that `lstm_jax.Cell` lists.
+        ValueError: the two ways differ; the message says in what.
+
+    >>> from lstm_jax import GRUCell
+    >>> from lstm_jax.diagnostics import check_cell
+    >>> check_cell(GRUCell(5))
+    """
+    cells.check_cell("cell", cell)
+    check_size("in_size", in_size)
+    keys = jax.random.split(jax.random.key(0) if key is None else check_key(key), 4)
+    space = (2,) * (cell.feature_axes - 1)
+    at = (
+        _near(keys[0], cell.init(keys[1], in_size)),
+        jax.random.normal(keys[2], (T, B, *space, in_size)),
+    )
+    direction = _near(keys[3], jax.tree.map(jnp.zeros_like, at))
+    mask = np.arange(T)[:, None] < np.array([T, 2, 0])
+    resets = np.arange(T)[:, None] == np.array([3, 1, 0])
+    flags: dict[str, dict[str, Any]] = {
+        "": {},
+        ", backwards with padding and resets": dict(
+            mask=mask, resets=resets, reverse=True
+        ),
+    }
+    for where, options in flags.items():
+        run = functools.partial(unroll, cell, **options)
+        ours, plain = (
+            _figures(functools.partial(run, plain=plain), at, direction)
+            for plain in (False, True)
+        )
+        for what, got in ours.items():
+            _compare(cell, f"{what}{where}", got, plain[what])
+    params, xs = at
+    of_rows = jax.jit(jax.vmap(lambda xs: unroll(cell, params, None, xs)[1], 1, 1))
+    hs = unroll(cell, params, None, xs)[1]
+    _compare(cell, "vmap over rows", of_rows(xs), hs)
+
+
+def _figures(run, at, direction):
+    """What is compared, by the name that it has in an error."""
+
+    def smooth(params, xs):
+        out = jax.tree.leaves(run(params, None, xs))
+        return [a for a in out if jnp.issubdtype(a.dtype, jnp.floating)]
+
+    @jax.jit
+    def figures(at):
+        out, d_out = jax.jvp(smooth, at, direction)
+        params, xs = jax.vjp(smooth, *at)[1]([jnp.cos(a) for a in out])
+        return out, d_out, xs, params
+
+    out, d_out, xs, params = figures(at)
+    return {
+        "the values": out,
+        "jvp": d_out,
+        "the gradient of the inputs": xs,
+    } | {
+        f"the gradient of params{jax.tree_util.keystr(path)}": leaf
+        for path, leaf in jax.tree.leaves_with_path(params)
+    }
+
+
+def _compare(cell, what, got, want):
+    for g, w in zip(*map(jax.tree.leaves, (got, want)), strict=True):
+        g, w = np.asarray(g, float), np.asarray(w, float)
+        error = np.abs(g - w).max(initial=0.0)
+        if not error <= TOLERANCE * np.abs(w).max(initial=1e-6):
+            raise ValueError(
+                f"{type(cell).__name__}: {what} differs from the plain loop by "
+                f"{error:.3g}, of {np.abs(w).max():.3g}. A name in `added` that is not "
+                f"simply added to gx does this; so does state that the step keeps "
+                f"outside of its carry."
+            )
+
+
+def _near(key, tree):
+    """The tree with random numbers added, so that no bias is 0."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    draw = lambda k, a: a + jax.random.normal(k, a.shape, a.dtype) / 2
+    return structure.unflatten(map(draw, keys, leaves))
