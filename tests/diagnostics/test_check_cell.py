@@ -52,5 +52,5 @@ def test_what_is_not_simply_added_is_found(cell, what):
 
 
 def test_not_a_cell():
-    with pytest.raises(TypeError, match="cell is .*, expected a cell"):
+    with pytest.raises(TypeError, match=r"cell is .*, expected a cell"):
         check_cell(LSTMCell)
