@@ -117,6 +117,9 @@ def _read_onnx(args):
     limit = LIMIT if args.limit is None else args.limit
     layers = _needing("onnx", from_onnx, args.file, limit=limit)
     stack, params, carries, lengths = stack_from_onnx(layers, states=True)
+    given = [f"{k.name}: {a} = {b}" for k in layers for a, b in k.given.items()]
+    if given:
+        print(f"inputs of the graph, to be passed to each call: {', '.join(given)}")
     return params, {"cells": stack.cells, "carries": carries, "lengths": lengths}
 
 

@@ -91,7 +91,9 @@ def test_there_and_back(tmp_path, capsys):
     assert main([*map(str, argv), "--out", str(path)]) == 0
     assert onnx.load(path).opset_import[0].version == 20
     argv = ["import", path, "--layout", "onnx", "--out", tmp_path / "two"]
+    capsys.readouterr()
     assert main([*map(str, argv)]) == 0
+    assert "LSTM: initial_h = layer0_h" in capsys.readouterr().out
     got, got_params = load_stack(tmp_path / "two")
     assert got == stack
     for g, w in zip(*map(jax.tree.leaves, (got_params, params)), strict=True):
