@@ -25,6 +25,7 @@ from lstm_jax.interop import (
     stack_from_onnx,
     to_onnx,
 )
+from tests.interop.onnx_graphs import random_case
 
 NUMBERS = [0, 1, -1, 2, 3, 4, 7, 255, 2**31 - 1, -(2**31), 2**40, 2**62, -(2**63)]
 FLOATS = [0.0, -1.0, 0.5, float("inf"), float("-inf"), float("nan"), 1e38]
@@ -33,16 +34,19 @@ TEXTS += ["Slice", "Constant", "direction", "activations", "HardSigmoid", "../x"
 
 
 def seeds(folder: Path) -> list[bytes]:
-    """What exporters write: a program, single nodes with everything, moved weights."""
+    """A program, single nodes with everything, moved weights, and random graphs."""
     (folder / "weights.bin").write_bytes(bytes(4 * 24 * 3))
-    return [_program(), _everything("LSTM"), _everything("GRU"), _moved(), _beside()]
+    cases = [case for case in map(random_case, range(16)) if case.clear]
+    random = [case.model.SerializeToString() for case in cases]
+    made = [_program(), _everything("LSTM"), _everything("GRU"), _moved(), _beside()]
+    return made + random
 
 
 def read(path: Path) -> Any:
     """What ``lstm-jax import`` does."""
     layers = from_onnx(path)
     try:
-        return stack_from_onnx(layers)
+        return stack_from_onnx(layers, states=True)
     except UnsupportedError:
         return layers
 

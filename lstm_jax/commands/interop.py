@@ -8,7 +8,6 @@ import argparse
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import jax
 import numpy as np
 
 from lstm_jax.commands.setup import best_of
@@ -19,13 +18,14 @@ from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.files import read_tensors, write_new, write_tensors
 from lstm_jax.interop.layout import LAYOUTS
 from lstm_jax.interop.onnx_export import USUAL, to_onnx
+from lstm_jax.interop.onnx_file import LIMIT
 from lstm_jax.interop.onnx_import import from_onnx, stack_from_onnx
-from lstm_jax.interop.onnx_nodes import node_of
 from lstm_jax.interop.pieces import Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.interop.stablehlo import to_stablehlo
 from lstm_jax.interop.stack import read_stack, stack_of, write_stack
 from lstm_jax.interop.stored import is_stack, read_stored, save_stack
+from lstm_jax.interop.stored_start import has_own
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
 """Layouts for files: those of ONNX have no names for a stack of layers."""
@@ -55,6 +55,12 @@ def add_commands(commands: Any) -> None:
         help="of the names to take; several are as many layers, from the bottom up",
     )
     add.add_argument("--merge", choices=get_args(Merge), default="concat")
+    add.add_argument(
+        "--limit",
+        type=int,
+        metavar="BYTES",
+        help=f"onnx: bytes that the file may have, {LIMIT:,} unless told otherwise",
+    )
     add.set_defaults(command=_import)
 
     add = commands.add_parser("export", help="write the LSTM of a run to a file")
@@ -80,11 +86,13 @@ def _import(args: argparse.Namespace) -> int:
             f"{args.out} is there already; name a new folder with --out."
         )
     if args.layout == "onnx":
-        params = _read_onnx(args)
+        params, more = _read_onnx(args)
+    elif args.limit is not None:
+        raise InteropError("--limit is for --layout onnx; leave it out.")
     else:
-        params = _read_tensors(args, prefixes)
-    origin = {"file": Path(args.file).name, "layout": args.layout}
-    save_stack(args.out, params, merge=args.merge, origin=origin | {"prefix": prefixes})
+        params, more = _read_tensors(args, prefixes), {}
+    origin = {"file": Path(args.file).name, "layout": args.layout, "prefix": prefixes}
+    save_stack(args.out, params, merge=args.merge, origin=origin, **more)
     print(f"{_describe(stack_of(params), params)}, from {args.file}: {args.out}")
     return 0
 
@@ -103,28 +111,16 @@ def _read_tensors(args, prefixes):
 
 
 def _read_onnx(args):
-    """Weights alone: of what else a node may say, a folder has no place."""
+    """Parameters, and what else of the model the folder of a run keeps."""
     if args.prefix or args.merge != "concat":
         raise InteropError("--prefix and --merge are not for onnx; leave them out.")
-    layers = _needing("onnx", from_onnx, args.file)
-    stack, params = stack_from_onnx(layers)
-    plain = stack_of(params)
-    for layer, cell, same in zip(layers, stack.cells, plain.cells, strict=True):
-        # The numbers of the default functions may be written out.
-        if cell != same and node_of(cell, 1)[2] != node_of(same, 1)[2]:
-            functions = getattr(cell, "activations", cell)
-            raise UnsupportedError(
-                f"{layer.name} has {functions}, which the folder of a run has "
-                f"no place for; take it with lstm_jax.interop.from_onnx."
-            )
-        states = jax.tree.leaves(layer.carry)
-        if layer.lengths is not None or any(map(np.any, states)):
-            raise UnsupportedError(
-                f"{layer.name} has a state or lengths of its own in the file, which "
-                f"the folder of a run has no place for; take it with "
-                f"lstm_jax.interop.from_onnx."
-            )
-    return params
+    limit = LIMIT if args.limit is None else args.limit
+    layers = _needing("onnx", from_onnx, args.file, limit=limit)
+    stack, params, carries, lengths = stack_from_onnx(layers, states=True)
+    given = [f"{k.name}: {a} = {b}" for k in layers for a, b in k.given.items()]
+    if given:
+        print(f"inputs of the graph, to be passed to each call: {', '.join(given)}")
+    return params, {"cells": stack.cells, "carries": carries, "lengths": lengths}
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -164,6 +160,11 @@ def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
     if path.suffix != f".{args.format}":
         raise InteropError(
             f"--out is {path}, expected a name that ends in .{args.format}."
+        )
+    if own := next(has_own(source.stack.cells), None):
+        raise UnsupportedError(
+            f"a layer has {own}, which a file of tensors does not tell; use --format "
+            f"onnx."
         )
     ways = [
         way

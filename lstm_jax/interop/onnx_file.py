@@ -8,6 +8,8 @@ itself, and only a file that is as small as it looks is parsed.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lstm_jax.interop.errors import InteropError
 from lstm_jax.interop.onnx_package import onnx, protobuf_message
 
@@ -16,9 +18,6 @@ LIMIT = 2**27
 
 FIELDS, DEPTH = 500_000, 50
 """Fields of a message, and messages within messages: far more than models have."""
-
-PACKED = 2**22
-"""Bytes of numbers outside of raw data, each of which may become 16."""
 
 
 def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
@@ -32,8 +31,12 @@ def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
     data = source if isinstance(source, bytes) else _read(Path(source), limit)
     _check_size(name, len(data), limit)
     try:
-        _Scan().message(memoryview(data), kind.DESCRIPTOR, DEPTH)
+        _Scan(limit).message(memoryview(data), kind.DESCRIPTOR, DEPTH)
         return kind.FromString(data)
+    except _TooLarge as error:
+        raise InteropError(
+            f"{name} has {error}, expected {limit:,} at most; {_LARGER}."
+        ) from error
     except (_Damaged, decode_error) as error:
         raise InteropError(
             f"{name} is damaged or no ONNX file ({error}); expected a model that "
@@ -54,22 +57,31 @@ def _read(path, limit):
 def _check_size(name, size, limit):
     if size > limit:
         raise InteropError(
-            f"{name} has {size:,} bytes, expected {limit:,} at most; pass a larger "
-            f"limit if it is to be trusted."
+            f"{name} has {size:,} bytes, expected {limit:,} at most; {_LARGER}."
         )
     if size == 0:
         raise InteropError(f"{name} is empty, expected a file of ONNX.")
+
+
+_LARGER = (
+    "if the file is to be trusted, pass a larger limit: limit= of from_onnx, --limit "
+    "of lstm-jax import"
+)
 
 
 class _Damaged(Exception):
     pass
 
 
+class _TooLarge(Exception):
+    pass
+
+
 class _Scan:
     """Counts what parsing a message would make, without making it."""
 
-    def __init__(self):
-        self.fields, self.packed = FIELDS, PACKED
+    def __init__(self, limit):
+        self.fields, self.numbers = FIELDS, limit
 
     def message(self, view, descriptor, depth):
         if depth == 0:
@@ -102,18 +114,18 @@ class _Scan:
                 str(view, "utf-8")
             except UnicodeDecodeError as error:
                 raise _Damaged(f"{field.name} is no text") from error
-        elif field is not None and field.cpp_type in _NUMBERS:
-            self.packed -= 0 if field.cpp_type in _AS_THEY_ARE else len(view)
-            if self.packed < 0:
-                raise _Damaged(
-                    f"more than {PACKED:,} bytes of integers outside raw_data"
-                )
+        elif field is not None and field.cpp_type in _WIDTHS:
+            # A number of one byte or more, the last of which is below 128.
+            count = np.count_nonzero(np.frombuffer(view, np.uint8) < 128)
+            self.numbers -= int(count) * _WIDTHS[field.cpp_type]
+            if self.numbers < 0:
+                raise _TooLarge("more bytes of integers outside raw_data")
 
 
-_INT32, _INT64, _UINT32, _UINT64, _DOUBLE, _FLOAT, _BOOL, _ENUM = range(1, 9)
-_NUMBERS = {_INT32, _INT64, _UINT32, _UINT64, _DOUBLE, _FLOAT, _BOOL, _ENUM}
-_AS_THEY_ARE = {_DOUBLE, _FLOAT}
-"""``cpp_type`` of a protobuf descriptor."""
+_INT32, _INT64, _UINT32, _UINT64, _BOOL, _ENUM = 1, 2, 3, 4, 7, 8
+_WIDTHS = {_INT32: 4, _INT64: 8, _UINT32: 4, _UINT64: 8, _BOOL: 1, _ENUM: 4}
+"""Bytes in memory of a packed number, by ``cpp_type`` of a protobuf descriptor. Floats
+take as much as in the file."""
 
 _STRING = 9
 """Its ``type``."""

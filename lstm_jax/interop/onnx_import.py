@@ -9,33 +9,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lstm_jax.core.stack import Stack
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.onnx_file import LIMIT, read_model
 from lstm_jax.interop.onnx_layer import NodeReader, OnnxLayer
-from lstm_jax.interop.onnx_nodes import OPERATORS
-from lstm_jax.interop.onnx_values import Unknown, Values
+from lstm_jax.interop.onnx_survey import check_survey, is_recurrent
+from lstm_jax.interop.onnx_values import DOMAINS, Unknown, Values
 
-OLDEST = 7
-"""The first opset with today's meaning, but for the attribute ``layout`` of 14."""
-
-MOST, LONGEST = 1000, 600
-"""Recurrent nodes of a graph, and letters of a message."""
+LONGEST = 600
+"""Letters of a message."""
 
 
-def from_onnx(source: str | Path | bytes, *, limit: int = LIMIT) -> list[OnnxLayer]:
+def from_onnx(
+    source: str | Path | bytes, *, limit: int = LIMIT, weights_only: bool = False
+) -> list[OnnxLayer]:
     """Every ``LSTM``, ``GRU`` and ``RNN`` node of a graph, in order.
 
     Args:
         source: path of a file, or its bytes.
         limit: bytes that the file may have, and three times as many the weights that
             are made of it.
+        weights_only: initial states and lengths of the nodes are not read, whatever
+            they are; ``carry`` and ``lengths`` are ``None``.
 
     Raises:
         InteropError: it cannot be read, is damaged, contradicts itself, or has no such
             node.
-        UnsupportedError: a node has no equal among our cells, or weights that are not
-            known before the graph runs.
+        UnsupportedError: a node has no equal among our cells, or weights, initial
+            states or lengths that are not known before the graph runs.
         ModuleNotFoundError: the extra ``onnx`` is not installed.
 
     >>> import jax
@@ -49,7 +52,7 @@ def from_onnx(source: str | Path | bytes, *, limit: int = LIMIT) -> list[OnnxLay
     """
     folder = None if isinstance(source, bytes) else Path(source).parent
     try:
-        return _layers(read_model(source, limit), folder, limit)
+        return _layers(read_model(source, limit), folder, limit, weights_only)
     except InteropError as error:
         if (
             len(said := str(error)) > LONGEST
@@ -58,26 +61,26 @@ def from_onnx(source: str | Path | bytes, *, limit: int = LIMIT) -> list[OnnxLay
         raise
 
 
-def _layers(model, folder, limit):
-    _check_opset(model)
-    graph = model.graph
-    nodes = [node for node in graph.node if _is_recurrent(node)]
-    if not 1 <= len(nodes) <= MOST:
-        raise InteropError(
-            f"the graph has {len(nodes)} nodes {', '.join(sorted(OPERATORS))}, "
-            f"expected 1 to {MOST}; those inside of Loop and If are not read."
-        )
+def _layers(model, folder, limit, weights_only):
+    opset, graph = _opset(model), model.graph
+    nodes = [node for node in graph.node if is_recurrent(node)]
+    check_survey(model, len(nodes))
     _check_order(graph)
-    values, layers, lower = Values(graph, folder, 3 * limit), [], {}
+    values, layers, lower = Values(graph, folder, 3 * limit, opset), [], {}
     for node in nodes:
         name, Y = _name(node), node.output[0] if node.output else ""
-        if name in [layer.name for layer in layers]:
-            name = Y
+        taken = {layer.name for layer in layers}
+        if name in taken:
+            names = itertools.chain([Y], _numbered(name))
+            name = next(k for k in names if k and k not in taken)
         try:
-            layer = NodeReader(node, values).layer(name, lower)
+            layer = NodeReader(node, values, opset).layer(name, lower, weights_only)
         except Unknown as error:
+            advice = "."
+            if "is quantised" in str(error):
+                advice = " as floats; import the model as it was before quantisation."
             raise UnsupportedError(
-                f"{name}: {error}, expected a weight that is in the file."
+                f"{name}: {error}, expected a weight that is in the file{advice}"
             ) from error
         except InteropError as error:
             raise type(error)(f"{name}: {error}") from error
@@ -87,12 +90,21 @@ def _layers(model, folder, limit):
     return layers
 
 
-def stack_from_onnx(layers: Sequence[OnnxLayer]) -> tuple[Stack, tuple[Any, ...]]:
+def stack_from_onnx(
+    layers: Sequence[OnnxLayer], *, states: bool = False
+) -> tuple[Any, ...]:
     """One stack of layers that read each other, and its parameters.
 
+    Args:
+        layers: of `from_onnx`.
+        states: the answer has two entries more, ``carries`` and ``lengths``, as a call
+            of the stack takes them: what the file says of each layer's start and of
+            each row's end, or ``None``.
+
     Raises:
-        UnsupportedError: something stands between two of them, or they differ in
-            direction.
+        UnsupportedError: something stands between two of them, they differ in direction
+            or lengths, or the file has initial states or lengths and ``states`` is
+            false.
 
     >>> import jax
     >>> from lstm_jax import LSTMCell, Stack
@@ -109,8 +121,9 @@ def stack_from_onnx(layers: Sequence[OnnxLayer]) -> tuple[Stack, tuple[Any, ...]
     for layer, above in itertools.pairwise(layers):
         if above.below != layer.name:
             raise UnsupportedError(
-                f"{above.name} does not read the outputs of {layer.name} as they are; "
-                f"take the layers of from_onnx one by one."
+                f"{above.name} does not read the outputs of {layer.name} as they are "
+                f"for every number of steps and rows; take the layers of from_onnx one "
+                f"by one."
             )
     if any(layer.reverse for layer in layers):
         raise UnsupportedError(
@@ -125,24 +138,53 @@ def stack_from_onnx(layers: Sequence[OnnxLayer]) -> tuple[Stack, tuple[Any, ...]
     stack = Stack(
         [layer.cell for layer in layers], bidirectional=layers[0].directions == 2
     )
-    return stack, tuple(layer.params for layer in layers)
+    params = tuple(layer.params for layer in layers)
+    carries = tuple(layer.carry for layer in layers)
+    lengths = _common_lengths(layers)
+    if states:
+        return stack, params, carries if any(carries) else None, lengths
+    if any(carries) or lengths is not None:
+        owner = next(k for k in layers if k.carry or k.lengths is not None)
+        raise UnsupportedError(
+            f"{owner.name} has {'an initial state' if owner.carry else 'lengths'} in "
+            f"the file; stack, params, carries, lengths = stack_from_onnx(layers, "
+            f"states=True) has all of it."
+        )
+    return stack, params
 
 
-def _is_recurrent(node):
-    return node.op_type in OPERATORS and node.domain in ("", "ai.onnx")
+def _common_lengths(layers):
+    first, *others = layers
+    for other in others:
+        one = (first.given.get("sequence_lens"), first.lengths)
+        two = (other.given.get("sequence_lens"), other.lengths)
+        if one[0] != two[0] or not np.array_equal(one[1], two[1]):  # type: ignore[arg-type]
+            raise UnsupportedError(
+                f"{first.name} and {other.name} have lengths that differ, expected the "
+                f"same; take the layers of from_onnx one by one."
+            )
+    return first.lengths
 
 
 def _name(node):
     return node.name or (node.output[0] if node.output else node.op_type)
 
 
-def _check_opset(model):
-    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    if len(versions) != 1 or versions[0] < OLDEST:
-        raise UnsupportedError(
-            f"the opset is {', '.join(map(str, versions)) or 'not said'}, expected "
-            f"one, {OLDEST} or newer; convert the file with onnx.version_converter."
+def _numbered(name):
+    return (f"{name}_{n}" for n in itertools.count(1))
+
+
+def _opset(model):
+    """The version of ONNX's own operators, which mean the same since the first."""
+    versions = [o.version for o in model.opset_import if o.domain in DOMAINS]
+    if not model.opset_import and 0 < model.ir_version < 3:
+        versions = [1]  # What such a file does not say is 1.
+    if len(versions) != 1 or versions[0] < 1:
+        raise InteropError(
+            f"the opset is {', '.join(map(str, versions)) or 'not said'}, expected one "
+            f"number; tell it with model.opset_import.add(domain='', version=17)."
         )
+    return versions[0]
 
 
 def _check_order(graph):

@@ -13,6 +13,9 @@ from lstm_jax.core.cell import Cell
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.onnx_arrays import from_onnx_arrays
 from lstm_jax.interop.onnx_nodes import cell_of
+from lstm_jax.interop.onnx_sizes import fresh
+from lstm_jax.interop.onnx_start import read_start
+from lstm_jax.interop.onnx_tracked import Hidden, Moved
 from lstm_jax.interop.onnx_values import Unknown, Values, attributes_of
 
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
@@ -46,10 +49,13 @@ class OnnxLayer:
             a `lstm_jax.Bidirectional`.
         reverse: it runs from the last step to the first.
         batch_first: its ``X`` is ``[B, T, D]`` (``layout=1``).
-        carry: the initial state where the file holds it, ``[B, H]`` each; ``None`` if
-            it is zeros or an input of the graph.
-        lengths: likewise, ``[B]``.
+        carry: the initial state where the file holds it: ``[H]`` each if all rows begin
+            alike, otherwise ``[B, H]``. ``None`` if it is zeros or an input of the
+            graph.
+        lengths: likewise, ``[B]``; ``None`` too if every row has all steps.
         below: the name of the layer whose whole output it reads, and nothing else.
+        given: states and lengths that are inputs of the graph, by their names in the
+            node: ``{"initial_h": "h0[0:2]"}``. Pass them to the cell yourself.
     """
 
     name: str
@@ -60,6 +66,7 @@ class OnnxLayer:
     carry: Any = None
     lengths: np.ndarray | None = None
     below: str | None = None
+    given: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def directions(self) -> int:
@@ -67,17 +74,21 @@ class OnnxLayer:
 
 
 class NodeReader:
-    """One node while it is read; everything in it may be wrong."""
+    """One node while it is read; everything in it may be wrong.
 
-    def __init__(self, node, values: Values):
+    ``opset`` is the version of its operator.
+    """
+
+    def __init__(self, node, values: Values, opset: int = 17):
         self.node, self.values, self.operator = node, values, node.op_type
+        self.opset = opset
         self.attributes = self._attributes()
         count = 8 if self.operator == "LSTM" else 6
         if len(node.input) > count:
             raise InteropError(
                 f"it has {len(node.input)} inputs, expected {count} at most."
             )
-        self.inputs = dict(zip(INPUTS, node.input, strict=False))
+        self.inputs: dict[str, str] = dict(zip(INPUTS, node.input, strict=False))
         self.direction = self.attributes.get("direction", "forward").lower()
         if self.direction not in DIRECTIONS:
             raise InteropError(
@@ -88,6 +99,8 @@ class NodeReader:
 
     def _attributes(self) -> Mapping[str, Any]:
         attributes, types = attributes_of(self.node), ATTRIBUTES[self.operator]
+        if self.opset < 7:
+            types = types | {"output_sequence": int}  # Whether Y is there; no number.
         for name, value in attributes.items():
             if name not in types:
                 raise InteropError(
@@ -102,12 +115,15 @@ class NodeReader:
                 raise InteropError(f"{name} is {attributes[name]}, expected 0 or 1.")
         return attributes
 
-    def layer(self, name: str, lower: Mapping[str, OnnxLayer]) -> OnnxLayer:
+    def layer(
+        self, name: str, lower: Mapping[str, OnnxLayer], weights_only: bool = False
+    ) -> OnnxLayer:
         """The layer, where ``lower`` has those before it by the name of their ``Y``.
 
         Raises:
             InteropError: the node contradicts itself.
-            UnsupportedError: none of our cells is like it.
+            UnsupportedError: none of our cells is like it, or a state or lengths are
+                computed by the graph.
             Unknown: a weight is not in the file.
         """
         arrays = self._weights()
@@ -115,17 +131,20 @@ class NodeReader:
         kind, cell = cell_of(
             self.operator, self.attributes, H, self.directions, peepholes
         )
-        given: list[Any] = [arrays.get(key) for key in "WRBP"]
-        return OnnxLayer(
+        weights: list[Any] = [arrays.get(key) for key in "WRBP"]
+        layer = OnnxLayer(
             name=name,
             cell=cell,
-            params=from_onnx_arrays(*given, cell=kind.layout),
+            params=from_onnx_arrays(*weights, cell=kind.layout),
             reverse=self.direction == "reverse",
             batch_first=self.batch_first,
-            carry=self._carry(cell),
-            lengths=self._lengths(),
-            below=self._below(lower),
+            below=self._below(lower, arrays["W"].shape[2]),
         )
+        if not weights_only:
+            start = read_start(self.inputs, self.values, layer)
+            layer = dataclasses.replace(layer, **start)
+        self._give_outputs(H, arrays["W"].dtype)
+        return layer
 
     @property
     def batch_first(self) -> bool:
@@ -161,63 +180,38 @@ class NodeReader:
             )
         return arrays
 
-    def _known(self, name):
-        """An input where it is in the file, and whether the graph makes it."""
-        given = self.inputs.get(name)
+    def _below(self, lower, in_size):
+        """The layer whose outputs, and nothing else, arrive as ``X``."""
+        X = self.inputs["X"]
         try:
-            return (self.values.of(given) if given else None), False
+            x = self.values.value(X)
         except Unknown:
-            return None, True
-
-    def _carry(self, cell):
-        zero = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
-        known = [self._known(f"initial_{field}") for field in zero._fields]
-        parts: list[Any] = [value for value, _ in known]
-        if any(made for _, made in known) or all(part is None for part in parts):
+            sizes = {"0": fresh(f"{X}.0"), "1": fresh(f"{X}.1"), "2": in_size}
+            x = Moved.whole(X, sizes, "V1")
+            if X not in self.values.inputs:
+                x = Hidden(x.shape, "another operator")
+            self.values.give(X, x)
+        if x.ndim != 3:
+            raise InteropError(f"X has {x.ndim} axes, expected 3.")
+        if not isinstance(x, Moved) or x.source not in lower or x.cuts:
             return None
-        some = next(part for part in parts if part is not None)
-        N, H = self.directions, cell.hidden_size
-        for n, part in enumerate(parts):
-            parts[n] = part = np.zeros_like(some) if part is None else part
-            rows = part.shape[not self.batch_first] if part.ndim == 3 else 0
-            shape = (rows, N, H) if self.batch_first else (N, rows, H)
-            if part.shape != shape or part.dtype.kind == "i":
-                raise InteropError(
-                    f"initial_{zero._fields[n]} has shape {part.shape} and dtype "
-                    f"{part.dtype}, expected floats {str(shape).replace('0', 'B')}."
-                )
+        whole = lambda *labels: tuple(k for k in labels if k in sum(x.groups, ()))
+        steps, rows = whole("T"), whole("B")
+        expected = (rows, steps) if self.batch_first else (steps, rows)
+        as_it_is = x.groups == (*expected, whole("N", "H"))
+        return lower[x.source].name if as_it_is else None
+
+    def _give_outputs(self, H, dtype):
+        """What is known of the outputs of the node: their axes."""
+        steps, rows = self.values.value(self.inputs["X"]).shape[:2]
         if self.batch_first:
-            parts = [part.swapaxes(0, 1) for part in parts]
-        ways = [type(zero)(*(jnp.asarray(p[way]) for p in parts)) for way in range(N)]
-        return Bidirectional(*ways) if N == 2 else ways[0]
-
-    def _lengths(self):
-        lengths, _ = self._known("sequence_lens")
-        if lengths is not None and (lengths.ndim != 1 or lengths.dtype.kind != "i"):
-            raise InteropError(
-                f"sequence_lens has shape {lengths.shape} and dtype {lengths.dtype}, "
-                f"expected integers [B]."
-            )
-        return lengths
-
-    def _below(self, lower):
-        """The layer whose outputs, and nothing else, arrive as ``X``.
-
-        Numbers that count the outputs of the other are sent through whatever stands
-        between, with two steps and three rows.
-        """
-        X = self.inputs.get("X", "")
-        Y = self.values.first_of(lower.keys(), behind=X)
-        if Y is None:
-            return None
-        other = lower[Y]
-        N, H, T, B = other.directions, other.cell.hidden_size, 2, 3
-        count = np.arange(T * N * B * H).reshape(T, N, B, H)
-        expected = count.transpose(0, 2, 1, 3).reshape(T, B, N * H)
-        expected = expected.swapaxes(0, 1) if self.batch_first else expected
-        given = count.transpose(2, 0, 1, 3) if other.batch_first else count
-        try:
-            arriving = self.values.given({Y: given}).of(X)
-        except Unknown:
-            return None
-        return other.name if np.array_equal(arriving, expected) else None
+            steps, rows = rows, steps
+        outputs = dict(zip(("Y", "Y_h", "Y_c"), self.node.output, strict=False))
+        T, N, B, H = ("T", steps), ("N", self.directions), ("B", rows), ("H", H)
+        first = (B, T, N, H) if self.batch_first else (T, N, B, H)
+        if Y := outputs.pop("Y", None):
+            self.values.give(Y, Moved.whole(Y, dict(first), dtype))
+        last = (B, N, H) if self.batch_first else (N, B, H)
+        for name in filter(None, outputs.values()):
+            shape = tuple(size for _, size in last)
+            self.values.give(name, Hidden(shape, f"{self.operator}"))

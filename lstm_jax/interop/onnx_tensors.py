@@ -8,20 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.interop.errors import InteropError, UnsupportedError
-from lstm_jax.interop.onnx_package import onnx
 
 EXTERNAL = 1  # TensorProto.EXTERNAL
 
-_DTYPES = {1: "f4", 6: "i4", 7: "i8", 10: "f2", 11: "f8", 16: jnp.bfloat16}
-"""``TensorProto.DataType`` to dtype, of those that weights, axes and lengths have."""
+DTYPES = {1: "f4", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 16: jnp.bfloat16}
+"""``TensorProto.DataType`` to dtype, of those that weights, axes, lengths and flags
+have."""
 
-_FIELDS = {1: "float_data", 6: "int32_data", 7: "int64_data", 10: "int32_data"}
-_FIELDS |= {11: "double_data", 16: "int32_data"}
+_FIELDS = {1: "float_data", 7: "int64_data", 11: "double_data"}
+_FIELDS |= dict.fromkeys((6, 9, 10, 16), "int32_data")
 
 
 def nbytes_of(tensor):
     """Bytes that a tensor says it has; nothing is allocated yet."""
-    if tensor.data_type not in _DTYPES:
+    if tensor.data_type not in DTYPES:
         raise UnsupportedError(
             f"tensor {tensor.name!r} has data type {tensor.data_type}, expected floats "
             f"or integers of 32 or 64 bits, or floats of 16."
@@ -29,7 +29,7 @@ def nbytes_of(tensor):
     if len(tensor.dims) > 8 or not all(0 <= size < 2**31 for size in tensor.dims):
         raise InteropError(f"tensor {tensor.name!r} has dims {list(tensor.dims)}.")
     size = math.prod(tensor.dims)
-    return size * np.dtype(_DTYPES[tensor.data_type]).itemsize
+    return size * np.dtype(DTYPES[tensor.data_type]).itemsize
 
 
 def array_of(tensor: Any, folder: Path | None) -> np.ndarray:
@@ -39,7 +39,7 @@ def array_of(tensor: Any, folder: Path | None) -> np.ndarray:
         InteropError: there are more or fewer numbers than ``dims`` say, or they lie
             outside of the folder of the file.
     """
-    dtype, nbytes = np.dtype(_DTYPES.get(tensor.data_type, "f4")), nbytes_of(tensor)
+    dtype, nbytes = np.dtype(DTYPES.get(tensor.data_type, "f4")), nbytes_of(tensor)
     if tensor.data_location == EXTERNAL:
         data = _external(tensor, folder, nbytes)
     elif tensor.HasField("raw_data"):
@@ -48,10 +48,20 @@ def array_of(tensor: Any, folder: Path | None) -> np.ndarray:
         numbers = getattr(tensor, _FIELDS[tensor.data_type])
         if len(numbers) * dtype.itemsize != nbytes:
             raise _wrong_size(tensor, len(numbers) * dtype.itemsize, nbytes)
-        return onnx().numpy_helper.to_array(tensor)
+        return _from_fields(tensor, numbers, dtype).reshape(tuple(tensor.dims))
     if len(data) != nbytes:
         raise _wrong_size(tensor, len(data), nbytes)
     return np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
+
+
+def _from_fields(tensor, numbers, dtype):
+    """Numbers that are not raw; floats of 16 bits stand there as integers."""
+    field = _FIELDS[tensor.data_type]
+    wide = {"float_data": "f4", "double_data": "f8", "int64_data": "i8"}
+    array = np.fromiter(numbers, wide.get(field, "i4"), len(numbers))
+    if field == "int32_data" and dtype.itemsize == 2:
+        return array.astype(np.uint16).view(dtype)
+    return array.astype(dtype)
 
 
 def _wrong_size(tensor, came, expected):

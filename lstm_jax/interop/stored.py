@@ -1,9 +1,10 @@
 """A stack of layers as a folder: what ``lstm-jax import`` makes.
 
-weights.safetensors    tensors named ``0.w_x``, ``0.forward.w_x``, ...
-stack.json             cells, sizes and directions, and where they came from
+weights.safetensors    tensors named ``0.w_x``, ``0.forward.w_x``, ...; initial states
+stack.json             cells, sizes, directions, activations, and where they came from
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -13,11 +14,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lstm_jax.core.bidirectional import Bidirectional, Merge
-from lstm_jax.core.stack import Stack
+from lstm_jax.core.cell import Cell
 from lstm_jax.interop.engine import cell_kind, layout_of, read_layer, write_layer
-from lstm_jax.interop.errors import InteropError, refuse
+from lstm_jax.interop.errors import InteropError, UnsupportedError, refuse
 from lstm_jax.interop.files import read_tensors, write_tensors
 from lstm_jax.interop.stack import stack_of, to_jax
+from lstm_jax.interop.stored_start import (
+    cell_of,
+    describe_cell,
+    read_states,
+    state_tensors,
+)
 
 VERSION = 1
 WAYS = {1: ("",), 2: ("forward.", "backward.")}
@@ -29,6 +36,9 @@ def save_stack(
     *,
     merge: str = "concat",
     origin: Mapping[str, Any] | None = None,
+    cells: Sequence[Cell] | None = None,
+    carries: Sequence[Any] | None = None,
+    lengths: Any = None,
 ) -> None:
     """Writes a new folder; it is there whole, or not at all.
 
@@ -37,6 +47,8 @@ def save_stack(
         params: one entry a layer.
         merge: how directions are joined, as in `lstm_jax.Stack`.
         origin: facts about where the weights came from, for the reader.
+        cells: of the stack, if they have activations or clips of their own.
+        carries, lengths: what the model begins with, as `stack_from_onnx` returns them.
 
     Raises:
         InteropError: the folder is there already, or cannot be written.
@@ -44,12 +56,15 @@ def save_stack(
     """
     directory = Path(directory)
     tensors, layers = {}, []
+    plain = stack_of(params).cells
     for n, entry in enumerate(params):
         ways = entry if isinstance(entry, Bidirectional) else (entry,)
         for way, one in zip(WAYS[len(ways)], ways, strict=True):
             written = write_layer(layout_of("lstm_jax", cell_kind(one)), one)
             tensors |= {f"{n}.{way}{name}": a for name, a in written.items()}
-        layers.append(_describe(ways))
+        more = describe_cell((cells or plain)[n], plain[n])
+        layers.append(_describe(ways) | more)
+    tensors |= state_tensors(_starts(layers), carries, lengths)
     facts = {"version": VERSION, "merge": merge, "layers": layers}
     text = json.dumps(facts | {"origin": dict(origin or {})}, indent=2) + "\n"
     if directory.exists():
@@ -70,6 +85,14 @@ def save_stack(
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _starts(layers):
+    """Of every layer, what the names of its directions begin with."""
+    return [
+        [f"{n}.{way}" for way in WAYS[facts["directions"]]]
+        for n, facts in enumerate(layers)
+    ]
+
+
 def _describe(ways):
     first, size = ways[0], {}
     if hasattr(first, "w_hr"):
@@ -86,37 +109,58 @@ def is_stack(directory: str | Path) -> bool:
     return (Path(directory) / "stack.json").is_file()
 
 
-def read_stored(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
-    """The stack and its parameters, of numpy arrays.
+def read_stored(directory: str | Path, *, states: bool = False) -> tuple[Any, ...]:
+    """The stack and its parameters, of numpy arrays; see `load_stack`.
 
     Raises:
         InteropError: the folder is not one of `save_stack`, or is damaged.
+        UnsupportedError: it has states or lengths, and ``states`` is false.
     """
     directory = Path(directory)
     merge, layers = _facts(directory / "stack.json")
     tensors = read_tensors(directory / "weights.safetensors")
+    own = [facts.pop("activations", None) for facts in layers]
     unknown, problems, entries = set(tensors), [], []
-    for n, facts in enumerate(layers):
+    for starts, facts in zip(_starts(layers), layers, strict=True):
         layout = layout_of("lstm_jax", facts["cell"])
         ways = []
-        for way in WAYS[facts["directions"]]:
-            start = f"{n}.{way}"
+        for start in starts:
             spell = lambda name, start=start: start + name
             ways.append(read_layer(layout, tensors, problems, spell))
             unknown -= {spell(name) for t in layout.tensors for name in t.names()}
         if None not in ways and _describe(ways) != facts:
-            problems.append(f"layer {n} is {_describe(ways)}, expected {facts}")
+            problems.append(
+                f"layer {len(entries)} is {_describe(ways)}, expected {facts}"
+            )
         entries.append(Bidirectional(*ways) if len(ways) > 1 else ways[0])
-    problems += [f"{name} is unknown" for name in sorted(unknown)]
-    refuse(f"{directory}/weights.safetensors does not fit stack.json", problems)
-    return stack_of(entries, merge=merge), tuple(entries)
+    head = f"{directory}/weights.safetensors does not fit stack.json"
+    refuse(head, problems)
+    stack = stack_of(entries, merge=merge)
+    cells = tuple(map(cell_of, stack.cells, own))
+    stack = dataclasses.replace(stack, cells=cells)
+    *start, known = read_states(_starts(layers), cells, tensors, problems)
+    refuse(head, problems + [f"{name} is unknown" for name in sorted(unknown - known)])
+    if states:
+        return stack, tuple(entries), *start
+    if known:
+        raise UnsupportedError(
+            f"{directory} has initial states or lengths; stack, params, carries, "
+            f"lengths = load_stack({str(directory)!r}, states=True) has all of it."
+        )
+    return stack, tuple(entries)
 
 
-def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
+def load_stack(directory: str | Path, *, states: bool = False) -> tuple[Any, ...]:
     """The stack that `save_stack` or ``lstm-jax import`` kept, and its parameters.
+
+    Args:
+        directory: a folder.
+        states: the answer has two entries more, ``carries`` and ``lengths``, as a call
+            of the stack takes them: what an imported model begins with, or ``None``.
 
     Raises:
         InteropError: the folder is not one of these, or is damaged.
+        UnsupportedError: it has states or lengths, and ``states`` is false.
 
     >>> import tempfile, jax, jax.numpy as jnp
     >>> from lstm_jax import init_lstm_stack
@@ -128,8 +172,8 @@ def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
     >>> stack(params, None, jnp.ones((7, 2, 3)))[1].shape
     (7, 2, 5)
     """
-    stack, params = read_stored(directory)
-    return stack, to_jax(params)
+    stack, params, *start = read_stored(directory, states=states)
+    return stack, to_jax(params), *to_jax(start)
 
 
 def _facts(path):

@@ -249,3 +249,63 @@ def test_activations_are_those_of_onnx():
     assert layer.cell.activations == Activations(
         Activation("hard_sigmoid", 0.25), "elu", "tanh"
     )
+
+
+def test_names_that_are_taken():
+    """The name of one layer is never that of another, which a third one reads."""
+    arrays = onnx_files.arrays_of(in_size=H)
+    lstm = lambda x, y, name: helper.make_node("LSTM", [x, "W", "R"], [y], name)
+    squeeze = lambda x, y: helper.make_node("Squeeze", [x, "axes"], [y])
+    nodes = [
+        *(lstm("X", "first", "second"), squeeze("first", "x_1")),
+        *(lstm("x_1", "second", "second"), squeeze("first", "x_2")),
+        lstm("x_2", "third", "second"),
+    ]
+    arrays |= {"axes": np.array([1])}
+    model = onnx_files.model_of(nodes, arrays, outputs=["third"])
+    layers = from_onnx(onnx_files.data_of(model))
+    assert [layer.name for layer in layers] == ["second", "second_1", "third"]
+    assert [layer.below for layer in layers] == [None, "second", "second"]
+    with pytest.raises(UnsupportedError, match="third does not read the outputs of"):
+        stack_from_onnx(layers)
+
+
+BETWEEN = {
+    "a type that we do not have": [helper.make_node("Cast", ["x"], ["X_2"], to=12)],
+    "a type of an old opset": [helper.make_node("Cast", ["x"], ["X_2"], to="FLOAT")],
+    "text": [
+        helper.make_node("Constant", [], ["s"], value_string="a"),
+        helper.make_node("Add", ["x", "s"], ["X_2"]),
+    ],
+    "an attribute that is a graph": [
+        helper.make_node("Identity", ["x"], ["X_2"], body=onnx.GraphProto())
+    ],
+    "a tensor of bytes": [
+        helper.make_node(
+            "Constant", [], ["s"], value=numpy_helper.from_array(np.uint8(1))
+        ),
+        helper.make_node("Mul", ["x", "s"], ["X_2"]),
+    ],
+    "nothing to divide by": [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Sub", ["s", "s"], ["zero"]),
+        helper.make_node("Div", ["s", "zero"], ["shape"]),
+        helper.make_node("Reshape", ["x", "shape"], ["X_2"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_we_cannot_follow_is_no_reason_to_read_nothing(name):
+    """The layers are there one by one."""
+    above = onnx_files.arrays_of(in_size=H)
+    arrays = onnx_files.arrays_of() | {"W_2": above["W"], "R_2": above["R"]}
+    nodes = [
+        onnx_files.node(outputs=["Y_1"]),
+        helper.make_node("Squeeze", ["Y_1", "axes"], ["x"]),
+        *BETWEEN[name],
+        helper.make_node("LSTM", ["X_2", "W_2", "R_2"], ["Y"], name="second"),
+    ]
+    arrays |= {"axes": np.array([1])}
+    layers = from_onnx(onnx_files.data_of(onnx_files.model_of(nodes, arrays)))
+    assert [layer.below for layer in layers] == [None, None]
