@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Key
+from lstm_jax.core.arguments import check_size
 from lstm_jax.core.precision import accumulation_dtype
 
 Initializer = Callable[..., Array]
@@ -128,6 +129,7 @@ def per_gate(
     dtype=jnp.float32,
 ) -> Float[Array, "*N gH"]:
     """``gates`` independent draws of ``[..., n, H]``, side by side."""
+    check_size("in_size", shape[-2])
     keys = jax.random.split(key, gates)
     draws = [initializer(k, shape, accumulation_dtype(dtype)) for k in keys]
     return jnp.concatenate(draws, axis=-1).astype(dtype)

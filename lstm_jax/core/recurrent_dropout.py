@@ -58,6 +58,8 @@ class RecurrentDropout(Wrapper):
     def masks(self, key, steps, batch_shape, dtype):
         h = jax.eval_shape(lambda: self.cell.zero_carry(batch_shape, dtype)).h
         masks = {}
+        if self.rate == 0:
+            return Noise(locked=masks, stepwise=None)
         for n, (name, gates) in enumerate(self.cell.recurrent):
             shape = (*h.shape[:-1], (gates if self.per_gate else 1), h.shape[-1])
             masks[name] = keep_mask(jax.random.fold_in(key, n), self.rate, shape)
@@ -133,6 +135,8 @@ class CandidateDropout(Wrapper):
             )
 
     def masks(self, key, steps, batch_shape, dtype):
+        if self.rate == 0:
+            return Noise(locked=None, stepwise=None)
         shape = (*batch_shape, self.hidden_size)
         return Noise(locked=None, stepwise=keep_masks(key, steps, self.rate, shape))
 
@@ -144,7 +148,8 @@ class CandidateDropout(Wrapper):
                 for name, gate in zip(activations, activated, strict=True)
             ]
 
-        return step(params, carry, gx, dot, with_dropout if masks else gates)
+        drops = masks is not None and masks[1] is not None
+        return step(params, carry, gx, dot, with_dropout if drops else gates)
 
     def _drop(self, gate, keep):
         drop = lambda x: drop_and_scale(keep, x, self.rate)

@@ -73,7 +73,8 @@ def generate(
 
 
 def _check_one_key(key):
-    if check_key(key) is None or key.ndim:
+    key = check_key(key)
+    if key is None or key.ndim:
         came = "None" if key is None else f"of shape {key.shape}"
         raise ValueError(f"key is {came}, expected one key, jax.random.key(seed).")
     return key

@@ -140,7 +140,8 @@ def draw(
     [1, 0]
     """
     logits = _check_logits(logits)
-    shape = getattr(check_key(keys), "shape", None)
+    keys = check_key(keys)
+    shape = getattr(keys, "shape", None)
     if shape != logits.shape[:-1]:
         raise ValueError(
             f"keys has shape {shape}, expected {logits.shape[:-1]}, a key for "
