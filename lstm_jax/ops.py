@@ -1,8 +1,7 @@
 """The LSTM as one call: checks what it is given and chooses an implementation."""
 
-import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,11 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
-from lstm_jax.core.arguments import check_choice, check_floating, check_size
-from lstm_jax.core.bidirectional import Bidirectional
-from lstm_jax.core.cell import Cell
+from lstm_jax.core import init
+from lstm_jax.core.arguments import (
+    check_bool,
+    check_choice,
+    check_floating,
+    check_size,
+    renamed,
+)
+from lstm_jax.core.bidirectional import Bidirectional, Merge
+from lstm_jax.core.cell import Cell, is_random
+from lstm_jax.core.checks import check_flags, check_layers
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
-from lstm_jax.core.stack import Stack
+from lstm_jax.core.stack import Skip, Stack
 from lstm_jax.core.unroll import unroll
 from lstm_jax.kernels.cpu import library
 from lstm_jax.kernels.cpu import unroll as native
@@ -58,8 +65,9 @@ def lstm(
             `lstm_jax.unroll`.
         implementation: ``None`` takes the fastest that supports the call. ``"scan"``,
             ``"plain"`` and ``"native"`` name one, and a named one never falls back to
-            another. ``jax.export`` asks for ``"scan"``, or to be allowed the custom
-            calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
+            another. Symbolic shapes of ``jax.export`` take ``"scan"``. To export fixed
+            shapes, name ``"scan"``, or allow the custom calls ``lstm_jax_forward`` and
+            ``lstm_jax_backward``.
 
     Returns:
         The final carry and the outputs ``hs``, ``[T, ..., H]``.
@@ -98,7 +106,10 @@ def init_lstm_stack(
     *,
     num_layers: int | None = None,
     bidirectional: bool = False,
-    **init: Any,
+    w_x: init.Initializer = init.glorot,
+    w_h: init.Initializer = init.orthogonal,
+    forget_bias: init.ForgetBias = 1.0,
+    dtype: Any = jnp.float32,
 ) -> tuple[Any, ...]:
     """Parameters of `lstm_stack`, one entry a layer.
 
@@ -108,7 +119,7 @@ def init_lstm_stack(
         num_layers: by default 1, or as many as ``hidden_size`` names.
         bidirectional: layers read the outputs of two directions, side by side; for
             other ways to join layers see `lstm_jax.Stack`.
-        **init: w_x, w_h, forget_bias, dtype, as in `lstm_jax.init_lstm`.
+        w_x, w_h, forget_bias, dtype: as in `lstm_jax.init_lstm`.
 
     >>> import jax
     >>> layers = init_lstm_stack(
@@ -117,7 +128,10 @@ def init_lstm_stack(
     (10, 20)
     """
     cells = lstm_cells(hidden_size, num_layers)
-    return Stack(cells, bidirectional=bidirectional).init(key, in_size, **init)
+    stack = Stack(cells, bidirectional=bidirectional)
+    return stack.init(
+        key, in_size, w_x=w_x, w_h=w_h, forget_bias=forget_bias, dtype=dtype
+    )
 
 
 def lstm_cells(
@@ -139,13 +153,29 @@ def lstm_cells(
     return tuple(map(LSTMCell, sizes))
 
 
+@renamed(reset_carries="reset_carry")
 def lstm_stack(
     params: Sequence[Any],
     carries: Sequence[Any] | None,
     xs: Float[Array, "T *B D"],
     *,
+    merge: Merge = "concat",
+    skip: Skip | None = None,
+    input_dropout: float = 0.0,
+    dropout: float = 0.0,
+    output_dropout: float = 0.0,
+    locked: bool = False,
+    weight_drop: float = 0.0,
+    lengths: Lengths | None = None,
+    mask: Bool[Array, "T *B"] | None = None,
+    resets: Bool[Array, "T *B"] | None = None,
+    reset_carry: Sequence[Any] | None = None,
+    reverse: bool = False,
+    key: Key[Array, ""] | None = None,
+    start: int | Array = 0,
+    dtype: Any = None,
+    remat: bool | int | None = None,
     implementation: str | None = None,
-    **options: Any,
 ) -> tuple[tuple[Any, ...], Any]:
     """LSTM layers on top of each other.
 
@@ -153,9 +183,11 @@ def lstm_stack(
         params: one entry a layer; a layer in two directions is a ``Bidirectional``.
         carries: likewise; ``None`` is zeros.
         xs: inputs ``[T, ..., D]``.
+        merge, skip, input_dropout, dropout, output_dropout, locked, weight_drop: how
+            layers are joined and regularised; see `lstm_jax.Stack`.
+        lengths, mask, resets, reset_carry, reverse, key, start, dtype, remat: as in a
+            call of a `lstm_jax.Stack`. Without ``key`` nothing is dropped.
         implementation: as in `lstm`.
-        **options: what `lstm_jax.Stack` knows (merge, skip, dropout, ...), and what a
-            call of it takes (lengths, reset_carries, key, start, remat, ...).
 
     Returns:
         Every layer's final carry, and the outputs of the last.
@@ -167,16 +199,36 @@ def lstm_stack(
     >>> hs.shape, carries[1].backward.h.shape
     ((7, 2, 10), (2, 5))
     """
+    params = check_layers("params", params)
+    if not params:
+        raise ValueError("params is empty, expected one entry a layer.")
     two_ways = isinstance(params[0], Bidirectional)
-    cells = [cell_of(p.forward if two_ways else p) for p in params]
-    facts = {name: options.pop(name) for name in _STACK_FACTS & options.keys()}
-    stack = Stack(cells, bidirectional=two_ways, **facts)
-    run = functools.partial(run_layer, implementation=implementation)
-    return stack(params, carries, xs, run=run, **options)
-
-
-_FROM_PARAMS = {"cells", "bidirectional", "stacked"}
-_STACK_FACTS = {f.name for f in dataclasses.fields(Stack)} - _FROM_PARAMS
+    stack = Stack(
+        [cell_of(p.forward if two_ways else p) for p in params],
+        bidirectional=two_ways,
+        merge=merge,
+        skip=skip,
+        input_dropout=input_dropout,
+        dropout=dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        weight_drop=weight_drop,
+    )
+    return stack(
+        params,
+        carries,
+        xs,
+        lengths=lengths,
+        mask=mask,
+        resets=resets,
+        reset_carry=reset_carry,
+        reverse=reverse,
+        key=key,
+        start=start,
+        dtype=dtype,
+        remat=remat,
+        run=functools.partial(run_layer, implementation=implementation),
+    )
 
 
 def run_layer(
@@ -186,12 +238,15 @@ def run_layer(
     xs: Float[Array, "T *B D"],
     *,
     implementation: str | None = None,
+    reverse: bool = False,
     **options: Any,
 ) -> tuple[Any, Float[Array, "T *B H"]]:
     """`lstm_jax.unroll` in the implementation of this name; see `lstm`."""
+    reverse = check_bool("reverse", reverse)
     check_choice("implementation", implementation, (None, *IMPLEMENTATIONS))
     implementation = implementation or fastest(cell, xs, options.get("dtype"))
-    return IMPLEMENTATIONS[implementation](cell, params, carry, xs, **options)
+    run = IMPLEMENTATIONS[implementation]
+    return run(cell, params, carry, xs, reverse=reverse, **options)
 
 
 def availability() -> dict[str, str]:
@@ -209,7 +264,8 @@ def availability() -> dict[str, str]:
 def fastest(cell: Cell, xs: Float[Array, "T *B D"], dtype: Any = None) -> str:
     """The implementation that ``None`` stands for."""
     xs = check_floating("xs", xs)
-    if xs.ndim < 2 or native.unsupported(cell, xs, dtype):
+    symbolic = not all(isinstance(n, int) for n in xs.shape)  # of jax.export
+    if symbolic or xs.ndim < 2 or native.unsupported(cell, xs, dtype):
         return "scan"
     # The kernel first brings the weights into its own order, which few steps do not pay
     # back. Large products in bfloat16 XLA takes with the machine's own instructions.
@@ -228,11 +284,17 @@ def run_stack(
     carries: Sequence[Any] | None,
     xs: Float[Array, "*B T D"],
     *,
-    time_major: bool = False,
-    implementation: str | None = None,
+    lengths: Lengths | None = None,
     mask: Bool[Array, "*B T"] | None = None,
     resets: Bool[Array, "*B T"] | None = None,
-    **options: Any,
+    reset_carry: Sequence[Any] | None = None,
+    reverse: bool = False,
+    key: Key[Array, ""] | None = None,
+    start: int | Array = 0,
+    dtype: Any = None,
+    remat: bool | int | None = None,
+    time_major: bool = False,
+    implementation: str | None = None,
 ) -> tuple[tuple[Any, ...], Any]:
     """A call of ``stack`` on batch-first arrays ``[..., T, D]``: what Flax modules do.
 
@@ -246,16 +308,49 @@ def run_stack(
             f"the module takes whole sequences."
         )
 
-    def move(a, come, go):
-        return a if a is None or time_major else jnp.moveaxis(jnp.asarray(a), come, go)
+    def flags(name, a):
+        if a is None or time_major:
+            return a
+        check_flags(name, a, xs.shape[:-feature_axes], axes="batch and time")
+        return jnp.moveaxis(jnp.asarray(a), -1, 0)
 
+    move = lambda a, come, go: a if time_major else jnp.moveaxis(a, come, go)
     carries, hs = stack(
         params,
         carries,
         move(xs, -1 - feature_axes, 0),
-        mask=move(mask, -1, 0),
-        resets=move(resets, -1, 0),
+        lengths=lengths,
+        mask=flags("mask", mask),
+        resets=flags("resets", resets),
+        reset_carry=reset_carry,
+        reverse=reverse,
+        key=key,
+        start=start,
+        dtype=dtype,
+        remat=remat,
         run=functools.partial(run_layer, implementation=implementation),
-        **options,
     )
     return carries, jax.tree.map(lambda h: move(h, 0, -1 - feature_axes), hs)
+
+
+def init_options_of(
+    w_x: Any, w_h: Any, forget_bias: Any, others: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Arguments of the ``init`` of cells, without those that are ``None``."""
+    named = dict(w_x=w_x, w_h=w_h, forget_bias=forget_bias)
+    given = {name: value for name, value in named.items() if value is not None}
+    if twice := sorted(given.keys() & (others or {}).keys()):
+        raise ValueError(f"{twice[0]} is given twice, also in init_options.")
+    return given | dict(others or {})
+
+
+def missing_key(stack: Stack, advice: str) -> ValueError:
+    """What a module raises that has to train and cannot draw its masks."""
+    rates = ("input_dropout", "dropout", "output_dropout", "weight_drop")
+    random = [f"{name}={rate}" for name in rates if (rate := getattr(stack, name))]
+    cells = dict.fromkeys(
+        type(cell).__name__ for cell in stack.cells if is_random(cell)
+    )
+    return ValueError(
+        f"a call in training has no key for {', '.join([*random, *cells])}; {advice}."
+    )

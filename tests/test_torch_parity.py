@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 
 import lstm_jax
+from lstm_jax import linen, nn
+from lstm_jax.interop import from_torch
 from tests import cells, reference
 from tests.core.test_cell_oracles import gru_step, projection_step
 from tests.shapes import B, D, H, T
@@ -102,6 +105,21 @@ def test_values_and_gradients(layers, bidirectional):
     ):
         cells.assert_close(got, lstm_jax.LSTMParams(w_x, w_h, b_x), TOLERANCE)
         cells.assert_close(got.b, b_h, TOLERANCE)
+
+
+@pytest.mark.parametrize(("layers", "bidirectional"), STACKS, ids=IDS)
+def test_weights_of_torch_in_flax_modules(layers, bidirectional):
+    """Assigned to ``params``, or as variables of Linen."""
+    model, xs, _, _ = make_torch(layers, bidirectional)
+    want, _ = model(xs)
+    params = from_torch(model)
+    options = dict(num_layers=layers, bidirectional=bidirectional, time_major=True)
+    module = nn.LSTM(D, H, param_dtype=jnp.float64, rngs=nnx.Rngs(0), **options)
+    module.params = params
+    cells.assert_close(module(array(xs)), array(want), TOLERANCE)
+    module = linen.LSTM(hidden_size=H, **options)
+    got = module.apply(module.as_variables(params), array(xs))
+    cells.assert_close(got, array(want), TOLERANCE)
 
 
 def test_packed_sequences():

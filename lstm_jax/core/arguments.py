@@ -2,34 +2,62 @@
 
 import difflib
 import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def renamed(**names: str) -> Callable[[F], F]:
+    """Refuses an old keyword, ``old="new"``, and says the new one."""
+
+    def decorate(f: F) -> F:
+        @functools.wraps(f)
+        def call(*args, **kwargs):
+            for old, new in names.items():
+                if old in kwargs:
+                    raise TypeError(f"{old} is now called {new}; pass {new}=.")
+            return f(*args, **kwargs)
+
+        return cast(F, call)
+
+    return decorate
+
+
+def check_static(name, value):
+    """Refuses a traced value where Python has to know it."""
+    if isinstance(value, Tracer):
+        argument = name.split()[-1]
+        raise TypeError(
+            f"{name} is traced, expected a Python value: it decides what is compiled. "
+            f"Under jax.jit, pass static_argnames={argument!r}, or set it outside: "
+            f"jax.jit(functools.partial(f, {argument}=...))."
+        )
+
+
+def check_bool(name, value):
+    check_static(name, value)
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, expected True or False.")
+    return bool(value)
 
 
 def check_size(name, size, least=1, most=None):
+    check_static(name, size)
     whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
     if not whole or size < least or (most is not None and size > most):
         bounds = f"{least} or more" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name} is {size!r}, expected an integer, {bounds}.")
 
 
-def check_switch(name, on):
-    """True or False. Another value that equals one of them, such as 0, would share its
-    entry in the caches of JAX."""
-    if isinstance(on, jax.core.Tracer):
-        raise TypeError(
-            f"{name} is traced by JAX, expected True or False; under jax.jit, name it "
-            f"in static_argnames=({name!r},)."
-        )
-    if not isinstance(on, bool | np.bool_):
-        raise TypeError(f"{name} is {on!r}, expected True or False.")
-    return bool(on)
-
-
 def check_rate(name, rate):
     """Raises where ``rate``, a share of what is dropped, is outside ``[0, 1)``."""
+    check_static(name, rate)
     number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
     if not number or not 0.0 <= rate < 1.0:
         raise ValueError(f"{name} is {rate!r}, expected a number in [0, 1).")
@@ -66,16 +94,32 @@ def check_floating(name, x):
 
 
 def check_key(key):
-    """The key, ready to draw from; ``None`` stays."""
-    dtype = getattr(key, "dtype", None)
-    if key is not None and not (
-        dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    ):
+    """A typed key to draw from; ``None`` stays.
+
+    Flax hands on old-style keys, arrays of words, where it was given one. Whatever
+    made the key, numbers are drawn from it by threefry; see `_threefry`.
+    """
+    if key is None:
+        return None
+    if _is_typed(key):
+        return _threefry(key)
+    words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+    if isinstance(key, jax.Array | np.ndarray) and key.dtype == jnp.uint32:
+        if key.shape[-1:] == words:
+            return _threefry(jax.random.wrap_key_data(jnp.asarray(key)))
         raise TypeError(
-            f"key is {type(key).__name__}, expected a typed key; "
-            f"make one with jax.random.key(seed)."
+            f"key has shape {key.shape} and dtype uint32, expected a typed key, or an "
+            f"old-style key of shape {words}; make one with jax.random.key(seed)."
         )
-    return None if key is None else _threefry(key)
+    raise TypeError(
+        f"key is {type(key).__name__}, expected a typed key; "
+        f"make one with jax.random.key(seed)."
+    )
+
+
+def _is_typed(key):
+    dtype = getattr(key, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 IMPLEMENTATION = "threefry2x32"
@@ -106,6 +150,7 @@ def _threefry(key):
 
 def check_remat(remat):
     """A chunk length, ``True``, or ``False`` for none."""
+    check_static("remat", remat)
     if remat is None or isinstance(remat, bool):
         return bool(remat)
     if not isinstance(remat, int | np.integer) or remat < 1:

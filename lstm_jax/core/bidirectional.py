@@ -37,8 +37,9 @@ def bidirectional(
     With a key, the masks of the two directions differ.
     Schuster & Paliwal, "Bidirectional Recurrent Neural Networks", 1997.
     """
-    carry = carry or Bidirectional(None, None)
-    reset_carry = reset_carry or Bidirectional(None, None)
+    none = Bidirectional(None, None)
+    carry = none if carry is None else carry
+    reset_carry = none if reset_carry is None else reset_carry
     xs = xs if isinstance(xs, Bidirectional) else Bidirectional(xs, xs)
     keys = [{}, {}] if key is None else [{"key": k} for k in jax.random.split(key)]
     ways = zip(params, carry, xs, reset_carry, keys, (False, True), strict=True)

@@ -1,8 +1,12 @@
 """What a recurrent cell is: static facts and a few pure functions."""
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.core.arguments import check_size
@@ -173,6 +177,18 @@ class Cell(abc.ABC):
         """`step` with its masks, ``(locked, stepwise)``; ``None`` in evaluation."""
         del noise
         return self.step(params, carry, gx, dot, gates)
+
+
+@functools.cache
+def is_random(cell: Cell) -> bool:
+    """Whether the cell draws masks where it has a key."""
+    rows = (1,) * cell.feature_axes
+
+    def masks():
+        step = jnp.zeros(1, jnp.int32)
+        return cell.noise(jax.random.key(0), step, rows, jnp.float32)
+
+    return bool(jax.tree.leaves(jax.eval_shape(masks)))
 
 
 def check_cell(name: str, cell: Any) -> Cell:

@@ -3,6 +3,8 @@
 Every message names the argument, what came, what was expected and what to do.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,11 +49,34 @@ def check_time_major(cell, xs):
 
 
 def check_type(params, kind, maker):
-    if not isinstance(params, kind):
-        raise TypeError(
-            f"params is {type(params).__name__}, expected {kind.__name__}; "
-            f"make them with {maker} or convert them."
-        )
+    if isinstance(params, kind):
+        return
+    name, fields = kind.__name__, ", ".join(kind._fields)
+    how = f"make them with {maker} or convert them"
+    if isinstance(params, Mapping):
+        how = f"pass {name}(**params)"
+        if set(params) != set(kind._fields):
+            keys = ", ".join(map(repr, params))
+            how = f"its keys are {keys}; pass {name}(...) of one layer"
+    elif isinstance(params, list | tuple) and not hasattr(params, "_fields"):
+        nested = any(isinstance(p, tuple | list | Mapping) for p in params)
+        if nested or len(params) != len(kind._fields):
+            how = "pass the entry of one layer, or all layers to a Stack"
+        else:
+            how = f"pass {name}(*params) if the arrays have this order"
+    came = type(params).__name__
+    raise TypeError(f"params is {came}, expected {name}({fields}); {how}.")
+
+
+def check_layers(name, entries):
+    """A list or tuple with one entry a layer, not the entry of a single layer."""
+    if isinstance(entries, list | tuple) and not hasattr(entries, "_fields"):
+        return tuple(entries)
+    how = "put the entry of a single layer into a list"
+    if isinstance(entries, Mapping):
+        how = "list the entries in order, such as [LSTMParams(**first), ...]"
+    came = type(entries).__name__
+    raise TypeError(f"{name} is {came}, expected a list, one entry a layer; {how}.")
 
 
 def check_params(cell, params, x, name):
@@ -149,7 +174,7 @@ def _structure(tree):
     return f"{type(tree).__name__} of the structure {jax.tree.structure(tree)}"
 
 
-def check_flags(name, flags, shape, of="xs"):
+def check_flags(name, flags, shape, of="xs", axes="time and batch"):
     """A boolean array with an entry for every step of every row."""
     if flags is None:
         return None
@@ -161,10 +186,26 @@ def check_flags(name, flags, shape, of="xs"):
         )
     if flags.shape != shape:
         raise ValueError(
-            f"{name} has shape {flags.shape}, expected {shape}, the time and batch "
-            f"axes of {of}; use jnp.broadcast_to for flags shared by rows."
+            f"{name} has shape {flags.shape}, expected {shape}, the {axes} axes of "
+            f"{of} in this order; {_flags_hint(name, flags.shape, shape, axes)}."
         )
     return flags
+
+
+def _flags_hint(name, got, shape, axes):
+    """What to write instead: where an axis is as long as another, jnp.broadcast_to
+    alone would take the wrong one."""
+    time_first = axes == "time and batch"
+    turned = (*shape[1:], shape[0]) if time_first else (shape[-1], *shape[:-1])
+    if got == turned:
+        one, other = (-1, 0) if time_first else (0, -1)
+        return f"move the axis of time with jnp.moveaxis({name}, {one}, {other})"
+    steps = shape[:1] if time_first else shape[-1:]
+    if got == steps:
+        new = ", None" * (len(shape) - 1)
+        flags = f"{name}[:{new}]" if time_first else name
+        return f"for flags shared by all rows pass jnp.broadcast_to({flags}, {shape})"
+    return "pass one flag for every step of every row"
 
 
 def check_lengths(lengths, steps, batch_shape):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Key
-from lstm_jax.core.arguments import check_dtype
+from lstm_jax.core.arguments import check_dtype, check_size
 from lstm_jax.core.precision import accumulation_dtype
 
 Initializer = Callable[..., Array]
@@ -130,6 +130,7 @@ def per_gate(
 ) -> Float[Array, "*N gH"]:
     """``gates`` independent draws of ``[..., n, H]``, side by side."""
     check_dtype(dtype)
+    check_size("in_size", shape[-2])
     keys = jax.random.split(key, gates)
     draws = [initializer(k, shape, accumulation_dtype(dtype)) for k in keys]
     return jnp.concatenate(draws, axis=-1).astype(dtype)

@@ -220,6 +220,10 @@ def lstm_step(
     The equations stand at the head of this file. Pure: jit, differentiate, vmap or scan
     it. For a whole sequence `lstm_jax.lstm` is several times faster.
 
+    A loop needs a carry of the same structure before and after every step, so start
+    ``lax.scan`` from ``LSTMCell(H).zero_carry(batch_shape, dtype)``, not from ``None``.
+    ``dtype`` is that of ``x``; the ``c`` it makes is float32 where that has 16 bits.
+
     Args:
         params: the layer's weights, gates in the order i, f, g, o.
         carry: ``h`` and ``c`` of the previous step, ``[..., H]``; ``None`` is zeros.
@@ -239,6 +243,12 @@ def lstm_step(
     >>> carry, h = lstm_step(params, carry, jnp.array([0.5]))
     >>> print(f"{carry.c[0]:.6f} {h[0]:.6f}")
     0.933249 0.609125
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> xs = jnp.ones((7, 2, 3), jnp.bfloat16)
+    >>> start = LSTMCell(5).zero_carry((2,), xs.dtype)
+    >>> carry, hs = jax.lax.scan(lambda c, x: lstm_step(params, c, x), start, xs)
+    >>> hs.shape, carry.c.dtype.name
+    ((7, 2, 5), 'float32')
     """
     cell = cell_of(params)
     carry, x = check_step(cell, params, carry, x)

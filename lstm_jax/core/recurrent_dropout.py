@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from lstm_jax.core.arguments import check_rate, check_switch
+from lstm_jax.core.arguments import check_bool, check_rate
 from lstm_jax.core.cell import Noise
 from lstm_jax.core.dropout import drop_and_scale, keep_mask, keep_masks
 from lstm_jax.core.elementwise import Gate
@@ -49,7 +49,7 @@ class RecurrentDropout(Wrapper):
     def __post_init__(self):
         super().__post_init__()
         check_rate("RecurrentDropout rate", self.rate)
-        check_switch("per_gate", self.per_gate)
+        check_bool("per_gate", self.per_gate)
         if not self.cell.recurrent or "h" not in state_fields(self.cell):
             raise ValueError(
                 f"{type(self.cell).__name__} has no product of its hidden state h, "
@@ -59,6 +59,8 @@ class RecurrentDropout(Wrapper):
     def masks(self, key, steps, batch_shape, dtype):
         h = jax.eval_shape(lambda: self.cell.zero_carry(batch_shape, dtype)).h
         masks = {}
+        if self.rate == 0:
+            return Noise(locked=masks, stepwise=None)
         for n, (name, gates) in enumerate(self.cell.recurrent):
             shape = (*h.shape[:-1], (gates if self.per_gate else 1), h.shape[-1])
             masks[name] = keep_mask(jax.random.fold_in(key, n), self.rate, shape)
@@ -137,6 +139,8 @@ class CandidateDropout(Wrapper):
             )
 
     def masks(self, key, steps, batch_shape, dtype):
+        if self.rate == 0:
+            return Noise(locked=None, stepwise=None)
         shape = (*batch_shape, self.hidden_size)
         return Noise(locked=None, stepwise=keep_masks(key, steps, self.rate, shape))
 
@@ -148,7 +152,8 @@ class CandidateDropout(Wrapper):
                 for name, gate in zip(activations, activated, strict=True)
             ]
 
-        return step(params, carry, gx, dot, with_dropout if masks else gates)
+        drops = masks is not None and masks[1] is not None
+        return step(params, carry, gx, dot, with_dropout if drops else gates)
 
     def _drop(self, gate, keep):
         drop = lambda x: drop_and_scale(keep, x, self.rate)

@@ -13,13 +13,15 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from lstm_jax._types import Array, Float, Key
+from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core.arguments import (
+    check_bool,
     check_choice,
     check_dtype,
     check_key,
     check_rate,
-    check_switch,
+    check_size,
+    renamed,
 )
 from lstm_jax.core.bidirectional import (
     Bidirectional,
@@ -28,8 +30,8 @@ from lstm_jax.core.bidirectional import (
     map_ways,
     merged_size,
 )
-from lstm_jax.core.cell import Cell, check_cell
-from lstm_jax.core.checks import check_time_major
+from lstm_jax.core.cell import Cell, check_cell, is_random
+from lstm_jax.core.checks import check_layers, check_time_major
 from lstm_jax.core.contract import params_of
 from lstm_jax.core.layers import run_layers, stack_trees
 from lstm_jax.core.stack_masks import StackMasks
@@ -63,7 +65,8 @@ class Stack:
 
     Raises:
         ValueError: no cells, an unknown ``merge`` or ``skip``, a rate outside
-            ``[0, 1)``, or a residual layer whose sizes differ (from `init` and calls).
+            ``[0, 1)``, ``dropout`` with a single layer, or a residual layer whose sizes
+            differ (from `init` and calls).
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import GRUCell, LSTMCell, Stack
@@ -97,11 +100,22 @@ class Stack:
                 "cells have different axes of space, expected the same in all layers."
             )
         for name in ("bidirectional", "locked", "stacked"):
-            check_switch(name, getattr(self, name))
+            check_bool(name, getattr(self, name))
         check_choice("merge", self.merge, get_args(Merge))
         check_choice("skip", self.skip, (None, *get_args(Skip)))
         for name in ("input_dropout", "dropout", "output_dropout", "weight_drop"):
             check_rate(name, getattr(self, name))
+        if self.dropout and len(self.cells) == 1:
+            raise ValueError(
+                f"dropout is {self.dropout} but there is one layer: dropout acts "
+                f"between layers; set input_dropout or output_dropout."
+            )
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a call with a key differs from one without."""
+        rates = self.input_dropout, self.dropout, self.output_dropout, self.weight_drop
+        return any(rates) or any(map(is_random, self.cells))
 
     def sizes(self, in_size: int) -> tuple[int, ...]:
         """Features that every layer reads, and at the end those of the outputs."""
@@ -125,7 +139,8 @@ class Stack:
     def init(self, key: Key[Array, ""], in_size: int, **init: Any) -> tuple[Any, ...]:
         """Parameters: what ``cell.init(key, in_size, **init)`` returns for each layer,
         or a `Bidirectional` of two."""
-        keys = jax.random.split(key, len(self.cells))
+        check_size("in_size", in_size)
+        keys = jax.random.split(check_key(key), len(self.cells))
 
         def layer(key, cell, features):
             params_of(cell, features, jnp.dtype(jnp.float32))
@@ -163,18 +178,23 @@ class Stack:
 
         return self._entries(map(layer, self.cells), self._groups(in_size))
 
+    @renamed(reset_carries="reset_carry")
     def __call__(
         self,
         params: Sequence[Any],
         carries: Sequence[Any] | None,
         xs: Float[Array, "T *B D"],
         *,
-        reset_carries: Sequence[Any] | None = None,
+        lengths: Lengths | None = None,
+        mask: Bool[Array, "T *B"] | None = None,
+        resets: Bool[Array, "T *B"] | None = None,
+        reset_carry: Sequence[Any] | None = None,
+        reverse: bool = False,
         key: Key[Array, ""] | None = None,
         start: int | Array = 0,
         dtype: Any = None,
+        remat: bool | int | None = None,
         run: Callable[..., tuple[Any, Array]] = unroll,
-        **sequence: Any,
     ) -> tuple[tuple[Any, ...], Any]:
         """Runs the layers and returns every layer's final carry, and the outputs.
 
@@ -183,29 +203,30 @@ class Stack:
             carries: likewise; ``None`` is zeros everywhere. A carry without batch axes
                 is that of every row.
             xs: inputs ``[T, ..., D]``.
-            reset_carries: likewise, the states at the start of an episode.
+            lengths, mask, resets, remat: as in `lstm_jax.unroll`.
+            reset_carry: one entry a layer, the states at the start of an episode.
+            reverse: as in `lstm_jax.unroll`; not for layers in two directions.
             key: key of all the masks, which are functions of (key, layer, direction),
                 and of the absolute step unless locked; ``None`` is evaluation.
             start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
             dtype: compute dtype, by default that of ``xs``.
             run: one layer in one direction, with the arguments of `lstm_jax.unroll`.
-            **sequence: lengths, mask, resets, remat, as in `lstm_jax.unroll`; reverse
-                too, of layers in one direction.
 
         Raises:
             TypeError, ValueError: as `lstm_jax.unroll`; ``params``, ``carries`` or
-                ``reset_carries`` do not have one entry a layer.
+                ``reset_carry`` do not have one entry a layer.
         """
-        if self.bidirectional and check_switch(
-            "reverse", sequence.pop("reverse", False)
-        ):
+        sequence = dict(lengths=lengths, mask=mask, resets=resets, remat=remat)
+        if not self.bidirectional:
+            sequence["reverse"] = reverse
+        elif check_bool("reverse", reverse):
             raise ValueError("reverse is True, expected False for two directions.")
         key = check_key(key)
         xs = check_time_major(self.cells[0], xs)
         xs = xs if dtype is None else xs.astype(check_dtype(dtype))
         groups = self._groups(xs.shape[-1])
         entries = (("params", params), ("carries", carries))
-        entries = (*entries, ("reset_carries", reset_carries))
+        entries = (*entries, ("reset_carry", reset_carry))
         layers = zip(*(self._check_entries(*e, groups) for e in entries), strict=True)
         masks = StackMasks(self, key, start)
 
@@ -278,13 +299,14 @@ class Stack:
             if name == "params":
                 raise ValueError("params is None, expected what `init` returns.")
             return (None,) * count
+        entries = check_layers(name, entries)
         if len(entries) != count:
             one = "one a group of equal layers" if self.stacked else "one a layer"
             raise ValueError(
                 f"{name} has {len(entries)} entries, expected {count}, {one}"
                 f"{'' if name == 'params' else '; pass None for zeros'}."
             )
-        return tuple(entries)
+        return entries
 
 
 def _spread(cell, carry, xs):

@@ -1,13 +1,13 @@
 """A sequence that comes in pieces: what is carried from one to the next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from lstm_jax._types import Array, Float, Int
-from lstm_jax.core.arguments import check_switch
+from lstm_jax._types import Array, Bool, Float, Int, Key, Lengths
 from lstm_jax.core.stack import Stack
+from lstm_jax.core.unroll import unroll
 
 
 class Stream(NamedTuple):
@@ -26,7 +26,15 @@ def feed(
     params: Sequence[Any],
     stream: Stream,
     xs: Float[Array, "T *B D"],
-    **options: Any,
+    *,
+    lengths: Lengths | None = None,
+    mask: Bool[Array, "T *B"] | None = None,
+    resets: Bool[Array, "T *B"] | None = None,
+    reset_carry: Sequence[Any] | None = None,
+    key: Key[Array, ""] | None = None,
+    dtype: Any = None,
+    remat: bool | int | None = None,
+    run: Callable[..., tuple[Any, Array]] = unroll,
 ) -> tuple[Stream, Float[Array, "T *B H"]]:
     """The next piece of a sequence: the stream after it, and its outputs.
 
@@ -35,11 +43,12 @@ def feed(
         params: their parameters.
         stream: where the sequence has got to.
         xs: the piece, ``[T, ..., D]``, of any length.
-        **options: as in a call of the stack: key, lengths, mask, resets, ...
+        lengths, mask, resets, reset_carry, key, dtype, remat, run: as in a call of the
+            stack.
 
     Raises:
-        ValueError: the stack runs in two directions, or backwards; and as a call of
-            the stack.
+        TypeError, ValueError: the stack runs in two directions; and as a call of the
+            stack.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, Stack, Stream, feed
@@ -50,12 +59,24 @@ def feed(
     >>> int(stream.step), hs.shape
     (8, (1, 2, 5))
     """
-    if stack.bidirectional or check_switch("reverse", options.get("reverse", False)):
-        came = "stack is bidirectional" if stack.bidirectional else "reverse is True"
+    if stack.bidirectional:
         raise ValueError(
-            f"{came}, expected one direction, forwards: "
-            f"the other begins at the end of the sequence."
+            "stack is bidirectional, expected one direction, forwards: "
+            "the other begins at the end of the sequence."
         )
-    carries, hs = stack(params, stream.carries, xs, start=stream.step, **options)
+    carries, hs = stack(
+        params,
+        stream.carries,
+        xs,
+        lengths=lengths,
+        mask=mask,
+        resets=resets,
+        reset_carry=reset_carry,
+        key=key,
+        start=stream.step,
+        dtype=dtype,
+        remat=remat,
+        run=run,
+    )
     step = jnp.asarray(stream.step, jnp.int32) + jnp.int32(hs.shape[0])
     return Stream(carries, step), hs

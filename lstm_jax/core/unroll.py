@@ -22,7 +22,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
-from lstm_jax.core.arguments import check_key, check_remat, check_switch
+from lstm_jax.core.arguments import check_bool, check_key, check_remat
 from lstm_jax.core.associative import associative
 from lstm_jax.core.cell import Cell, Noise, check_cell
 from lstm_jax.core.chunks import chunk_length, scan_chunks
@@ -105,7 +105,7 @@ def unroll(
     ((7, 2, 5), (2, 5))
     """
     check_cell("cell", cell)
-    reverse, plain = check_switch("reverse", reverse), check_switch("plain", plain)
+    reverse, plain = check_bool("reverse", reverse), check_bool("plain", plain)
     seq = prepare(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
     )

@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.config import config
 from lstm_jax.core import init
+from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
 from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
 from lstm_jax.core.precision import accumulation_dtype
@@ -90,6 +91,20 @@ class LanguageModelConfig:
         sizes = self.hidden_size
         return (sizes,) * self.num_layers if isinstance(sizes, int) else sizes
 
+    @property
+    def regularisers(self) -> list[str]:
+        """The names of those that act in training, with their values."""
+        names = (
+            "dropout",
+            "input_dropout",
+            "output_dropout",
+            "embedding_dropout",
+            "weight_drop",
+            "activation_penalty",
+            "temporal_penalty",
+        )
+        return [f"{name}={value}" for name in names if (value := getattr(self, name))]
+
     def build(self, vocabulary_size: int, rngs: nnx.Rngs) -> "LanguageModel":
         """A model whose parameters are drawn from ``rngs.params()``."""
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -101,11 +116,14 @@ class LanguageModel(nnx.Module):
 
         h = LSTM(E[x])        p(next token) = softmax(h W + b), W = E.T if tied
 
-    Time-major. With a key, every regulariser of the config is at work, none of them
-    without: dropout on no recurrent connection (Zaremba, Sutskever & Vinyals,
-    "Recurrent Neural Network Regularization", 2014), locked over a window or of whole
-    tokens (Gal & Ghahramani 2016), dropped recurrent weights and penalties on the
-    outputs (Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language
+    Time-major. In training every regulariser of the config is at work, in evaluation
+    none. As in `lstm_jax.nn.Recurrent`, a call of a regularised model is training and
+    needs a key, unless ``deterministic=True`` or ``model.eval()`` says otherwise.
+
+    The regularisers are dropout on no recurrent connection (Zaremba, Sutskever &
+    Vinyals, "Recurrent Neural Network Regularization", 2014), locked over a window or
+    of whole tokens (Gal & Ghahramani 2016), dropped recurrent weights, and penalties on
+    the outputs (Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language
     Models", 2018). Tied weights: Inan, Khosravi & Socher 2017; Press & Wolf 2017.
 
     Args:
@@ -124,6 +142,7 @@ class LanguageModel(nnx.Module):
 
     def __init__(self, vocabulary_size: int, *, rngs: nnx.Rngs, **options: Any):
         self.config = config = LanguageModelConfig(**options)
+        self.deterministic = False
         width, out = config.embed_size, config.layer_sizes[-1]
         draw = init.uniform(config.init_range)
 
@@ -155,22 +174,41 @@ class LanguageModel(nnx.Module):
             )
 
     def hidden(
-        self, tokens: Int[Array, "T *B"], carry: tuple | None = None
+        self,
+        tokens: Int[Array, "T *B"],
+        carry: tuple | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
     ) -> tuple[tuple, Float[Array, "T *B H"]]:
         """``(carries, hs)``: what the output layer reads; ``carry=None`` is zeros."""
-        return self._run(tokens, carry, None)[:2]
+        return self._run(tokens, carry, self._key(key, deterministic))[:2]
+
+    def _key(self, key, deterministic):
+        """The key of the regularisers of a call; ``None`` is evaluation."""
+        deterministic = self.deterministic if deterministic is None else deterministic
+        if check_bool("deterministic", deterministic):
+            return None
+        if key is None and (names := self.config.regularisers):
+            raise ValueError(
+                f"a call in training has no key for {', '.join(names)}; pass "
+                f"key=jax.random.key(seed) to train, or deterministic=True to "
+                f"evaluate, once for all with model.eval()."
+            )
+        return check_key(key)
 
     def _run(self, tokens, carry, key):
         """Carries, outputs, and the outputs before dropout."""
         config, table = self.config, self.embed.embedding[...]
         if key is None:
-            carries, hs = self.lstm(jnp.take(table, tokens, axis=0), carry)
+            xs = jnp.take(table, tokens, axis=0)
+            carries, hs = self.lstm(xs, carry, deterministic=True)
             return carries, hs, hs
         of_tokens, of_stack, of_outputs = jax.random.split(key, 3)
         if config.embedding_dropout:
             table = embedding_dropout(of_tokens, table, config.embedding_dropout)
         xs = jnp.take(table, tokens, axis=0)
-        carries, raw = self.lstm(xs, carry, key=of_stack)
+        carries, raw = self.lstm(xs, carry, key=of_stack, deterministic=False)
         drop = variational_dropout if config.locked else dropout
         hs = drop(of_outputs, raw, config.output_dropout)
         return carries, hs, raw
@@ -183,10 +221,15 @@ class LanguageModel(nnx.Module):
         return z + jnp.broadcast_to(bias.astype(wide), z.shape)
 
     def __call__(
-        self, tokens: Int[Array, "T *B"], carry: tuple | None = None
+        self,
+        tokens: Int[Array, "T *B"],
+        carry: tuple | None = None,
+        *,
+        key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
     ) -> tuple[tuple, Float[Array, "T *B V"]]:
         """``(carries, logits)`` of tokens ``[T, ...]``; ``carry=None`` is zeros."""
-        carries, hs = self.hidden(tokens, carry)
+        carries, hs = self.hidden(tokens, carry, key=key, deterministic=deterministic)
         return carries, self.logits(hs)
 
     def nats(
@@ -203,10 +246,12 @@ class LanguageModel(nnx.Module):
         carry: tuple | None = None,
         *,
         key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
     ) -> tuple[tuple, Float[Array, ""]]:
         """``(carries, loss)``: the mean cross-entropy of ``targets``, the tokens that
-        follow, in nats, and with a key the penalties; faster than by way of the logits
-        (`linear_cross_entropy`)."""
+        follow, in nats, and in training the penalties; faster than by way of the
+        logits (`linear_cross_entropy`)."""
+        key = self._key(key, deterministic)
         carries, hs, raw = self._run(tokens, carry, key)
         kernel, bias = self.head_weights
         dtype = jnp.dtype(self.config.dtype)
@@ -234,7 +279,7 @@ class LanguageModel(nnx.Module):
     def init_carry(self, batch_shape: tuple[int, ...]) -> tuple:
         """The carries of zeros."""
         shapes = jax.eval_shape(
-            lambda tokens: self.hidden(tokens)[0],
+            lambda tokens: self.hidden(tokens, deterministic=True)[0],
             jnp.zeros((0, *batch_shape), jnp.int32),
         )
         return jax.tree.map(lambda c: jnp.zeros(c.shape, c.dtype), shapes)

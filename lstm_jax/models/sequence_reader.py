@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from pydantic import NonNegativeInt, PositiveInt, field_validator
 
-from lstm_jax._types import Array, Float
+from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import config
 from lstm_jax.core import init
 from lstm_jax.core.cell import Cell
@@ -55,14 +55,14 @@ class SequenceReaderConfig:
         self, in_size: int, out_size: int, steps: int, rngs: nnx.Rngs
     ) -> "SequenceReader":
         """The model, for sequences of so many steps."""
-        chrono = {"forget_bias": init.chrono(self.chrono_steps or max(steps, 2))}
+        chrono = init.chrono(self.chrono_steps or max(steps, 2))
         return SequenceReader(
             Stack([CELLS[self.cell](self.hidden_size)] * self.num_layers),
             in_size,
             out_size,
             dtype=jnp.dtype(self.dtype),
+            forget_bias=chrono if self.cell == "lstm_chrono" else None,
             rngs=rngs,
-            **(chrono if self.cell == "lstm_chrono" else {}),
         )
 
 
@@ -87,8 +87,8 @@ class SequenceReader(nnx.Module):
         out_size: int,
         *,
         dtype: Any = jnp.float32,
+        forget_bias: init.ForgetBias | None = None,
         rngs: nnx.Rngs,
-        **init: Any,
     ):
         self.layers = Recurrent(
             stack,
@@ -96,20 +96,33 @@ class SequenceReader(nnx.Module):
             time_major=True,
             return_carry=True,
             dtype=dtype,
+            forget_bias=forget_bias,
             rngs=rngs,
-            **init,
         )
         # The readout is small, and its sums are long: float32 whatever the layers use.
         self.head = nnx.Linear(stack.cells[-1].out_size, out_size, rngs=rngs)
 
-    def __call__(self, xs: Float[Array, "T *B D"]) -> Float[Array, "T *B O"]:
-        """An output for every step."""
-        _, hs = self.layers(xs)
+    def __call__(
+        self,
+        xs: Float[Array, "T *B D"],
+        *,
+        key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
+    ) -> Float[Array, "T *B O"]:
+        """An output for every step; ``key`` and ``deterministic`` as in
+        `lstm_jax.nn.Recurrent`."""
+        _, hs = self.layers(xs, key=key, deterministic=deterministic)
         return self.head(hs.astype(jnp.float32))
 
-    def last(self, xs: Float[Array, "T *B D"]) -> Float[Array, "*B O"]:
-        """The output after the last step."""
-        carries, _ = self.layers(xs)
+    def last(
+        self,
+        xs: Float[Array, "T *B D"],
+        *,
+        key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
+    ) -> Float[Array, "*B O"]:
+        """The output after the last step; likewise."""
+        carries, _ = self.layers(xs, key=key, deterministic=deterministic)
         return self.head(carries[-1].h.astype(jnp.float32))
 
     def program(self, **options: Any) -> Program:

@@ -8,11 +8,13 @@ from flax import nnx
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.arguments import check_dtype
 from lstm_jax.core.bidirectional import Merge
 from lstm_jax.core.lstm import LSTMCarry, init_lstm, lstm_step
+from lstm_jax.core.lstm import LSTMCell as CoreCell
 from lstm_jax.core.stack import Skip, Stack
 from lstm_jax.nn.recurrent import Recurrent
-from lstm_jax.nn.weights import Weights
+from lstm_jax.nn.weights import Weights, boxes
 from lstm_jax.ops import lstm_cells
 
 
@@ -27,16 +29,29 @@ class LSTMCell(Weights):
     Attributes:
         w_x, w_h, b: ``nnx.Param`` of ``[D, 4H]``, ``[H, 4H]`` and ``[4H]``, gates in
             the order i, f, g, o.
+        params: all three as `lstm_jax.LSTMParams`; assign to it to put in others.
 
-    >>> import jax.numpy as jnp
+    In a loop the carry has the same structure before and after every step, so it
+    starts from `initialize_carry`, not from ``None``:
+
+    >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
     >>> from lstm_jax.nn import LSTMCell
     >>> cell = LSTMCell(in_size=3, hidden_size=5, rngs=nnx.Rngs(0))
-    >>> carry, h = cell(None, jnp.ones((2, 3)))
-    >>> carry, h = cell(carry, jnp.ones((2, 3)))
-    >>> h.shape
-    (2, 5)
+    >>> xs = jnp.ones((7, 2, 3))
+    >>> carry, h = cell(None, xs[0])  # a single step
+    >>> carry = cell.initialize_carry(xs.shape[1:])
+    >>> step = nnx.scan(
+    ...     lambda carry, cell, x: cell(carry, x),
+    ...     in_axes=(nnx.Carry, None, 0), out_axes=(nnx.Carry, 0))
+    >>> carry, hs = step(carry, cell, xs)
+    >>> carry, hs = jax.lax.scan(cell, carry, xs)
+    >>> hs.shape
+    (7, 2, 5)
     """
+
+    num_feature_axes = 1
+    """Trailing axes of an input that are not batch axes, for ``nnx.RNN``."""
 
     def __init__(
         self,
@@ -54,22 +69,39 @@ class LSTMCell(Weights):
 
         Args:
             in_size, hidden_size: ``D`` and ``H``.
-            w_x, w_h, forget_bias: as in `lstm_jax.init_lstm`.
+            w_x, w_h, forget_bias: as in `lstm_jax.init_lstm`. An initialiser of
+                ``nnx.with_partitioning`` puts its sharding on the parameter.
             dtype: compute dtype, by default that of the input.
             param_dtype: dtype of the parameters.
             rngs: source of keys.
         """
+        found = boxes()
+        options = found.without(dict(w_x=w_x, w_h=w_h, forget_bias=forget_bias))
         params = init_lstm(
-            rngs.params(),
-            in_size,
-            hidden_size,
-            w_x=w_x,
-            w_h=w_h,
-            forget_bias=forget_bias,
-            dtype=param_dtype,
+            rngs.params(), in_size, hidden_size, dtype=param_dtype, **options
         )
-        super().__init__(params)
+        super().__init__(params, found.of)
         self.dtype = dtype
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Any = None,
+        carry_init: Any = None,
+        *,
+        dtype: Any = None,
+    ) -> LSTMCarry:
+        """The carry of zeros for inputs of this shape, ``[..., D]``.
+
+        ``h`` has the compute dtype, ``dtype`` or that of the cell, by default float32;
+        ``c`` is float32 where it has 16 bits. ``rngs`` is there for ``nnx.RNN`` alone.
+        """
+        del rngs
+        if carry_init is not None:
+            raise ValueError("carry_init is given, but the carry begins with zeros.")
+        dtype = dtype or self.dtype or jnp.float32
+        cell = CoreCell(self.params.w_h.shape[0])
+        return cell.zero_carry(tuple(input_shape[:-1]), check_dtype(dtype))
 
     def __call__(
         self, carry: LSTMCarry | None, x: Float[Array, "*B D"]
@@ -83,7 +115,9 @@ class LSTMCell(Weights):
 class LSTM(Recurrent):
     """A stack of LSTM layers, in one direction or in two, batch-first by default.
 
-    Same numbers as `lstm_jax.lstm_stack`; calls are those of `Recurrent`.
+    Same numbers as `lstm_jax.lstm_stack`. Calls, ``params`` and ``deterministic`` are
+    those of `Recurrent`: with dropout, a call is training and needs a key, unless
+    ``model.eval()`` or ``deterministic=True`` says otherwise.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -91,6 +125,17 @@ class LSTM(Recurrent):
     >>> model = LSTM(3, 5, num_layers=2, bidirectional=True, rngs=nnx.Rngs(0))
     >>> model(jnp.ones((2, 7, 3)), lengths=jnp.array([7, 4])).shape
     (2, 7, 10)
+
+    Weights of another framework, or restored ones, go in by ``params``:
+
+    >>> import numpy as np
+    >>> from lstm_jax.interop import from_torch
+    >>> state = {"weight_ih_l0": np.ones((20, 3)), "weight_hh_l0": np.ones((20, 5)),
+    ...          "bias_ih_l0": np.ones(20), "bias_hh_l0": np.ones(20)}
+    >>> model = LSTM(3, 5, rngs=nnx.Rngs(0))
+    >>> model.params = from_torch(state)  # or torch_model, or torch_model.lstm
+    >>> float(model.params[0].b[0])
+    2.0
     """
 
     def __init__(
@@ -108,8 +153,18 @@ class LSTM(Recurrent):
         locked: bool = False,
         weight_drop: float = 0.0,
         stacked: bool = False,
+        time_major: bool = False,
+        return_carry: bool = False,
+        trainable_carry: bool = False,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        implementation: str | None = None,
+        w_x: init.Initializer = init.glorot,
+        w_h: init.Initializer = init.orthogonal,
+        forget_bias: init.ForgetBias = 1.0,
+        deterministic: bool = False,
+        keep_rngs: bool = False,
         rngs: nnx.Rngs,
-        **options: Any,
     ):
         """Draws the weights from ``rngs.params()``.
 
@@ -119,15 +174,17 @@ class LSTM(Recurrent):
                 ``hidden_size`` names.
             bidirectional, merge, skip, stacked: how layers are joined; see
                 `lstm_jax.Stack`.
-            input_dropout, dropout, output_dropout, locked, weight_drop: shares of
-                values and weights zeroed in calls with a key; likewise.
+            input_dropout, dropout, output_dropout, locked, weight_drop: rates of values
+                and weights zeroed in training; likewise.
+            time_major, return_carry, trainable_carry, dtype, param_dtype,
+                implementation, deterministic, keep_rngs: as in `Recurrent`.
+            w_x, w_h, forget_bias: as in `lstm_jax.init_lstm`. An initialiser of
+                ``nnx.with_partitioning`` puts its sharding on the parameter.
             rngs: source of keys.
-            **options: those of `Recurrent` (time_major, return_carry, dtype, ...) and
-                of `lstm_jax.init_lstm` (w_x, w_h, forget_bias).
 
         Raises:
-            ValueError: ``num_layers`` is less than 1, a rate not in ``[0, 1)``, or as
-                `lstm_jax.Stack`.
+            ValueError: ``num_layers`` is less than 1, ``dropout`` with one layer, a
+                rate not in ``[0, 1)``, or as `lstm_jax.Stack`.
         """
         stack = Stack(
             lstm_cells(hidden_size, num_layers),
@@ -141,4 +198,19 @@ class LSTM(Recurrent):
             weight_drop=weight_drop,
             stacked=stacked,
         )
-        super().__init__(stack, in_size, rngs=rngs, **options)
+        super().__init__(
+            stack,
+            in_size,
+            time_major=time_major,
+            return_carry=return_carry,
+            trainable_carry=trainable_carry,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            implementation=implementation,
+            w_x=w_x,
+            w_h=w_h,
+            forget_bias=forget_bias,
+            deterministic=deterministic,
+            keep_rngs=keep_rngs,
+            rngs=rngs,
+        )

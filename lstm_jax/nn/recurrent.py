@@ -1,29 +1,50 @@
 """Any stack of recurrent layers as a Flax NNX module."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax.core import init
+from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.stack import Stack
-from lstm_jax.nn.weights import StackWeights
-from lstm_jax.ops import run_stack
+from lstm_jax.nn.weights import StackWeights, boxes
+from lstm_jax.ops import init_options_of, missing_key, run_stack
 
 
 class Recurrent(nnx.Module):
     """A `lstm_jax.Stack` of any cells with its parameters, batch-first by default.
 
-    Same numbers as the stack. The module holds parameters and nothing else, so plain
-    ``jax.jit`` and ``jax.grad`` over ``nnx.split``/``nnx.merge`` are enough.
+    Same numbers as the stack. Unless ``keep_rngs`` is True the module holds parameters
+    and nothing else, so plain ``jax.jit`` and ``jax.grad`` over ``nnx.split`` and
+    ``nnx.merge`` are enough.
 
-    >>> import jax.numpy as jnp
+    A stack that drops something (``dropout``, ``weight_drop``, `lstm_jax.Zoneout`, ...)
+    follows ``nnx.Dropout``: a call is training unless ``deterministic`` is True, from
+    the call or from ``model.eval()``, and training needs a key: ``key=``, ``rngs=``, or
+    the stream that ``keep_rngs`` keeps. Without one, the call raises.
+
+    Attributes:
+        stack: the cells and how they are joined.
+        params: the weights as the stack takes them. Assign to it to put in others,
+            converted or restored.
+        deterministic: whether calls are evaluation; ``model.train()`` and
+            ``model.eval()`` set it.
+
+    >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
     >>> from lstm_jax import PeepholeLSTMCell, Stack
     >>> from lstm_jax.nn import Recurrent
-    >>> stack = Stack([PeepholeLSTMCell(5)] * 2, skip="residual")
+    >>> stack = Stack([PeepholeLSTMCell(5)] * 2, skip="residual", dropout=0.5)
     >>> model = Recurrent(stack, in_size=3, rngs=nnx.Rngs(0))
-    >>> model(jnp.ones((2, 7, 3)), lengths=jnp.array([7, 4])).shape
+    >>> xs = jnp.ones((2, 7, 3))
+    >>> model(xs, key=jax.random.key(1)).shape  # training
+    (2, 7, 5)
+    >>> model.eval()
+    >>> model(xs, lengths=jnp.array([7, 4])).shape
     (2, 7, 5)
     """
 
@@ -38,8 +59,13 @@ class Recurrent(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         implementation: str | None = None,
+        w_x: init.Initializer | None = None,
+        w_h: init.Initializer | None = None,
+        forget_bias: init.ForgetBias | None = None,
+        init_options: Mapping[str, Any] | None = None,
+        deterministic: bool = False,
+        keep_rngs: bool = False,
         rngs: nnx.Rngs,
-        **init: Any,
     ):
         """Draws the weights from ``rngs.params()``.
 
@@ -53,35 +79,73 @@ class Recurrent(nnx.Module):
             dtype: compute dtype, by default that of the input.
             param_dtype: dtype of the parameters.
             implementation: as in `lstm_jax.lstm`.
+            w_x, w_h, forget_bias: as in `lstm_jax.init_lstm`; ``None`` is what the
+                cells begin with. An initialiser of ``nnx.with_partitioning`` puts its
+                sharding on the parameter.
+            init_options: other arguments of the ``init`` of the cells, such as
+                ``{"w_hr": ...}``.
+            deterministic: whether calls are evaluation until ``model.train()``.
+            keep_rngs: keep a stream of keys, a fork of ``rngs.dropout``, for the masks
+                of calls without ``key`` and ``rngs``. This is state beside the
+                parameters: take them apart with ``nnx.split(model, nnx.Param, ...)``.
             rngs: source of keys.
-            **init: as in the ``init`` of the cells.
         """
         self.stack = stack
-        params = stack.init(rngs.params(), in_size, dtype=param_dtype, **init)
-        self.weights = StackWeights(params)
+        found = boxes()
+        options = init_options_of(w_x, w_h, forget_bias, init_options)
+        params = stack.init(
+            rngs.params(), in_size, dtype=param_dtype, **found.without(options)
+        )
+        self.weights = StackWeights(params, found.of)
         carry = stack.initial_carry(in_size, param_dtype) if trainable_carry else None
-        self.initial = StackWeights(carry) if carry else None
+        self.initial = None if carry is None else StackWeights(carry)
         self.time_major = time_major
         self.return_carry = return_carry
         self.dtype = dtype
         self.implementation = implementation
+        self.deterministic = check_bool("deterministic", deterministic)
+        keep = keep_rngs and stack.is_random
+        self.rngs = rngs["dropout"].fork() if keep else nnx.data(None)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "params":  # Flax would take it for an attribute that holds arrays.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def params(self) -> tuple[Any, ...]:
-        """The weights as the stack takes them, one entry a layer."""
+        """The weights as the stack takes them, one entry a layer.
+
+        Assigning replaces the values, which keep the dtype of the parameters.
+        ValueError or TypeError where names or shapes differ.
+
+        >>> import jax
+        >>> from flax import nnx
+        >>> from lstm_jax import init_lstm_stack
+        >>> from lstm_jax.nn import LSTM
+        >>> model = LSTM(3, 5, num_layers=2, rngs=nnx.Rngs(0))
+        >>> model.params = init_lstm_stack(jax.random.key(1), 3, 5, num_layers=2)
+        """
         return self.weights.entries
+
+    @params.setter
+    def params(self, params: Sequence[Any]) -> None:
+        self.weights.assign(params)
 
     def __call__(
         self,
         xs: Float[Array, "*B T D"],
-        carry: tuple | None = None,
+        carry: Sequence[Any] | None = None,
         *,
         lengths: Lengths | None = None,
         mask: Bool[Array, "*B T"] | None = None,
         resets: Bool[Array, "*B T"] | None = None,
-        reset_carry: tuple | None = None,
+        reset_carry: Sequence[Any] | None = None,
         reverse: bool = False,
+        deterministic: bool | None = None,
         key: Key[Array, ""] | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | Array | None = None,
         start: int | Array = 0,
         remat: bool | int | None = None,
     ) -> Any:
@@ -93,11 +157,16 @@ class Recurrent(nnx.Module):
             carry: one entry a layer: the cell's carry, or ``Bidirectional`` of two;
                 ``None`` is zeros, or the trained carry.
             lengths, mask, resets: as in `lstm_jax.lstm`; the axes of ``mask`` and
-                ``resets`` stand in the order of those of ``xs``.
+                ``resets`` stand in the order of those of ``xs``. Where ``B = T`` the
+                wrong order cannot be told.
             reset_carry: one entry a layer; ``None`` is zeros, or the trained carry.
             reverse: from the last step to the first; not with two directions.
-            key: key of the masks; ``None`` is evaluation.
-            start: absolute step of the first input, if the sequence comes in pieces.
+            deterministic: True is evaluation, False training; ``None`` takes
+                ``model.deterministic``.
+            key: key of the masks in training; evaluation makes no use of it.
+            rngs: instead of ``key``, what its ``dropout`` stream gives.
+            start: absolute step of the first input, if the sequence comes in pieces
+                with the same ``key``.
             remat: as in `lstm_jax.unroll`.
 
         Returns:
@@ -105,12 +174,14 @@ class Recurrent(nnx.Module):
             ``(carries, hs)``.
 
         Raises:
-            TypeError, ValueError: as `lstm_jax.lstm`.
+            TypeError, ValueError: as `lstm_jax.lstm`; training without a key where
+                something is dropped.
         """
         if self.initial is not None:
-            carry = carry or self.initial.entries
-            if resets is not None:
-                reset_carry = reset_carry or self.initial.entries
+            initial = self.initial.entries
+            carry = initial if carry is None else carry
+            if resets is not None and reset_carry is None:
+                reset_carry = initial
         carries, hs = run_stack(
             self.stack,
             self.params,
@@ -119,9 +190,9 @@ class Recurrent(nnx.Module):
             lengths=lengths,
             mask=mask,
             resets=resets,
-            reset_carries=reset_carry,
+            reset_carry=reset_carry,
             reverse=reverse,
-            key=key,
+            key=self._key(key, rngs, deterministic),
             start=start,
             remat=remat,
             dtype=self.dtype,
@@ -129,3 +200,36 @@ class Recurrent(nnx.Module):
             implementation=self.implementation,
         )
         return (carries, hs) if self.return_carry else hs
+
+    def _key(self, key, rngs, deterministic):
+        """The key of the masks of a call; ``None`` is evaluation."""
+        if key is not None and rngs is not None:
+            raise ValueError("key and rngs are both given, expected one of them.")
+        deterministic = self.deterministic if deterministic is None else deterministic
+        if check_bool("deterministic", deterministic):
+            return None
+        if key is not None or not self.stack.is_random:
+            return check_key(key)
+        source = self.rngs if rngs is None else rngs
+        if source is None:
+            raise missing_key(
+                self.stack,
+                "pass key=jax.random.key(seed) or rngs=nnx.Rngs(dropout=seed) to "
+                "train, or deterministic=True to evaluate, once for all with "
+                "model.eval()",
+            )
+        if isinstance(source, nnx.Rngs):
+            return check_key(source["dropout"]())
+        if isinstance(source, nnx.RngStream):
+            return check_key(source())
+        if isinstance(source, jax.Array):
+            return check_key(source)
+        raise TypeError(
+            f"rngs is {type(source).__name__}, expected nnx.Rngs, nnx.RngStream or a "
+            f"key, jax.random.key(seed)."
+        )
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """For ``nnx.view(model, deterministic=...)``."""
+        if deterministic is not None:
+            self.deterministic = deterministic

@@ -216,7 +216,10 @@ class LanguageModelling(Task):
         return self._model(self.params).init_carry((self.config.train.batch_size,))
 
     def _model(self, params) -> LanguageModel:
-        return nnx.merge(self.graph, params)
+        """The model, to be evaluated."""
+        model = nnx.merge(self.graph, params)
+        model.eval()
+        return model
 
     def batch_at(self, data, carry, step, key):
         """The window of ``step``, and its carry: zeros at the start of every epoch."""
@@ -229,7 +232,8 @@ class LanguageModelling(Task):
     def loss(self, params, carry, batch, key):
         """Mean cross-entropy of the next token, in nats, and the penalties."""
         model = self._model(params)
-        carry, loss = model.loss(batch[:-1], batch[1:], carry, key=key)
+        inputs, targets = batch[:-1], batch[1:]
+        carry, loss = model.loss(inputs, targets, carry, key=key, deterministic=False)
         return loss, carry
 
     # Evaluation

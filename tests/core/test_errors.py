@@ -1,12 +1,16 @@
 """An error names the argument, what came, what was expected and what to do."""
 
+import functools
+
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import lstm_jax
-from lstm_jax import LSTMCarry, LSTMCell, LSTMParams, RNNCell
+from lstm_jax import LSTMCarry, LSTMCell, LSTMParams, RNNCell, Stack
+from tests import cells
 from tests.shapes import B, D, H, T
 
 PARAMS = lstm_jax.init_lstm(jax.random.key(0), D, H)
@@ -86,7 +90,22 @@ CASES = {
     "mask shape": (
         dict(mask=FLAGS.T),
         ValueError,
-        ["mask has shape (3, 6)", "(6, 3)", "broadcast_to"],
+        [
+            "mask has shape (3, 6)",
+            "(6, 3)",
+            "in this order",
+            "jnp.moveaxis(mask, -1, 0)",
+        ],
+    ),
+    "mask of steps alone": (
+        dict(mask=FLAGS[:, 0]),
+        ValueError,
+        ["mask has shape (6,)", "jnp.broadcast_to(mask[:, None], (6, 3))"],
+    ),
+    "mask of rows alone": (
+        dict(mask=FLAGS[0]),
+        ValueError,
+        ["mask has shape (3,), expected (6, 3)", "one flag for every step"],
     ),
     "resets dtype": (
         dict(resets=FLAGS.astype(int)),
@@ -163,6 +182,21 @@ CASES = {
         TypeError,
         ["params is dict", "expected LSTMParams"],
     ),
+    "params restored raw": (
+        dict(params=PARAMS._asdict()),
+        TypeError,
+        ["params is dict", "expected LSTMParams(w_x, w_h, b)", "LSTMParams(**params)"],
+    ),
+    "params in a list": (
+        dict(params=list(PARAMS)),
+        TypeError,
+        ["params is list", "expected LSTMParams(w_x, w_h, b)", "LSTMParams(*params)"],
+    ),
+    "params of a stack": (
+        dict(params=(PARAMS,)),
+        TypeError,
+        ["params is tuple", "the entry of one layer"],
+    ),
 }
 
 
@@ -236,7 +270,7 @@ def test_static_sizes(name, size):
 
 def test_a_traced_switch_is_told_to_be_static():
     run = jax.jit(lambda on: lstm_jax.lstm(PARAMS, None, XS, reverse=on))
-    with pytest.raises(TypeError, match=r"static_argnames=\('reverse',\)"):
+    with pytest.raises(TypeError, match=r"static_argnames='reverse'"):
         run(True)
     static = jax.jit(lstm_jax.lstm, static_argnames=("reverse",))
     static(PARAMS, None, XS, reverse=True)
@@ -336,3 +370,71 @@ def test_from_gates_checks_the_first_matrix_too(bad):
     gates = PARAMS.to_gates() | {f"W_{n}": bad for n in "ifCo"}
     with pytest.raises(ValueError, match=r"W_i has shape .*\[H, H \+ D\]"):
         LSTMParams.from_gates(**gates)
+
+
+ONE_ENTRY = {
+    "a layer": (PARAMS, "params is LSTMParams, expected a list, one entry a layer"),
+    "a dict": ({"w": PARAMS}, r"such as \[LSTMParams\(\*\*first\), ...\]"),
+}
+
+
+@pytest.mark.parametrize("run", [lstm_jax.lstm_stack, Stack([LSTMCell(H)])])
+@pytest.mark.parametrize(("params", "message"), ONE_ENTRY.values(), ids=ONE_ENTRY)
+def test_a_stack_takes_a_list(run, params, message):
+    with pytest.raises(TypeError, match=message):
+        run(params, None, XS)
+
+
+def test_an_old_name_leads_to_the_new_one():
+    for run in (lstm_jax.lstm_stack, Stack([LSTMCell(H)])):
+        with pytest.raises(TypeError, match="reset_carries is now called reset_carry"):
+            run([PARAMS], None, XS, resets=FLAGS, reset_carries=None)
+
+
+@pytest.mark.parametrize("size", [0, -1, None, True, 3.0], ids=str)
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_in_size_is_a_size(name, size):
+    cell, key = cells.CELLS[name], jax.random.key(0)
+    for init in (cell.init, Stack([cell]).init):
+        with pytest.raises(ValueError, match=f"in_size is {size!r}, expected an int"):
+            init(key, size)
+
+
+TRACED = {
+    "reverse": (lstm_jax.lstm, (PARAMS, None, XS), dict(reverse=True)),
+    "remat": (lstm_jax.lstm, (PARAMS, None, XS), dict(remat=2)),
+    "dropout": (lstm_jax.lstm_stack, ([PARAMS] * 2, None, XS), dict(dropout=0.5)),
+    "rate": (lstm_jax.dropout, (jax.random.key(0), XS), dict(rate=0.5)),
+}
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_traced_option_and_the_advice(name):
+    function, args, option = TRACED[name]
+    if name == "dropout":
+        args = ([PARAMS, PARAMS._replace(w_x=jnp.ones((H, 4 * H)))], *args[1:])
+    with pytest.raises(TypeError, match=f"{name} is traced.*static_argnames='{name}'"):
+        jax.jit(function)(*args, **option)
+    jax.jit(function, static_argnames=name)(*args, **option)
+    jax.jit(functools.partial(function, **option))(*args)
+
+
+def test_the_advice_for_flags():
+    """With as many rows as steps, ``jnp.broadcast_to`` alone takes the wrong axis."""
+    run = functools.partial(lstm_jax.lstm, PARAMS, None)
+    square, steps = jax.random.normal(jax.random.key(0), (T, T, D)), jnp.arange(T) < 4
+    with pytest.raises(ValueError, match=r"pass jnp.broadcast_to\(mask\[:, None\], "):
+        run(square, mask=steps)
+    _, got = run(square, mask=jnp.broadcast_to(steps[:, None], (T, T)))
+    np.testing.assert_array_equal(got, run(square, lengths=[4] * T)[1])
+    rows = jnp.moveaxis(jnp.broadcast_to(steps, (B, T)), -1, 0)
+    _, got = run(square[:, :B], mask=rows)
+    np.testing.assert_array_equal(got, run(square[:, :B], lengths=[4] * B)[1])
+
+
+def test_symbolic_shapes_export_by_default():
+    t, b = jax.export.symbolic_shape("t, b")
+    xs = jax.ShapeDtypeStruct((t, b, D), jnp.float32)
+    run = jax.jit(lambda xs: lstm_jax.lstm(PARAMS, None, xs)[1])
+    got = jax.export.export(run)(xs).call(XS)
+    np.testing.assert_allclose(got, run(XS), atol=1e-6)

@@ -34,7 +34,7 @@ def test_matches_layers_by_hand(bidirectional):
     xs = cells.make_case(lstm_jax.LSTMCell(H)).xs
     got = jax.jit(
         lambda *args: lstm_jax.lstm_stack(
-            *args, mask=FLAGS.mask, resets=FLAGS.resets, reset_carries=resets
+            *args, mask=FLAGS.mask, resets=FLAGS.resets, reset_carry=resets
         )
     )(params, carries, xs)
     finals = []
@@ -96,8 +96,8 @@ def test_errors():
     xs = jnp.zeros((T, B, D))
     with pytest.raises(ValueError, match=r"carries has 1 entries, expected 2.*None"):
         lstm_jax.lstm_stack(params, carries[:1], xs)
-    with pytest.raises(ValueError, match=r"reset_carries has 1 entries, expected 2"):
-        lstm_jax.lstm_stack(params, carries, xs, reset_carries=carries[:1])
+    with pytest.raises(ValueError, match=r"reset_carry has 1 entries, expected 2"):
+        lstm_jax.lstm_stack(params, carries, xs, reset_carry=carries[:1])
     with pytest.raises(ValueError, match="num_layers is 0, expected an integer, 1"):
         lstm_jax.init_lstm_stack(jax.random.key(0), D, H, num_layers=0)
 
@@ -201,7 +201,7 @@ def test_a_trained_carry_is_that_of_every_row():
     xs = cells.make_case(lstm_jax.LSTMCell(H)).xs
 
     def loss(carry):
-        flags = {"mask": FLAGS.mask, "resets": FLAGS.resets, "reset_carries": carry}
+        flags = {"mask": FLAGS.mask, "resets": FLAGS.resets, "reset_carry": carry}
         return cells.scalar(stack(params, carry, xs, **flags))
 
     value, d = jax.value_and_grad(loss)(one)

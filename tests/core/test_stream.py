@@ -36,5 +36,5 @@ def test_two_directions_do_not_stream():
     with pytest.raises(ValueError, match="stack is bidirectional, expected one direct"):
         feed(stack, stack.init(jax.random.key(0), D), Stream(), jnp.ones((T, D)))
     params = STACK.init(jax.random.key(0), D)
-    with pytest.raises(ValueError, match="reverse is True, expected one direction"):
+    with pytest.raises(TypeError, match="reverse"):
         feed(STACK, params, Stream(), jnp.ones((T, D)), reverse=True)

@@ -126,7 +126,7 @@ def layer(way):
     if both:
         kind = type(layers[0])
         run = lambda p, s, xs, reset_carry=None, **flags: lstm_stack(
-            p, [kind(*s)], xs, reset_carries=reset_carry and [kind(*s)], **flags
+            p, [kind(*s)], xs, reset_carry=reset_carry and [kind(*s)], **flags
         )[1]
         return cells.draw(layers, 1), start, run
     run = lambda *args, **flags: lstm(*args, reverse=way == "reverse", **flags)[1]

@@ -40,10 +40,15 @@ REGULARISERS = [
 def test_a_regulariser_acts_in_training_alone(option):
     plain, model = make(), make(**option)
     inputs, targets = batch()
-    for key, same in ((None, True), (KEY, False)):
-        _, without = plain.loss(inputs, targets, key=key)
-        _, loss = model.loss(inputs, targets, key=key)
-        assert (float(loss) == float(without)) == same
+    for deterministic in (True, False):
+        _, without = plain.loss(inputs, targets, key=KEY)
+        _, loss = model.loss(inputs, targets, key=KEY, deterministic=deterministic)
+        assert (float(loss) == float(without)) == deterministic
+    for call in (model.loss, model.hidden, model):
+        given = (inputs, targets) if call == model.loss else (inputs,)
+        with pytest.raises(ValueError, match=f"no key for {next(iter(option))}="):
+            call(*given)
+    model.eval()
     np.testing.assert_array_equal(model(inputs)[1], plain(inputs)[1])
 
 

@@ -1,5 +1,7 @@
 """The NNX modules give the core's numbers, however Flax and JAX transform them."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,6 +59,17 @@ def test_time_major_and_flags_follow_the_axes_of_the_inputs():
     equal(one, other.swapaxes(0, 1))
 
 
+def test_flags_in_the_wrong_order_and_the_advice():
+    model, steps = make(), jnp.arange(T) < 4
+    want = model(XS, lengths=jnp.full(B, 4))
+    for mask in (steps, jnp.broadcast_to(steps[:, None], (T, B))):
+        with pytest.raises(ValueError, match=r"expected \(2, 6\), the batch and") as e:
+            model(XS, mask=mask)
+        advice = re.search(r"jnp\..*\)", str(e.value))
+        assert advice
+        equal(model(XS, mask=eval(advice[0])), want)
+
+
 def test_carry_continues_a_sequence():
     model = make(bidirectional=False, return_carry=True)
     _, whole = model(XS)
@@ -93,7 +106,7 @@ def test_every_way_to_differentiate_gives_the_same():
 def test_dropout_needs_a_key_and_is_a_function_of_it():
     model = make(dropout=0.5)
     a, b = jax.random.split(jax.random.key(5))
-    equal(model(XS), make()(XS))
+    equal(model(XS, deterministic=True), make()(XS))
     equal(model(XS, key=a), model(XS, key=a))
     assert not np.allclose(model(XS, key=a), model(XS, key=b))
 
@@ -149,4 +162,4 @@ def test_weight_drop_is_the_transform_of_the_core():
     np.testing.assert_allclose(zeros, 0.5, atol=0.2)
     _, want = lstm_jax.lstm_stack(dropped, None, XS.swapaxes(0, 1))
     equal(model(XS, key=key), want.swapaxes(0, 1))
-    equal(model(XS), make()(XS))
+    equal(model(XS, deterministic=True), make()(XS))

@@ -187,6 +187,7 @@ def test_the_cache_and_what_is_learned_are_handed_on(runs, capsys, monkeypatch):
 
     _, task, params = best_of(run)
     model, tokens = nnx.merge(task.graph, params), task.tokens("test")
+    model.eval()
     _, hs = model.hidden(tokens[:-1, None], model.init_carry((1,)))
     hs, targets = hs[:, 0], tokens[1:]
     empty = Cache.empty(40, hs.shape[1])
@@ -201,7 +202,9 @@ def test_dynamic_evaluation_is_that_of_the_functions(runs, capsys):
     said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in how))
     _, task, params = best_of(run)
     model = lambda params: nnx.merge(task.graph, params)
-    loss = lambda p, carry, inputs, targets: model(p).loss(inputs, targets, carry)
+    loss = lambda p, carry, inputs, targets: model(p).loss(
+        inputs, targets, carry, deterministic=True
+    )
     seen, tokens = training_rows(task.tokens("train"), 4, 7), task.tokens("test")
     carry = lambda rows: model(params).init_carry((rows,))
     squares = gradient_squares(loss, params, carry(4), seen, segment=7)

@@ -1,0 +1,74 @@
+"""Parameters and states as trees: by name in nested dicts, and no array twice."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def unshared(tree: Any) -> Any:
+    """The same values with a buffer each, so that all of them can be donated."""
+    seen = set()
+
+    def own(a):
+        if id(a) in seen:
+            return jnp.array(a, copy=True)
+        seen.add(id(a))
+        return a
+
+    return jax.tree.map(own, tree)
+
+
+def to_dict(
+    tree: Any, leaf: Callable[[str, Any], Any] = lambda name, a: a, name: str = ""
+) -> Any:
+    """Named tuples as dicts of their fields, tuples as dicts of ``"0"``, ``"1"``, ...
+
+    A field that is ``None`` is left out. ``leaf(name, array)`` is what stands for an
+    array, under the name of the innermost field.
+    """
+    if hasattr(tree, "_fields"):
+        items = {field: (field, getattr(tree, field)) for field in tree._fields}
+    elif isinstance(tree, tuple):
+        items = {str(n): (name, entry) for n, entry in enumerate(tree)}
+    else:
+        return leaf(name, tree)
+    return {k: to_dict(v, leaf, n) for k, (n, v) in items.items() if v is not None}
+
+
+def from_dict(tree: Any, like: Any, path: str = "params") -> Any:
+    """The inverse of `to_dict`, for a tree of the structure of ``like``.
+
+    Parts that have that structure already stay, and a list stands for a tuple.
+    """
+    if hasattr(like, "_fields"):
+        names, make, child = like._fields, type(like)._make, "{}.{}"
+        values = tree._asdict() if type(tree) is type(like) else tree
+    elif isinstance(like, tuple):
+        names, make, child = [str(n) for n in range(len(like))], tuple, "{}[{}]"
+        values = tree
+        if isinstance(tree, list | tuple):
+            values = {str(n): entry for n, entry in enumerate(tree)}
+    else:
+        return tree
+    wanted = [n for n, part in zip(names, like, strict=True) if part is not None]
+    if not isinstance(values, Mapping):
+        raise TypeError(
+            f"{path} is {type(tree).__name__}, expected {type(like).__name__} or a "
+            f"dict with {', '.join(wanted)}."
+        )
+    values = {str(n): value for n, value in values.items() if value is not None}
+    if set(values) != set(wanted):
+        if isinstance(tree, list | tuple):
+            raise ValueError(
+                f"{path} has {len(tree)} entries, expected {len(wanted)}, one a layer."
+            )
+        raise ValueError(
+            f"{path} has {', '.join(values) or 'nothing'}, expected "
+            f"{', '.join(wanted)}; restore what was saved of the same module."
+        )
+    parts = zip(names, like, strict=True)
+    return make(
+        [from_dict(values.get(n), part, child.format(path, n)) for n, part in parts]
+    )
