@@ -19,8 +19,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.interpreters.xla import apply_primitive
 
 from lstm_jax._types import Array
+from lstm_jax.core.debugging import show_nan
 from lstm_jax.core.sharding import sum_to
 from lstm_jax.kernels.cpu import derivatives
 from lstm_jax.kernels.cpu.derivatives import (
@@ -36,14 +38,14 @@ def forward(at: Operands, *, reverse: bool) -> Outputs:
     """The outputs alone, for where nobody will differentiate."""
     leaves, tree = jax.tree.flatten((at,))
     out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=False)
-    return Outputs(*out)
+    return show_nan(Outputs(*out))
 
 
 def forward_with_residuals(at: Operands, *, reverse: bool) -> tuple[Outputs, Residuals]:
     """The outputs, and what `tangent` and `backward` will need."""
     leaves, tree = jax.tree.flatten((at,))
     out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=True)
-    return Outputs(*out[:3]), Residuals(*out[3:])
+    return show_nan(Outputs(*out[:3])), Residuals(*out[3:])
 
 
 def tangent(
@@ -60,7 +62,7 @@ def tangent(
     """
     leaves, tree = jax.tree.flatten((at, residuals, d))
     out = tangent_p.bind(*leaves, tree=tree, reverse=reverse, groups=groups)
-    return Outputs(*out)
+    return show_nan(Outputs(*out))
 
 
 def backward(
@@ -80,7 +82,7 @@ def backward(
     leaves, tree = jax.tree.flatten((at, residuals, d_out))
     static = dict(wrt=wrt, reverse=reverse, groups=groups)
     out = backward_p.bind(*leaves, tree=tree, **static)
-    return dict(zip(sorted(wrt), out, strict=True))
+    return dict(zip(sorted(wrt), show_nan(out), strict=True))
 
 
 def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
@@ -99,22 +101,12 @@ def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
         return jax.make_jaxpr(traced)(*avals).out_avals
 
     primitive.def_abstract_eval(abstract_eval)
-    primitive.def_impl(functools.partial(_run_compiled, primitive))
+    primitive.def_impl(functools.partial(apply_primitive, primitive))
     lowering = functools.partial(mlir.lower_fun, multiple_results=True)
     mlir.register_lowering(primitive, lowering(flat(compute)))
     if on_cpu is not None:
         mlir.register_lowering(primitive, lowering(flat(on_cpu)), platform="cpu")
     return primitive
-
-
-def _run_compiled(primitive, *leaves, **static):
-    with jax.disable_jit(False):  # else this would call itself
-        return _jit(primitive, **static)(*leaves)
-
-
-@functools.cache
-def _jit(primitive, **static):
-    return jax.jit(functools.partial(primitive.bind, **static))
 
 
 forward_p = _primitive(
