@@ -42,9 +42,10 @@ class Rows(NamedTuple):
 
 
 def rows_of(arrays: list[Array], places: list[Place]) -> Rows | None:
-    """How the rows are sharded, by the first array that says so; ``None``: they are not.
+    """How the rows are sharded, by the first array that says so.
 
-    Axes of type Auto and Manual are not in the types, and are not seen here.
+    ``None`` if no array is sharded in its type. Axes of type Auto and Manual are not in
+    the types, and are not seen here.
     """
     spec: list[Any] = [None] * max((place.count for place in places), default=0)
     mesh, used = None, set()
