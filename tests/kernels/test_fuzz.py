@@ -6,12 +6,11 @@ from benchmarks import fuzz_kernel
 
 
 def test_the_kernel_agrees():
-    """A first derivative under ``vmap``, one in bfloat16, and a second derivative."""
-    kinds = [("first", "float32", "rows"), ("first", "bfloat16", "none")]
-    kinds += [("second", "float32", "none")]
+    """First derivatives in bfloat16 under ``vmap``, and second ones."""
+    kinds = [("first", "bfloat16", "rows"), ("second", "float32", "none")]
     numbers = [first_program(*kind) for kind in kinds]
-    report = fuzz_kernel.fuzz(0, numbers, cases=12, each=4)
-    assert report["cases"] == 12
+    report = fuzz_kernel.fuzz(0, numbers, cases=8, each=4)
+    assert report["cases"] == 8
     assert report["disagreements"] == 0
     assert all(0 < kind["worst"] < 1 for kind in report["kinds"].values())
 

@@ -57,6 +57,11 @@ def gradient_places(names, n: int, groups: int) -> list[Place]:
     return [of(axes[name]) for name in sorted(names)]
 
 
+def output_places(n: int) -> list[Place]:
+    """Likewise of outputs, and of the residuals that may follow them."""
+    return [_place(axis, n) for axis in (*OUTPUT_AXES, *RESIDUAL_AXES)]
+
+
 def _place(axis, n):
     return Place(None, 0) if axis is None else Place(axis, n)
 

@@ -128,14 +128,13 @@ def _on_shards(f, types):
         if "wrt" in static:
             out_places = derivatives.gradient_places(static["wrt"], n, groups)
         else:
-            axes = (*OUTPUT_AXES, *RESIDUAL_AXES)
-            out_places = [shards.Place(axis, n) for axis in axes]
+            out_places = derivatives.output_places(n)
         out_types = types(*leaves, **static)
         out_places = out_places[: len(out_types)]
 
         def local(*leaves):
             out = zip(f(*leaves, **static), out_places, strict=True)
-            return [lax.psum(a, rows.axes(place.count)) for a, place in out]
+            return [lax.psum(a, rows.axes(place.rank)) for a, place in out]
 
         specs = lambda arrays, places: tuple(
             rows.of(place, a.ndim) for a, place in zip(arrays, places, strict=True)

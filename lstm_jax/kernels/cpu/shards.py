@@ -5,7 +5,7 @@ shard of the batch axes: its outputs are sharded like its inputs. Along time, fe
 and weights it takes whole arrays, which are gathered first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ class Place(NamedTuple):
     """Where the batch axes of an array begin, and how many of them it has."""
 
     begin: int | None
-    count: int
+    rank: int
 
 
 class Rows(NamedTuple):
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
         """The sharding of an array that is whole along its other axes."""
         spec: list[Any] = [None] * ndim
         if place.begin is not None:
-            spec[place.begin : place.begin + place.count] = self.spec[: place.count]
+            spec[place.begin : place.begin + place.rank] = self.spec[: place.rank]
         return P(*spec)
 
     def axes(self, begin: int = 0) -> tuple[str, ...]:
@@ -41,21 +41,21 @@ class Rows(NamedTuple):
         return tuple(name for entry in self.spec[begin:] for name in _names(entry))
 
 
-def rows_of(arrays: list[Array], places: list[Place]) -> Rows | None:
+def rows_of(arrays: Sequence[Array], places: list[Place]) -> Rows | None:
     """How the rows are sharded, by the first array that says so.
 
     ``None`` if no array is sharded in its type. Axes of type Auto and Manual are not in
     the types, and are not seen here.
     """
-    spec: list[Any] = [None] * max((place.count for place in places), default=0)
+    spec: list[Any] = [None] * max((place.rank for place in places), default=0)
     mesh, used = None, set()
-    for array, (begin, count) in zip(arrays, places, strict=True):
+    for array, (begin, rank) in zip(arrays, places, strict=True):
         sharding = jax.typeof(array).sharding
         if any(sharding.spec):
             mesh = sharding.mesh
         if begin is None:
             continue
-        for axis, entry in enumerate(sharding.spec[begin : begin + count]):
+        for axis, entry in enumerate(sharding.spec[begin : begin + rank]):
             names = set(_names(entry))
             if names and spec[axis] is None and not names & used:
                 spec[axis] = entry
@@ -77,7 +77,7 @@ def zeros(shape: tuple[int, ...], dtype: Any, rows: Rows | None, place: Place) -
     return jnp.zeros(shape, dtype, out_sharding=sharding)
 
 
-def gather(arrays: list[Array], places: list[Place], rows: Rows) -> list[Array]:
+def gather(arrays: Sequence[Array], places: list[Place], rows: Rows) -> list[Array]:
     """The arrays, sharded along their batch axes alone, all alike."""
     put = lambda a, place: jax.reshard(
         a, NamedSharding(rows.mesh, rows.of(place, a.ndim))
