@@ -19,6 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array
+from lstm_jax.core.debugging import show_nan
 from lstm_jax.core.sharding import sum_to
 
 
@@ -34,7 +35,7 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
     primitive = Primitive(name)
 
     def f(a: Array, w: Array, *, transpose_w: bool) -> Array:
-        return primitive.bind(a, w, transpose_w=transpose_w)
+        return show_nan(primitive.bind(a, w, transpose_w=transpose_w))
 
     def abstract_eval(a, w, *, transpose_w):
         # Traced, not written out: varying axes and shardings follow JAX's own rules.
@@ -59,7 +60,8 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
             plain = functools.partial(compute, transpose_w=transpose_w)
             return jax.vmap(plain, axes)(a, w), 0
         axis = min(1, a.ndim - w.ndim)
-        return f(jnp.moveaxis(a, axes[0], axis), w, transpose_w=transpose_w), axis
+        a = jnp.moveaxis(a, axes[0], axis)
+        return primitive.bind(a, w, transpose_w=transpose_w), axis
 
     primitive.def_impl(jax.jit(compute, static_argnames="transpose_w"))
     primitive.def_abstract_eval(abstract_eval)

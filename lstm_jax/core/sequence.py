@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, Bool, Float
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.checks import check_carry, check_flags, check_lengths, check_sequence
+from lstm_jax.core.sharding import leave_to_compiler, spec_of
 
 
 class Sequence(NamedTuple):
@@ -57,8 +58,13 @@ def without_padding(cell: Cell, seq: Sequence) -> Sequence:
     """The sequence with 0 in the place of masked inputs."""
     if seq.mask is None:
         return seq
-    real = seq.mask.reshape(seq.mask.shape + (1,) * cell.feature_axes)
-    return seq._replace(xs=jnp.where(real, seq.xs, jnp.zeros_like(seq.xs)))
+
+    def zero(mask, xs):
+        real = mask.reshape(mask.shape + (1,) * cell.feature_axes)
+        return jnp.where(real, xs, jnp.zeros_like(xs))
+
+    xs = leave_to_compiler(zero, (seq.mask, seq.xs), spec_of(seq.xs))
+    return seq._replace(xs=xs)
 
 
 def length_mask(lengths, steps: int) -> Bool[Array, "T *B"]:

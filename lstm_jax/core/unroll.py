@@ -131,9 +131,10 @@ class _Static(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _unroll(static, params, seq, key, start):
     """The checked sequence, on any mesh."""
-    run = functools.partial(_run, static)
-    specs = _specs(static.cell, seq)
-    return leave_to_compiler(run, (params, seq, key, start), specs)
+    run, args = functools.partial(_run, static), (params, seq, key, start)
+    if static.kernel is not None:  # it types its results itself
+        return run(*args)
+    return leave_to_compiler(run, args, _specs(static.cell, seq))
 
 
 def _specs(cell, seq):

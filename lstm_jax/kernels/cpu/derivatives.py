@@ -23,6 +23,7 @@ from lstm_jax.core.sharding import vary_alike
 from lstm_jax.core.unroll import Inputs, run_with_rule
 from lstm_jax.kernels.cpu import kernel
 from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
+from lstm_jax.kernels.cpu.shards import Place, rows_of, zeros
 
 # Where the batch axes of each array begin.
 OPERAND_AXES = Operands._make([1, None, None, None, 0, 0, 1, 1, 0, 0])
@@ -34,6 +35,35 @@ def gradient_axes(names) -> dict[str, int]:
     """Likewise of gradients, where those by the weights have groups."""
     axes = OPERAND_AXES._asdict()
     return {name: axes[name] or 0 for name in names}
+
+
+def places(at, residuals=None, linear=None, *, groups=0) -> list[Place]:
+    """Where the rows are in every array of a call, in the order of its leaves."""
+    axes = {Operands: OPERAND_AXES, Residuals: RESIDUAL_AXES, Outputs: OUTPUT_AXES}
+    n, found = at.h0.ndim - 1, []
+    for arrays in (at, residuals, linear):
+        if isinstance(arrays, dict):
+            found += gradient_places(arrays, n, groups)
+        elif arrays is not None:
+            pairs = zip(axes[type(arrays)], arrays, strict=True)
+            found += [_place(axis, n) for axis, a in pairs if a is not None]
+    return found
+
+
+def gradient_places(names, n: int, groups: int) -> list[Place]:
+    """Likewise of gradients by these operands, for ``n`` batch axes."""
+    axes = OPERAND_AXES._asdict()
+    of = lambda axis: Place(0, groups) if axis is None else Place(axis, n)
+    return [of(axes[name]) for name in sorted(names)]
+
+
+def output_places(n: int) -> list[Place]:
+    """Likewise of outputs, and of the residuals that may follow them."""
+    return [_place(axis, n) for axis in (*OUTPUT_AXES, *RESIDUAL_AXES)]
+
+
+def _place(axis, n):
+    return Place(None, 0) if axis is None else Place(axis, n)
 
 
 def definition(at: Operands, reverse: bool) -> Outputs:
@@ -152,24 +182,35 @@ def _outer_products(a, g, groups):
 
 def forward_shapes(at, *, reverse, residuals):
     del reverse
-    steps, H = at.xs.shape[:-1], at.h0.shape[-1]
-    zeros = lambda n, like: jnp.zeros((*steps, n), like.dtype)
-    hs, gates, cs = zeros(H, at.h0), zeros(4 * H, at.c0), zeros(H, at.c0)
-    h, c = jnp.zeros_like(at.h0), jnp.zeros_like(at.c0)
-    out = Outputs(hs, h, c), Residuals(gates, cs, hs) if residuals else None
-    return vary_alike(out, at)
+    out, kept = _zeros(at, rows_of(_arrays(at), places(at)))
+    return vary_alike((out, kept if residuals else None), at)
 
 
 def tangent_shapes(at, residuals, d, *, reverse, groups):
-    del residuals, groups
-    out, _ = forward_shapes(at, reverse=reverse, residuals=False)
-    return vary_alike(out, d)
+    del reverse
+    rows = rows_of(_arrays(at, residuals, d), places(at, residuals, d, groups=groups))
+    return vary_alike(_zeros(at, rows)[0], (at, d))
 
 
 def backward_shapes(at, residuals, d_out, *, wrt, reverse, groups):
-    del residuals, reverse
+    del reverse
     arrays = {name: getattr(at, name) for name in wrt}
-    for name in {"w_x", "w_h", "b"} & arrays.keys():
-        shape = (*at.h0.shape[:groups], *arrays[name].shape)
-        arrays[name] = jnp.zeros(shape, arrays[name].dtype)
+    rows = rows_of(_arrays(at, residuals, d_out), places(at, residuals, d_out))
+    if groups:
+        for name in {"w_x", "w_h", "b"} & arrays.keys():
+            shape = (*at.h0.shape[:groups], *arrays[name].shape)
+            arrays[name] = zeros(shape, arrays[name].dtype, rows, Place(0, groups))
     return vary_alike(jax.tree.map(jnp.zeros_like, arrays), (at, d_out))
+
+
+def _zeros(at, rows):
+    (T, *batch, _), H = at.xs.shape, at.h0.shape[-1]
+    row, step = (Place(axis, len(batch)) for axis in (0, 1))
+    steps = lambda n, like: zeros((T, *batch, n), like.dtype, rows, step)
+    state = lambda like: zeros((*batch, H), like.dtype, rows, row)
+    hs, gates, cs = steps(H, at.h0), steps(4 * H, at.c0), steps(H, at.c0)
+    return Outputs(hs, state(at.h0), state(at.c0)), Residuals(gates, cs, hs)
+
+
+def _arrays(*args):
+    return jax.tree.leaves(args)

@@ -19,10 +19,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.interpreters.xla import apply_primitive
 
 from lstm_jax._types import Array
+from lstm_jax.core.debugging import show_nan
 from lstm_jax.core.sharding import sum_to
-from lstm_jax.kernels.cpu import derivatives
+from lstm_jax.kernels.cpu import derivatives, shards
 from lstm_jax.kernels.cpu.derivatives import (
     OPERAND_AXES,
     OUTPUT_AXES,
@@ -36,14 +38,14 @@ def forward(at: Operands, *, reverse: bool) -> Outputs:
     """The outputs alone, for where nobody will differentiate."""
     leaves, tree = jax.tree.flatten((at,))
     out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=False)
-    return Outputs(*out)
+    return show_nan(Outputs(*out))
 
 
 def forward_with_residuals(at: Operands, *, reverse: bool) -> tuple[Outputs, Residuals]:
     """The outputs, and what `tangent` and `backward` will need."""
     leaves, tree = jax.tree.flatten((at,))
     out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=True)
-    return Outputs(*out[:3]), Residuals(*out[3:])
+    return show_nan(Outputs(*out[:3])), Residuals(*out[3:])
 
 
 def tangent(
@@ -60,7 +62,7 @@ def tangent(
     """
     leaves, tree = jax.tree.flatten((at, residuals, d))
     out = tangent_p.bind(*leaves, tree=tree, reverse=reverse, groups=groups)
-    return Outputs(*out)
+    return show_nan(Outputs(*out))
 
 
 def backward(
@@ -80,41 +82,74 @@ def backward(
     leaves, tree = jax.tree.flatten((at, residuals, d_out))
     static = dict(wrt=wrt, reverse=reverse, groups=groups)
     out = backward_p.bind(*leaves, tree=tree, **static)
-    return dict(zip(sorted(wrt), out, strict=True))
+    return dict(zip(sorted(wrt), show_nan(out), strict=True))
 
 
 def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
     primitive = Primitive(f"lstm_jax_{name}")
     primitive.multiple_results = True
 
-    def flat(f):
-        def on_leaves(*leaves, tree, **static):
-            return jax.tree.leaves(f(*tree.unflatten(leaves), **static))
+    def types(*leaves, **static):
+        # Traced, not written out: varying axes and shardings follow JAX's own rules.
+        traced = functools.partial(_on_leaves(shapes), **static)
+        return jax.make_jaxpr(traced)(*leaves).out_avals
 
-        return on_leaves
+    def lowering(f):
+        return mlir.lower_fun(_on_shards(_on_leaves(f), types), multiple_results=True)
 
-    def abstract_eval(*avals, **static):
-        # Traced, not written out: varying axes follow JAX's own rules.
-        traced = functools.partial(flat(shapes), **static)
-        return jax.make_jaxpr(traced)(*avals).out_avals
-
-    primitive.def_abstract_eval(abstract_eval)
-    primitive.def_impl(functools.partial(_run_compiled, primitive))
-    lowering = functools.partial(mlir.lower_fun, multiple_results=True)
-    mlir.register_lowering(primitive, lowering(flat(compute)))
+    primitive.def_abstract_eval(types)
+    primitive.def_impl(functools.partial(apply_primitive, primitive))
+    mlir.register_lowering(primitive, lowering(compute))
     if on_cpu is not None:
-        mlir.register_lowering(primitive, lowering(flat(on_cpu)), platform="cpu")
+        mlir.register_lowering(primitive, lowering(on_cpu), platform="cpu")
     return primitive
 
 
-def _run_compiled(primitive, *leaves, **static):
-    with jax.disable_jit(False):  # else this would call itself
-        return _jit(primitive, **static)(*leaves)
+def _on_leaves(f):
+    def on_leaves(*leaves, tree, **static):
+        return jax.tree.leaves(f(*tree.unflatten(leaves), **static))
+
+    return on_leaves
 
 
-@functools.cache
-def _jit(primitive, **static):
-    return jax.jit(functools.partial(primitive.bind, **static))
+def _on_shards(f, types):
+    """``f``, on every device for its own rows where the types say that there are some.
+
+    What has fewer batch axes than the rows was summed over the others.
+    """
+
+    def on_shards(*leaves, tree, **static):
+        args, static = tree.unflatten(leaves), static | {"tree": tree}
+        groups, n = static.get("groups", 0), args[0].h0.ndim - 1
+        places = derivatives.places(*args, groups=groups)
+        rows = shards.rows_of(leaves, places)
+        if rows is None:
+            return f(*leaves, **static)
+        if "wrt" in static:
+            out_places = derivatives.gradient_places(static["wrt"], n, groups)
+        else:
+            out_places = derivatives.output_places(n)
+        out_types = types(*leaves, **static)
+        out_places = out_places[: len(out_types)]
+
+        def local(*leaves):
+            out = zip(f(*leaves, **static), out_places, strict=True)
+            return [lax.psum(a, rows.axes(place.rank)) for a, place in out]
+
+        specs = lambda arrays, places: tuple(
+            rows.of(place, a.ndim) for a, place in zip(arrays, places, strict=True)
+        )
+        run = jax.shard_map(
+            local,
+            mesh=rows.mesh,
+            in_specs=specs(leaves, places),
+            out_specs=list(specs(out_types, out_places)),
+            axis_names=set(rows.mesh.explicit_axes),
+            check_vma=False,
+        )
+        return shards.like(run(*shards.gather(leaves, places, rows)), out_types)
+
+    return on_shards
 
 
 forward_p = _primitive(
@@ -272,13 +307,16 @@ def _one_by_one(f, leaves, axes):
         for a, axis in zip(leaves, axes, strict=True)
         if axis is not None
     ]
+    shared = [a for a, axis in zip(leaves, axes, strict=True) if axis is None]
 
-    def one(mapped):
-        mapped = iter(mapped)
-        pairs = zip(leaves, axes, strict=True)
-        return f(*(a if axis is None else next(mapped) for a, axis in pairs))
+    def loop(mapped, shared):
+        def one(mapped):
+            mine, ours = iter(mapped), iter(shared)
+            return f(*(next(ours if axis is None else mine) for axis in axes))
 
-    out = lax.map(one, mapped)
+        return lax.map(one, mapped)
+
+    out = shards.by_members(loop, mapped, shared)
     return out, [0] * len(out)
 
 
