@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core.arguments import check_choice, check_floating, check_size
-from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.bidirectional import two_directions
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
 from lstm_jax.core.stack import Stack
@@ -167,7 +167,7 @@ def lstm_stack(
     >>> hs.shape, carries[1].backward.h.shape
     ((7, 2, 10), (2, 5))
     """
-    two_ways = isinstance(params[0], Bidirectional)
+    two_ways = two_directions("params", params)
     cells = [cell_of(p.forward if two_ways else p) for p in params]
     facts = {name: options.pop(name) for name in _STACK_FACTS & options.keys()}
     stack = Stack(cells, bidirectional=two_ways, **facts)

@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import nnx
 
-from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.bidirectional import Bidirectional, two_directions
 
 
 class Weights(nnx.Module):
@@ -51,7 +51,7 @@ class StackWeights(nnx.Module):
     backward: nnx.List
 
     def __init__(self, entries: tuple[Any, ...]):
-        two_ways = isinstance(entries[0], Bidirectional)
+        two_ways = two_directions("entries", entries)
         ways = zip(*entries, strict=True) if two_ways else [entries]
         for name, way in zip(Bidirectional._fields, ways, strict=False):
             setattr(self, name, nnx.List([Weights(entry) for entry in way]))
