@@ -5,6 +5,7 @@ write and the arguments of the command line.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -12,20 +13,24 @@ import jax
 import numpy as np
 
 from lstm_jax.commands.setup import best_of
+from lstm_jax.core.activations import TEXTBOOK
 from lstm_jax.core.bidirectional import Bidirectional, Merge
+from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.stack import Stack
+from lstm_jax.core.wrapper import Wrapper
 from lstm_jax.interop.engine import cell_kind, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
-from lstm_jax.interop.files import read_tensors, write_new, write_tensors
+from lstm_jax.interop.files import FORMATS as READABLE
+from lstm_jax.interop.files import write_new, write_tensors
 from lstm_jax.interop.layout import LAYOUTS
 from lstm_jax.interop.onnx_export import USUAL, to_onnx
 from lstm_jax.interop.onnx_import import from_onnx, stack_from_onnx
-from lstm_jax.interop.onnx_nodes import node_of
 from lstm_jax.interop.pieces import Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.interop.stablehlo import to_stablehlo
-from lstm_jax.interop.stack import read_stack, stack_of, write_stack
+from lstm_jax.interop.stack import write_stack
 from lstm_jax.interop.stored import is_stack, read_stored, save_stack
+from lstm_jax.interop.weights import WeightFile
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
 """Layouts for files: those of ONNX have no names for a stack of layers."""
@@ -45,16 +50,29 @@ def add_commands(commands: Any) -> None:
     add = commands.add_parser(
         "import", help="make a run of another framework's weights"
     )
-    add.add_argument("file", help="weights: .safetensors, .npz, .pt, .pth or .onnx")
+    add.add_argument("file", help=f"weights: {', '.join([*READABLE, '.onnx'])}")
+    add.add_argument(
+        "--list", action="store_true", help="show the recurrent layers of the file"
+    )
     layouts = (*NAMED, "onnx")
-    add.add_argument("--layout", required=True, choices=layouts, metavar="LAYOUT")
-    add.add_argument("--out", required=True, metavar="RUN", help="a new folder")
+    add.add_argument(
+        "--layout",
+        choices=layouts,
+        metavar="LAYOUT",
+        help="by default the one that fits",
+    )
+    add.add_argument("--out", metavar="RUN", help="a new folder")
     add.add_argument(
         "--prefix",
         action="append",
-        help="of the names to take; several are as many layers, from the bottom up",
+        help="of the names to take; several are as many layers, from the bottom up; "
+        "FORWARD,BACKWARD are two directions, and * is every number",
     )
-    add.add_argument("--merge", choices=get_args(Merge), default="concat")
+    add.add_argument(
+        "--merge",
+        choices=get_args(Merge),
+        help="how two directions are joined; by default as the file says, or concat",
+    )
     add.set_defaults(command=_import)
 
     add = commands.add_parser("export", help="write the LSTM of a run to a file")
@@ -74,57 +92,79 @@ def add_commands(commands: Any) -> None:
 
 
 def _import(args: argparse.Namespace) -> int:
-    prefixes = [p.replace("/", ".") for p in args.prefix or [""]]
+    if args.layout is None and Path(args.file).suffix == ".onnx":
+        args.layout = "onnx"
+    if args.list:
+        return _list(args)
+    if args.out is None:
+        raise InteropError("--out is missing; name a new folder, or pass --list.")
     if Path(args.out).exists():
         raise InteropError(
             f"{args.out} is there already; name a new folder with --out."
         )
+    prefixes = [p.replace("/", ".") for p in args.prefix or [""]]
+    facts, left = {}, ()
     if args.layout == "onnx":
-        params = _read_onnx(args)
+        params, facts = _read_onnx(args)
+        layouts = ["onnx"]
     else:
-        params = _read_tensors(args, prefixes)
-    origin = {"file": Path(args.file).name, "layout": args.layout}
-    save_stack(args.out, params, merge=args.merge, origin=origin | {"prefix": prefixes})
-    print(f"{_describe(stack_of(params), params)}, from {args.file}: {args.out}")
+        file = WeightFile(args.file)
+        params, layouts, facts["merge"], left = file.read(
+            prefixes, args.layout, args.merge
+        )
+    origin = {"file": Path(args.file).name, "layout": ", ".join(dict.fromkeys(layouts))}
+    save_stack(args.out, params, origin=origin | {"prefix": prefixes}, **facts)
+    stack = read_stored(args.out).stack
+    print(f"{_describe(stack, params)}, from {args.file}: {args.out}")
+    if left:
+        print(f"left alone: {len(left)} other tensors ({', '.join(left[:3])}, ...)")
     return 0
 
 
-def _read_tensors(args, prefixes):
-    layers = [read_tensors(args.file, prefix) for prefix in prefixes]
-    for prefix, tensors in zip(prefixes, layers, strict=True):
-        if not tensors:
-            raise InteropError(f"{args.file} has no tensors of prefix {prefix!r}.")
-    tensors = layers[0]
-    if len(layers) > 1:
-        tensors = {
-            f"{n}.{k}": a for n, one in enumerate(layers) for k, a in one.items()
-        }
-    return read_stack(LAYOUTS[args.layout], tensors, args.merge)
+def _list(args):
+    """A line for every recurrent layer of a file."""
+    if args.layout == "onnx":
+        layers = _needing("onnx", from_onnx, args.file)
+        lines = [
+            f"{layer.name!r}: onnx, {layer.cell}, "
+            f"{'2 directions' if layer.directions == 2 else '1 direction'}"
+            for layer in layers
+        ]
+    else:
+        lines = WeightFile(args.file).lines(args.layout)
+    print(*lines or [f"{args.file} has no recurrent layer."], sep="\n")
+    return 0
 
 
 def _read_onnx(args):
-    """Weights alone: of what else a node may say, a folder has no place."""
-    if args.prefix or args.merge != "concat":
+    """The weights, and what else a node says: activations, clips, states, lengths."""
+    if args.prefix or args.merge not in (None, "concat"):
         raise InteropError("--prefix and --merge are not for onnx; leave them out.")
     layers = _needing("onnx", from_onnx, args.file)
     stack, params = stack_from_onnx(layers)
-    plain = stack_of(params)
-    for layer, cell, same in zip(layers, stack.cells, plain.cells, strict=True):
-        # The numbers of the default functions may be written out.
-        if cell != same and node_of(cell, 1)[2] != node_of(same, 1)[2]:
-            functions = getattr(cell, "activations", cell)
-            raise UnsupportedError(
-                f"{layer.name} has {functions}, which the folder of a run has "
-                f"no place for; take it with lstm_jax.interop.from_onnx."
-            )
-        states = jax.tree.leaves(layer.carry)
-        if layer.lengths is not None or any(map(np.any, states)):
-            raise UnsupportedError(
-                f"{layer.name} has a state or lengths of its own in the file, which "
-                f"the folder of a run has no place for; take it with "
-                f"lstm_jax.interop.from_onnx."
-            )
-    return params
+    carries = [layer.carry for layer in layers]
+    facts: dict[str, Any] = {"cells": stack.cells}
+    if any(map(np.any, jax.tree.leaves(carries))):  # zeros are what None is
+        facts["carry"] = [
+            _zeros_like(layer, carries) if layer.carry is None else layer.carry
+            for layer in layers
+        ]
+    lengths = {None if n.lengths is None else tuple(n.lengths) for n in layers}
+    if len(lengths) > 1:
+        raise UnsupportedError(
+            "the layers have different lengths, expected the same in all; take them "
+            "with lstm_jax.interop.from_onnx."
+        )
+    if (rows := lengths.pop()) is not None:
+        facts["lengths"] = np.asarray(rows, np.int32)
+    return params, facts
+
+
+def _zeros_like(layer, carries):
+    """A state of zeros with as many rows as those that the other layers have."""
+    rows = next(jax.tree.leaves(c)[0] for c in carries if c is not None).shape[:-1]
+    zero = layer.cell.zero_carry(rows, np.float32)
+    return Bidirectional(zero, zero) if layer.directions == 2 else zero
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -139,7 +179,13 @@ def _export(args: argparse.Namespace) -> int:
 
 def _open(directory) -> Source:
     if is_stack(directory):
-        return Source(*read_stored(directory))
+        stack, params, carry, lengths = read_stored(directory)
+        if carry is not None or lengths is not None:
+            raise UnsupportedError(
+                f"{directory} has an initial carry or lengths, for which a file has no "
+                f"place; take them with lstm_jax.interop.load_stored."
+            )
+        return Source(stack, params)
     _, task, params = best_of(directory)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
     return Source(layers.stack, tuple(layers.params), task, params)
@@ -147,11 +193,37 @@ def _open(directory) -> Source:
 
 def _describe(stack, params):
     ways = " in two directions" if stack.bidirectional else ""
+    ways += f" joined by {stack.merge}" if ways and stack.merge != "concat" else ""
+    ways += f", each layer with a {stack.skip} connection" if stack.skip else ""
     first = params[0].forward if stack.bidirectional else params[0]
-    cells = ", ".join(
-        f"{type(cell).__name__}({cell.hidden_size})" for cell in stack.cells
-    )
-    return f"{cells}{ways} on {first.w_x.shape[0]} features"
+    cells = ", ".join(map(_cell, stack.cells))
+    return f"{cells}{ways} on {first.w_x.shape[-2]} features"
+
+
+def _cell(cell):
+    activations = getattr(cell, "activations", TEXTBOOK)
+    others = [
+        f", {field.name}={value!r}"
+        for field in dataclasses.fields(activations)
+        if (value := getattr(activations, field.name)) != getattr(TEXTBOOK, field.name)
+    ]
+    return f"{type(cell).__name__}({cell.hidden_size}{''.join(others)})"
+
+
+def _check_weights_say_all(stack, layout):
+    """Refuses cells that compute something else than their weights say elsewhere."""
+    if layout.partition(".")[0] == "lstm_jax":
+        return
+    for cell in stack.cells:
+        while isinstance(cell, RecurrentDropout | CandidateDropout):
+            cell = cell.cell  # nothing in evaluation
+        other = getattr(cell, "activations", TEXTBOOK) != TEXTBOOK
+        if other or isinstance(cell, Wrapper):
+            raise UnsupportedError(
+                f"{cell!r} computes something else than its weights alone say, for "
+                f"which layout {layout} has no place; --format stablehlo keeps all of "
+                f"it, and --layout lstm_jax the weights alone."
+            )
 
 
 def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
@@ -176,6 +248,7 @@ def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
             f"{path} would mix layers of {', '.join(sorted(kinds))}, expected one kind."
         )
     (kind,) = kinds
+    _check_weights_say_all(source.stack, args.layout)
     layout = LAYOUTS[args.layout]
     if layout.cell != kind:
         layout = layout_of(args.layout.partition(".")[0], kind)

@@ -4,6 +4,7 @@ import sys
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 import onnx
 import onnxruntime
@@ -12,7 +13,15 @@ from safetensors.numpy import load_file
 
 from lstm_jax import Activations, LSTMCell, Stack
 from lstm_jax.cli import main
-from lstm_jax.interop import Program, Recurrent, load_stack, save_stack, to_onnx
+from lstm_jax.interop import (
+    InteropError,
+    Program,
+    Recurrent,
+    load_stack,
+    load_stored,
+    save_stack,
+    to_onnx,
+)
 from tests import tiny
 from tests.interop import onnx_files, programs
 
@@ -93,21 +102,52 @@ def test_there_and_back(tmp_path, capsys):
     assert "opset is 9" in said
 
 
-def test_what_a_folder_has_no_place_for(tmp_path, capsys):
-    cell = LSTMCell(4, Activations("hard_sigmoid"))
-    stack = Stack([cell])
+def test_a_folder_keeps_what_the_file_says(tmp_path, capsys):
+    """Activations and clips, states and lengths: the folder gives the same numbers."""
+    cell = LSTMCell(4, Activations("hard_sigmoid", "relu", clip=0.8))
+    stack = Stack([cell] * 2)
     params = programs.stack_params(np.random.default_rng(0), stack, 3)
-    path, out = tmp_path / "model.onnx", tmp_path / "run"
-    onnx.save(to_onnx(Program([Recurrent(stack, params)])), path)
-    argv = ["import", path, "--layout", "onnx", "--out", out]
-    assert "hard_sigmoid" in refused(capsys, *argv)
+    path = tmp_path / "model.onnx"
+    onnx.save(to_onnx(Program([Recurrent(stack, params)], lengths=False)), path)
+    said = listed(capsys, path)
+    assert said.count("onnx, LSTMCell(hidden_size=4, activations=") == 2
+    assert main(["import", str(path), "--out", str(tmp_path / "run")]) == 0
+    assert "LSTMCell(4, gate=Activation(name='hard_sig" in capsys.readouterr().out
+    (layers, got), xs = load_stack(tmp_path / "run"), jnp.ones((5, 2, 3))
+    wanted = stack(params, None, xs)[1]
+    np.testing.assert_allclose(layers(got, None, xs)[1], wanted, atol=1e-6)
+    argv = ["import", path, "--layout", "onnx", "--out", tmp_path / "other"]
     assert "--prefix" in refused(capsys, *argv, "--prefix", "a")
-    arrays = onnx_files.arrays_of() | {"initial_h": np.ones((1, 3, 6), np.float32)}
+
+    rng = np.random.default_rng(0)
+    state = {f"initial_{n}": rng.normal(size=(1, 3, 6)).astype("f4") for n in "hc"}
+    arrays = onnx_files.arrays_of() | state
+    arrays |= {"sequence_lens": np.array([5, 2, 0], np.int32)}
+    model = onnx_files.one_node(arrays=arrays)
+    onnx.save(model, path)
+    assert main([*map(str, argv)]) == 0
+    stored = load_stored(tmp_path / "other")
+    assert np.array_equal(stored.carry[0].h, state["initial_h"][0])
+    assert stored.lengths.tolist() == [5, 2, 0]
+    with pytest.raises(InteropError, match="an initial carry and lengths"):
+        load_stack(tmp_path / "other")
+    xs = rng.normal(size=(5, 3, stored.params[0].w_x.shape[0])).astype(np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    Y = session.run(["Y"], {"X": xs})[0][:, 0]
+    ran = stored.stack(stored.params, stored.carry, xs, lengths=stored.lengths)[1]
+    np.testing.assert_allclose(ran, Y, atol=1e-6)
+    arrays = onnx_files.arrays_of() | {n: np.zeros_like(a) for n, a in state.items()}
     onnx.save(onnx_files.one_node(arrays=arrays), path)
-    assert "a state or lengths of its own" in refused(capsys, *argv)
+    assert main([*map(str, argv[:-1]), str(tmp_path / "zeros")]) == 0
+    assert load_stack(tmp_path / "zeros")[0] == Stack([LSTMCell(6)])
     path.write_bytes(path.read_bytes()[:100])
-    assert "is damaged" in refused(capsys, *argv)
-    assert not out.exists()
+    assert "is damaged" in refused(capsys, *argv[:-1], tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+
+
+def listed(capsys, path):
+    assert main(["import", str(path), "--list"]) == 0
+    return capsys.readouterr().out
 
 
 def test_without_the_extras(run, tmp_path, capsys, monkeypatch):
