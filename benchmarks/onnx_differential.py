@@ -6,7 +6,7 @@ Random graphs around one to three recurrent layers: hand-built at opsets 7 to 26
 one in six from torch's two exporters. Each is run by onnxruntime at up to three sizes,
 with all that goes in and out of its recurrent nodes, and compared with the layers and
 the stack that are read of it; every eighth stack goes through ``lstm-jax import`` and
-``load_stack``. A graph is equal to 5e-6, or refused by name. A graph of harmless
+``load_stored``. A graph is equal to 5e-6, or refused by name. A graph of harmless
 constructs alone must be read.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lstm_jax.bench import report
 from lstm_jax.cli import main as command
-from lstm_jax.interop import UnsupportedError, load_stack
+from lstm_jax.interop import UnsupportedError, load_stored
 from tests.interop.onnx_graphs import OTHERS, InvalidGraph, random_case
 from tests.interop.onnx_runs import compare
 from tests.interop.onnx_torch import OTHERS as TORCH_OTHERS
@@ -126,7 +126,7 @@ def by_command(data):
         ):
             if command(argv) != 0:
                 raise UnsupportedError(said.getvalue())
-        return load_stack(run, states=True)
+        return load_stored(run)
 
 
 def _arguments(argv):

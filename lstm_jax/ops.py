@@ -17,7 +17,7 @@ from lstm_jax.core.arguments import (
     check_size,
     renamed,
 )
-from lstm_jax.core.bidirectional import Bidirectional, Merge
+from lstm_jax.core.bidirectional import Merge, two_directions
 from lstm_jax.core.cell import Cell, is_random
 from lstm_jax.core.checks import check_flags, check_layers
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
@@ -202,7 +202,7 @@ def lstm_stack(
     params = check_layers("params", params)
     if not params:
         raise ValueError("params is empty, expected one entry a layer.")
-    two_ways = isinstance(params[0], Bidirectional)
+    two_ways = two_directions("params", params)
     stack = Stack(
         [cell_of(p.forward if two_ways else p) for p in params],
         bidirectional=two_ways,

@@ -5,17 +5,22 @@ write and the arguments of the command line.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from lstm_jax.commands.setup import best_of
+from lstm_jax.core.activations import TEXTBOOK
 from lstm_jax.core.bidirectional import Bidirectional, Merge
+from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.stack import Stack
+from lstm_jax.core.wrapper import Wrapper
 from lstm_jax.interop.engine import cell_kind, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
-from lstm_jax.interop.files import read_tensors, write_new, write_tensors
+from lstm_jax.interop.files import FORMATS as READABLE
+from lstm_jax.interop.files import write_new, write_tensors
 from lstm_jax.interop.layout import LAYOUTS
 from lstm_jax.interop.onnx_export import USUAL, to_onnx
 from lstm_jax.interop.onnx_file import LIMIT
@@ -23,9 +28,9 @@ from lstm_jax.interop.onnx_import import from_onnx, stack_from_onnx
 from lstm_jax.interop.pieces import Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.interop.stablehlo import to_stablehlo
-from lstm_jax.interop.stack import read_stack, stack_of, write_stack
+from lstm_jax.interop.stack import write_stack
 from lstm_jax.interop.stored import is_stack, read_stored, save_stack
-from lstm_jax.interop.stored_start import has_own
+from lstm_jax.interop.weights import WeightFile
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
 """Layouts for files: those of ONNX have no names for a stack of layers."""
@@ -45,21 +50,34 @@ def add_commands(commands: Any) -> None:
     add = commands.add_parser(
         "import", help="make a run of another framework's weights"
     )
-    add.add_argument("file", help="weights: .safetensors, .npz, .pt, .pth or .onnx")
+    add.add_argument("file", help=f"weights: {', '.join([*READABLE, '.onnx'])}")
+    add.add_argument(
+        "--list", action="store_true", help="show the recurrent layers of the file"
+    )
     layouts = (*NAMED, "onnx")
-    add.add_argument("--layout", required=True, choices=layouts, metavar="LAYOUT")
-    add.add_argument("--out", required=True, metavar="RUN", help="a new folder")
+    add.add_argument(
+        "--layout",
+        choices=layouts,
+        metavar="LAYOUT",
+        help="by default the one that fits",
+    )
+    add.add_argument("--out", metavar="RUN", help="a new folder")
     add.add_argument(
         "--prefix",
         action="append",
-        help="of the names to take; several are as many layers, from the bottom up",
+        help="of the names to take; several are as many layers, from the bottom up; "
+        "FORWARD,BACKWARD are two directions, and * is every number",
     )
-    add.add_argument("--merge", choices=get_args(Merge), default="concat")
+    add.add_argument(
+        "--merge",
+        choices=get_args(Merge),
+        help="how two directions are joined; by default as the file says, or concat",
+    )
     add.add_argument(
         "--limit",
         type=int,
         metavar="BYTES",
-        help=f"onnx: bytes that the file may have, {LIMIT:,} unless told otherwise",
+        help=f"onnx: bytes that the file may have, by default {LIMIT:,}",
     )
     add.set_defaults(command=_import)
 
@@ -80,47 +98,71 @@ def add_commands(commands: Any) -> None:
 
 
 def _import(args: argparse.Namespace) -> int:
-    prefixes = [p.replace("/", ".") for p in args.prefix or [""]]
+    if args.layout is None and Path(args.file).suffix == ".onnx":
+        args.layout = "onnx"
+    if args.list:
+        return _list(args)
+    if args.out is None:
+        raise InteropError("--out is missing; name a new folder, or pass --list.")
     if Path(args.out).exists():
         raise InteropError(
             f"{args.out} is there already; name a new folder with --out."
         )
+    prefixes = [p.replace("/", ".") for p in args.prefix or [""]]
+    facts, left = {}, ()
     if args.layout == "onnx":
-        params, more = _read_onnx(args)
+        params, facts = _read_onnx(args)
+        layouts = ["onnx"]
     elif args.limit is not None:
         raise InteropError("--limit is for --layout onnx; leave it out.")
     else:
-        params, more = _read_tensors(args, prefixes), {}
-    origin = {"file": Path(args.file).name, "layout": args.layout, "prefix": prefixes}
-    save_stack(args.out, params, merge=args.merge, origin=origin, **more)
-    print(f"{_describe(stack_of(params), params)}, from {args.file}: {args.out}")
+        file = WeightFile(args.file)
+        params, layouts, facts["merge"], left = file.read(
+            prefixes, args.layout, args.merge
+        )
+    origin = {"file": Path(args.file).name, "layout": ", ".join(dict.fromkeys(layouts))}
+    save_stack(args.out, params, origin=origin | {"prefix": prefixes}, **facts)
+    stack = read_stored(args.out).stack
+    print(f"{_describe(stack, params)}, from {args.file}: {args.out}")
+    if left:
+        print(f"left alone: {len(left)} other tensors ({', '.join(left[:3])}, ...)")
     return 0
 
 
-def _read_tensors(args, prefixes):
-    layers = [read_tensors(args.file, prefix) for prefix in prefixes]
-    for prefix, tensors in zip(prefixes, layers, strict=True):
-        if not tensors:
-            raise InteropError(f"{args.file} has no tensors of prefix {prefix!r}.")
-    tensors = layers[0]
-    if len(layers) > 1:
-        tensors = {
-            f"{n}.{k}": a for n, one in enumerate(layers) for k, a in one.items()
-        }
-    return read_stack(LAYOUTS[args.layout], tensors, args.merge)
+def _list(args):
+    """A line for every recurrent layer of a file."""
+    if args.layout == "onnx":
+        layers = _onnx_layers(args)
+        lines = [
+            f"{layer.name!r}: onnx, {layer.cell}, "
+            f"{'2 directions' if layer.directions == 2 else '1 direction'}"
+            for layer in layers
+        ]
+    else:
+        lines = WeightFile(args.file).lines(args.layout)
+    print(*lines or [f"{args.file} has no recurrent layer."], sep="\n")
+    return 0
 
 
 def _read_onnx(args):
-    """Parameters, and what else of the model the folder of a run keeps."""
-    if args.prefix or args.merge != "concat":
+    """The weights, and what else a node says: activations, clips, states, lengths."""
+    if args.prefix or args.merge not in (None, "concat"):
         raise InteropError("--prefix and --merge are not for onnx; leave them out.")
-    limit = LIMIT if args.limit is None else args.limit
-    layers = _needing("onnx", from_onnx, args.file, limit=limit)
-    stack, params, carries, lengths = stack_from_onnx(layers, states=True)
+    layers = _onnx_layers(args)
+    stack, params, carry, lengths = stack_from_onnx(layers, states=True)
     given = [f"{k.name}: {a} = {b}" for k in layers for a, b in k.given.items()]
     if given:
         print(f"inputs of the graph, to be passed to each call: {', '.join(given)}")
-    return params, {"cells": stack.cells, "carries": carries, "lengths": lengths}
+    if carry is not None:
+        # Without batch axes, a state is that of every row.
+        zeros = stack.initial_carry(1)
+        carry = [z if c is None else c for c, z in zip(carry, zeros, strict=True)]
+    return params, {"cells": stack.cells, "carry": carry, "lengths": lengths}
+
+
+def _onnx_layers(args):
+    limit = LIMIT if args.limit is None else args.limit
+    return _needing("onnx", from_onnx, args.file, limit=limit)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -135,7 +177,13 @@ def _export(args: argparse.Namespace) -> int:
 
 def _open(directory) -> Source:
     if is_stack(directory):
-        return Source(*read_stored(directory))
+        stack, params, carry, lengths = read_stored(directory)
+        if carry is not None or lengths is not None:
+            raise UnsupportedError(
+                f"{directory} has an initial carry or lengths, for which a file has no "
+                f"place; take them with lstm_jax.interop.load_stored."
+            )
+        return Source(stack, params)
     _, task, params = best_of(directory)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
     return Source(layers.stack, tuple(layers.params), task, params)
@@ -143,11 +191,37 @@ def _open(directory) -> Source:
 
 def _describe(stack, params):
     ways = " in two directions" if stack.bidirectional else ""
+    ways += f" joined by {stack.merge}" if ways and stack.merge != "concat" else ""
+    ways += f", each layer with a {stack.skip} connection" if stack.skip else ""
     first = params[0].forward if stack.bidirectional else params[0]
-    cells = ", ".join(
-        f"{type(cell).__name__}({cell.hidden_size})" for cell in stack.cells
-    )
-    return f"{cells}{ways} on {first.w_x.shape[0]} features"
+    cells = ", ".join(map(_cell, stack.cells))
+    return f"{cells}{ways} on {first.w_x.shape[-2]} features"
+
+
+def _cell(cell):
+    activations = getattr(cell, "activations", TEXTBOOK)
+    others = [
+        f", {field.name}={value!r}"
+        for field in dataclasses.fields(activations)
+        if (value := getattr(activations, field.name)) != getattr(TEXTBOOK, field.name)
+    ]
+    return f"{type(cell).__name__}({cell.hidden_size}{''.join(others)})"
+
+
+def _check_weights_say_all(stack, layout):
+    """Refuses cells that compute something else than their weights say elsewhere."""
+    if layout.partition(".")[0] == "lstm_jax":
+        return
+    for cell in stack.cells:
+        while isinstance(cell, RecurrentDropout | CandidateDropout):
+            cell = cell.cell  # nothing in evaluation
+        other = getattr(cell, "activations", TEXTBOOK) != TEXTBOOK
+        if other or isinstance(cell, Wrapper):
+            raise UnsupportedError(
+                f"{cell!r} computes something else than its weights alone say, for "
+                f"which layout {layout} has no place; --format stablehlo keeps all of "
+                f"it, and --layout lstm_jax the weights alone."
+            )
 
 
 def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
@@ -161,11 +235,6 @@ def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
         raise InteropError(
             f"--out is {path}, expected a name that ends in .{args.format}."
         )
-    if own := next(has_own(source.stack.cells), None):
-        raise UnsupportedError(
-            f"a layer has {own}, which a file of tensors does not tell; use --format "
-            f"onnx."
-        )
     ways = [
         way
         for entry in source.params
@@ -177,6 +246,7 @@ def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
             f"{path} would mix layers of {', '.join(sorted(kinds))}, expected one kind."
         )
     (kind,) = kinds
+    _check_weights_say_all(source.stack, args.layout)
     layout = LAYOUTS[args.layout]
     if layout.cell != kind:
         layout = layout_of(args.layout.partition(".")[0], kind)

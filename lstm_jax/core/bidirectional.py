@@ -1,6 +1,6 @@
 """Two directions over one sequence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -78,3 +78,19 @@ def map_ways(f: Callable[..., Any], *values: Any) -> Any:
         return f(*values)
     both = (v if isinstance(v, Bidirectional) else Bidirectional(v, v) for v in values)
     return Bidirectional(*map(f, *both))
+
+
+def two_directions(name: str, entries: Sequence[Any]) -> bool:
+    """Whether layers have two directions: all of them, or none.
+
+    Raises:
+        ValueError: some have one and some two.
+    """
+    two = [isinstance(entry, Bidirectional) for entry in entries]
+    if len({*two}) > 1:
+        said = ", ".join("two" if way else "one" for way in two)
+        raise ValueError(
+            f"{name} has layers of {said} directions, expected one in all of them or "
+            f"two in all; run a stack of each kind, one after the other."
+        )
+    return bool(two) and two[0]

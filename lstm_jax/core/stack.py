@@ -29,6 +29,7 @@ from lstm_jax.core.bidirectional import (
     bidirectional,
     map_ways,
     merged_size,
+    two_directions,
 )
 from lstm_jax.core.cell import Cell, check_cell, is_random
 from lstm_jax.core.checks import check_layers, check_time_major
@@ -306,7 +307,19 @@ class Stack:
                 f"{name} has {len(entries)} entries, expected {count}, {one}"
                 f"{'' if name == 'params' else '; pass None for zeros'}."
             )
+        self._check_directions(name, entries)
         return entries
+
+    def _check_directions(self, name, entries):
+        """Every entry is one direction's or both's; ``None`` is zeros in either."""
+        given = [e for e in entries if e is not None]
+        two = two_directions(name, given)
+        if given and two != self.bidirectional:
+            has, wanted = ("two", "one") if two else ("one", "two")
+            raise ValueError(
+                f"{name} is of layers in {has} direction{'s' if two else ''}, expected "
+                f"{wanted}, since bidirectional={self.bidirectional}."
+            )
 
 
 def _spread(cell, carry, xs):

@@ -2,11 +2,15 @@
 
 layout.py       how every framework lays out its weights, as data
 engine.py       one layer from any layout to ours and back
+names.py        which layer and direction a tensor's name belongs to
 stack.py        several layers, told apart by their names
 carry.py        states
 torch.py ...    a file for each framework: from_x and to_x
-files.py        .safetensors, .npz and .pt
-stored.py       a stack as a folder
+files.py        files of tensors (pt.py, keras_file.py), opened as entries.py
+fold.py         names and tensors as training leaves them, made the plain layer's
+find.py         which recurrent layers a file holds
+weights.py      the layers that prefixes name in a file, as one stack
+stored.py       a stack as a folder: described.py a layer of it, states.py its start
 program.py      a whole model for other programs, from pieces.py
 onnx_*.py       programs as files of ONNX, and recurrent nodes of any file as cells
 stablehlo.py    programs as StableHLO
@@ -29,7 +33,7 @@ from lstm_jax.interop.pieces import Embed, Linear, Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.interop.stablehlo import to_stablehlo
 from lstm_jax.interop.stack import stack_of
-from lstm_jax.interop.stored import load_stack, save_stack
+from lstm_jax.interop.stored import Stored, load_stack, load_stored, save_stack
 from lstm_jax.interop.tensorflow import from_tf1, to_tf1
 from lstm_jax.interop.torch import from_torch, to_torch
 
@@ -42,6 +46,7 @@ __all__ = [
     "OnnxLayer",
     "Program",
     "Recurrent",
+    "Stored",
     "Tensor",
     "UnsupportedError",
     "from_carry",
@@ -57,6 +62,7 @@ __all__ = [
     "from_tf1",
     "from_torch",
     "load_stack",
+    "load_stored",
     "read_tensors",
     "save_stack",
     "stack_from_onnx",

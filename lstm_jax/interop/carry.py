@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from lstm_jax.core.bidirectional import Bidirectional
@@ -11,6 +12,7 @@ from lstm_jax.core.rnn import RNNCarry
 from lstm_jax.interop.engine import layout_of
 from lstm_jax.interop.errors import InteropError
 from lstm_jax.interop.layout import Cell
+from lstm_jax.interop.tensors import numpy_array
 
 CARRIES = {"gru": GRUCarry, "gru_reset_before": GRUCarry, "rnn": RNNCarry}
 
@@ -43,11 +45,16 @@ def from_carry(
     1.0
     """
     kind, layout = CARRIES.get(cell, LSTMCarry), layout_of(framework, cell)
+    if kind is LSTMCarry and not isinstance(carry, list | tuple):
+        raise InteropError(
+            f"carry is {type(carry).__name__}, expected two arrays, as {framework} "
+            f"orders them."
+        )
     parts = tuple(carry) if kind is LSTMCarry else (carry,)
     if len(parts) != len(kind._fields):
         raise InteropError(f"carry has {len(parts)} arrays, expected {kind._fields}.")
     named = dict(zip(layout.carry if parts[1:] else "h", parts, strict=True))
-    arrays = [jnp.asarray(named[field]) for field in kind._fields]
+    arrays = [_array(named[field], field) for field in kind._fields]
     if not layout.carry_joined:
         return kind(*arrays)
     ways = 2 if bidirectional else 1
@@ -63,23 +70,57 @@ def from_carry(
     return tuple(map(Bidirectional, states[::2], states[1::2]))
 
 
+def _array(value, field):
+    if isinstance(value, jax.Array):  # perhaps traced
+        return value
+    return jnp.asarray(numpy_array(value, f"{field} of carry"))
+
+
 def to_carry(framework: str, carry: Any) -> Any:
-    """The inverse of `from_carry`: a tuple of arrays, of a GRU the array alone."""
-    layers = (carry,) if hasattr(carry, "h") else tuple(carry)
-    states = [
-        s for at in layers for s in (at if isinstance(at, Bidirectional) else [at])
-    ]
+    """The inverse of `from_carry`: a tuple of arrays, of a GRU the array alone.
+
+    Raises:
+        InteropError: layers differ in their number of directions or in their cell, or
+            the framework keeps every layer's state by itself.
+    """
     layout = layout_of(framework, "lstm")
     if hasattr(carry, "h"):
         parts = carry
-    elif layout.carry_joined:
-        parts = tuple(jnp.stack(part) for part in zip(*states, strict=True))
     else:
-        raise InteropError(
-            f"carry has {len(layers)} entries, expected one cell's: {framework} keeps "
-            f"each by itself."
-        )
+        if not isinstance(carry, list | tuple):
+            raise InteropError(
+                f"carry is {type(carry).__name__}, expected a cell's, or one entry a "
+                f"layer."
+            )
+        states = _states(carry)
+        if not layout.carry_joined:
+            raise InteropError(
+                f"carry has {len(carry)} entries, expected one cell's: {framework} "
+                f"keeps each by itself."
+            )
+        shapes = {tuple(jnp.shape(part)[:-1]) for state in states for part in state}
+        if len(shapes) > 1:
+            raise InteropError(
+                f"carry has states of {' and '.join(map(str, sorted(shapes)))} rows, "
+                f"expected the same in all layers."
+            )
+        parts = tuple(jnp.stack(part) for part in zip(*states, strict=True))
     if len(parts) == 1:
         return parts[0]
     named = dict(zip("hc", parts, strict=True))
     return tuple(named[letter] for letter in layout.carry)
+
+
+def _states(layers):
+    """The state of every layer and direction; all are looked at."""
+    ways = [at if isinstance(at, Bidirectional) else (at,) for at in layers]
+    states = [state for both in ways for state in both]
+    kinds = dict.fromkeys(type(state).__name__ for state in states)
+    carries = all(hasattr(state, "h") for state in states)
+    if not carries or len(kinds) != 1 or len({len(both) for both in ways}) != 1:
+        raise InteropError(
+            f"carry has {', '.join(str(len(both)) for both in ways) or 'no'} "
+            f"directions a layer, of {' and '.join(kinds) or 'nothing'}, expected the "
+            f"same in all layers."
+        )
+    return states

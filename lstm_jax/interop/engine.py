@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.core.cifg import CIFGLSTMParams
+from lstm_jax.core.conv import ConvLSTMParams
 from lstm_jax.core.gru import GRUParams, ResetBeforeGRUParams
 from lstm_jax.core.layer_norm import LayerNormLSTMParams
 from lstm_jax.core.lstm import LSTMParams
@@ -35,6 +36,7 @@ KINDS = {
     GRUParams: "gru",
     ResetBeforeGRUParams: "gru_reset_before",
     RNNParams: "rnn",
+    ConvLSTMParams: "conv_lstm",
 }
 """Parameters of the core, with the cell of their layout."""
 
@@ -117,73 +119,94 @@ def write_layer(layout: Layout, params: Any) -> dict[str, np.ndarray]:
 
 def _cut_all(layout, tensors, problems, spell) -> Parts | None:
     """Every tensor that is there, in parts and gates."""
+    names = {spell(name) for tensor in layout.tensors for name in tensor.names()}
+    arrays = {name: np.asarray(tensors[name]) for name in names if name in tensors}
+    sizes = layer_sizes(layout, _shapes(arrays), problems, spell)
+    if sizes is None:
+        return None
+    parts: Parts = {}
+    for tensor, name in _wanted(layout, arrays, spell):
+        _cut(tensor, name, arrays[spell(name)], sizes, parts)
+    return parts
+
+
+def _shapes(arrays):
+    floats = lambda a: jnp.issubdtype(a.dtype, jnp.floating)
+    return {name: a.shape if floats(a) else None for name, a in arrays.items()}
+
+
+def layer_sizes(
+    layout: Layout,
+    shapes: Mapping[str, tuple[int, ...] | None],
+    problems: list[str],
+    spell: Callable[[str], str] = str,
+) -> dict[str, Any] | None:
+    """``D``, ``H``, ``P`` and the axes of space ``K`` of one layer, by its shapes.
+
+    The shape of what holds no floating-point numbers is ``None``. What is missing or
+    misshapen is added to ``problems``, and ``None`` returned.
+    """
     before = len(problems)
-    arrays = {}
-    for tensor, name in _wanted(layout, tensors, spell):
-        if spell(name) not in tensors:
+    wanted = [*_wanted(layout, shapes, spell)]
+    for _, name in wanted:
+        if spell(name) not in shapes:
             problems.append(f"{spell(name)} is missing")
-        elif (array := _array(tensors[spell(name)])) is None:
+        elif shapes[spell(name)] is None:
             problems.append(f"{spell(name)} does not hold floating-point numbers")
-        else:
-            arrays[tensor, name] = array
     if len(problems) > before:
         return None
-    sizes = _sizes(arrays, problems, spell)
-    parts: Parts = {}
-    for (tensor, name), array in arrays.items():
-        shape, said = _shape(tensor, name, sizes) if sizes else (array.shape, "")
-        if array.shape != shape:
+    given = {(tensor, name): shapes[spell(name)] for tensor, name in wanted}
+    sizes = _sizes(layout, given, problems, spell)
+    for (tensor, name), shape in given.items() if sizes else ():
+        expected, said = _shape(tensor, name, sizes)
+        if shape != expected:
             problems.append(
-                f"{spell(name)} has shape {array.shape}, expected {shape}{said}"
+                f"{spell(name)} has shape {shape}, expected {expected}{said}"
             )
-        elif sizes:
-            _cut(tensor, name, array, sizes, parts)
-    return parts if len(problems) == before else None
+    return sizes if len(problems) == before else None
 
 
-def _wanted(layout, tensors, spell) -> Iterator[tuple[Tensor, str]]:
+def _wanted(layout, there, spell) -> Iterator[tuple[Tensor, str]]:
     """Every tensor that has to be there: all that is required, and whole groups."""
-    there = {
+    groups = {
         tensor.group
         for tensor in layout.tensors
         for name in tensor.names()
-        if spell(name) in tensors
+        if spell(name) in there
     }
     for tensor in layout.tensors:
-        if not tensor.group or tensor.group in there:
+        if not tensor.group or tensor.group in groups:
             yield from ((tensor, name) for name in tensor.names())
 
 
-def _array(value):
-    array = np.asarray(value)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else None
-
-
-def _sizes(arrays, problems, spell):
-    """``D, H, P`` by the tensors that tell them, or ``None`` and a problem."""
-    first = lambda part: next(((t, n) for t, n in arrays if part in t.parts), None)
+def _sizes(layout, shapes, problems, spell):
+    """The sizes by the tensors that tell them, or ``None`` and a problem."""
+    first = lambda part: next(((t, n) for t, n in shapes if part in t.parts), None)
     found = first("w_x")
     assert found is not None, "checked before"
     tensor, name = found
-    shape = arrays[tensor, name].shape
-    blocks = max(len(tensor.names()[name]), 1)
-    if len(shape) != 2 or shape[not tensor.transposed] % blocks or 0 in shape:
+    shape, blocks = shapes[tensor, name], max(len(tensor.names()[name]), 1)
+    *space, rows, columns = shape if len(shape) > 1 else (0, 0)
+    if tensor.transposed:
+        rows, columns = columns, rows
+    if bool(space) != layout.spatial or columns % blocks or 0 in (rows, columns):
         expected = f"[{blocks}H, D]" if tensor.transposed else f"[D, {blocks}H]"
         expected = expected.replace("D", "D + H") if tensor.parts[1:] else expected
+        expected = expected.replace("[", "[*K, ") if layout.spatial else expected
         problems.append(f"{spell(name)} has shape {shape}, expected {expected}")
         return None
-    H = P = shape[not tensor.transposed] // blocks
+    H = P = columns // blocks
     projection = first("w_hr")
-    if projection is not None and arrays[projection].ndim == 2:
-        P = arrays[projection].shape[not projection[0].transposed]
-    D = shape[tensor.transposed] - (P if tensor.parts[1:] else 0)
+    if projection is not None and len(shapes[projection]) == 2:
+        P = shapes[projection][not projection[0].transposed]
+    D = rows - (P if tensor.parts[1:] else 0)
     if D < 1:
         problems.append(
-            f"{spell(name)} has {shape[0]} rows, expected those of the input above "
+            f"{spell(name)} has {rows} rows, expected those of the input above "
             f"{P} of the state"
         )
         return None
-    return {"D": D, "H": H, "P": P}
+    return {"D": D, "H": H, "P": P, "K": tuple(space)}
 
 
 def _rows(part, sizes):
@@ -194,10 +217,11 @@ def _shape(tensor, name, sizes):
     """The shape that a tensor must have, and why."""
     width = sizes["P" if tensor.parts[0].endswith("hr") else "H"]
     columns = width * max(len(tensor.names()[name]), 1)
-    said = f" for {', '.join(f'{k}={v}' for k, v in sizes.items())}"
+    said = f" for {', '.join(f'{k}={v}' for k, v in sizes.items() if v != ())}"
     if tensor.parts[0] in MATRICES:
         rows = sum(_rows(part, sizes) for part in tensor.parts)
-        return ((columns, rows) if tensor.transposed else (rows, columns)), said
+        shape = (columns, rows) if tensor.transposed else (rows, columns)
+        return (*sizes["K"], *shape), said
     count = len(tensor.parts)
     return ((count, columns) if tensor.stacked else (count * columns,)), said
 
@@ -212,6 +236,7 @@ def _cut(tensor, name, array, sizes, parts):
     gates = tensor.names()[name]
     for part, piece in zip(tensor.parts, pieces, strict=True):
         blocks = np.split(piece, max(len(gates), 1), axis=-1)
+        blocks = [*map(_from_memory, blocks)] if tensor.cudnn else blocks
         found = dict(zip(gates or [""], blocks, strict=True))
         found.pop("_", None)
         parts.setdefault(part, {}).update(found)
@@ -233,10 +258,21 @@ def _join(tensor, gates, parts):
         blocks, there = [], parts[part]
         unread = np.zeros_like(next(iter(there.values())))
         for gate in gates or [""]:
-            blocks.append(unread if gate == "_" else there[gate])
+            block = unread if gate == "_" else there[gate]
+            blocks.append(_to_memory(block) if tensor.cudnn else block)
         pieces.append(np.concatenate(blocks, axis=-1))
     array = np.stack(pieces) if tensor.stacked else np.concatenate(pieces)
     return np.ascontiguousarray(array.T if tensor.transposed else array)
+
+
+def _from_memory(block):
+    """``block``'s memory is a matrix ``[H, rows]``; its transpose."""
+    rows, H = block.shape
+    return block.reshape(H, rows).T
+
+
+def _to_memory(matrix):
+    return matrix.T.reshape(matrix.shape)
 
 
 def _params(parts: Parts, cell: str) -> Any:
@@ -256,7 +292,8 @@ def _params(parts: Parts, cell: str) -> Any:
 
 def _to_ours(parts: Parts, layout: Layout) -> Parts:
     """One bias (a GRU's candidate keeps two), no bias at run time, no other signs."""
-    zero = np.zeros_like(next(iter(parts["w_x"].values()))[0])
+    some = next(iter(parts["w_x"].values()))
+    zero = np.zeros_like(some, shape=some.shape[-1:])
     b_x: dict[str, Any] = parts.pop("b_x", {})
     b_h: dict[str, Any] = parts.pop("b_h", {})
     own = "n" if layout.cell == "gru" else ""

@@ -35,6 +35,11 @@ def from_haiku(
     """
     layout = layout_of("haiku", cell)
     module = MODULES[cell] if module is None else module
+    if not isinstance(source, Mapping):
+        raise InteropError(
+            f"source is {type(source).__name__}, expected a dict of modules, as init "
+            f"returns it."
+        )
     if module not in source:
         raise InteropError(
             f"module is {module!r}, expected one of {', '.join(map(repr, source))}."

@@ -8,6 +8,7 @@ from typing import Any
 
 from lstm_jax.interop.cells import map_cells, read_cell, write_cell
 from lstm_jax.interop.engine import layout_of
+from lstm_jax.interop.errors import InteropError
 from lstm_jax.interop.layout import Cell
 
 
@@ -31,6 +32,11 @@ def from_haste(source: Any, *, cell: Cell = "lstm") -> Any:
     """
 
     def convert(one):
+        if not isinstance(one, Mapping) and not hasattr(one, "state_dict"):
+            raise InteropError(
+                f"source is {type(one).__name__}, expected a haste layer or its state "
+                f"dict."
+            )
         one = one if isinstance(one, Mapping) else one.state_dict()
         return read_cell(layout_of("haste", cell), one)
 

@@ -1,4 +1,5 @@
-"""Keras 3: ``LSTM``, ``GRU``, ``SimpleRNN``, their cells, ``Bidirectional``, lists."""
+"""Keras 3: ``LSTM``, ``GRU``, ``SimpleRNN``, ``ConvLSTM1D`` to ``3D``, their cells,
+``Bidirectional``, and lists of such."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +10,17 @@ from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.interop.cells import map_cells, read_cell, write_cell
 from lstm_jax.interop.engine import cell_kind, is_cell, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.keras_facts import MERGES, differences
 from lstm_jax.interop.layout import Cell
 from lstm_jax.interop.tensors import fit
 
 NAMES = ("kernel", "recurrent_kernel", "bias")
-MERGES = {"concat": "concat", "sum": "sum", "mul": "mul", "ave": "mean", None: "none"}
+KINDS: dict[str, Cell] = {
+    "LSTMCell": "lstm",
+    "GRUCell": "gru",
+    "SimpleRNNCell": "rnn",
+    "ConvLSTMCell": "conv_lstm",
+}
 
 
 def from_keras(
@@ -22,12 +29,13 @@ def from_keras(
     """Parameters from Keras.
 
     Args:
-        source: a built layer (``LSTM``, ``GRU``, ``SimpleRNN``, ``RNN`` around their
-            cells, ``Bidirectional`` around any of these), a cell, the dict or list
-            ``[kernel, recurrent_kernel, bias]`` of its weights, or a list of such, or
-            a ``Sequential`` of such layers and no others.
+        source: a built layer (``LSTM``, ``GRU``, ``SimpleRNN``, ``ConvLSTM1D``,
+            ``2D`` or ``3D``, ``RNN`` around their cells, ``Bidirectional`` around any
+            of these), a cell, the dict or list ``[kernel, recurrent_kernel, bias]`` of
+            its weights, or a list of such, one a layer, or a ``Sequential`` of such
+            layers and no others.
         cell: what arrays are of: ``lstm`` (the default), ``gru`` (that is
-            ``reset_after=True``), ``gru_reset_before`` or ``rnn``.
+            ``reset_after=True``), ``gru_reset_before``, ``rnn`` or ``conv_lstm``.
         merge: how ``Bidirectional`` joins outputs, as in `lstm_jax.Stack`; it is no
             weight, so that one other than ``concat`` is to be named here and there.
 
@@ -37,8 +45,9 @@ def from_keras(
 
     Raises:
         InteropError: the layer is not built, or arrays have other shapes.
-        UnsupportedError: activations other than sigmoid and tanh, ``go_backwards``, or
-            a layer of another kind; they are named.
+        UnsupportedError: activations other than sigmoid and tanh, ``go_backwards``, a
+            convolution with strides, dilation or no padding, or a layer of another
+            kind; they are named.
 
     >>> import numpy as np
     >>> from lstm_jax.interop import from_keras, to_keras
@@ -53,8 +62,14 @@ def from_keras(
     if _is_weights(source):
         source = dict(zip(NAMES, source, strict=False))
     if isinstance(source, Bidirectional | list | tuple):
-        convert = lambda one: from_keras(one, cell=cell, merge=merge)
-        return map_cells(convert, source)
+        if all(hasattr(a, "__array__") for a in source):
+            raise InteropError(
+                f"source is {len(source)} arrays, expected [kernel, recurrent_kernel, "
+                f"bias] of one layer; of the weights of a Bidirectional layer pass "
+                f"lstm_jax.Bidirectional(weights[:n], weights[n:])."
+            )
+        read = (from_keras(one, cell=cell, merge=merge) for one in source)
+        return Bidirectional(*read) if isinstance(source, Bidirectional) else (*read,)
     if isinstance(source, Mapping):
         return read_cell(layout_of("keras", cell or "lstm"), source)
     cells = _cells(source, merge)
@@ -115,10 +130,13 @@ def _pairs(params, into):
 
 
 def _is_weights(source):
-    """``layer.get_weights()``: arrays in Keras's order."""
+    """``layer.get_weights()``: arrays in Keras's order.
+
+    Anything that is like a list is taken for a list of layers.
+    """
     if not isinstance(source, list | tuple) or isinstance(source, Bidirectional):
         return False
-    return 2 <= len(source) <= 3 and all(isinstance(a, np.ndarray) for a in source)
+    return 2 <= len(source) <= 3 and all(hasattr(a, "__array__") for a in source)
 
 
 def _cells(layer, merge):
@@ -148,23 +166,17 @@ def _cells_of(cell):
 def _kind(cell):
     """Which cell this is, and that it is as ours."""
     name = type(cell).__name__
-    kinds = {"LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
-    if not type(cell).__module__.startswith("keras") or name not in kinds:
+    if not type(cell).__module__.startswith("keras") or name not in KINDS:
         raise UnsupportedError(
-            f"{_name(cell)} is not converted; pass LSTM, GRU, SimpleRNN or "
+            f"{_name(cell)} is not converted; pass LSTM, GRU, SimpleRNN, ConvLSTM or "
             f"Bidirectional layers, such as model.layers[1]."
         )
-    wanted = {"activation": "tanh"} | (
-        {"recurrent_activation": "sigmoid"} if name != "SimpleRNNCell" else {}
-    )
-    for field, function in wanted.items():
-        got = getattr(getattr(cell, field), "__name__", getattr(cell, field))
-        if got != function:
-            raise UnsupportedError(
-                f"{_name(cell)} has {field}={got!r}, expected {function!r}; its "
-                f"weights alone would compute something else."
-            )
-    kind = kinds[name]
+    if found := differences(name, lambda field: getattr(cell, field)):
+        raise UnsupportedError(
+            f"{_name(cell)} has {'; '.join(found)}; its weights alone would compute "
+            f"something else."
+        )
+    kind = KINDS[name]
     return kind if kind != "gru" or cell.reset_after else "gru_reset_before"
 
 

@@ -11,6 +11,8 @@ A tensor holds one or several parts of a layer:
     p      [nH]      peepholes                   gain_x, shift_x, gain_h, shift_h [nH],
     gain_c, shift_c  [H]                         of normalisations
 
+Kernels of a convolutional cell have their axes of space in front, ``[*K, D, nH]``.
+
 Each row of `LAYOUTS` was read from the sources of the framework named, and a test holds
 it against the numbers of that framework.
 """
@@ -18,7 +20,7 @@ it against the numbers of that framework.
 import dataclasses
 from typing import Any, Literal
 
-Cell = Literal["lstm", "cifg", "gru", "gru_reset_before", "rnn"]
+Cell = Literal["lstm", "cifg", "gru", "gru_reset_before", "rnn", "conv_lstm"]
 
 GATES = {
     "lstm": "ifgo",
@@ -26,6 +28,7 @@ GATES = {
     "gru": "rzn",
     "gru_reset_before": "rzn",
     "rnn": "h",
+    "conv_lstm": "ifgo",
 }
 """The order of gates in this package."""
 
@@ -43,6 +46,8 @@ class Tensor:
         stacked: the parts lie on a leading axis of their own.
         group: tensors of a group are there together or not at all; empty: required.
         spelling: pairs of a gate and what it is called in ``name``.
+        cudnn: the memory of each gate's block is the transposed matrix, as cuDNN has
+            it, whatever shape the framework gives it.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Tensor:
     stacked: bool = False
     group: str = ""
     spelling: tuple[tuple[str, str], ...] = ()
+    cudnn: bool = False
 
     @property
     def apart(self) -> bool:
@@ -81,7 +87,11 @@ class Layout:
             directions lie in one array each, layer after layer.
         place: names of a stack of layers, from ``{name}``, ``{layer}``, ``{way}``
             (``forward.``, ``backward.`` or nothing) and ``{reverse}`` (``_reverse`` or
-            nothing).
+            nothing). A single layer in two directions may leave out the layer.
+        spatial: its kernels are convolutions, with axes of space in front.
+        scope: a word that the framework puts into the path of these tensors. A dense
+            layer has the same names and shapes, so without this word nothing in a file
+            says that they are a recurrent layer's.
     """
 
     name: str
@@ -92,6 +102,8 @@ class Layout:
     carry: str = "hc"
     carry_joined: bool = False
     place: str = "{layer}.{way}{name}"
+    spatial: bool = False
+    scope: str = ""
 
     def parts(self) -> dict[str, set[str]]:
         """Every part that has a place here, with its gates."""
@@ -130,6 +142,12 @@ def _tf(w, b, gates, peepholes):
     )
 
 
+def _cudnn(gates):
+    """Both biases, one behind the other."""
+    kernels = _pair(_KERAS, gates, cudnn=True)[:2]
+    return (*kernels, Tensor("bias", ("b_x", "b_h"), gates))
+
+
 def _onnx(gates):
     """Of one direction; two biases, one behind the other."""
     return (
@@ -146,6 +164,7 @@ _CELLS = ("i{gate}.kernel", "h{gate}.kernel")
 _DENSE = ("dense_i.kernel", "dense_h.kernel")
 _ON_STATE = ("b_h", "h{gate}.bias")
 _PROJECTION = Tensor("projection.kernel", ("w_hr",), group="projection")
+_TF: dict[str, Any] = dict(carry="ch", scope="lstm")
 _TORCH: dict[str, Any] = dict(carry_joined=True, place="{name}_l{layer}{reverse}")
 
 _TABLE = (
@@ -185,6 +204,9 @@ _TABLE = (
         "gru_reset_before",
     ),
     Layout("lstm_jax.rnn", _pair(_OURS, "h", ("b_x", "b")), "rnn"),
+    Layout(
+        "lstm_jax.conv", _pair(_OURS, "ifgo", ("b_x", "b")), "conv_lstm", spatial=True
+    ),
     # torch.nn.LSTM, GRU and RNN; their cells leave out the ending of the names.
     Layout(
         "torch",
@@ -210,6 +232,10 @@ _TABLE = (
     ),
     Layout("keras.gru_reset_before", _pair(_KERAS, "zrn"), "gru_reset_before"),
     Layout("keras.rnn", _pair(_KERAS, "h"), "rnn"),
+    Layout("keras.conv", _pair(_KERAS, "ifgo"), "conv_lstm", spatial=True),
+    # Keras 2's CuDNNLSTM and CuDNNGRU: both biases, and kernels as cuDNN stores them.
+    Layout("keras.cudnn", _cudnn("ifgo")),
+    Layout("keras.cudnn_gru", _cudnn("zrn"), "gru"),
     # Flax linen, LSTMCell and OptimizedLSTMCell alike, and GRUCell.
     Layout("linen", _pair(_CELLS, "ifgo", _ON_STATE), carry="ch"),
     Layout(
@@ -219,6 +245,20 @@ _TABLE = (
             Tensor("h{gate}.bias", ("b_h",), "n", group="bias"),
         ),
         "gru",
+    ),
+    # Its ConvLSTMCell adds 1 to the forget gate.
+    Layout(
+        "linen.conv",
+        (
+            Tensor("ih.kernel", ("w_x",), "igfo"),
+            Tensor("hh.kernel", ("w_h",), "igfo"),
+            Tensor("ih.bias", ("b_x",), "igfo", group="bias"),
+            Tensor("hh.bias", ("b_h",), "igfo", group="bias"),
+        ),
+        "conv_lstm",
+        forget_bias=1.0,
+        carry="ch",
+        spatial=True,
     ),
     # Flax NNX: LSTMCell, OptimizedLSTMCell, GRUCell. `if` is a word of Python.
     Layout(
@@ -236,6 +276,7 @@ _TABLE = (
         "haiku",
         (Tensor("w", ("w_x", "w_h"), "igfo"), Tensor("b", ("b_x",), "igfo")),
         forget_bias=1.0,
+        scope="lstm",
     ),
     Layout(
         "haiku.gru",
@@ -270,16 +311,16 @@ _TABLE = (
         "tf1",
         (*_tf("kernel", "bias", "igfo", "w_{gate}_diag"), _PROJECTION),
         forget_bias=1.0,
-        carry="ch",
+        **_TF,
     ),
     Layout(
         "tf1.block_cell",
         _tf("kernel", "bias", "igfo", "w_{gate}_diag"),
         forget_bias=1.0,
-        carry="ch",
+        **_TF,
     ),
-    Layout("tf1.block", _tf("w", "b", "igfo", "wc{gate}"), forget_bias=1.0, carry="ch"),
-    Layout("tf1.block_v2", _tf("w", "b", "ifgo", "wc{gate}"), carry="ch"),
+    Layout("tf1.block", _tf("w", "b", "igfo", "wc{gate}"), forget_bias=1.0, **_TF),
+    Layout("tf1.block_v2", _tf("w", "b", "ifgo", "wc{gate}"), **_TF),
     # haste: LSTM and LayerNormLSTM, and GRU.
     Layout(
         "haste",

@@ -14,7 +14,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from lstm_jax.interop.errors import InteropError
+from lstm_jax.interop.entries import Budget, Entries, by_dots, entry, nothing
+from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.tensors import leaves, numpy_array
 
 LARGEST_PROGRAM = 32 * 2**20
 """Bytes of pickle, names and shapes; numbers are not in it."""
@@ -25,6 +27,7 @@ NAMES = re.compile(
     r"|torch \w+Storage"
     r"|torch (float|bfloat|int|uint)\d+|torch bool"
 )
+QUANTIZED = re.compile(r"torch (ScriptObject|q\w+)|torch\._utils _rebuild_qtensor")
 """What a file of weights calls and names."""
 
 SHAREABLE = {"GLOBAL", "BINPERSID", "REDUCE", "BINUNICODE"}
@@ -34,8 +37,8 @@ PUT, GET = ("BINPUT", "LONG_BINPUT"), ("BINGET", "LONG_BINGET")
 UNKNOWN = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "MEMOIZE", "DUP", "GET", "PUT"}
 
 
-def read_pt(path: Path, prefix: str, limit: int) -> Mapping[str, Any]:
-    """The nested dict of tensors in a file; ``limit`` bounds their bytes."""
+def open_pt(path: Path, budget: Budget) -> Entries:
+    """The tensors of the nested dict in a file, their names joined by dots."""
     import torch
 
     _check_archive(path)
@@ -44,46 +47,45 @@ def read_pt(path: Path, prefix: str, limit: int) -> Mapping[str, Any]:
         raise InteropError(
             f"it holds a {type(tree).__name__}, expected a dict; save a state_dict()."
         )
-    left = [limit]
-    return _tensors(tree, "", prefix, left, torch)
+    return by_dots(
+        (name, _entry(name, value, budget, torch)) for name, value in leaves(tree)
+    )
 
 
-def _tensors(tree, path, prefix, left, torch):
-    """What is under the prefix, copied; the file need not stay open for it."""
-    kept = {}
-    for key, value in tree.items():
-        name = f"{path}{key}".replace("/", ".")
-        if isinstance(value, Mapping):
-            if name.startswith(prefix) or prefix.startswith(name):
-                kept[key] = _tensors(value, name + ".", prefix, left, torch)
-        elif name.startswith(prefix):
-            kept[key] = _copy(value, name, left, torch)
-    return kept
-
-
-def _copy(value, name, left, torch):
+def _entry(name, value, budget, torch):
     if not isinstance(value, torch.Tensor):
-        raise InteropError(
+        return nothing(
             f"{name} is {type(value).__name__}, expected a tensor; give the prefix of "
             f"the weights."
         )
     if value.layout != torch.strided or value.is_quantized or value.is_meta:
-        raise InteropError(f"{name} is sparse, quantized or empty, expected numbers.")
-    left[0] -= value.numel() * value.element_size()
-    if left[0] < 0:
-        raise InteropError(
-            "the tensors would take far more memory than the file has bytes."
-        )
-    return value.detach().clone(memory_format=torch.contiguous_format)
+        return nothing(f"{name} is sparse, quantized or empty, expected numbers.")
+
+    def load():
+        budget.spend(value.numel() * value.element_size())
+        # A copy, for which the file need not stay open.
+        copy = value.detach().clone(memory_format=torch.contiguous_format)
+        return numpy_array(copy, name)
+
+    dtype = str(value.dtype).removeprefix("torch.")
+    return entry(name, tuple(value.shape), dtype, load)
 
 
 def _check_archive(path):
     """Refuses archives that unpack to more than they are, and programs of others."""
     size = path.stat().st_size
     if not zipfile.is_zipfile(path):
-        raise InteropError("it is not of torch.save of version 1.6 or newer.")
+        raise InteropError(
+            "it is not of torch.save of version 1.6 or newer; if it is of an older "
+            "one, write it anew: torch.save(torch.load(PATH, weights_only=True), NEW)."
+        )
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+        if any(m.filename.endswith("/constants.pkl") for m in members):
+            raise InteropError(
+                "it is a TorchScript program, which is not run; write its weights: "
+                "torch.save(torch.jit.load(PATH).state_dict(), NEW)."
+            )
         packed = any(m.compress_type != zipfile.ZIP_STORED for m in members)
         if packed or sum(m.file_size for m in members) > size:
             raise InteropError("it is compressed, which files of torch.save are not.")
@@ -102,10 +104,17 @@ def _check_program(program):
         argument: Any = operand
         if name in UNKNOWN or (name == "PROTO" and operand != 2):
             raise InteropError(f"it has the opcode {name}, which torch does not write.")
+        if name == "GLOBAL" and QUANTIZED.fullmatch(argument):
+            raise UnsupportedError(
+                "it holds a quantised module (_packed_params, or _all_weight_values of "
+                "DynamicQuantizeLSTM), whose weights are rounded to integers; save the "
+                "state_dict() of the module before it was quantised."
+            )
         if name == "GLOBAL" and not NAMES.fullmatch(argument):
             raise InteropError(
                 f"it calls {argument.replace(' ', '.')}, which weights do not need; "
-                f"save a state_dict()."
+                f"save a state_dict(). If you trust the file, "
+                f"torch.load(PATH, weights_only=False) has the object to take it from."
             )
         if name in PUT:
             memo[argument] = last

@@ -1,6 +1,6 @@
 """Several layers in one dict of tensors, told apart by their names."""
 
-import re
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,9 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.core.bidirectional import Bidirectional, Merge, merged_size
+from lstm_jax.core.bidirectional import (
+    Bidirectional,
+    Merge,
+    merged_size,
+    two_directions,
+)
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.cifg import CIFGLSTMCell
+from lstm_jax.core.conv import ConvLSTMCell
 from lstm_jax.core.gru import GRUCell, ResetBeforeGRUCell
 from lstm_jax.core.layer_norm import LayerNormLSTMCell
 from lstm_jax.core.lstm import LSTMCell
@@ -21,6 +27,7 @@ from lstm_jax.core.stack import Stack
 from lstm_jax.interop.engine import cell_kind, is_cell, read_layer, write_layer
 from lstm_jax.interop.errors import InteropError, refuse
 from lstm_jax.interop.layout import LAYOUTS, Layout
+from lstm_jax.interop.names import layers_and_ways, place, spell
 
 CELLS = {
     "LSTMParams": LSTMCell,
@@ -55,26 +62,49 @@ def stack_of(params: Sequence[Any], **facts: Any) -> Stack:
     >>> hs.shape
     (7, 2, 5)
     """
-    if is_cell(params) or isinstance(params, Bidirectional) or not len(params):
+    check_layers(params)
+    cells = [cell_of(entry) for entry in params]
+    return Stack(cells, bidirectional=_two_directions(params), **facts)
+
+
+def check_layers(params: Any) -> None:
+    """Refuses what is not a sequence of layers."""
+    one = is_cell(params) or isinstance(params, Bidirectional)
+    if one or not isinstance(params, list | tuple) or not params:
         raise InteropError(
             f"params is {type(params).__name__}, expected one entry a layer; "
             f"pass [params] for a single one."
         )
-    two_ways = isinstance(params[0], Bidirectional)
-    cells = [_cell(p.forward if two_ways else p) for p in params]
-    return Stack(cells, bidirectional=two_ways, **facts)
+
+
+def _two_directions(params):
+    try:
+        return two_directions("params", params)
+    except ValueError as error:
+        raise InteropError(str(error)) from error
+
+
+def cell_of(entry: Any) -> Cell:
+    """The cell of a layer's parameters, the same in both directions."""
+    cells = {_cell(one) for one in ways_of(entry)}
+    if len(cells) > 1:
+        said = ", ".join(map(repr, map(_cell, ways_of(entry))))
+        raise InteropError(f"the two directions of a layer are {said}, expected one.")
+    return cells.pop()
 
 
 def _cell(params) -> Cell:
     name, _ = type(params).__name__, cell_kind(params)
     if name == "LSTMPParams":
         return LSTMPCell(*params.w_hr.shape, projection_bias=params.b_hr is not None)
+    if name == "ConvLSTMParams":
+        return ConvLSTMCell(_units(params), tuple(params.w_h.shape[:-2]))
     return CELLS[name](_units(params))
 
 
 def _units(params):
     """Units of a cell, by the recurrent weights, whose rows are the hidden state's."""
-    return params.w_h.shape[0]
+    return params.w_h.shape[-2]
 
 
 def read_stack(
@@ -92,30 +122,30 @@ def read_stack(
         InteropError: names that are unknown or missing, shapes that do not fit: all are
             named. If the names are those of other layouts, these are too.
     """
-    base = _base_names(layout)
-    found = {name: _place(layout, base, name) for name in tensors}
-    problems = [f"{name} is unknown" for name, place in found.items() if place is None]
-    places = {place for place in found.values() if place}
+    found = {name: place(layout, name) for name in tensors}
+    problems = [f"{name} is unknown" for name, at in found.items() if at is None]
+    places = {at for at in found.values() if at}
     if not places:
         problems.append("there are no weights of a layer")
     entries = []
     if not problems:
         entries = list(_read_layers(layout, tensors, places, problems))
     if not problems:
-        _check_sizes(entries, merge, problems)
+        entries = [*map(_joined, entries)]
+        problems += misfits(entries, merge)
     refuse(f"tensors do not fit layout {layout.name}", problems, _hint(layout, tensors))
     return tuple(entries)
 
 
 def write_stack(layout: Layout, entries: Sequence[Any]) -> dict[str, np.ndarray]:
-    """The inverse of `read_stack`; raises as `engine.write_layer`."""
-    tensors = {}
+    """The inverse of `read_stack`; raises as `engine.write_layer`, and where layers
+    differ in their number of directions."""
+    tensors, two_ways = {}, _two_directions(entries)
     for layer, entry in enumerate(entries):
-        ways = entry if isinstance(entry, Bidirectional) else (entry,)
-        for backward, params in enumerate(ways):
-            way = backward if len(ways) > 1 else None
+        for backward, params in enumerate(ways_of(entry)):
+            way = bool(backward) if two_ways else None
             for name, array in write_layer(layout, params).items():
-                tensors[_spell(layout, layer, way, name)] = array
+                tensors[spell(layout, layer, way, name)] = array
     return tensors
 
 
@@ -124,88 +154,55 @@ def to_jax(entries: Any) -> Any:
     return jax.tree.map(jnp.asarray, entries)
 
 
-def _base_names(layout):
-    return {name for tensor in layout.tensors for name in tensor.names()}
-
-
-def _spell(layout, layer, backward, name):
-    """The name of a tensor in a stack; ``backward`` is ``None`` for one way."""
-    if layer is None:
-        return name
-    way = "" if backward is None else ("forward.", "backward.")[backward]
-    reverse = "_reverse" if backward else ""
-    return layout.place.format(name=name, layer=layer, way=way, reverse=reverse)
-
-
-def _place(layout, base, name):
-    """``(layer, backward)`` of a name, ``(None, None)`` of a single cell's."""
-    if name in base:
-        return None, None
-    pattern = re.escape(layout.place)
-    for field, inner in {
-        "name": "(?P<name>.+?)",
-        "layer": r"(?P<layer>0|[1-9]\d{0,8})",
-        "way": r"(?P<way>forward\.|backward\.)?",
-        "reverse": "(?P<reverse>_reverse)?",
-    }.items():
-        pattern = pattern.replace(re.escape("{" + field + "}"), inner)
-    match = re.fullmatch(pattern, name, flags=re.ASCII)
-    if match is None or match["name"] not in base:
-        return None
-    groups = match.groupdict()
-    if "way" in groups:
-        named = {None: None, "forward.": False, "backward.": True}
-        return int(match["layer"]), named[groups["way"]]
-    return int(match["layer"]), groups["reverse"] is not None
-
-
 def _read_layers(layout, tensors, places, problems):
-    layers, ways = _layers_and_ways(layout, places, len(tensors), problems)
+    """Every layer's parameters, one entry a direction."""
+    layers, ways = layers_and_ways(layout, places, len(tensors), problems)
     for layer in layers:
 
         def read(way, layer=layer):
-            spell = lambda name: _spell(layout, layer, way, name)
-            return read_layer(layout, tensors, problems, spell)
+            to_name = functools.partial(spell, layout, layer, way)
+            return read_layer(layout, tensors, problems, to_name)
 
-        entry = tuple(map(read, ways))
-        yield Bidirectional(*entry) if len(ways) > 1 else entry[0]
-
-
-def _layers_and_ways(layout, places, count, problems):
-    """What there must be, by the names that are there."""
-    numbers, ways = ({*part} for part in zip(*places, strict=True))
-    if (None in numbers and len(numbers) > 1) or (None in ways and len(ways) > 1):
-        problems.append("names of one cell, one way and two ways are mixed")
-    elif None not in numbers and max(numbers) >= count:
-        problems.append(f"layer {max(numbers)} is named by one of {count} tensors")
-    if problems:
-        return [], []
-    layers = [None] if None in numbers else range(max(numbers) + 1)
-    if ways == {False} and "{way}" not in layout.place:
-        return layers, [None]
-    return layers, [None] if None in ways else [False, True]
+        yield tuple(map(read, ways))
 
 
-def _check_sizes(entries, merge, problems):
-    """Both ways are alike, and every layer reads what the one below puts out."""
-    below = None
+def _joined(ways):
+    return Bidirectional(*ways) if len(ways) > 1 else ways[0]
+
+
+def misfits(entries: Sequence[Any], merge: Merge = "concat") -> list[str]:
+    """What keeps these layers from being a stack: every entry is looked at."""
+    problems, below = [], None
+    counts = {len(ways_of(entry)) for entry in entries}
+    if len(counts) > 1:
+        problems.append(
+            "some layers have one direction and some two, expected the same in all"
+        )
     for layer, entry in enumerate(entries):
-        ways = entry if isinstance(entry, Bidirectional) else (entry,)
+        ways = ways_of(entry)
         shapes = [[np.shape(a) for a in jax.tree.leaves(way)] for way in ways]
         if type(ways[0]) is not type(ways[-1]) or shapes[0] != shapes[-1]:
             problems.append(f"the two directions of layer {layer} differ")
-        reads, out = ways[0].w_x.shape[0], _units(ways[0])
+        reads, out = ways[0].w_x.shape[-2], _units(ways[0])
         if below not in (None, reads):
+            apart = len(ways) > 1 and merge != "none" and reads == _units(ways[0])
             problems.append(
                 f"layer {layer} reads {reads} features, but layer {layer - 1} puts "
                 f"out {below}"
+                + ("; if the directions never meet, merge is 'none'" if apart else "")
             )
         below = out if len(ways) == 1 else merged_size(merge, out)
+    return problems
+
+
+def ways_of(entry: Any) -> tuple[Any, ...]:
+    """The parameters of each direction of a layer."""
+    return tuple(entry) if isinstance(entry, Bidirectional) else (entry,)
 
 
 def _hint(layout, tensors):
     """Layouts that have all of these names, or a prefix that is in front of them."""
-    fits = lambda other, names: all(_place(other, _base_names(other), n) for n in names)
+    fits = lambda other, names: all(place(other, name) for name in names)
     first = min(tensors, default="")
     for dot in (n for n, letter in enumerate(first) if letter == "."):
         prefix = first[: dot + 1]

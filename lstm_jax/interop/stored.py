@@ -1,33 +1,56 @@
 """A stack of layers as a folder: what ``lstm-jax import`` makes.
 
-weights.safetensors    tensors named ``0.w_x``, ``0.forward.w_x``, ...; initial states
-stack.json             cells, sizes, directions, activations, and where they came from
+weights.safetensors    tensors named ``0.w_x``, ``0.forward.w_x``, ..., of an initial
+                       state ``0.carry.h``, ``0.forward.carry.h``, ..., and ``lengths``
+stack.json             cells, sizes, directions, activations and clips, and where they
+                       came from
 """
 
-import dataclasses
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
 
 from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.core.cell import Cell
+from lstm_jax.core.stack import Stack
+from lstm_jax.interop.described import describe, with_activations, without_activations
 from lstm_jax.interop.engine import cell_kind, layout_of, read_layer, write_layer
 from lstm_jax.interop.errors import InteropError, UnsupportedError, refuse
 from lstm_jax.interop.files import read_tensors, write_tensors
-from lstm_jax.interop.stack import stack_of, to_jax
-from lstm_jax.interop.stored_start import (
-    cell_of,
-    describe_cell,
-    read_states,
-    state_tensors,
+from lstm_jax.interop.stack import cell_of, check_layers, misfits, to_jax, ways_of
+from lstm_jax.interop.states import (
+    WAYS,
+    carry_names,
+    carry_tensors,
+    check_lengths,
+    read_carry,
 )
 
-VERSION = 1
-WAYS = {1: ("",), 2: ("forward.", "backward.")}
+VERSION = 2
+READ = (1, 2)
+"""Version 1 had no activations, states or lengths."""
+
+
+class Stored(NamedTuple):
+    """What a folder holds.
+
+    Attributes:
+        stack: the `lstm_jax.Stack`, its cells with their activations and clips.
+        params: one entry a layer.
+        carry: the state that the layers start from, one entry a layer, or ``None``.
+        lengths: the lengths of the rows, or ``None``.
+    """
+
+    stack: Stack
+    params: tuple[Any, ...]
+    carry: tuple[Any, ...] | None = None
+    lengths: Any = None
 
 
 def save_stack(
@@ -35,37 +58,47 @@ def save_stack(
     params: Sequence[Any],
     *,
     merge: str = "concat",
-    origin: Mapping[str, Any] | None = None,
     cells: Sequence[Cell] | None = None,
-    carries: Sequence[Any] | None = None,
+    carry: Sequence[Any] | None = None,
     lengths: Any = None,
+    origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a new folder; it is there whole, or not at all.
 
     Args:
         directory: must not be there yet.
-        params: one entry a layer.
+        params: one entry a layer, all in one direction or all in two.
         merge: how directions are joined, as in `lstm_jax.Stack`.
-        origin: facts about where the weights came from, for the reader.
-        cells: of the stack, if they have activations or clips of their own.
-        carries, lengths: what the model begins with, as `stack_from_onnx` returns them.
+        cells: one a layer, where they have other activations or clips than the textbook
+            cell of ``params``.
+        carry: the state that the layers start from, one entry a layer, with batch axes
+            or without; `load_stored` gives it back.
+        lengths: the lengths of the rows, ``[B]``; likewise.
+        origin: metadata about where the weights came from, for the reader.
 
     Raises:
-        InteropError: the folder is there already, or cannot be written.
-        UnsupportedError: a cell that the converters do not know.
+        InteropError: the folder already exists or cannot be written; layers do not fit
+            together; ``cells`` or ``carry`` are not those of ``params``.
+        UnsupportedError: a cell that the converters do not know, or an activation that
+            has no name.
     """
-    directory = Path(directory)
+    check_layers(params)
+    directory, params = Path(directory), tuple(params)
+    _check(params, merge)
+    cells = _cells(params, cells)
     tensors, layers = {}, []
-    plain = stack_of(params).cells
-    for n, entry in enumerate(params):
-        ways = entry if isinstance(entry, Bidirectional) else (entry,)
+    for n, (entry, cell) in enumerate(zip(params, cells, strict=True)):
+        ways = ways_of(entry)
         for way, one in zip(WAYS[len(ways)], ways, strict=True):
             written = write_layer(layout_of("lstm_jax", cell_kind(one)), one)
             tensors |= {f"{n}.{way}{name}": a for name, a in written.items()}
-        more = describe_cell((cells or plain)[n], plain[n])
-        layers.append(_describe(ways) | more)
-    tensors |= state_tensors(_starts(layers), carries, lengths)
+        layers.append(describe(ways, cell))
+    if carry is not None:
+        tensors |= carry_tensors(cells, len(ways_of(params[0])), carry)
+    if lengths is not None:
+        tensors["lengths"] = check_lengths(np.asarray(lengths))
     facts = {"version": VERSION, "merge": merge, "layers": layers}
+    facts |= {"carry": carry is not None, "lengths": lengths is not None}
     text = json.dumps(facts | {"origin": dict(origin or {})}, indent=2) + "\n"
     if directory.exists():
         raise InteropError(f"{directory} is there already; name a new folder.")
@@ -85,23 +118,30 @@ def save_stack(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _starts(layers):
-    """Of every layer, what the names of its directions begin with."""
-    return [
-        [f"{n}.{way}" for way in WAYS[facts["directions"]]]
-        for n, facts in enumerate(layers)
-    ]
+def _check(params, merge):
+    if merge not in get_args(Merge):
+        raise InteropError(
+            f"merge is {merge!r}, expected one of {', '.join(get_args(Merge))}."
+        )
+    for entry in params:
+        cell_of(entry)
+    refuse("params is no stack", misfits(params, merge))
 
 
-def _describe(ways):
-    first, size = ways[0], {}
-    if hasattr(first, "w_hr"):
-        size = {
-            "hidden_size": first.w_hr.shape[0],
-            "projection_size": first.w_hr.shape[1],
-        }
-    sizes = {"in_size": first.w_x.shape[0], "hidden_size": first.w_h.shape[0]} | size
-    return {"cell": cell_kind(first), "directions": len(ways)} | sizes
+def _cells(params, cells):
+    """The cell of every layer; those given may differ in their activations alone."""
+    plain = [cell_of(entry) for entry in params]
+    if cells is None:
+        return plain
+    for n, (cell, own) in enumerate(zip(cells, plain, strict=False)):
+        if without_activations(cell) != own:
+            raise UnsupportedError(
+                f"cells[{n}] is {cell!r}, expected {own!r}, or the same with other "
+                f"activations."
+            )
+    if len(cells) != len(plain):
+        raise InteropError(f"cells has {len(cells)} entries, expected {len(plain)}.")
+    return list(cells)
 
 
 def is_stack(directory: str | Path) -> bool:
@@ -109,58 +149,76 @@ def is_stack(directory: str | Path) -> bool:
     return (Path(directory) / "stack.json").is_file()
 
 
-def read_stored(directory: str | Path, *, states: bool = False) -> tuple[Any, ...]:
-    """The stack and its parameters, of numpy arrays; see `load_stack`.
+def read_stored(directory: str | Path) -> Stored:
+    """What a folder holds, of numpy arrays.
 
     Raises:
         InteropError: the folder is not one of `save_stack`, or is damaged.
-        UnsupportedError: it has states or lengths, and ``states`` is false.
     """
     directory = Path(directory)
-    merge, layers = _facts(directory / "stack.json")
+    facts = _facts(directory / "stack.json")
     tensors = read_tensors(directory / "weights.safetensors")
-    own = [facts.pop("activations", None) for facts in layers]
-    unknown, problems, entries = set(tensors), [], []
-    for starts, facts in zip(_starts(layers), layers, strict=True):
-        layout = layout_of("lstm_jax", facts["cell"])
+    problems, entries, cells = [], [], []
+    known = {"lengths"} if facts["lengths"] else set()
+    for n, layer in enumerate(facts["layers"]):
+        layout = layout_of("lstm_jax", layer["cell"])
         ways = []
-        for start in starts:
+        for way in WAYS[layer["directions"]]:
+            start = f"{n}.{way}"
             spell = lambda name, start=start: start + name
             ways.append(read_layer(layout, tensors, problems, spell))
-            unknown -= {spell(name) for t in layout.tensors for name in t.names()}
-        if None not in ways and _describe(ways) != facts:
-            problems.append(
-                f"layer {len(entries)} is {_describe(ways)}, expected {facts}"
-            )
+            known |= {spell(name) for t in layout.tensors for name in t.names()}
+        if None in ways:
+            continue
         entries.append(Bidirectional(*ways) if len(ways) > 1 else ways[0])
-    head = f"{directory}/weights.safetensors does not fit stack.json"
-    refuse(head, problems)
-    stack = stack_of(entries, merge=merge)
-    cells = tuple(map(cell_of, stack.cells, own))
-    stack = dataclasses.replace(stack, cells=cells)
-    *start, known = read_states(_starts(layers), cells, tensors, problems)
-    refuse(head, problems + [f"{name} is unknown" for name in sorted(unknown - known)])
-    if states:
-        return stack, tuple(entries), *start
-    if known:
-        raise UnsupportedError(
-            f"{directory} has initial states or lengths; stack, params, carries, "
-            f"lengths = load_stack({str(directory)!r}, states=True) has all of it."
-        )
-    return stack, tuple(entries)
+        cells.append(with_activations(cell_of(entries[-1]), layer))
+        if (found := describe(ways, cells[-1])) != layer:
+            problems.append(f"layer {n} is {found}, expected {layer}")
+    directions = len(ways_of(entries[0])) if entries else 1
+    if facts["carry"]:
+        known |= carry_names(cells, directions)
+    problems += [f"{name} is unknown" for name in sorted({*tensors} - known)]
+    if not problems:
+        problems = misfits(entries, facts["merge"])
+    refuse(f"{directory}/weights.safetensors does not fit stack.json", problems)
+    carry = read_carry(cells, directions, tensors) if facts["carry"] else None
+    lengths = tensors.get("lengths", np.zeros(())) if facts["lengths"] else None
+    if lengths is not None:
+        check_lengths(lengths)
+    stack = Stack(cells, bidirectional=directions == 2, merge=facts["merge"])
+    return Stored(stack, tuple(entries), carry, lengths)
 
 
-def load_stack(directory: str | Path, *, states: bool = False) -> tuple[Any, ...]:
-    """The stack that `save_stack` or ``lstm-jax import`` kept, and its parameters.
-
-    Args:
-        directory: a folder.
-        states: the answer has two entries more, ``carries`` and ``lengths``, as a call
-            of the stack takes them: what an imported model begins with, or ``None``.
+def load_stored(directory: str | Path) -> Stored:
+    """All of what `save_stack` or ``lstm-jax import`` kept.
 
     Raises:
         InteropError: the folder is not one of these, or is damaged.
-        UnsupportedError: it has states or lengths, and ``states`` is false.
+
+    >>> import tempfile, jax, jax.numpy as jnp
+    >>> from lstm_jax import Activations, LSTMCell, Stack
+    >>> from lstm_jax.interop import load_stored, save_stack
+    >>> stack = Stack([LSTMCell(5, Activations(gate="hard_sigmoid"))])
+    >>> params = stack.init(jax.random.key(0), in_size=3)
+    >>> carry = stack.initial_carry(in_size=3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_stack(f"{folder}/mine", params, cells=stack.cells, carry=carry)
+    ...     stored = load_stored(f"{folder}/mine")
+    >>> stored.stack.cells[0].activations.gate
+    'hard_sigmoid'
+    >>> stored.stack(stored.params, stored.carry, jnp.ones((7, 2, 3)))[1].shape
+    (7, 2, 5)
+    """
+    stack, params, carry, lengths = read_stored(directory)
+    return Stored(stack, *to_jax((params, carry, lengths)))
+
+
+def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
+    """The stack that `save_stack` or ``lstm-jax import`` kept, and its parameters.
+
+    Raises:
+        InteropError: the folder is not one of these, or is damaged; or it has a state
+            or lengths as well, which `load_stored` gives.
 
     >>> import tempfile, jax, jax.numpy as jnp
     >>> from lstm_jax import init_lstm_stack
@@ -172,17 +230,23 @@ def load_stack(directory: str | Path, *, states: bool = False) -> tuple[Any, ...
     >>> stack(params, None, jnp.ones((7, 2, 3)))[1].shape
     (7, 2, 5)
     """
-    stack, params, *start = read_stored(directory, states=states)
-    return stack, to_jax(params), *to_jax(start)
+    stack, params, carry, lengths = load_stored(directory)
+    more = {"an initial carry": carry, "lengths": lengths}
+    if kept := [name for name, value in more.items() if value is not None]:
+        raise InteropError(
+            f"{directory} has {' and '.join(kept)}, without which its outputs are "
+            f"others; take all of it with lstm_jax.interop.load_stored."
+        )
+    return stack, params
 
 
-def _facts(path):
-    """``merge`` and the layers of stack.json, which people may have edited."""
+def _facts(path) -> dict[str, Any]:
+    """What stack.json says, which people may have edited."""
     try:
         if path.stat().st_size > 2**20:
             raise InteropError(f"{path} has more than 1 MiB.")
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts["version"] != VERSION:
+        if facts["version"] not in READ:
             raise InteropError(
                 f"{path} has version {facts['version']!r}, expected {VERSION}."
             )
@@ -190,7 +254,8 @@ def _facts(path):
         known = all(f["directions"] in WAYS and str(f["cell"]) for f in layers)
         if not layers or not known or facts["merge"] not in get_args(Merge):
             raise InteropError(f"{path} describes no stack of known directions.")
-        return facts["merge"], layers
+        flags = {name: bool(facts.get(name, False)) for name in ("carry", "lengths")}
+        return {"merge": facts["merge"], "layers": layers} | flags
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, InteropError):
             raise

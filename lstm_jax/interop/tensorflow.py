@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from lstm_jax.interop.cells import read_cell
@@ -75,4 +76,8 @@ def _layout(operator, forget_bias):
     layout = LAYOUTS[OPERATORS[operator]]
     if forget_bias is None:
         return layout
+    if isinstance(forget_bias, bool) or not isinstance(forget_bias, Real):
+        raise InteropError(
+            f"forget_bias is {forget_bias!r}, expected a number or None."
+        )
     return dataclasses.replace(layout, forget_bias=float(forget_bias))

@@ -1,11 +1,12 @@
 """Arrays of any framework, nested in any way, as a flat dict of numpy arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
+from lstm_jax.interop.entries import unusual
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 
 DEEPEST = 16
@@ -19,7 +20,7 @@ def numpy_array(value: Any, name: str = "value") -> np.ndarray:
         InteropError: it holds something else.
     """
     if hasattr(value, "detach"):
-        value = _from_torch(value.detach().cpu())
+        value = _from_torch(value, name)
     elif hasattr(value, "get_value"):  # a variable of NNX
         value = value.get_value()
     if not hasattr(value, "__array__") and not isinstance(value, list | tuple | float):
@@ -30,11 +31,28 @@ def numpy_array(value: Any, name: str = "value") -> np.ndarray:
         raise InteropError(f"{name} is no array: {_first_line(error)}") from error
     if array.dtype == object:
         raise InteropError(f"{name} holds Python objects, expected numbers.")
+    if refusal := unusual(name, array.dtype.name):
+        raise UnsupportedError(refusal)
     return array
 
 
-def _from_torch(tensor):
-    if "bfloat16" not in str(tensor.dtype):
+def _from_torch(tensor, name):
+    if getattr(tensor, "is_meta", False):
+        raise InteropError(
+            f"{name} is on torch's meta device, which keeps no numbers; load the "
+            f"weights first, such as with module.to_empty(device='cpu') and "
+            f"load_state_dict."
+        )
+    if tensor.is_quantized or "strided" not in str(tensor.layout):
+        raise UnsupportedError(
+            f"{name} is quantised or sparse, expected a dense tensor; "
+            f"call .dequantize() or .to_dense()."
+        )
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if refusal := unusual(name, dtype):
+        raise UnsupportedError(refusal)
+    tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if dtype != "bfloat16":
         return tensor.numpy()
     import torch
 
@@ -48,29 +66,36 @@ def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
     out. With a ``prefix`` only names that begin with it are taken, without it.
 
     Raises:
-        InteropError: a value is no array, or two come to the same name.
+        InteropError: it is no dict, a value is no array, or two come to the same name.
 
     >>> import numpy as np
     >>> flatten({"lstm/linear": {"w": np.ones(2)}}, prefix="lstm.")
     {'linear.w': array([1., 1.])}
     """
+    if not isinstance(tree, Mapping):
+        raise InteropError(
+            f"{type(tree).__name__} is given, expected a dict of arrays."
+        )
     flat: dict[str, np.ndarray] = {}
-    for name, value in _leaves(tree, "", DEEPEST):
+    for name, value in leaves(tree):
         if name.startswith(prefix):
             name = name[len(prefix) :]
             if name in flat:
-                raise InteropError(f"{prefix}{name} is there twice, with / and with .")
+                raise InteropError(f"{prefix}{name} appears twice, with / and with .")
             flat[name] = numpy_array(value, prefix + name)
     return flat
 
 
-def _leaves(tree, path, levels):
+def leaves(
+    tree: Mapping[Any, Any], path: str = "", levels: int = DEEPEST
+) -> Iterator[tuple[str, Any]]:
+    """Names and values of nested dicts, but for ``None``."""
     if levels == 0:
         raise InteropError(f"{path[:60]}... is nested deeper than {DEEPEST} levels.")
     for key, value in tree.items():
         name = f"{path}{key}".replace("/", ".")
         if isinstance(value, Mapping):
-            yield from _leaves(value, name + ".", levels - 1)
+            yield from leaves(value, name + ".", levels - 1)
         elif value is not None:
             yield name, value
 

@@ -5,9 +5,17 @@ from typing import Any
 
 from lstm_jax.interop.cells import read_cell, write_cell
 from lstm_jax.interop.engine import cell_kind, is_cell, layout_of
+from lstm_jax.interop.entries import of_arrays
 from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.fold import tidy
 from lstm_jax.interop.layout import Cell
-from lstm_jax.interop.stack import read_stack, to_jax, write_stack
+from lstm_jax.interop.stack import (
+    check_layers,
+    read_stack,
+    to_jax,
+    ways_of,
+    write_stack,
+)
 from lstm_jax.interop.tensors import fit, flatten
 
 MODULES: dict[str, Cell] = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn"}
@@ -18,7 +26,8 @@ def from_torch(source: Any, *, cell: Cell | None = None, prefix: str = "") -> An
 
     Args:
         source: a ``torch.nn.LSTM``, ``GRU``, ``RNN`` or one of their cells, or a state
-            dict, of arrays of any library.
+            dict, of arrays of any library. ``weight_norm`` and what WeightDrop calls
+            ``weight_hh_l0_raw`` are folded into the weight.
         cell: what a state dict is of: ``lstm`` (the default), ``gru`` or ``rnn``.
         prefix: of the names in the state dict, such as ``"encoder.lstm."``; the others
             are left alone.
@@ -48,12 +57,18 @@ def from_torch(source: Any, *, cell: Cell | None = None, prefix: str = "") -> An
         if cell not in (None, kind):
             raise InteropError(f"cell is {cell!r}, but the module is {kind}.")
         source, cell = source.state_dict(), kind
-    layout, flat = layout_of("torch", cell or "lstm"), flatten(source, prefix)
+    layout, flat = layout_of("torch", cell or "lstm"), _flat(source, prefix)
     if not flat and prefix:
         raise InteropError(f"no name begins with prefix {prefix!r}.")
     if "weight_ih" in flat:
         return read_cell(layout, flat)
     return to_jax(read_stack(layout, flat))
+
+
+def _flat(source, prefix):
+    """Arrays by their names, those of ``weight_norm`` and the like as one weight."""
+    arrays = tidy(of_arrays(flatten(source, prefix)))
+    return {name: one.read() for name, one in arrays.items()}
 
 
 def to_torch(params: Any, into: Any = None, *, prefix: str = "") -> Any:
@@ -75,7 +90,8 @@ def to_torch(params: Any, into: Any = None, *, prefix: str = "") -> Any:
     if is_cell(params):
         family, tensors = cell_kind(params), write_cell("torch", params)
     else:
-        kinds = {cell_kind(p) for layer in params for p in _ways(layer)}
+        check_layers(params)
+        kinds = {cell_kind(p) for layer in params for p in ways_of(layer)}
         if len(kinds) != 1:
             raise UnsupportedError(
                 f"params are of {', '.join(sorted(kinds))} cells, expected one kind in "
@@ -91,14 +107,15 @@ def to_torch(params: Any, into: Any = None, *, prefix: str = "") -> Any:
     return into
 
 
-def _ways(layer):
-    return (layer,) if is_cell(layer) else layer
-
-
 def _load(module, tensors):
     import torch
 
     own = dict(module.named_parameters())
+    if any(parameter.is_meta for parameter in own.values()):
+        raise InteropError(
+            f"into ({type(module).__name__}) is on torch's meta device, which keeps no "
+            f"numbers; call its to_empty(device='cpu') first."
+        )
     shapes = {name: tuple(p.shape) for name, p in own.items()}
     kept = fit(tensors, shapes, f"into ({type(module).__name__})")
     with torch.no_grad():
@@ -119,6 +136,11 @@ def _kind_of(module):
                     f"are converted for tanh alone."
                 )
             return MODULES[name]
+    if ".quantized" in type(module).__module__:
+        raise UnsupportedError(
+            f"{type(module).__name__} is a quantised module, whose weights are rounded "
+            f"to integers; convert the module that it was made from."
+        )
     raise UnsupportedError(
         f"{type(module).__name__} is not converted; pass an nn.LSTM, nn.GRU, nn.RNN or "
         f"one of their cells, such as model.lstm, or a state dict and a prefix."

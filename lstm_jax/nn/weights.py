@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax.core.arguments import check_floating
-from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.bidirectional import Bidirectional, two_directions
 from lstm_jax.core.boxes import Boxes
 from lstm_jax.core.checks import check_layers
 from lstm_jax.core.trees import from_dict, unshared
@@ -119,7 +119,7 @@ class StackWeights(nnx.Module):
         box_of: Callable[[str], Any] = lambda field: None,
     ):
         entries = unshared(entries)
-        two_ways = isinstance(entries[0], Bidirectional)
+        two_ways = two_directions("entries", entries)
         ways = zip(*entries, strict=True) if two_ways else [entries]
         for name, way in zip(Bidirectional._fields, ways, strict=False):
             setattr(self, name, nnx.List([Weights(entry, box_of) for entry in way]))

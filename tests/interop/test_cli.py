@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from lstm_jax import Activations, LSTMCell, Stack
 from lstm_jax.cli import main
-from lstm_jax.interop import from_torch, load_stack, read_tensors, write_tensors
+from lstm_jax.interop import (
+    from_torch,
+    load_stack,
+    read_tensors,
+    save_stack,
+    write_tensors,
+)
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -111,6 +118,8 @@ def test_a_trained_run(tmp_path, capsys):
     trained = read_tensors(run / "model.safetensors", "lstm.weights.forward.0.")
     assert np.array_equal(params.w_h, trained["w_h.value"])
     assert np.array_equal(params.b, trained["b.value"])
+    said = done(capsys, "import", run / "model.safetensors", "--list")
+    assert "'lstm.weights.forward.': lstm_jax, LSTM, 1 layer, 4 features" in said
 
 
 def test_nothing_is_overwritten(folder, tmp_path, capsys):
@@ -139,11 +148,12 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path, capsys):
         return refused(capsys, "import", weights / name, *out, *options)
 
     said = wrong("model.npz", "--layout", "torch")
-    assert "head.weight is unknown" in said
+    assert "right behind the prefix ''" in said
+    assert "found: 'lstm.': torch, LSTM, 2 layers, 2 directions" in said
     assert "prefix 'nothing.'" in wrong(
         *("model.npz", "--layout", "torch", "--prefix", "lstm.", "--prefix", "nothing.")
     )
-    assert "names are those of torch" in wrong(
+    assert "found: 'lstm.': torch, LSTM" in wrong(
         "model.npz", "--layout", "keras", "--prefix", "lstm."
     )
     assert "No such file" in wrong("gone.npz", "--layout", "torch")
@@ -165,3 +175,27 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path, capsys):
         main(["import", "a.npz", "--layout", "tflite", "--out", "b"])
     assert raised.value.code == 2
     assert "invalid choice: 'tflite'" in capsys.readouterr().err
+    assert "--out is missing" in refused(capsys, "import", weights / "model.npz")
+
+
+def test_what_weights_do_not_say_is_not_exported(tmp_path, capsys):
+    """Activations and states have no place in a file of weights."""
+    cells = [LSTMCell(4, Activations("hard_sigmoid"))]
+    params = Stack(cells).init(jax.random.key(0), 3)
+    save_stack(tmp_path / "run", params, cells=cells)
+    out = ["--format", "npz", "--out", tmp_path / "w.npz"]
+    for layout in ("torch", "keras"):
+        argv = ["export", tmp_path / "run", *out, "--layout", layout]
+        said = refused(capsys, *argv)
+        assert "hard_sigmoid" in said
+        assert "--format stablehlo keeps all of it, and --layout lstm_jax" in said
+    said = done(capsys, "export", tmp_path / "run", *out)
+    assert "LSTMCell(4, gate='hard_sigmoid') on 3 features" in said
+    file = ["--format", "stablehlo", "--out", tmp_path / "m.jaxexport"]
+    assert "gate='hard_sigmoid'" in done(capsys, "export", tmp_path / "run", *file)
+    carry = Stack(cells).initial_carry(3)
+    save_stack(tmp_path / "begun", params, carry=carry)
+    out = ["--format", "npz", "--out", tmp_path / "b.npz"]
+    said = refused(capsys, "export", tmp_path / "begun", *out)
+    assert "take them with lstm_jax.interop.load_stored" in said
+    assert not (tmp_path / "b.npz").exists()

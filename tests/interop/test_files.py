@@ -137,7 +137,7 @@ HOSTILE = {
     "liar.npz": (liar("w.npy", LARGER, len(LARGER)), "damaged: Bad CRC"),
     "negative.npz": (zip_of({"w.npy": npy("(-1,)")}), "expected"),
     "text.npz": (zip_of({"w.npy": b"no array"}), "damaged"),
-    "twice.npz": (zip_of({"w.npy": npy(), "w": npy()}), "w is there twice"),
+    "twice.npz": (zip_of({"w.npy": npy(), "w": npy()}), "w appears twice"),
     "none.npz": (b"", "damaged"),
     "header.safetensors": (struct.pack("<Q", 2**62) + b"{}", "the header has"),
     "huge.safetensors": (
@@ -242,7 +242,7 @@ def test_cells_of_every_kind_and_a_merge(tmp_path):
     ("old", "new", "said"),
     [
         ('"hidden_size": 5', '"hidden_size": 6', "layer 0 is"),
-        ('"version": 1', '"version": 2', "version 2, expected 1"),
+        ('"version": 2', '"version": 3', "version 3, expected 2"),
         ('"cell": "lstm"', '"cell": "lstn"', "'lstn' is no cell"),
         ('"directions": 1', '"directions": 2', "0.forward.w_x is missing"),
         ('"merge": "concat"', '"merge": "join"', "no stack"),

@@ -204,6 +204,13 @@ def keras_layer(kind, *args, build=True, **options):
     return layer
 
 
+def conv_layer(**options):
+    import keras
+
+    options = {"padding": "same"} | options
+    return keras.layers.ConvLSTM2D(H, 3, **options)
+
+
 def bidirectional(**options):
     lstm = keras_layer("LSTM", H, build=False)
     return keras_layer("Bidirectional", lstm, **options)
@@ -217,6 +224,19 @@ KERAS = {
     ),
     "backwards": (lambda: keras_layer("LSTM", H, go_backwards=True), "reverse=True"),
     "another layer": (lambda: keras_layer("Dense", H), "Dense"),
+    "padding": (
+        lambda: conv_layer(padding="valid"),
+        "padding='valid', expected 'same'",
+    ),
+    "strides": (lambda: conv_layer(strides=2), "strides=(2, 2), expected 1"),
+    "dilation": (
+        lambda: conv_layer(dilation_rate=2),
+        "dilation_rate=(2, 2), expected 1",
+    ),
+    "gates of a convolution": (
+        lambda: conv_layer(recurrent_activation="hard_sigmoid"),
+        "recurrent_activation='hard_sigmoid'",
+    ),
     "merge": (lambda: bidirectional(merge_mode="sum"), "by 'sum', not 'concat'"),
     "not built": (lambda: keras_layer("LSTM", H, build=False), "is not built"),
 }
@@ -254,22 +274,28 @@ def test_shapes_of_our_own_are_checked():
     refused(InteropError, lambda: interop.to_torch(ensemble), "w_x has shape (2, ")
 
 
-@pytest.mark.parametrize("name", [n for n in LAYOUTS if not n.startswith("onnx")])
-def test_every_layout_as_a_stack_of_names(name):
-    """Two layers in two directions, by their names and back, bit by bit."""
-    layout = LAYOUTS[name]
-    cell = {
+def two_layers(cell):
+    """Random parameters of two layers in two directions."""
+    cells = {
         "lstm": lstm_jax.LSTMCell(H),
         "cifg": lstm_jax.CIFGLSTMCell(H),
         "gru": lstm_jax.GRUCell(H),
         "gru_reset_before": lstm_jax.ResetBeforeGRUCell(H),
         "rnn": lstm_jax.RNNCell(H),
-    }[layout.cell]
-    stack = lstm_jax.Stack([cell] * 2, bidirectional=True)
+        "conv_lstm": lstm_jax.ConvLSTMCell(H, (3, 2)),
+    }
+    stack = lstm_jax.Stack([cells[cell]] * 2, bidirectional=True)
     shapes = jax.eval_shape(lambda key: stack.init(key, D), jax.random.key(0))
     rng = np.random.default_rng(0)
     draw = lambda a: rng.normal(size=a.shape).astype(np.float32)
-    params = jax.tree.map(draw, shapes)
+    return jax.tree.map(draw, shapes)
+
+
+@pytest.mark.parametrize("name", [n for n in LAYOUTS if not n.startswith("onnx")])
+def test_every_layout_as_a_stack_of_names(name):
+    """Two layers in two directions, by their names and back, bit by bit."""
+    layout = LAYOUTS[name]
+    params = two_layers(layout.cell)
     if name == "nnx.gru":  # it has no such bias
         still = lambda p: p._replace(b_hn=np.zeros_like(p.b_hn))
         params = tuple(lstm_jax.Bidirectional(*map(still, entry)) for entry in params)
@@ -302,6 +328,157 @@ def test_carries_that_do_not_fit():
         refused(InteropError, call, "[layers * 2, ...]")
     carry = lstm_jax.LSTMCarry(h, h)
     refused(InteropError, lambda: interop.to_carry("linen", [carry] * 2), "2 entries")
+
+
+MIXED = (
+    lstm_jax.Bidirectional(lstm_params(), lstm_params()),
+    lstm_jax.LSTMCell(H).init(jax.random.key(0), 2 * H),
+)
+HALVES = (lstm_jax.Bidirectional(lstm_params(), lstm_params(lstm_jax.GRUCell(H))),)
+XS = jnp.zeros((3, 2, D))
+NOT_THE_FIRST = {
+    "stack_of": lambda params: interop.stack_of(params),
+    "save_stack": lambda params: interop.save_stack("never", params),
+    "to_torch": lambda params: interop.to_torch(params),
+    "lstm_stack": lambda params: lstm_jax.lstm_stack(params, None, XS),
+    "a stack's parameters": lambda params: lstm_jax.Stack(
+        [lstm_jax.LSTMCell(H)] * len(params), bidirectional=len(params) == 1
+    )(params, None, XS),
+}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", NOT_THE_FIRST)
+def test_the_first_layer_does_not_stand_for_all(name, turned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = NOT_THE_FIRST[name]
+    refused(ValueError, lambda: call(MIXED[:: -1 if turned else 1]), "direction")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["stack_of", "save_stack", "to_torch"])
+def test_the_first_direction_does_not_stand_for_both(name):
+    said = "gru, lstm" if name == "to_torch" else "GRU"
+    refused(ValueError, lambda: NOT_THE_FIRST[name](HALVES), said)
+
+
+def test_states_of_layers_that_differ():
+    h = jnp.zeros((2, H))
+    lstm, gru = lstm_jax.LSTMCarry(h, h), lstm_jax.GRUCarry(h)
+    short = lstm_jax.LSTMCarry(h[:1], h[:1])
+    both = lstm_jax.Bidirectional(lstm, lstm)
+    for carry in [(lstm, gru), (lstm, both), (both, lstm), (lstm, short), ()]:
+        call = lambda carry=carry: interop.to_carry("torch", carry)
+        refused(InteropError, call, "expected the same in all layers")
+
+
+FOREIGN = {
+    "long double": (
+        lambda: interop.from_torch(state(bias_ih_l0=zeros(4 * H, dtype=np.longdouble))),
+        f"bias_ih_l0 has dtype {np.dtype(np.longdouble).name}, expected one of float16",
+    ),
+    "complex": (
+        lambda: interop.from_torch(state(bias_ih_l0=zeros(4 * H, dtype=np.complex64))),
+        "bias_ih_l0 has dtype complex64",
+    ),
+    "float8": (
+        lambda: interop.from_torch(
+            state(bias_ih_l0=torch.zeros(4 * H).to(torch.float8_e4m3fn))
+        ),
+        "bias_ih_l0 has dtype float8_e4m3fn, expected one of float16, bfloat16",
+    ),
+    "torch's meta device": (
+        lambda: interop.from_torch(torch.nn.LSTM(D, H, device="meta")),
+        "weight_ih_l0 is on torch's meta device, which keeps no numbers",
+    ),
+    "sparse": (
+        lambda: interop.from_torch(state(bias_ih_l0=torch.zeros(4 * H).to_sparse())),
+        "bias_ih_l0 is quantised or sparse, expected a dense tensor",
+    ),
+    "quantised": (
+        lambda: interop.from_torch(
+            state(
+                bias_ih_l0=torch.quantize_per_tensor(zeros_(4 * H), 1, 0, torch.qint8)
+            )
+        ),
+        "call .dequantize() or .to_dense()",
+    ),
+    "a mapping that is none": (lambda: interop.from_torch([1, 2]), "list is not"),
+    "other arrays of Keras": (
+        lambda: interop.from_keras([zeros(D, 4 * H)] * 6),
+        "source is 6 arrays, expected [kernel, recurrent_kernel, bias]",
+    ),
+    "text": (lambda: interop.from_keras(["kernel", "bias"]), "str is not"),
+    "no module of Haiku": (lambda: interop.from_haiku([zeros(2)]), "expected a dict"),
+    "None": (lambda: interop.from_torch(None), "NoneType is not converted"),
+    "no layer of haste": (lambda: interop.from_haste(3), "expected a haste layer"),
+    "no arrays": (lambda: interop.from_tf1(3), "int is given, expected a dict"),
+    "no number": (
+        lambda: interop.from_tf1({}, forget_bias="1"),
+        "forget_bias is '1', expected a number",
+    ),
+    "no layers": (lambda: interop.stack_of(3), "params is int, expected one entry"),
+    "no layers to torch": (lambda: interop.to_torch(3), "params is int, expected"),
+    "no layer": (lambda: interop.to_torch([3]), "int has no equal"),
+    "no layers to a folder": (lambda: interop.save_stack("never", 3), "params is int"),
+    "no carry": (lambda: interop.to_carry("torch", 3), "carry is int, expected a cell"),
+    "no state": (lambda: interop.to_carry("torch", [None]), "of NoneType, expected"),
+    "a module that keeps no numbers": (
+        lambda: interop.to_torch(
+            (lstm_params(),), into=torch.nn.LSTM(D, H, device="meta")
+        ),
+        "into (LSTM) is on torch's meta device",
+    ),
+    **{
+        f"{name} in a file": (
+            lambda a=a: interop.write_tensors("never.safetensors", {"a": a}),
+            said,
+        )
+        for name, a, said in [
+            ("text", "text", "a is str, expected an array"),
+            ("texts", np.array(["a"]), "a has dtype str"),
+            ("objects", np.array([None]), "a holds Python objects"),
+            ("long double", np.zeros(2, np.longdouble), "save it as float32"),
+        ]
+    },
+    "a number as a name": (
+        lambda: interop.write_tensors("never.npz", {3: zeros(2)}),
+        "a tensor is named 3, expected text",
+    ),
+    "a state of text": (
+        lambda: interop.from_carry("keras", ("h", "c")),
+        "expected an array",
+    ),
+    "a state that is None": (lambda: interop.from_carry("torch", None), "is NoneType"),
+}
+
+
+def zeros_(*shape):
+    return torch.zeros(*shape)
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation:UserWarning")
+@pytest.mark.parametrize("name", FOREIGN)
+def test_no_error_of_a_library_reaches_the_user(name):
+    call, word = FOREIGN[name]
+    refused(InteropError, call, word)
+
+
+def test_the_advice_for_the_meta_device_works():
+    module = torch.nn.LSTM(D, H, device="meta").to_empty(device="cpu")
+    module.load_state_dict(torch.nn.LSTM(D, H).state_dict())
+    assert interop.from_torch(module)[0].w_x.shape == (D, 4 * H)
+
+
+def test_a_list_of_weights_of_keras():
+    weights = [zeros(D, 4 * H) + 1, zeros(H, 4 * H) + 2, zeros(4 * H) + 3]
+    above = [zeros(H, 4 * H) + 4, *weights[1:]]
+    for given in ([weights, above], (weights, above)):
+        low, high = interop.from_keras(given)
+        assert low.w_x.shape == (D, 4 * H)
+        assert float(high.w_x[0, 0]) == 4
+    both = interop.from_keras(lstm_jax.Bidirectional(weights, weights))
+    assert both.backward.w_h.shape == (H, 4 * H)
 
 
 def test_float64_is_kept_by_x64():
