@@ -93,7 +93,7 @@ def check_floating(name, x):
     return x
 
 
-def check_key(key):
+def check_key(key: Any) -> Any:
     """A typed key to draw from; ``None`` stays.
 
     Flax hands on old-style keys, arrays of words, where it was given one. Whatever

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from lstm_jax.core.arguments import check_dtype, check_floating
 from lstm_jax.core.cell import Cell
@@ -240,4 +241,4 @@ def check_lengths(lengths, steps, batch_shape):
 
 
 def _traced(tree):
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))

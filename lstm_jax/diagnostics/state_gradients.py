@@ -80,4 +80,5 @@ class _Nudged(Wrapper):
     def masks(self, key, steps, batch_shape, dtype):
         raise NotImplementedError
 
-    wrapped_step = masks
+    def wrapped_step(self, masks, step, params, carry, gx, dot, gates):
+        raise NotImplementedError
