@@ -21,6 +21,7 @@ from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.bidirectional import Merge
 from lstm_jax.core.boxes import Boxes
+from lstm_jax.core.checks import check_layers
 from lstm_jax.core.stack import Skip, Stack
 from lstm_jax.core.trees import from_dict, to_dict, unshared
 from lstm_jax.ops import init_options_of, lstm_cells, missing_key, run_stack
@@ -91,6 +92,11 @@ class _Layers(nn.Module, kw_only=True):
 
         ``in_size`` is ``D``, the features of an input.
         """
+        if "params" not in variables:
+            raise ValueError(
+                f"variables has {', '.join(variables)}, expected params; pass what "
+                f"init returns."
+            )
         params = nn.meta.unbox(variables["params"])
         like, _ = _like(self.as_stack(), in_size)
         if "layers" in params:  # one tuple, as in former versions
@@ -102,6 +108,7 @@ class _Layers(nn.Module, kw_only=True):
     ) -> dict[str, Any]:
         """The variables of these parameters, converted or of another module, and of a
         trained carry. The inverse of `as_layers`."""
+        layers = check_layers("layers", layers)
         params = dict(zip(_names("layers", layers), map(to_dict, layers), strict=True))
         if carry is not None:
             params |= zip(_names("carry", carry), map(to_dict, carry), strict=True)

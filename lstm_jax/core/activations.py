@@ -128,13 +128,17 @@ class Activations:
                     f"{field} is {given!r}, expected the name of an activation, an "
                     f"Activation, or a function of an array."
                 )
-        for field in ("clip", "cell_clip"):
-            limit = getattr(self, field)
-            if limit is not None and not limit > 0:
-                raise ValueError(
-                    f"{field} is {limit}, expected a positive number, or None for no "
-                    f"clip."
-                )
+        check_clip("clip", self.clip)
+        check_clip("cell_clip", self.cell_clip)
+
+
+def check_clip(name: str, limit: float | None) -> None:
+    """A positive number, or ``None``."""
+    number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
+    if limit is not None and not (number and limit > 0):
+        raise ValueError(
+            f"{name} is {limit!r}, expected a positive number, or None for no clip."
+        )
 
 
 TEXTBOOK = Activations()

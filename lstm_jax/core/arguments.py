@@ -32,7 +32,7 @@ def renamed(**names: str) -> Callable[[F], F]:
 def check_static(name, value):
     """Refuses a traced value where Python has to know it."""
     if isinstance(value, Tracer):
-        argument = name.split()[-1]
+        argument = name.split()[-1].partition("[")[0]
         raise TypeError(
             f"{name} is traced, expected a Python value: it decides what is compiled. "
             f"Under jax.jit, pass static_argnames={argument!r}, or set it outside: "
@@ -56,7 +56,7 @@ def check_size(name, size, least=1, most=None):
 
 
 def check_rate(name, rate):
-    """Raises where ``rate``, a share of what is dropped, is outside ``[0, 1)``."""
+    """Raises where ``rate``, the fraction that is dropped, is outside ``[0, 1)``."""
     check_static(name, rate)
     number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
     if not number or not 0.0 <= rate < 1.0:
@@ -117,6 +117,15 @@ def check_key(key: Any) -> Any:
     )
 
 
+def check_one_key(key: Any, name: str = "key") -> Any:
+    """One key to draw from."""
+    key = check_key(key)
+    if key is None or key.ndim:
+        came = "None" if key is None else f"of shape {key.shape}"
+        raise ValueError(f"{name} is {came}, expected one key, jax.random.key(seed).")
+    return key
+
+
 def _is_typed(key):
     dtype = getattr(key, "dtype", None)
     return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
@@ -146,6 +155,20 @@ def _threefry(key):
     for _ in range(key.ndim):
         fold = jax.vmap(fold)
     return functools.reduce(fold, rest, key)
+
+
+def check_start(start: Any) -> Any:
+    """An absolute step: a number that fits 32 bits, or a traced one."""
+    whole = isinstance(start, int | np.integer) and not isinstance(start, bool)
+    if whole and 0 <= start < 2**31:
+        return int(start)
+    array = isinstance(start, jax.Array | np.ndarray) and start.shape == ()
+    if array and jnp.issubdtype(start.dtype, jnp.integer):
+        return start
+    raise ValueError(
+        f"start is {start!r}, expected one integer from 0 to 2**31 - 1, the absolute "
+        f"step of the first input."
+    )
 
 
 def check_remat(remat):

@@ -90,7 +90,8 @@ def two_directions(name: str, entries: Sequence[Any]) -> bool:
     if len({*two}) > 1:
         said = ", ".join("two" if way else "one" for way in two)
         raise ValueError(
-            f"{name} has layers of {said} directions, expected one in all of them or "
-            f"two in all; run a stack of each kind, one after the other."
+            f"the layers in {name} have different numbers of directions ({said}), "
+            f"expected one in all of them or two in all; run a stack of each kind, one "
+            f"after the other."
         )
     return bool(two) and two[0]

@@ -47,10 +47,11 @@ class Cell(abc.ABC):
     These are the promises of a cell. All but the last one are checked before its first
     use, by shapes, and a broken one raises a TypeError that names it:
 
-    * ``init`` returns a NamedTuple of floating-point arrays. They may be nested.
+    * ``init`` returns a NamedTuple of floating-point arrays. They may be nested. Flax
+      modules pass it ``dtype=``.
     * ``project`` returns one floating-point array ``[T, *B, ...]``.
     * The carry is an array, or any tree of arrays: NamedTuples, tuples, dicts. Each has
-      the batch axes in front. Integers and booleans are welcome; they have no gradient.
+      the batch axes in front. Integers and booleans are allowed; they have no gradient.
     * ``step`` returns a carry of the structure, shapes and dtypes of ``zero_carry``,
       and an output ``[*B, out_size]`` in the compute dtype, which is that of ``xs``.
     * ``step`` reads the parameters in ``elementwise`` and no others.
@@ -71,9 +72,9 @@ class Cell(abc.ABC):
     ...     hidden_size: int
     ...     products = ("w_h",)
     ...     added = frozenset({"w_h"})
-    ...     def init(self, key, in_size):
+    ...     def init(self, key, in_size, *, dtype=jnp.float32):
     ...         H = self.hidden_size
-    ...         return Params(jnp.ones((in_size, H)), jnp.ones((H, H)))
+    ...         return Params(jnp.ones((in_size, H), dtype), jnp.ones((H, H), dtype))
     ...     def step(self, params, carry, gx, dot, gates=None):
     ...         h = jnp.tanh(gx + dot("w_h", carry))
     ...         return h, h
@@ -191,7 +192,7 @@ def is_random(cell: Cell) -> bool:
     return bool(jax.tree.leaves(jax.eval_shape(masks)))
 
 
-def check_cell(name: str, cell: Any) -> Cell:
+def require_cell(name: str, cell: Any) -> Cell:
     if not isinstance(cell, Cell):
         raise TypeError(
             f"{name} is {cell!r}, expected a cell such as LSTMCell(hidden_size)."

@@ -100,10 +100,13 @@ def check_params(cell, params, x, name):
         want, got = wanted.get(field), came.get(field)
         if want is None or got is None:
             if want is not got:
+                has = "None" if got is None else "an array"
+                if got is None and any(other.startswith(field) for other in came):
+                    has = "None" if field in came else "a list"
                 raise ValueError(
-                    f"params{field} is {'None' if got is None else 'an array'}, "
-                    f"expected {'None' if want is None else 'an array'} for {cell}; "
-                    f"make params with init of the same cell."
+                    f"params{field} is {has}, expected "
+                    f"{'None' if want is None else 'an array'} for {cell}; make params "
+                    f"with init of the same cell, and arrays with jnp.asarray."
                 )
         elif jnp.shape(got) != want.shape:
             raise ValueError(
@@ -114,8 +117,14 @@ def check_params(cell, params, x, name):
         elif not jnp.issubdtype(jnp.result_type(got), jnp.floating):
             raise TypeError(
                 f"params{field} has dtype {jnp.result_type(got).name}, expected a "
-                f"floating-point dtype; cast it with .astype(jnp.float32)."
+                f"floating-point dtype{_real_advice(got)}."
             )
+
+
+def _real_advice(x):
+    if jnp.issubdtype(jnp.result_type(x), jnp.complexfloating):
+        return "; take .real, if that is what you mean"
+    return "; cast it with .astype(jnp.float32)"
 
 
 def _by_name(params):

@@ -6,6 +6,8 @@ names what is wrong. Nothing is computed.
 """
 
 import functools
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -33,7 +35,20 @@ def params_of(cell: Cell, in_size: int, dtype: Any) -> Any:
     _check_carry(cell, carry, rows)
     x = jax.ShapeDtypeStruct((1, *rows, in_size), dtype)
     jax.eval_shape(functools.partial(_check_step, cell), params, carry, x)
+    _check_reads(cell, params, carry, x)
     return params
+
+
+def check_options(cell: Cell, options: Mapping[str, Any]) -> None:
+    """Refuses keyword arguments that ``init`` of the cell does not take."""
+    takes = inspect.signature(cell.init).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        return
+    if unknown := [name for name in options if name not in takes]:
+        raise TypeError(
+            f"init of {type(cell).__name__} takes no {unknown[0]}, expected "
+            f"{', '.join([*takes][2:]) or 'no keyword arguments'}. Modules pass dtype."
+        )
 
 
 def _check_params(cell, params):
@@ -104,9 +119,7 @@ def _check_step(cell, params, carry, xs):
         used.add(name)
         return (cell.product(name) or matmul)(a, weights[name])
 
-    hidden = (name for name in type(params)._fields if name not in cell.elementwise)
-    seen = params._replace(**{name: _Undeclared(cell, name) for name in hidden})
-    stepped, h = cell.step(seen, carry, gx[0], dot)
+    stepped, h = cell.step(params, carry, gx[0], dot)
     if unused := sorted({*cell.products} - used):
         raise _broken(
             cell, f"products names {unused[0]!r}, but step does not call dot with it"
@@ -128,23 +141,26 @@ def _check_step(cell, params, carry, xs):
     return stepped
 
 
-class _Undeclared:
-    """Stands for a parameter that ``step`` may not read."""
+def _check_reads(cell, params, carry, xs):
+    """``step`` reads no parameter but those in ``elementwise``."""
+    of_dot = jax.eval_shape(cell.weights, params)
+    gx = jax.eval_shape(cell.project, params, xs)
 
-    def __init__(self, cell, name):
-        object.__setattr__(self, "_facts", (cell, name))
+    def step(params, weights, carry, gx):
+        dot = lambda name, a: (cell.product(name) or matmul)(a, weights[name])
+        return cell.step(params, carry, gx[0], dot)
 
-    def _refuse(self, *args, **kwargs):
-        cell, name = object.__getattribute__(self, "_facts")
-        raise _broken(
-            cell,
-            f"step reads params.{name}, which is not in elementwise; weights are read "
-            f"by dot(name, a) and named in products",
-        )
-
-    __getattr__ = __array__ = __jax_array__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
-    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __getitem__ = _refuse
+    traced = jax.make_jaxpr(step)(params, of_dot, carry, gx).jaxpr
+    read = {id(v) for equation in traced.eqns for v in equation.invars}
+    read |= {id(v) for v in traced.outvars}
+    paths = jax.tree.leaves_with_path(params)
+    for (path, _), variable in zip(paths, traced.invars, strict=False):
+        if id(variable) in read and path[0].name not in cell.elementwise:
+            raise _broken(
+                cell,
+                f"step reads params{jax.tree_util.keystr(path)}, which is not in "
+                f"elementwise; weights are read by dot(name, a) and named in products",
+            )
 
 
 def _is_floating(a):

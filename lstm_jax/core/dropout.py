@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax._types import Array, Bool, Float, Int, Key
-from lstm_jax.core.arguments import check_key, check_rate
+from lstm_jax.core.arguments import check_one_key, check_rate, check_start
 from lstm_jax.core.sharding import leave_to_compiler, spec_of
 
 
@@ -42,7 +42,7 @@ def dropout(
     check_rate("dropout rate", rate)
     if rate == 0.0:
         return xs
-    key = check_key(key)
+    key, start = check_one_key(key), check_start(start)
     keep = keep_masks(key, steps_from(start, xs.shape[0]), rate, xs.shape[1:])
     return drop_and_scale(keep, xs, rate)
 
@@ -93,7 +93,7 @@ def variational_dropout(
     check_rate("variational_dropout rate", rate)
     if rate == 0.0:
         return xs
-    keep = keep_mask(check_key(key), rate, xs.shape[1:])
+    keep = keep_mask(check_one_key(key), rate, xs.shape[1:])
     return drop_and_scale(jnp.broadcast_to(keep, xs.shape), xs, rate)
 
 
@@ -116,7 +116,7 @@ def embedding_dropout(
     [(0.0, 0.0, 0.0, 0.0), (2.0, 2.0, 2.0, 2.0)]
     """
     check_rate("embedding_dropout rate", rate)
-    keep = keep_mask(check_key(key), rate, (*table.shape[:1], 1))
+    keep = keep_mask(check_one_key(key), rate, (*table.shape[:1], 1))
     return drop_and_scale(jnp.broadcast_to(keep, table.shape), table, rate)
 
 

@@ -29,6 +29,7 @@ from lstm_jax.core.activations import (
     clip,
     function_of,
 )
+from lstm_jax.core.arguments import check_one_key
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.checks import check_step, check_type
 from lstm_jax.core.elementwise import TANH, add_bias, elementwise, gates
@@ -207,6 +208,7 @@ def init_lstm(
     >>> params.w_x.shape, params.w_h.shape, params.b.shape
     ((3, 20), (5, 20), (20,))
     """
+    key = check_one_key(key)
     return LSTMCell(hidden_size).init(
         key, in_size, w_x=w_x, w_h=w_h, forget_bias=forget_bias, dtype=dtype
     )

@@ -20,6 +20,7 @@ import jax.random
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
+from lstm_jax.core.activations import check_clip
 from lstm_jax.core.arguments import check_bool, check_size
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.elementwise import SIGMOID, TANH, add_bias, gates
@@ -73,11 +74,7 @@ class LSTMPCell(Cell):
         super().__post_init__()
         check_size("projection_size", self.projection_size, most=self.hidden_size)
         check_bool("projection_bias", self.projection_bias)
-        if self.projection_clip is not None and not self.projection_clip > 0:
-            raise ValueError(
-                f"projection_clip is {self.projection_clip}, expected a positive "
-                f"number, or None for no clip."
-            )
+        check_clip("projection_clip", self.projection_clip)
 
     @property
     def out_size(self):

@@ -64,7 +64,8 @@ def leave_to_compiler(f: Callable[..., Any], args: tuple, specs: PyTree) -> Any:
     if mesh is None:
         return f(*args)
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
-    return jax.sharding.auto_axes(f, out_sharding=shardings)(*args)
+    axes = mesh.explicit_axes
+    return jax.sharding.auto_axes(f, axes=axes, out_sharding=shardings)(*args)
 
 
 def spec_of(x: Array) -> PartitionSpec:

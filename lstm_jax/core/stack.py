@@ -18,9 +18,10 @@ from lstm_jax.core.arguments import (
     check_bool,
     check_choice,
     check_dtype,
-    check_key,
+    check_one_key,
     check_rate,
     check_size,
+    check_start,
     renamed,
 )
 from lstm_jax.core.bidirectional import (
@@ -31,9 +32,9 @@ from lstm_jax.core.bidirectional import (
     merged_size,
     two_directions,
 )
-from lstm_jax.core.cell import Cell, check_cell, is_random
+from lstm_jax.core.cell import Cell, is_random, require_cell
 from lstm_jax.core.checks import check_layers, check_time_major
-from lstm_jax.core.contract import params_of
+from lstm_jax.core.contract import check_options, params_of
 from lstm_jax.core.layers import run_layers, stack_trees
 from lstm_jax.core.stack_masks import StackMasks
 from lstm_jax.core.unroll import unroll
@@ -95,7 +96,7 @@ class Stack:
         object.__setattr__(self, "cells", tuple(self.cells))
         if not self.cells:
             raise ValueError("cells is empty, expected one cell a layer.")
-        axes = {check_cell("a cell", cell).feature_axes for cell in self.cells}
+        axes = {require_cell("a cell", cell).feature_axes for cell in self.cells}
         if len(axes) > 1:
             raise ValueError(
                 "cells have different axes of space, expected the same in all layers."
@@ -141,10 +142,11 @@ class Stack:
         """Parameters: what ``cell.init(key, in_size, **init)`` returns for each layer,
         or a `Bidirectional` of two."""
         check_size("in_size", in_size)
-        keys = jax.random.split(check_key(key), len(self.cells))
+        keys = jax.random.split(check_one_key(key), len(self.cells))
 
         def layer(key, cell, features):
             params_of(cell, features, jnp.dtype(jnp.float32))
+            check_options(cell, init)
             if not self.bidirectional:
                 return cell.init(key, features, **init)
             one, other = jax.random.split(key)
@@ -167,7 +169,15 @@ class Stack:
     def initial_carry(self, in_size: int, dtype: Any = jnp.float32) -> tuple[Any, ...]:
         """Every layer's carry without batch axes, to be trained: a call spreads it
         over all rows."""
-        return self._carries(in_size, lambda cell: cell.initial_carry(dtype))
+        carries = self._carries(in_size, lambda cell: cell.initial_carry(dtype))
+        for path, a in jax.tree.leaves_with_path(carries):
+            if not jnp.issubdtype(a.dtype, jnp.floating):
+                raise TypeError(
+                    f"the carry{jax.tree_util.keystr(path)} has dtype {a.dtype.name}, "
+                    f"expected floating point: a carry with counters or flags cannot "
+                    f"be trained."
+                )
+        return carries
 
     def _carries(self, in_size, make):
         """One entry a layer. No two share a buffer, so that all can be donated."""
@@ -222,7 +232,8 @@ class Stack:
             sequence["reverse"] = reverse
         elif check_bool("reverse", reverse):
             raise ValueError("reverse is True, expected False for two directions.")
-        key = check_key(key)
+        key = None if key is None else check_one_key(key)
+        start = check_start(start)
         xs = check_time_major(self.cells[0], xs)
         xs = xs if dtype is None else xs.astype(check_dtype(dtype))
         groups = self._groups(xs.shape[-1])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Bool, Float, Int, Key, Lengths
+from lstm_jax.core.arguments import renamed
 from lstm_jax.core.stack import Stack
 from lstm_jax.core.unroll import unroll
 
@@ -21,6 +22,7 @@ class Stream(NamedTuple):
     step: int | Int[Array, ""] = 0
 
 
+@renamed(reset_carries="reset_carry")
 def feed(
     stack: Stack,
     params: Sequence[Any],

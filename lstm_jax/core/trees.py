@@ -61,12 +61,17 @@ def from_dict(tree: Any, like: Any, path: str = "params") -> Any:
     values = {str(n): value for n, value in values.items() if value is not None}
     if set(values) != set(wanted):
         if isinstance(tree, list | tuple):
-            raise ValueError(
-                f"{path} has {len(tree)} entries, expected {len(wanted)}, one a layer."
+            there = sum(entry is not None for entry in tree)
+            raise ValueError(f"{path} has {there} entries, expected {len(wanted)}.")
+        how = "restore what was saved of the same module"
+        if isinstance(like, tuple) and not hasattr(like, "_fields"):
+            how = (
+                "pass a list with one entry a layer. as_layers of the Linen module "
+                "makes one of its variables"
             )
         raise ValueError(
             f"{path} has {', '.join(values) or 'nothing'}, expected "
-            f"{', '.join(wanted)}; restore what was saved of the same module."
+            f"{', '.join(wanted)}; {how}."
         )
     parts = zip(names, like, strict=True)
     return make(

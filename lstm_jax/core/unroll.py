@@ -22,9 +22,9 @@ from jax.custom_derivatives import SymbolicZero
 from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
-from lstm_jax.core.arguments import check_bool, check_key, check_remat
+from lstm_jax.core.arguments import check_bool, check_one_key, check_remat, check_start
 from lstm_jax.core.associative import associative
-from lstm_jax.core.cell import Cell, Noise, check_cell
+from lstm_jax.core.cell import Cell, Noise, require_cell
 from lstm_jax.core.chunks import chunk_length, scan_chunks
 from lstm_jax.core.dropout import steps_from
 from lstm_jax.core.matmul import matmul
@@ -104,7 +104,7 @@ def unroll(
     >>> hs.shape, carry.c.shape
     ((7, 2, 5), (2, 5))
     """
-    check_cell("cell", cell)
+    require_cell("cell", cell)
     reverse, plain = check_bool("reverse", reverse), check_bool("plain", plain)
     seq = prepare(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
@@ -113,7 +113,8 @@ def unroll(
     whole = plain or kernel is not None
     length = chunk_length(seq.xs, cell, remat) if remat or not whole else None
     static = _Static(cell, reverse, plain, kernel, bool(remat), length)
-    return _unroll(static, params, seq, check_key(key), start)
+    key = None if key is None else check_one_key(key)
+    return _unroll(static, params, seq, key, check_start(start))
 
 
 class _Static(NamedTuple):
@@ -131,10 +132,19 @@ class _Static(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _unroll(static, params, seq, key, start):
     """The checked sequence, on any mesh."""
-    run, args = functools.partial(_run, static), (params, seq, key, start)
-    if static.kernel is not None:  # it types its results itself
-        return run(*args)
-    return leave_to_compiler(run, args, _specs(static.cell, seq))
+    run, specs = functools.partial(_run, static), _specs(static.cell, seq)
+    if static.kernel is None:
+        return leave_to_compiler(run, (params, seq, key, start), specs)
+    # A kernel types its results itself.
+    if seq.carry is None:
+        seq = seq._replace(carry=_zero_carry(static.cell, seq, specs[0]))
+    return run(params, seq, key, start)
+
+
+def _zero_carry(cell, seq, specs):
+    """The carry of zeros, sharded like the rows."""
+    zero = lambda xs: cell.zero_carry(xs.shape[1:-1], xs.dtype)
+    return leave_to_compiler(zero, (seq.xs,), specs)
 
 
 def _specs(cell, seq):

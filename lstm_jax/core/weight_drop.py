@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from lstm_jax._types import Array, Key
-from lstm_jax.core.arguments import check_key, check_rate
+from lstm_jax.core.arguments import check_one_key, check_rate
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.core.dropout import drop_and_scale, keep_mask
 
@@ -35,7 +35,7 @@ def weight_drop(
     (True, False)
     """
     check_rate("weight_drop rate", rate)
-    key = check_key(key)
+    key = check_one_key(key)
     keys = [jax.random.fold_in(key, layer) for layer in range(len(layers))]
     return tuple(drop_weights(k, p, rate) for k, p in zip(keys, layers, strict=True))
 

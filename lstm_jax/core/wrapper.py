@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Int, Key
-from lstm_jax.core.cell import Cell, Noise, check_cell
+from lstm_jax.core.cell import Cell, Noise, require_cell
 from lstm_jax.core.elementwise import gates
 
 
@@ -35,7 +35,7 @@ class Wrapper(Cell):
     cell: Cell
 
     def __post_init__(self):
-        check_cell("cell", self.cell)
+        require_cell("cell", self.cell)
 
     @abc.abstractmethod
     def masks(

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Key
-from lstm_jax.core import cell as cells
 from lstm_jax.core.arguments import check_key, check_size
+from lstm_jax.core.cell import Cell, require_cell
 from lstm_jax.core.unroll import unroll
 
 T, B = 6, 3
@@ -19,7 +19,7 @@ hold is wrong by far more."""
 
 
 def check_cell(
-    cell: cells.Cell, in_size: int = 3, *, key: Key[Array, ""] | None = None
+    cell: Cell, in_size: int = 3, *, key: Key[Array, ""] | None = None
 ) -> None:
     """Compares a cell under the derivative rule with the plain loop of its step.
 
@@ -43,7 +43,7 @@ def check_cell(
     >>> from lstm_jax.diagnostics import check_cell
     >>> check_cell(GRUCell(5))
     """
-    cells.check_cell("cell", cell)
+    require_cell("cell", cell)
     check_size("in_size", in_size)
     keys = jax.random.split(jax.random.key(0) if key is None else check_key(key), 4)
     space = (2,) * (cell.feature_axes - 1)

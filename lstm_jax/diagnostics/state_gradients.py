@@ -1,16 +1,19 @@
 """How much of a loss reaches the states of earlier steps."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.cell import Cell, Noise, check_cell
+from lstm_jax.core.cell import Cell, Noise, require_cell
 from lstm_jax.core.checks import check_sequence
 from lstm_jax.core.elementwise import gates
+from lstm_jax.core.sharding import leave_to_compiler, spec_of
 from lstm_jax.core.unroll import Inputs, run_plain
 from lstm_jax.core.wrapper import Wrapper, state_fields
 
@@ -51,10 +54,22 @@ def state_gradients(
     >>> state_gradients(cell, params, xs, lambda hs: hs[-1].sum()).h.shape
     (7, 2)
     """
-    check_cell("cell", cell)
-    if "h" not in state_fields(cell):
-        raise TypeError(f"the carry of {type(cell).__name__} has no field h.")
+    require_cell("cell", cell)
     _, xs = check_sequence(cell, params, None, xs, None)
+    carry = jax.eval_shape(lambda: cell.zero_carry(xs.shape[1:-1], xs.dtype))
+    floating = [jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves(carry)]
+    if "h" not in state_fields(cell) or not all(floating):
+        raise TypeError(
+            f"the carry of {type(cell).__name__} is {carry}, expected a NamedTuple of "
+            f"floating-point arrays, one of them h."
+        )
+    rows = PartitionSpec(*spec_of(xs)[:-1])
+    specs = jax.tree.map(lambda _: rows, carry)
+    run = functools.partial(_norms, cell, loss)
+    return leave_to_compiler(run, (params, xs), specs)
+
+
+def _norms(cell, loss, params, xs):
     carry = cell.zero_carry(xs.shape[1:-1], xs.dtype)
     inputs = Inputs.of(cell, params, carry, cell.project(params, xs))
 
@@ -69,7 +84,10 @@ def state_gradients(
 
 @dataclasses.dataclass(frozen=True)
 class _Nudged(Wrapper):
-    """The cell inside, in evaluation, with something added to its state every step."""
+    """The cell inside, in evaluation, with something added to its state every step.
+
+    The loop hands stepwise noise to a cell, and that is the way in for what is added.
+    """
 
     def noisy_step(self, noise, params, carry, gx, dot, gates=gates):
         assert noise is not None

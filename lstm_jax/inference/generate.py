@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Float, Key, PyTree
-from lstm_jax.core.arguments import check_key, check_size
+from lstm_jax.core.arguments import check_one_key, check_size
 from lstm_jax.inference.sampling import Sampling, draw
 from lstm_jax.inference.stepwise import Step, check_step
 
@@ -67,17 +67,9 @@ def generate(
     check_size("chunk", chunk)
     step, carry, logits = check_step(step, carry, logits)
     samples = jnp.arange(len(logits), dtype=jnp.int32)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(_check_one_key(key), samples)
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(check_one_key(key), samples)
     # Not a generator itself, so that what is wrong is told where it was given.
     return _chunks(step, carry, logits, keys, length, sampling, chunk)
-
-
-def _check_one_key(key):
-    key = check_key(key)
-    if key is None or key.ndim:
-        came = "None" if key is None else f"of shape {key.shape}"
-        raise ValueError(f"key is {came}, expected one key, jax.random.key(seed).")
-    return key
 
 
 def _chunks(step, carry, logits, keys, length, sampling, chunk):

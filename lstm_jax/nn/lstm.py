@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from lstm_jax._types import Array, Float
@@ -99,9 +100,15 @@ class LSTMCell(Weights):
         del rngs
         if carry_init is not None:
             raise ValueError("carry_init is given, but the carry begins with zeros.")
+        shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else ()
+        if not shape or not all(isinstance(n, int | np.integer) for n in shape):
+            raise ValueError(
+                f"input_shape is {input_shape!r}, expected the shape of an input, such "
+                f"as (batch, features); a key is not needed."
+            )
         dtype = dtype or self.dtype or jnp.float32
         cell = CoreCell(self.params.w_h.shape[0])
-        return cell.zero_carry(tuple(input_shape[:-1]), check_dtype(dtype))
+        return cell.zero_carry(shape[:-1], check_dtype(dtype))
 
     def __call__(
         self, carry: LSTMCarry | None, x: Float[Array, "*B D"]

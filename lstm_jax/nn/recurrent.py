@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
@@ -99,13 +100,13 @@ class Recurrent(nnx.Module):
         self.weights = StackWeights(params, found.of)
         carry = stack.initial_carry(in_size, param_dtype) if trainable_carry else None
         self.initial = None if carry is None else StackWeights(carry)
-        self.time_major = time_major
-        self.return_carry = return_carry
+        self.time_major = check_bool("time_major", time_major)
+        self.return_carry = check_bool("return_carry", return_carry)
         self.dtype = dtype
         self.implementation = implementation
         self.deterministic = check_bool("deterministic", deterministic)
-        keep = keep_rngs and stack.is_random
-        self.rngs = rngs["dropout"].fork() if keep else nnx.data(None)
+        keep = check_bool("keep_rngs", keep_rngs) and stack.is_random
+        self.rngs = _dropout_stream(rngs).fork() if keep else nnx.data(None)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "params":  # Flax would take it for an attribute that holds arrays.
@@ -219,10 +220,10 @@ class Recurrent(nnx.Module):
                 "model.eval()",
             )
         if isinstance(source, nnx.Rngs):
-            return check_key(source["dropout"]())
+            return check_key(_dropout_stream(source)())
         if isinstance(source, nnx.RngStream):
             return check_key(source())
-        if isinstance(source, jax.Array):
+        if isinstance(source, jax.Array | np.ndarray):
             return check_key(source)
         raise TypeError(
             f"rngs is {type(source).__name__}, expected nnx.Rngs, nnx.RngStream or a "
@@ -233,3 +234,12 @@ class Recurrent(nnx.Module):
         """For ``nnx.view(model, deterministic=...)``."""
         if deterministic is not None:
             self.deterministic = deterministic
+
+
+def _dropout_stream(rngs):
+    try:
+        return rngs["dropout"]
+    except KeyError as error:
+        raise ValueError(
+            "rngs has no stream dropout; pass nnx.Rngs(dropout=seed) or nnx.Rngs(seed)."
+        ) from error

@@ -36,6 +36,11 @@ class Weights(nnx.Module):
 
     def __init__(self, params: Any, box_of: Callable[[str], Any] = lambda field: None):
         self._kind = type(params)
+        if not hasattr(params, "_asdict"):
+            raise TypeError(
+                f"a trained carry is {self._kind.__name__}, expected a NamedTuple; "
+                f"leave trainable_carry out, or use such a carry in the cell."
+            )
         for name, value in unshared(params)._asdict().items():
             setattr(self, name, _variables(value, box_of(name)))
 

@@ -239,6 +239,32 @@ REFUSED = {
 }
 
 
+READS = {
+    "its negative": lambda b, w: -w,
+    "a power": lambda b, w: w**2,
+    "a comparison": lambda b, w: jnp.where(w > 0, w, 0.0),
+    "a function": lambda b, w: jnp.tanh(w),
+    "a method": lambda b, w: w.sum(),
+    "a slice": lambda b, w: w[0],
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_however_an_undeclared_parameter_is_read(name):
+    def step(self, params, c, gx, dot, gates=None):
+        h = Own.step(self, params, c, gx, dot)[0]
+        h = h + 0 * jnp.sum(READS[name](params.b, params.kernel))
+        return h, h
+
+    with pytest.raises(TypeError, match=r"step reads params\.kernel, which is not in"):
+        Stack([broken(step=step)]).init(jax.random.key(0), D)
+
+
+def test_options_that_an_init_does_not_take():
+    with pytest.raises(TypeError, match=r"init of Own takes no w_x, expected dtype"):
+        Stack([Own(H)]).init(jax.random.key(0), D, w_x=jax.nn.initializers.zeros)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_broken_promises_are_refused(name):
     changes, message = REFUSED[name]

@@ -281,7 +281,8 @@ def test_a_traced_switch_is_told_to_be_static():
 def test_parameters_are_floating_point(field, dtype):
     wrong = PARAMS._replace(**{field: getattr(PARAMS, field).astype(dtype)})
     name = jnp.dtype(dtype).name
-    message = rf"params.{field} has dtype {name}, .*\.astype\(jnp.float32\)"
+    advice = "take .real" if name == "complex64" else r"\.astype\(jnp.float32\)"
+    message = rf"params.{field} has dtype {name}, .*{advice}"
     with pytest.raises(TypeError, match=message):
         lstm_jax.lstm(wrong, None, XS)
     with pytest.raises(TypeError, match=message):
@@ -438,3 +439,62 @@ def test_symbolic_shapes_export_by_default():
     run = jax.jit(lambda xs: lstm_jax.lstm(PARAMS, None, xs)[1])
     got = jax.export.export(run)(xs).call(XS)
     np.testing.assert_allclose(got, run(XS), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "start", [1.5, True, -1, 2**31, jnp.ones(3, int), None], ids=str
+)
+def test_start_is_a_step(start):
+    key, cell = jax.random.key(0), lstm_jax.Zoneout(LSTMCell(H), h=0.1)
+    for run in (
+        lambda: lstm_jax.unroll(cell, PARAMS, None, XS, key=key, start=start),
+        lambda: lstm_jax.dropout(key, XS, 0.5, start),
+        lambda: Stack([cell])([PARAMS], None, XS, key=key, start=start),
+    ):
+        with pytest.raises(ValueError, match=r"start is .*, expected one integer"):
+            run()
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (None, "key is None, expected one key"),
+        (
+            jax.random.split(jax.random.key(0), 2),
+            r"key is of shape \(2,\), expected one",
+        ),
+        (0, "key is int, expected a typed key"),
+    ],
+    ids=["none", "two", "a number"],
+)
+def test_one_key_is_expected(key, message):
+    functions = [
+        lambda: lstm_jax.init_lstm(key, D, H),
+        lambda: Stack([LSTMCell(H)]).init(key, D),
+        lambda: lstm_jax.dropout(key, XS, 0.5),
+        lambda: lstm_jax.variational_dropout(key, XS, 0.5),
+        lambda: lstm_jax.embedding_dropout(key, XS[0], 0.5),
+        lambda: lstm_jax.weight_drop(key, [PARAMS], 0.5),
+    ]
+    if key is not None:
+        cell = lstm_jax.Zoneout(LSTMCell(H), h=0.1)
+        functions.append(lambda: lstm_jax.unroll(cell, PARAMS, None, XS, key=key))
+    for run in functions:
+        with pytest.raises((TypeError, ValueError), match=message):
+            run()
+
+
+def test_a_list_is_no_array():
+    with pytest.raises(ValueError, match=r"params.b is a list, .* jnp.asarray"):
+        lstm_jax.lstm(PARAMS._replace(b=[0.0] * (4 * H)), None, XS)
+
+
+@pytest.mark.parametrize("clip", [True, "3", -1.0])
+def test_clips(clip):
+    for make in (
+        lambda: lstm_jax.LSTMPCell(H, 2, projection_clip=clip),
+        lambda: lstm_jax.Activations(clip=clip),
+        lambda: lstm_jax.Activations(cell_clip=clip),
+    ):
+        with pytest.raises(ValueError, match="clip is .*, expected a positive number"):
+            make()

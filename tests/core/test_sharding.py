@@ -1,5 +1,6 @@
 """Sequences spread over a mesh of devices: the same numbers and derivatives."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import lstm_jax
+from lstm_jax.diagnostics import state_gradients
 from tests import cells
 from tests.core.test_derivatives import check_both, grad_and_hvp
 
@@ -158,6 +160,58 @@ def test_every_cell_on_every_kind_of_mesh(name, kind, devices):
                 jax.typeof(a).sharding.spec if kind == "explicit" else a.sharding.spec
             )
             assert whole(found, a.ndim) == whole(spec, a.ndim)
+
+
+def test_a_manual_axis_beside_an_explicit_one():
+    cell = cells.CELLS["lstm"]
+    at = cells.make_case(cell, batch=(ROWS,))
+    mesh = jax.make_mesh((2, 2), ("data", "model"))
+    xs = jax.device_put(at.xs, NamedSharding(mesh, P(None, ("data", "model"))))
+    run = lambda xs: lstm_jax.unroll(cell, at.params, None, xs)[1]
+    rows = P(None, "data")
+    partly = jax.shard_map(
+        run, mesh=mesh, in_specs=rows, out_specs=rows, axis_names={"data"}
+    )
+    cells.assert_close(jax.jit(partly)(xs), run(at.xs), 1e-12)
+
+
+def test_gradients_of_states_on_explicit_axes():
+    cell = cells.CELLS["lstm"]
+    at = cells.make_case(cell, batch=(ROWS,))
+    mesh = jax.make_mesh((2,), ("data",))
+    xs = jax.device_put(at.xs, NamedSharding(mesh, P(None, "data")))
+    run = lambda xs: state_gradients(cell, at.params, xs, lambda hs: jnp.sum(hs[-1]))
+    cells.assert_close(jax.jit(run)(xs), run(at.xs), cells.DERIVATIVES)
+
+
+STACK = lstm_jax.Stack(
+    [lstm_jax.Zoneout(lstm_jax.LSTMCell(cells.D), h=0.1)] * 2,
+    skip="residual",
+    input_dropout=0.2,
+    dropout=0.5,
+    output_dropout=0.1,
+    weight_drop=0.3,
+)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_masks_of_a_stack_on_explicit_axes(locked):
+    """With lengths that are not sharded themselves, as most callers have them."""
+    stack = dataclasses.replace(STACK, locked=locked)
+    params = stack.init(jax.random.key(0), cells.D, dtype=jnp.float64)
+    at = cells.make_case(lstm_jax.LSTMCell(cells.D), batch=(ROWS,))
+    lengths = jnp.arange(ROWS) % (cells.T + 1)
+    f = lambda params, xs: stack(
+        params, None, xs, lengths=lengths, key=jax.random.key(1)
+    )[1]
+    gradient = jax.grad(lambda *at: jnp.sum(jnp.sin(f(*at))), (0, 1))
+    mesh = jax.make_mesh((2,), ("data",))
+    xs = jax.device_put(at.xs, NamedSharding(mesh, P(None, "data")))
+    with jax.set_mesh(mesh):
+        got = jax.jit(f)(params, xs), jax.jit(gradient)(params, xs)
+    assert jax.typeof(got[0]).sharding == jax.typeof(xs).sharding
+    want = f(params, at.xs), gradient(params, at.xs)
+    cells.assert_close(got, want, cells.DERIVATIVES)
 
 
 def test_one_step(mesh):

@@ -131,6 +131,31 @@ def test_vmap_on_explicit_axes(figure, axes):
     assert tuple(jax.typeof(leaf).sharding.spec) == spec
 
 
+def second_derivative(implementation, at):
+    run = lambda xs: ops.lstm(at.params, None, xs, implementation=implementation)[1]
+    gradient = jax.grad(lambda xs: jnp.sum(jnp.sin(run(xs))))
+    return jax.jvp(gradient, (at.xs,), (at.xs / 2,))
+
+
+def remat(implementation, at):
+    run = lambda xs: ops.lstm(
+        at.params, None, xs, remat=3, implementation=implementation
+    )
+    return run(at.xs), jax.grad(lambda xs: jnp.sum(jnp.sin(run(xs)[1])))(at.xs)
+
+
+@pytest.mark.parametrize("implementation", ["native", "scan"])
+@pytest.mark.parametrize("figure", [second_derivative, remat])
+def test_further_figures_on_explicit_axes(figure, implementation):
+    at, mesh = make_case(T, ROWS, H), make_mesh(2)
+    want = in_float64(functools.partial(figure, "plain"), at)
+    placed = place(mesh, at, specs_of("data")[0])
+    got = jax.jit(functools.partial(figure, implementation))(placed)
+    cells.assert_close(got, want, 2 * RTOL)
+    last = jax.tree.leaves(got)[-1]
+    assert jax.typeof(last).sharding == jax.typeof(placed.xs).sharding
+
+
 def test_the_choice_and_calls_without_jit():
     """``implementation=None`` takes the kernel here, and it runs."""
     at, mesh = make_case(T, ROWS, H), make_mesh(2)

@@ -1,6 +1,8 @@
 """Parameters of modules: buffers of their own, paths, sharding, and other values."""
 
+import dataclasses
 import inspect
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from flax.errors import ScopeParamNotFoundError
 from flax.traverse_util import flatten_dict, path_aware_map
 
 import lstm_jax
-from lstm_jax import GRUCell, LSTMCell, MogrifierLSTMCell, Stack, init, linen, nn
+from lstm_jax import Cell, GRUCell, LSTMCell, MogrifierLSTMCell, Stack, init, linen, nn
 from tests import cells
 from tests.shapes import D, H
 
@@ -328,3 +330,86 @@ def test_a_carry_is_one_entry_a_layer(flax):
         given = () if flax == "nnx" else (jax.random.key(0),)
         with pytest.raises(TypeError, match=message):
             (module if flax == "nnx" else init)(*given, XS, carry)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain(Cell):
+    """The example of `Cell`, with any carry."""
+
+    hidden_size: int
+    kind: str = "array"
+
+    products = ("w_h",)
+    added = frozenset({"w_h"})
+
+    def init(self, key, in_size, *, dtype=jnp.float32):
+        shape = (in_size, self.hidden_size), (self.hidden_size,) * 2
+        return PlainParams(*(jnp.full(s, 0.1, dtype) for s in shape))
+
+    def step(self, params, carry, gx, dot, gates=None):
+        h = jnp.tanh(gx + dot("w_h", jax.tree.leaves(carry)[-1]))
+        old = jax.tree.leaves(carry)[:-1]
+        return jax.tree.unflatten(jax.tree.structure(carry), [*old, h]), h
+
+    def zero_carry(self, batch_shape, dtype):
+        h = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        count = jnp.zeros(batch_shape, jnp.int32)
+        return {"array": h, "counter": PlainCarry(count, h)}[self.kind]
+
+
+class PlainParams(NamedTuple):
+    w_x: Any
+    w_h: Any
+
+
+class PlainCarry(NamedTuple):
+    count: Any
+    h: Any
+
+
+@pytest.mark.parametrize("kind", ["array", "counter"])
+def test_cells_of_a_user_in_modules(kind):
+    stack, xs = Stack([Plain(5, kind)]), jnp.ones((2, 7, 3))
+    model = nn.Recurrent(stack, 3, rngs=nnx.Rngs(0))
+    want = stack(model.params, None, xs.swapaxes(0, 1))[1].swapaxes(0, 1)
+    np.testing.assert_allclose(model(xs), want, rtol=1e-6)
+    flax = linen.Recurrent(stack=stack)
+    variables = flax.init(jax.random.key(0), xs)
+    np.testing.assert_allclose(flax.apply(variables, xs), want, rtol=1e-6)
+    with pytest.raises(TypeError, match="carry.* expected (a NamedTuple|floating)"):
+        nn.Recurrent(stack, 3, trainable_carry=True, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda m, xs: m(xs, rngs=nnx.Rngs(params=0)), "rngs has no stream dropout"),
+        (
+            lambda m, xs: nn.LSTM(3, 5, time_major=1, rngs=nnx.Rngs(0)),
+            "time_major is 1",
+        ),
+        (lambda m, xs: nn.LSTM(3, 5, keep_rngs=1, rngs=nnx.Rngs(0)), "keep_rngs is 1"),
+        (
+            lambda m, xs: nn.LSTMCell(3, 5, rngs=nnx.Rngs(0)).initialize_carry(
+                jax.random.key(0), (2, 3)
+            ),
+            "input_shape is .* a key is not needed",
+        ),
+        (
+            lambda m, xs: linen.LSTM(hidden_size=5).as_variables(m.params[0]),
+            "layers is LSTMParams, expected a list",
+        ),
+        (
+            lambda m, xs: linen.LSTM(hidden_size=5).as_layers({"layers_0": {}}, 3),
+            "variables has layers_0, expected params",
+        ),
+        (
+            lambda m, xs: setattr(m, "params", {"layers_0": {}, "layers_1": {}}),
+            "params has layers_0, layers_1, expected 0, 1; pass a list .* as_layers",
+        ),
+    ],
+)
+def test_more_advice(run, message):
+    model = nn.LSTM(3, 5, num_layers=2, dropout=0.5, rngs=nnx.Rngs(0))
+    with pytest.raises((TypeError, ValueError), match=message):
+        run(model, jnp.ones((2, 7, 3)))

@@ -13,13 +13,15 @@ Directions and gradients by the weights have as many leading axes as there are
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
-from lstm_jax.core.sharding import vary_alike
+from lstm_jax.core.sharding import leave_to_compiler, spec_of, vary_alike
 from lstm_jax.core.unroll import Inputs, run_with_rule
 from lstm_jax.kernels.cpu import kernel
 from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
@@ -68,6 +70,12 @@ def _place(axis, n):
 
 def definition(at: Operands, reverse: bool) -> Outputs:
     """What `lstm_jax.unroll` computes."""
+    steps = PartitionSpec(*spec_of(at.xs)[:-1], None)
+    specs: Any = Outputs._make((steps, spec_of(at.h0), spec_of(at.c0)))
+    return leave_to_compiler(functools.partial(_definition, reverse), (at,), specs)
+
+
+def _definition(reverse, at):
     cell = LSTMCell(at.w_h.shape[0])
     reset_carry = LSTMCarry._make((at.reset_h, at.reset_c))
     params = LSTMParams(at.w_x, at.w_h, at.b)
