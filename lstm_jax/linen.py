@@ -31,9 +31,8 @@ __all__ = ["LSTM", "Recurrent"]
 
 @functools.lru_cache
 def _like(stack, in_size):
-    """Parameters and trained carry as the stack takes them: shapes alone."""
-    make = lambda key: (stack.init(key, in_size), stack.initial_carry(in_size))
-    return jax.eval_shape(make, jax.random.key(0))
+    """Parameters as the stack takes them: shapes alone."""
+    return jax.eval_shape(lambda key: stack.init(key, in_size), jax.random.key(0))
 
 
 def _unbox(value):
@@ -98,7 +97,7 @@ class _Layers(nn.Module, kw_only=True):
                 f"init returns."
             )
         params = nn.meta.unbox(variables["params"])
-        like, _ = _like(self.as_stack(), in_size)
+        like = _like(self.as_stack(), in_size)
         if "layers" in params:  # one tuple, as in former versions
             return from_dict(params["layers"], like)
         return from_dict([params.get(name) for name in _names("layers", like)], like)
@@ -159,7 +158,7 @@ class _Layers(nn.Module, kw_only=True):
         """
         stack, xs = self.as_stack(), jnp.asarray(xs)
         in_size = xs.shape[-1]
-        like, like_carry = _like(stack, in_size)
+        like = _like(stack, in_size)
         boxes = Boxes(_unbox)
         options = boxes.without(
             init_options_of(self.w_x, self.w_h, self.forget_bias, self.init_options)
@@ -168,7 +167,8 @@ class _Layers(nn.Module, kw_only=True):
         params = self._entries("layers", draw, like, boxes.of)
         if self.trainable_carry:
             start_at = lambda _: stack.initial_carry(in_size, self.param_dtype)
-            initial = self._entries("carry", start_at, like_carry)
+            like = jax.eval_shape(start_at, None)
+            initial = self._entries("carry", start_at, like)
             carry = initial if carry is None else carry
             if resets is not None and reset_carry is None:
                 reset_carry = initial

@@ -159,12 +159,12 @@ def _threefry(key):
 
 def check_start(start: Any) -> Any:
     """An absolute step: a number that fits 32 bits, or a traced one."""
-    whole = isinstance(start, int | np.integer) and not isinstance(start, bool)
-    if whole and 0 <= start < 2**31:
-        return int(start)
-    array = isinstance(start, jax.Array | np.ndarray) and start.shape == ()
-    if array and jnp.issubdtype(start.dtype, jnp.integer):
-        return start
+    if isinstance(start, jax.Array | np.ndarray):
+        if start.shape == () and jnp.issubdtype(start.dtype, jnp.integer):
+            return start
+    elif isinstance(start, int | np.integer) and not isinstance(start, bool):
+        if 0 <= start < 2**31:
+            return int(start)
     raise ValueError(
         f"start is {start!r}, expected one integer from 0 to 2**31 - 1, the absolute "
         f"step of the first input."
