@@ -103,8 +103,8 @@ class LSTMCell(Weights):
         shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else ()
         if not shape or not all(isinstance(n, int | np.integer) for n in shape):
             raise ValueError(
-                f"input_shape is {type(input_shape).__name__}, expected the shape of an "
-                f"input, a tuple such as (batch, features); a key is not needed."
+                f"input_shape is {type(input_shape).__name__}, expected a tuple, the "
+                f"shape of an input, such as (batch, features); a key is not needed."
             )
         dtype = dtype or self.dtype or jnp.float32
         cell = CoreCell(self.params.w_h.shape[0])

@@ -111,7 +111,7 @@ def test_assigned_parameters_keep_the_dtype_of_the_module():
 
 
 WRONG = {
-    "layers": (LAYERS[:1], ValueError, "params has 1 entries, expected 2, one a layer"),
+    "layers": (LAYERS[:1], ValueError, "params has 1 entries, expected 2"),
     "one layer": (LAYERS[0], TypeError, "params is LSTMParams, expected a list"),
     "sizes": (
         lstm_jax.init_lstm_stack(jax.random.key(2), D, H + 1, num_layers=2),
@@ -376,7 +376,7 @@ def test_cells_of_a_user_in_modules(kind):
     flax = linen.Recurrent(stack=stack)
     variables = flax.init(jax.random.key(0), xs)
     np.testing.assert_allclose(flax.apply(variables, xs), want, rtol=1e-6)
-    with pytest.raises(TypeError, match="carry.* expected (a NamedTuple|floating)"):
+    with pytest.raises(TypeError, match=r"carry.* expected (a NamedTuple|floating)"):
         nn.Recurrent(stack, 3, trainable_carry=True, rngs=nnx.Rngs(0))
 
 
