@@ -212,6 +212,114 @@ def hostile(path, change):
         change(file)
 
 
+def own_classes():
+    """Models whose layers compute what their names and shapes do not say."""
+    import keras
+
+    layers = keras.layers
+    register = keras.saving.register_keras_serializable("Package")
+
+    @register
+    class MyLSTM(layers.LSTM):
+        pass
+
+    @register
+    class Cell(layers.LSTMCell):
+        def call(self, *args, **options):
+            return super().call(*args, **options)
+
+    @register
+    class Block(layers.Layer):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.rnn = layers.LSTM(4, activation="relu", return_sequences=True)
+
+        def build(self, shape):
+            self.rnn.build(shape)
+            self.built = True
+
+        def call(self, x):
+            return self.rnn(x)
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a = layers.LSTM(4, activation="relu")
+
+        def call(self, x):
+            return self.a(x)
+
+    first, named = keras.Input((None, 3)), dict(name="lstm", return_sequences=True)
+    model = Model()
+    model(np.zeros((1, 2, 3), np.float32))
+    sequential = lambda *given: keras.Sequential([first, *given])
+    return {
+        "a class of Keras's name": sequential(register(type("LSTM", (MyLSTM,), {}))(4)),
+        "a subclass": sequential(MyLSTM(4, activation="relu")),
+        "a cell": sequential(layers.RNN(Cell(4))),
+        "a cell of two": sequential(layers.RNN([layers.LSTMCell(3), Cell(4)])),
+        "two directions": sequential(layers.Bidirectional(MyLSTM(4))),
+        "a layer with one inside": sequential(Block()),
+        "the same with a twin": sequential(Block(name="b"), layers.LSTM(5, **named)),
+        "a model": model,
+    }
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_own_classes_are_refused_until_the_user_names_the_layout(tmp_path, ending):
+    """They may compute anything."""
+    with as_keras_likes():
+        for name, model in own_classes().items():
+            model.save(tmp_path / f"m.{ending}")
+            file = WeightFile(tmp_path / f"m.{ending}")
+            lines = [line for line in file.lines() if " 4 units" in line]
+            assert lines, name
+            for line in lines:
+                assert "; refused: the file does not say what" in line, name
+                prefix = line.split("'")[1]
+                with pytest.raises(UnsupportedError, match="--layout keras"):
+                    file.read([prefix])
+                assert len(file.read([prefix], "keras").params) == 1
+            others = [line for line in file.lines() if " 5 units" in line]
+            assert not any("refused" in line for line in others), name
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_features_in_front_of_the_axes_of_space_are_refused(tmp_path):
+    import keras
+
+    layer = keras.layers.ConvLSTM2D(
+        4, 3, padding="same", data_format="channels_first", name="conv"
+    )
+    with as_keras_likes():
+        model = keras.Sequential([keras.Input((None, 3, 6, 6)), layer])
+        model.save(tmp_path / "m.keras")
+    file = WeightFile(tmp_path / "m.keras")
+    (line,) = file.lines()
+    assert "data_format='channels_first', expected 'channels_last'" in line
+    with pytest.raises(UnsupportedError, match="channels_first"):
+        file.read(["layers.conv_lstm2d."])
+    with pytest.raises(UnsupportedError, match="channels_first"):
+        from_keras(layer)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_two_layers_of_one_name(tmp_path):
+    """Which of them is meant, the description does not say."""
+    import keras
+
+    options = dict(name="lstm", return_sequences=True)
+    with as_keras_likes():
+        inner = keras.Sequential(
+            [keras.Input((None, 5)), keras.layers.LSTM(4, activation="relu", **options)]
+        )
+        layers = [keras.Input((None, 3)), keras.layers.LSTM(5, **options), inner]
+        keras.Sequential(layers).save(tmp_path / "m.keras")
+    for line in WeightFile(tmp_path / "m.keras").lines():
+        assert "refused: one of the layers named 'lstm' has activation='relu'" in line
+
+
 HOSTILE = {
     "external": lambda f: f.create_dataset(
         "w", (2,), "f4", external=[("/etc/hostname", 0, 8)]
