@@ -29,7 +29,7 @@ from lstm_jax.interop.pieces import Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.interop.stablehlo import to_stablehlo
 from lstm_jax.interop.stack import write_stack
-from lstm_jax.interop.stored import is_stack, read_stored, save_stack
+from lstm_jax.interop.stored import beside_weights, is_stack, read_stored, save_stack
 from lstm_jax.interop.weights import WeightFile
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
@@ -149,15 +149,12 @@ def _read_onnx(args):
     if args.prefix or args.merge not in (None, "concat"):
         raise InteropError("--prefix and --merge are not for onnx; leave them out.")
     layers = _onnx_layers(args)
-    stack, params, carry, lengths = stack_from_onnx(layers, states=True)
+    stored = stack_from_onnx(layers, states=True)
     given = [f"{k.name}: {a} = {b}" for k in layers for a, b in k.given.items()]
     if given:
         print(f"inputs of the graph, to be passed to each call: {', '.join(given)}")
-    if carry is not None:
-        # Without batch axes, a state is that of every row.
-        zeros = stack.initial_carry(1)
-        carry = [z if c is None else c for c, z in zip(carry, zeros, strict=True)]
-    return params, {"cells": stack.cells, "carry": carry, "lengths": lengths}
+    facts = {"cells": stored.stack.cells, "carry": stored.carry}
+    return stored.params, facts | {"lengths": stored.lengths, "given": stored.given}
 
 
 def _onnx_layers(args):
@@ -177,13 +174,13 @@ def _export(args: argparse.Namespace) -> int:
 
 def _open(directory) -> Source:
     if is_stack(directory):
-        stack, params, carry, lengths = read_stored(directory)
-        if carry is not None or lengths is not None:
+        stored = read_stored(directory)
+        if kept := beside_weights(stored):
             raise UnsupportedError(
-                f"{directory} has an initial carry or lengths, for which a file has no "
-                f"place; take them with lstm_jax.interop.load_stored."
+                f"{directory} has {kept}, and writing them to a file is not supported "
+                f"yet; lstm_jax.interop.load_stored returns them."
             )
-        return Source(stack, params)
+        return Source(stored.stack, stored.params)
     _, task, params = best_of(directory)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
     return Source(layers.stack, tuple(layers.params), task, params)

@@ -17,6 +17,7 @@ from lstm_jax.interop.onnx_file import LIMIT, read_model
 from lstm_jax.interop.onnx_layer import NodeReader, OnnxLayer
 from lstm_jax.interop.onnx_survey import check_survey, is_recurrent
 from lstm_jax.interop.onnx_values import DOMAINS, Unknown, Values
+from lstm_jax.interop.stored import Stored, beside_weights
 
 LONGEST = 600
 """Letters of a message."""
@@ -90,20 +91,21 @@ def _layers(model, folder, limit, weights_only):
     return layers
 
 
-def stack_from_onnx(
-    layers: Sequence[OnnxLayer], *, states: bool = False
-) -> tuple[Any, ...]:
+def stack_from_onnx(layers: Sequence[OnnxLayer], *, states: bool = False) -> Any:
     """One stack of layers that read each other, and its parameters.
 
     Args:
         layers: of `from_onnx`.
-        states: the answer has two entries more, ``carries`` and ``lengths``, as a call
-            of the stack takes them: what the file says of each layer's start and of
-            each row's end, or ``None``.
+        states: return states and lengths too.
+
+    Returns:
+        ``stack, params``; with ``states`` a `lstm_jax.interop.Stored`, whose ``carry``
+        and ``lengths`` a call of the stack takes. Its ``given`` names states and
+        lengths that are inputs of the graph, which the user passes.
 
     Raises:
-        UnsupportedError: something stands between two of them, they differ in direction
-            or lengths, or the file has initial states or lengths and ``states`` is
+        UnsupportedError: something stands between two layers, or they differ in
+            direction or lengths; or there are states or lengths, and ``states`` is
             false.
 
     >>> import jax
@@ -140,17 +142,20 @@ def stack_from_onnx(
     )
     params = tuple(layer.params for layer in layers)
     carries = tuple(layer.carry for layer in layers)
-    lengths = _common_lengths(layers)
+    carry = carries if any(c is not None for c in carries) else None
+    given = tuple(layer.given for layer in layers)
+    stored = Stored(
+        stack, params, carry, _common_lengths(layers), given if any(given) else None
+    )
     if states:
-        return stack, params, carries if any(carries) else None, lengths
-    if any(carries) or lengths is not None:
+        return stored
+    if kept := beside_weights(stored):
         owner = next(k for k in layers if k.carry or k.lengths is not None)
         raise UnsupportedError(
-            f"{owner.name} has {'an initial state' if owner.carry else 'lengths'} in "
-            f"the file; stack, params, carries, lengths = stack_from_onnx(layers, "
-            f"states=True) has all of it."
+            f"{owner.name} has {kept}, and the outputs depend on them; stored = "
+            f"stack_from_onnx(layers, states=True) has all of it."
         )
-    return stack, params
+    return stored.stack, stored.params
 
 
 def _common_lengths(layers):

@@ -145,6 +145,50 @@ def test_a_folder_keeps_what_the_file_says(tmp_path, capsys):
     assert not (tmp_path / "third").exists()
 
 
+def test_a_state_in_the_file_and_one_that_is_an_input(tmp_path, capsys):
+    """The folder says which input is missing; its carry alone would be wrong."""
+    arrays = onnx_files.arrays_of()
+    arrays |= {f"initial_{n}": np.full((1, 1, 6), 0.5, "f4") for n in "hc"}
+    above = onnx_files.arrays_of(seed=1, in_size=6)
+    arrays |= {f"{n}_2": above[n] for n in ("W", "R", "B")} | {"axes": np.array([1])}
+    nodes = [
+        onnx_files.node(outputs=["Y_1"]),
+        onnx.helper.make_node("Squeeze", ["Y_1", "axes"], ["X_2"]),
+        onnx.helper.make_node(
+            "LSTM",
+            ["X_2", "W_2", "R_2", "B_2", "", "", "C2"],
+            ["Y"],
+            name="second",
+            hidden_size=6,
+        ),
+    ]
+    nodes[0].input.extend(["", "initial_h", "initial_c"][len(nodes[0].input) - 4 :])
+    model = onnx_files.model_of(nodes, arrays)
+    value = onnx.helper.make_tensor_value_info("C2", 1, [1, "B", 6])
+    model.graph.input.append(value)
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    assert main(["import", str(path), "--out", str(tmp_path / "run")]) == 0
+    stored = load_stored(tmp_path / "run")
+    assert stored.given == ({}, {"initial_c": "C2"})
+    assert stack_from_onnx(from_onnx(path), states=True).given == stored.given
+    with pytest.raises(InteropError, match=r"carry and inputs of its own \(C2\)"):
+        load_stack(tmp_path / "run")
+    argv = ["export", tmp_path / "run", "--format", "onnx", "--out", tmp_path / "x"]
+    assert "not supported yet" in refused(capsys, *argv)
+    xs = np.random.default_rng(0).normal(size=(5, 2, 5)).astype(np.float32)
+    xs = xs[..., : stored.params[0].w_x.shape[0]]
+    state = np.full((1, 2, 6), -1.5, np.float32)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    Y = session.run(["Y"], {"X": xs, "C2": state})[0][:, 0]
+    low, high = stored.carry
+    full = lambda a: jnp.broadcast_to(a, (2, 6))
+    carry = (jax.tree.map(full, low), high._replace(h=full(high.h), c=state[0]))
+    got = stored.stack(stored.params, carry, xs)[1]
+    np.testing.assert_allclose(got, Y, atol=1e-6)
+    assert np.abs(stored.stack(stored.params, stored.carry, xs)[1] - Y).max() > 0.1
+
+
 def listed(capsys, path):
     assert main(["import", str(path), "--list"]) == 0
     return capsys.readouterr().out

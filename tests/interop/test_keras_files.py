@@ -271,8 +271,8 @@ def test_own_classes_are_refused_until_the_user_names_the_layout(tmp_path, endin
     """They may compute anything."""
     with as_keras_likes():
         for name, model in own_classes().items():
-            model.save(tmp_path / f"m.{ending}")
-            file = WeightFile(tmp_path / f"m.{ending}")
+            model.save(tmp_path / f"{name}.{ending}")
+            file = WeightFile(tmp_path / f"{name}.{ending}")
             lines = [line for line in file.lines() if " 4 units" in line]
             assert lines, name
             for line in lines:
