@@ -22,6 +22,11 @@ from lstm_jax.interop.stored import Stored, beside_weights
 LONGEST = 600
 """Letters of a message."""
 
+ONE_BY_ONE = (
+    "take the layers of from_onnx one by one (lstm-jax import --prefix NODE, each as a "
+    "run of its own)"
+)
+
 
 def from_onnx(
     source: str | Path | bytes, *, limit: int = LIMIT, weights_only: bool = False
@@ -36,7 +41,7 @@ def from_onnx(
             they are; ``carry`` and ``lengths`` are ``None``.
 
     Raises:
-        InteropError: it cannot be read, is damaged, contradicts itself, or has no such
+        InteropError: it cannot be read, is corrupt, contradicts itself, or has no such
             node.
         UnsupportedError: a node has no equal among our cells, or weights, initial
             states or lengths that are not known before the graph runs.
@@ -124,18 +129,19 @@ def stack_from_onnx(layers: Sequence[OnnxLayer], *, states: bool = False) -> Any
         if above.below != layer.name:
             raise UnsupportedError(
                 f"{above.name} does not read the outputs of {layer.name} as they are "
-                f"for every number of steps and rows; take the layers of from_onnx one "
-                f"by one."
+                f"for every number of steps and rows: {above.reads}; {ONE_BY_ONE}. If "
+                f"torch's default exporter wrote the file, export the model with fixed "
+                f"shapes."
             )
     if any(layer.reverse for layer in layers):
         raise UnsupportedError(
-            "a layer runs in reverse alone, expected forward or bidirectional; take "
-            "the layers of from_onnx one by one."
+            f"a layer runs in reverse alone, expected forward or bidirectional; "
+            f"{ONE_BY_ONE}."
         )
     if len({layer.directions for layer in layers}) > 1:
         raise UnsupportedError(
-            "some layers have one direction and some two, expected the same; take the "
-            "layers of from_onnx one by one."
+            f"some layers have one direction and some two, expected the same; "
+            f"{ONE_BY_ONE}."
         )
     stack = Stack(
         [layer.cell for layer in layers], bidirectional=layers[0].directions == 2
@@ -166,7 +172,7 @@ def _common_lengths(layers):
         if one[0] != two[0] or not np.array_equal(one[1], two[1]):  # type: ignore[arg-type]
             raise UnsupportedError(
                 f"{first.name} and {other.name} have lengths that differ, expected the "
-                f"same; take the layers of from_onnx one by one."
+                f"same; {ONE_BY_ONE}."
             )
     return first.lengths
 

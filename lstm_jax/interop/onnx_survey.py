@@ -17,7 +17,7 @@ MOST, SHOWN = 1000, 3
 """Recurrent nodes of a graph, and finds in a message."""
 
 GRAPH, GRAPHS = 5, 10  # AttributeProto
-GATES = ("Sigmoid", "HardSigmoid", "Tanh")
+GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Relu")
 PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "Einsum", "FusedMatMul", "QLinearMatMul")
 
 

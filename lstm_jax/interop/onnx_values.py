@@ -110,6 +110,24 @@ class Values:
             return f"is quantised ({operator})"
         return f"comes out of {operator}{'' if seen == name else f' (in {seen!r})'}"
 
+    def through(self, name: str) -> tuple[list[str], str]:
+        """The operators that make a value of the output of a recurrent node, first to
+        last, and that output; or as far down as can be seen."""
+        operators: list[str] = []
+        while len(operators) < DEPTH:
+            node = self.producers.get(name)
+            if (
+                node is None
+                or node.op_type in ("LSTM", "GRU", "RNN")
+                or not any(node.input)
+            ):
+                break
+            operators.insert(0, node.op_type)
+            known = lambda i: isinstance(self._found.get(i), Known)
+            given = [i for i in node.input if i]
+            name = next((i for i in given if not known(i)), given[0])
+        return operators, name
+
     def _compute(self, name, depth):
         if name in self._tensors:
             return {name: self._tensor(self._tensors[name])}

@@ -106,8 +106,8 @@ def save_stack(
         tensors["lengths"] = check_lengths(np.asarray(lengths))
     facts = {"version": VERSION, "merge": merge, "layers": layers}
     facts |= {"carry": carry is not None, "lengths": lengths is not None}
-    if given is not None and any(given):
-        facts["given"] = _given([*given], len(params))
+    if given is not None and any(names := _given([*given], len(params))):
+        facts["given"] = names
     text = json.dumps(facts | {"origin": dict(origin or {})}, indent=2) + "\n"
     if directory.exists():
         raise InteropError(f"{directory} already exists; name a new folder.")
