@@ -205,7 +205,7 @@ def _check_order(graph):
     def add(names, what):
         for name in names:
             if name and name in there:
-                raise InteropError(f"{what} {name!r} is there twice, expected once.")
+                raise InteropError(f"{what} {name!r} appears twice, expected once.")
             there.add(name)
 
     initializers = [tensor.name for tensor in graph.initializer]

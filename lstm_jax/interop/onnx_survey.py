@@ -18,6 +18,9 @@ MOST, SHOWN = 1000, 3
 
 GRAPH, GRAPHS = 5, 10  # AttributeProto
 GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Relu")
+STEPS = ("Concat", "ConcatFromSequence")
+"""Operators that put the outputs of steps together."""
+
 PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "Einsum", "FusedMatMul", "QLinearMatMul")
 
 
@@ -102,6 +105,8 @@ def _written_out(model):
     for place, count in counts.items():
         gates = {name: count[name] for name in GATES if count[name]}
         products = {name: count[name] for name in PRODUCTS if count[name]}
+        if {*gates} == {"Relu"} and not any(count[name] for name in STEPS):
+            continue  # As many dense layers have.
         repeated = "Loop" in place or "Scan" in place or sum(gates.values()) > 2
         if gates and products and repeated:
             numbers = ", ".join(f"{n} {name}" for name, n in (gates | products).items())

@@ -56,7 +56,7 @@ class Values:
 
         Raises:
             Unknown: they depend on inputs, or on an operator that computes.
-            InteropError: a tensor is damaged, or all are larger than the limit.
+            InteropError: a tensor is corrupt, or all are larger than the limit.
         """
         value = self.value(name)
         if not isinstance(value, Known):
@@ -74,7 +74,7 @@ class Values:
 
         Raises:
             Unknown: nothing.
-            InteropError: a tensor is damaged, or all are larger than the limit.
+            InteropError: a tensor is corrupt, or all are larger than the limit.
         """
         if name not in self._found:
             if depth == 0:
@@ -254,14 +254,14 @@ def _attribute(attribute: Any) -> Any:
     try:
         return [*map(text, value)] if several else text(value)
     except UnicodeDecodeError as error:
-        raise InteropError(f"attribute {attribute.name!r} is no text.") from error
+        raise InteropError(f"attribute {attribute.name!r} is not text.") from error
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
-    """The attributes of a node by name; raises where one is there twice."""
+    """The attributes of a node by name; raises where one appears twice."""
     values: dict[str, Any] = {}
     for attribute in node.attribute:
         if attribute.name in values:
-            raise InteropError(f"attribute {attribute.name!r} is there twice.")
+            raise InteropError(f"attribute {attribute.name!r} appears twice.")
         values[attribute.name] = _attribute(attribute)
     return values

@@ -163,7 +163,7 @@ def test_what_is_not_of_the_stack_is_refused_before_it_is_written(tmp_path, name
         ('"clip": 0.7', '"clip": "0.7"', "stack.json has activations"),
         ('"clip": 0.7', '"clip": -1', "clip is -1"),
         ('"clip": 0.7', '"klip": 1', "klip"),
-        ('"alpha": 0.3', '"alpha": "a"', "alpha or beta is no number"),
+        ('"alpha": 0.3', '"alpha": "a"', "alpha or beta is not a number"),
         ('"carry": true', '"carry": false', "0.carry.h is unknown"),
         ('"lengths": false', '"lengths": true', "lengths has dtype"),
     ],
