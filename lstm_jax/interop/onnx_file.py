@@ -24,7 +24,8 @@ def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
     """The ``onnx.ModelProto`` in a file, or in its bytes.
 
     Raises:
-        InteropError: it cannot be read, is larger than ``limit`` bytes, or is not a model.
+        InteropError: it cannot be read, is larger than ``limit`` bytes, or is not a
+            model.
     """
     kind, decode_error = onnx().ModelProto, protobuf_message().DecodeError
     name = "the model" if isinstance(source, bytes) else str(source)

@@ -229,8 +229,9 @@ def load_stored(directory: str | Path) -> Stored:
     >>> stored.stack(stored.params, stored.carry, jnp.ones((7, 2, 3)))[1].shape
     (7, 2, 5)
     """
-    stack, params, carry, lengths, given = read_stored(directory)
-    return Stored(stack, *to_jax((params, carry, lengths)), given)
+    stored = read_stored(directory)
+    params, carry, lengths = to_jax((stored.params, stored.carry, stored.lengths))
+    return Stored(stored.stack, params, carry, lengths, stored.given)
 
 
 def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
@@ -289,8 +290,8 @@ def _facts(path) -> dict[str, Any]:
         if not layers or not known or facts["merge"] not in get_args(Merge):
             raise InteropError(f"{path} does not describe a stack of known directions.")
         flags = {name: bool(facts.get(name, False)) for name in ("carry", "lengths")}
-        flags["given"] = facts.get("given") or None
-        return {"merge": facts["merge"], "layers": layers} | flags
+        given = {"given": facts.get("given") or None}
+        return {"merge": facts["merge"], "layers": layers} | flags | given
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, InteropError):
             raise

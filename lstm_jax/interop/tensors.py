@@ -66,7 +66,8 @@ def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
     out. With a ``prefix`` only names that begin with it are taken, without it.
 
     Raises:
-        InteropError: it is not a dict, a value is not an array, or two come to the same name.
+        InteropError: it is not a dict, a value is not an array, or two come to the same
+            name.
 
     >>> import numpy as np
     >>> flatten({"lstm/linear": {"w": np.ones(2)}}, prefix="lstm.")
