@@ -53,14 +53,14 @@ class Facts(NamedTuple):
         merge: how two directions are joined.
         recurrent: one of them is a recurrent layer of Keras.
         unknown: a class among them that is not one of Keras's own.
-        count: of the layers.
+        number: of the layers.
     """
 
     differences: tuple[str, ...] = ()
     merge: str = ""
     recurrent: bool = False
     unknown: str = ""
-    count: int = 1
+    number: int = 1
 
 
 def open_keras(path: Path, budget: Budget) -> Entries:
@@ -172,7 +172,7 @@ def _by_name(description) -> dict[str, Facts]:
                 before.merge or facts.merge,
                 before.recurrent or facts.recurrent,
                 before.unknown or facts.unknown,
-                before.count + 1,
+                before.number + 1,
             )
         found[name] = facts
     return found
@@ -255,7 +255,7 @@ def _judged(one: Entry, name, names, merge, said) -> Entry:
     found = dict.fromkeys(d for fact in facts.values() for d in fact.differences)
     if merge:  # the second layer of two goes backwards
         found = {d: None for d in found if "go_backwards" not in d}
-    many = [n for n, fact in facts.items() if fact.differences and fact.count > 1]
+    many = [n for n, fact in facts.items() if fact.differences and fact.number > 1]
     whose = f"one of the layers named {many[0]!r}" if many else f"the layer of {name}"
     refusal = (
         f"{whose} has {'; '.join(found)}; its weights alone would compute something "

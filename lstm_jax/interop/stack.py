@@ -128,10 +128,10 @@ def read_stack(
     if not places:
         problems.append("there are no weights of a layer")
     entries = []
-    if "{way}" not in layout.place:  # One module, which has all of a kind or none.
-        problems += uneven(layout, tensors)
     if not problems:
         entries = list(_read_layers(layout, tensors, places, problems))
+    if not problems and "{way}" not in layout.place:
+        problems += uneven(layout, tensors)  # One module has all of a kind or none.
     if not problems:
         entries = [*map(_joined, entries)]
         problems += misfits(entries, merge)

@@ -245,7 +245,7 @@ def test_cells_of_every_kind_and_a_merge(tmp_path):
         ('"version": 2', '"version": 3', "version 3, expected 2"),
         ('"cell": "lstm"', '"cell": "lstn"', "'lstn' is not a cell"),
         ('"directions": 1', '"directions": 2', "0.forward.w_x is missing"),
-        ('"merge": "concat"', '"merge": "join"', "no stack"),
+        ('"merge": "concat"', '"merge": "join"', "not describe a stack"),
         ("{", "[", "missing or corrupt"),
     ],
 )
