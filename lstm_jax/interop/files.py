@@ -178,8 +178,14 @@ def _format(path):
     for ending in sorted(FORMATS, key=len, reverse=True):
         if name.endswith(ending):
             return FORMATS[ending]
+    if name.endswith(".onnx"):
+        raise InteropError(
+            f"{path} is a file of ONNX, which has layouts of its own; read it with "
+            f"lstm_jax.interop.from_onnx, or lstm-jax import without --layout."
+        )
     raise InteropError(
-        f"{path} ends in {path.suffix!r}, expected one of {', '.join(FORMATS)}."
+        f"{path} ends in {path.suffix!r}, expected one of {', '.join(FORMATS)}, or "
+        f".onnx for lstm-jax import."
     )
 
 

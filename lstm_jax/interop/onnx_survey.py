@@ -53,7 +53,7 @@ def check_survey(model: Any, count: int) -> None:
             inlined |= place.startswith("the function")
         elif any(name in foreign for name in OPERATORS):
             hidden.append(f"{node.domain}.{called}{place and f' in {place}'}")
-    if hidden:
+    if hidden := [*dict.fromkeys(hidden)]:  # The branches of an If have one name.
         advice = INLINE if inlined else ARRAYS
         if any("Quant" in find for find in hidden):
             advice = "import the model as it was before quantisation"

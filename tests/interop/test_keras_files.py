@@ -117,6 +117,24 @@ def test_the_merge_is_what_the_file_says(folder):
             file.read([prefix], merge="concat")
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_two_merges_are_two_runs(tmp_path):
+    import keras
+
+    make = lambda merge: keras.layers.Bidirectional(
+        keras.layers.LSTM(3, return_sequences=True), merge_mode=merge
+    )
+    with as_keras_likes():
+        layers = [keras.Input((None, 3)), make("sum"), make("ave")]
+        keras.Sequential(layers).save(tmp_path / "m.keras")
+    file = WeightFile(tmp_path / "m.keras")
+    low, high = [line.split("'")[1] for line in file.lines()]
+    assert all(", joined by " in line for line in file.lines())
+    with pytest.raises(InteropError, match="one merge; import these layers as 2 runs"):
+        file.read([low, high])
+    assert {file.read([low]).merge, file.read([high]).merge} == {"sum", "mean"}
+
+
 def saved(folder, make, ending):
     import keras
 
