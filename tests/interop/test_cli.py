@@ -154,6 +154,9 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path, capsys):
     assert "Found: 'lstm.': torch, LSTM" in wrong(
         "model.npz", "--layout", "keras", "--prefix", "lstm."
     )
+    assert "or .onnx for lstm-jax import" in wrong("model.tflite")
+    assert "import without --layout" in wrong("model.onnx", "--layout", "keras")
+    assert "--weights-only are for" in wrong("model.npz", "--weights-only")
     assert "No such file" in wrong("gone.npz", "--layout", "torch")
     assert not (tmp_path / "run").exists()
     done(
@@ -173,9 +176,6 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path, capsys):
         main(["import", "a.npz", "--layout", "tflite", "--out", "b"])
     assert raised.value.code == 2
     assert "invalid choice: 'tflite'" in capsys.readouterr().err
-    assert "or .onnx for lstm-jax import" in wrong("model.tflite")
-    assert "import without --layout" in wrong("model.onnx", "--layout", "keras")
-    assert "--weights-only are for" in wrong("model.npz", "--weights-only")
     assert "--out is missing" in refused(capsys, "import", weights / "model.npz")
 
 
