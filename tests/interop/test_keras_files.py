@@ -14,6 +14,10 @@ from lstm_jax import Bidirectional
 from lstm_jax.interop import InteropError, UnsupportedError, from_keras, read_tensors
 from lstm_jax.interop.weights import WeightFile
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"  # Keras's own
+)
+
 
 @contextlib.contextmanager
 def as_keras_likes():
@@ -84,7 +88,6 @@ LAYERS = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("name", PREFIXES)
 def test_every_layer_is_listed_and_read(model, folder, name, monkeypatch):
     low, both, rnn, plain, _ = model.layers
@@ -117,7 +120,6 @@ def test_the_merge_is_what_the_file_says(folder):
             file.read([prefix], merge="concat")
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_two_merges_are_two_runs(tmp_path):
     import keras
 
@@ -158,7 +160,6 @@ OTHERS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("ending", ["keras", "h5"])
 @pytest.mark.parametrize("name", OTHERS)
 def test_layers_that_are_not_as_ours_are_refused(tmp_path, name, ending):
@@ -171,7 +172,6 @@ def test_layers_that_are_not_as_ours_are_refused(tmp_path, name, ending):
         file.read([prefix])
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_only_the_layer_itself_is_refused(tmp_path):
     """Its name in the file is that of another one's class."""
     make = lambda k: [
@@ -193,7 +193,6 @@ def test_only_the_layer_itself_is_refused(tmp_path):
             file.read([bad])
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_without_names_nothing_is_guessed(tmp_path):
     """Older files of Keras 3 do not say which variables are which layer's."""
     saved(tmp_path, OTHERS["activation"], "keras")
@@ -211,7 +210,6 @@ def test_without_names_nothing_is_guessed(tmp_path):
         WeightFile(path).read(["layers.lstm."])
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_code_in_a_file_is_not_run(tmp_path):
     import keras
 
@@ -283,7 +281,6 @@ def own_classes():
     }
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("ending", ["keras", "h5"])
 def test_own_classes_are_refused_until_the_user_names_the_layout(tmp_path, ending):
     """They may compute anything."""
@@ -303,7 +300,6 @@ def test_own_classes_are_refused_until_the_user_names_the_layout(tmp_path, endin
             assert not any("refused" in line for line in others), name
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_features_in_front_of_the_axes_of_space_are_refused(tmp_path):
     import keras
 
@@ -322,7 +318,6 @@ def test_features_in_front_of_the_axes_of_space_are_refused(tmp_path):
         from_keras(layer)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_two_layers_of_one_name(tmp_path):
     """Which of them is meant, the description does not say."""
     import keras
