@@ -21,6 +21,7 @@ from lstm_jax.interop.engine import cell_kind, layout_of
 from lstm_jax.interop.errors import InteropError, UnsupportedError
 from lstm_jax.interop.files import FORMATS as READABLE
 from lstm_jax.interop.files import write_new, write_tensors
+from lstm_jax.interop.find import Found
 from lstm_jax.interop.layout import LAYOUTS
 from lstm_jax.interop.onnx_export import USUAL, to_onnx
 from lstm_jax.interop.onnx_file import LIMIT
@@ -29,7 +30,7 @@ from lstm_jax.interop.pieces import Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.interop.stablehlo import to_stablehlo
 from lstm_jax.interop.stack import write_stack
-from lstm_jax.interop.stored import is_stack, read_stored, save_stack
+from lstm_jax.interop.stored import beside_weights, is_stack, read_stored, save_stack
 from lstm_jax.interop.weights import WeightFile
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
@@ -48,7 +49,11 @@ class Source(NamedTuple):
 def add_commands(commands: Any) -> None:
     """Adds both to the parser's ``commands``."""
     add = commands.add_parser(
-        "import", help="make a run of another framework's weights"
+        "import",
+        help="make a run of another framework's weights",
+        description="Makes a run of another framework's weights. Start with "
+        "lstm-jax import FILE --list, which shows the layers of a file and the prefix "
+        "of each.",
     )
     add.add_argument("file", help=f"weights: {', '.join([*READABLE, '.onnx'])}")
     add.add_argument(
@@ -65,8 +70,10 @@ def add_commands(commands: Any) -> None:
     add.add_argument(
         "--prefix",
         action="append",
-        help="of the names to take; several are as many layers, from the bottom up; "
-        "FORWARD,BACKWARD are two directions, and * is every number",
+        help="the layer to take, by what stands before the names of its tensors, as "
+        "--list shows it; of onnx the name of a node. Several are as many layers, the "
+        "lowest first. FORWARD,BACKWARD are two directions of one layer, "
+        "and * is every number",
     )
     add.add_argument(
         "--merge",
@@ -78,6 +85,11 @@ def add_commands(commands: Any) -> None:
         type=int,
         metavar="BYTES",
         help=f"onnx: bytes that the file may have, by default {LIMIT:,}",
+    )
+    add.add_argument(
+        "--weights-only",
+        action="store_true",
+        help="onnx: leave out initial states and lengths, which you then pass yourself",
     )
     add.set_defaults(command=_import)
 
@@ -105,17 +117,18 @@ def _import(args: argparse.Namespace) -> int:
     if args.out is None:
         raise InteropError("--out is missing; name a new folder, or pass --list.")
     if Path(args.out).exists():
-        raise InteropError(
-            f"{args.out} is there already; name a new folder with --out."
-        )
-    prefixes = [p.replace("/", ".") for p in args.prefix or [""]]
+        raise InteropError(f"{args.out} already exists; name a new folder with --out.")
+    prefixes = args.prefix or [""]
     facts, left = {}, ()
     if args.layout == "onnx":
         params, facts = _read_onnx(args)
         layouts = ["onnx"]
-    elif args.limit is not None:
-        raise InteropError("--limit is for --layout onnx; leave it out.")
+    elif args.limit is not None or args.weights_only:
+        raise InteropError(
+            "--limit and --weights-only are for --layout onnx; leave them out."
+        )
     else:
+        prefixes = [p.replace("/", ".") for p in prefixes]
         file = WeightFile(args.file)
         params, layouts, facts["merge"], left = file.read(
             prefixes, args.layout, args.merge
@@ -125,49 +138,80 @@ def _import(args: argparse.Namespace) -> int:
     stack = read_stored(args.out).stack
     print(f"{_describe(stack, params)}, from {args.file}: {args.out}")
     if left:
-        print(f"left alone: {len(left)} other tensors ({', '.join(left[:3])}, ...)")
+        more = ", ..." if len(left) > 3 else ""
+        print(f"left alone: {len(left)} other tensors ({', '.join(left[:3])}{more})")
     return 0
 
 
 def _list(args):
     """A line for every recurrent layer of a file."""
     if args.layout == "onnx":
-        layers = _onnx_layers(args)
-        lines = [
-            f"{layer.name!r}: onnx, {layer.cell}, "
-            f"{'2 directions' if layer.directions == 2 else '1 direction'}"
-            for layer in layers
-        ]
+        lines = _onnx_lines(args)
     else:
         lines = WeightFile(args.file).lines(args.layout)
     print(*lines or [f"{args.file} has no recurrent layer."], sep="\n")
     return 0
 
 
+def _onnx_lines(args):
+    """A line for every node that is read, and why others are not."""
+    refused = ""
+    try:
+        layers = _onnx_layers(args)
+    except UnsupportedError as error:
+        refused = str(error)
+        try:
+            layers = _onnx_layers(args, weights_only=True)
+        except UnsupportedError:
+            return [f"refused: {refused}"]
+    lines = [_line(layer) for layer in layers]
+    for n, layer in enumerate(layers):
+        if refused.startswith(f"{layer.name}: "):
+            why = refused.removeprefix(f"{layer.name}: ")
+            lines[n] += f"; refused: {why}"
+            return lines
+    return lines + ([f"refused: {refused}"] if refused else [])
+
+
+def _line(layer):
+    ways = layer.params if layer.directions == 2 else (layer.params,)
+    units = layer.cell.hidden_size
+    sizes = {"D": ways[0].w_x.shape[-2], "H": units, "P": units, "K": ()}
+    layout = layout_of("onnx", cell_kind(ways[0])).name
+    found = Found(layer.name, (layout,), (sizes,), layer.directions, frozenset())
+    return f"{found}{', in reverse' if layer.reverse else ''}{_functions(layer.cell)}"
+
+
 def _read_onnx(args):
     """The weights, and what else a node says: activations, clips, states, lengths."""
-    if args.prefix or args.merge not in (None, "concat"):
-        raise InteropError("--prefix and --merge are not for onnx; leave them out.")
-    layers = _onnx_layers(args)
-    stack, params, carry, lengths = stack_from_onnx(layers, states=True)
+    if args.merge not in (None, "concat"):
+        raise InteropError("--merge is not for onnx; leave it out.")
+    layers = _onnx_layers(args, weights_only=args.weights_only)
+    if args.prefix:
+        named = {layer.name: layer for layer in layers}
+        if wrong := [name for name in args.prefix if name not in named]:
+            raise InteropError(
+                f"no layer {wrong[0]!r} in {args.file}. Pass --prefix with one of: "
+                f"{'; '.join(map(_line, layers))}."
+            )
+        layers = [named[name] for name in args.prefix]
+    stored = stack_from_onnx(layers, states=True)
     given = [f"{k.name}: {a} = {b}" for k in layers for a, b in k.given.items()]
     if given:
         print(f"inputs of the graph, to be passed to each call: {', '.join(given)}")
-    if carry is not None:
-        # Without batch axes, a state is that of every row.
-        zeros = stack.initial_carry(1)
-        carry = [z if c is None else c for c, z in zip(carry, zeros, strict=True)]
-    return params, {"cells": stack.cells, "carry": carry, "lengths": lengths}
+    facts = {"cells": stored.stack.cells, "carry": stored.carry}
+    return stored.params, facts | {"lengths": stored.lengths, "given": stored.given}
 
 
-def _onnx_layers(args):
+def _onnx_layers(args, weights_only=False):
     limit = LIMIT if args.limit is None else args.limit
-    return _needing("onnx", from_onnx, args.file, limit=limit)
+    options = dict(limit=limit, weights_only=weights_only)
+    return _needing("onnx", from_onnx, args.file, **options)
 
 
 def _export(args: argparse.Namespace) -> int:
     if Path(args.out).exists():
-        raise InteropError(f"{args.out} is there already; name a new file with --out.")
+        raise InteropError(f"{args.out} already exists; name a new file with --out.")
     source = _open(args.run)
     FORMATS[args.format](source, Path(args.out), args)
     form = args.layout if FORMATS[args.format] is _tensors else args.format
@@ -177,13 +221,13 @@ def _export(args: argparse.Namespace) -> int:
 
 def _open(directory) -> Source:
     if is_stack(directory):
-        stack, params, carry, lengths = read_stored(directory)
-        if carry is not None or lengths is not None:
+        stored = read_stored(directory)
+        if kept := beside_weights(stored):
             raise UnsupportedError(
-                f"{directory} has an initial carry or lengths, for which a file has no "
-                f"place; take them with lstm_jax.interop.load_stored."
+                f"{directory} has {kept}, and writing them to a file is not supported "
+                f"yet; lstm_jax.interop.load_stored returns them."
             )
-        return Source(stack, params)
+        return Source(stored.stack, stored.params)
     _, task, params = best_of(directory)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
     return Source(layers.stack, tuple(layers.params), task, params)
@@ -199,13 +243,18 @@ def _describe(stack, params):
 
 
 def _cell(cell):
+    return f"{type(cell).__name__}({cell.hidden_size}{_functions(cell)})"
+
+
+def _functions(cell):
+    """What is not as in the textbook."""
     activations = getattr(cell, "activations", TEXTBOOK)
     others = [
         f", {field.name}={value!r}"
         for field in dataclasses.fields(activations)
         if (value := getattr(activations, field.name)) != getattr(TEXTBOOK, field.name)
     ]
-    return f"{type(cell).__name__}({cell.hidden_size}{''.join(others)})"
+    return "".join(others)
 
 
 def _check_weights_say_all(stack, layout):

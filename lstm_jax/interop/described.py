@@ -62,7 +62,7 @@ def _activations(said: Mapping[str, Any]) -> Activations:
     for given in said.values():
         numbers += [v for k, v in given.items() if k != "name"] if _own(given) else []
     if not all(isinstance(number, int | float) for number in numbers):
-        raise TypeError("a clip, alpha or beta is no number, expected one.")
+        raise TypeError("a clip, alpha or beta is not a number, expected one.")
     read: dict[str, Any] = {
         name: Activation(**given) if _own(given) else given
         for name, given in said.items()

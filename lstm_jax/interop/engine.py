@@ -57,7 +57,7 @@ def layout_of(family: str, cell: str) -> Layout:
             return layout
     known = dict.fromkeys(layout.cell for layout in its)
     raise UnsupportedError(
-        f"{cell!r} is no cell of {family!r} that is converted; there are "
+        f"{cell!r} is not a cell of {family!r} that is converted; there are "
         f"{', '.join(known)}."
     )
 
@@ -102,8 +102,8 @@ def write_layer(layout: Layout, params: Any) -> dict[str, np.ndarray]:
     kind = cell_kind(params)
     if kind != layout.cell:
         raise UnsupportedError(
-            f"{type(params).__name__} is no {layout.cell} cell, which layout "
-            f"{layout.name} is for; expected "
+            f"{type(params).__name__} is not a cell of kind {layout.cell}, which "
+            f"layout {layout.name} is for; expected "
             f"{' or '.join(k.__name__ for k, c in KINDS.items() if c == layout.cell)}."
         )
     fields = {name: a for name, a in params._asdict().items() if a is not None}

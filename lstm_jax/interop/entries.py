@@ -23,6 +23,9 @@ class Entry:
         dtype: the name of its dtype.
         load: reads the numbers.
         refusal: why it is not read; empty if it is.
+        parametrised: it stands for tensors from which a module computes a weight.
+        doubt: what the file does not say of the layer; the weights are read once the
+            user names the layout.
         merge: how the file says that the outputs of this layer's two directions are
             joined; empty if it does not say.
         layer: what the file calls the layer, where the name does not tell.
@@ -32,6 +35,8 @@ class Entry:
     dtype: str
     load: Callable[[], np.ndarray]
     refusal: str = ""
+    parametrised: bool = False
+    doubt: str = ""
     merge: str = ""
     layer: str = ""
 
@@ -45,10 +50,14 @@ class Entry:
             raise UnsupportedError(self.refusal)
         return self.load()
 
-    @property
-    def weights(self) -> tuple[int, ...] | None:
-        """The shape of floating-point numbers; ``None`` of anything else."""
-        return self.shape if self.dtype in FLOATS else None
+    def problem(self, name: str) -> str:
+        """Why these are not weights to read; empty if they are."""
+        if self.refusal or self.dtype in FLOATS:
+            return self.refusal
+        return (
+            f"{name} has dtype {self.dtype}, expected one of {', '.join(FLOATS)}; save "
+            f"it as float32."
+        )
 
 
 Entries = dict[str, Entry]

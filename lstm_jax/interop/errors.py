@@ -17,3 +17,8 @@ def refuse(head: str, problems: Sequence[str], hint: str = "") -> None:
         shown, rest = problems[:20], len(problems) - 20
         more = f"; and {rest} more" if rest > 0 else ""
         raise InteropError(f"{head}: {'; '.join(shown)}{more}.{hint and ' ' + hint}")
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough to be part of ours."""
+    return str(error).partition("\n")[0][:200]

@@ -27,7 +27,7 @@ from lstm_jax.interop.entries import (
     entry,
     nothing,
 )
-from lstm_jax.interop.errors import InteropError
+from lstm_jax.interop.errors import InteropError, first_line
 from lstm_jax.interop.keras_file import open_h5, open_keras
 from lstm_jax.interop.pt import open_pt, write_pt
 from lstm_jax.interop.tensors import numpy_array
@@ -52,7 +52,7 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
     `lstm_jax.interop.tensors.flatten`.
 
     Raises:
-        InteropError: the file cannot be read, is damaged, would take far more memory
+        InteropError: the file cannot be read, is corrupt, would take far more memory
             than it has bytes, or holds something else than tensors of numbers.
     """
     found = open_tensors(path)
@@ -104,20 +104,16 @@ def _reading(path) -> Iterator[None]:
             said if said.startswith(f"{path}") else f"{path}: {said}"
         ) from error
     except OSError as error:
-        reason = error.strerror or _first_line(error)
+        reason = error.strerror or first_line(error)
         raise InteropError(f"{path} cannot be read: {reason}.") from error
     except ModuleNotFoundError as error:
         raise InteropError(f"{path} {_needs(error.name)}") from error
     except Exception as error:
-        # The libraries below have no common error for a damaged file.
-        said = _first_line(error)
+        # The libraries below have no common error for a corrupt file.
+        said = first_line(error)
         raise InteropError(
-            f"{path} is damaged: {said or type(error).__name__}."
+            f"{path} is corrupt: {said or type(error).__name__}."
         ) from error
-
-
-def _first_line(error):
-    return str(error).partition("\n")[0][:200]
 
 
 def _needs(module):
@@ -129,7 +125,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes a new file in the format of its ending; half a file is never left.
 
     Raises:
-        InteropError: the file is there already, or cannot be written, or its format
+        InteropError: the file already exists, or cannot be written, or its format
             has no such dtype; a tensor is none, or of numbers that are not read.
     """
     path = Path(path)
@@ -148,7 +144,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
                 os.unlink(path)
                 raise
     except FileExistsError as error:
-        raise InteropError(f"{path} is there already; name a new file.") from error
+        raise InteropError(f"{path} already exists; name a new file.") from error
     except OSError as error:
         raise InteropError(f"{path} cannot be written: {error.strerror}.") from error
     except ModuleNotFoundError as error:
@@ -166,7 +162,7 @@ def write_new(path: str | Path, data: bytes) -> None:
                 os.unlink(path)
                 raise
     except FileExistsError as error:
-        raise InteropError(f"{path} is there already; name a new file.") from error
+        raise InteropError(f"{path} already exists; name a new file.") from error
     except OSError as error:
         raise InteropError(f"{path} cannot be written: {error.strerror}.") from error
 
@@ -182,8 +178,14 @@ def _format(path):
     for ending in sorted(FORMATS, key=len, reverse=True):
         if name.endswith(ending):
             return FORMATS[ending]
+    if name.endswith(".onnx"):
+        raise InteropError(
+            f"{path} is a file of ONNX, which has layouts of its own; read it with "
+            f"lstm_jax.interop.from_onnx, or lstm-jax import without --layout."
+        )
     raise InteropError(
-        f"{path} ends in {path.suffix!r}, expected one of {', '.join(FORMATS)}."
+        f"{path} ends in {path.suffix!r}, expected one of {', '.join(FORMATS)}, or "
+        f".onnx for lstm-jax import."
     )
 
 
@@ -282,7 +284,7 @@ def _npy_entry(path, archive, member, name, budget) -> Entry:
     except InteropError as error:
         return nothing(str(error))
     except Exception as error:  # numpy's and zlib's are many
-        return nothing(f"{name} is damaged: {_first_line(error)}.")
+        return nothing(f"{name} is corrupt: {first_line(error)}.")
 
     def load():
         budget.spend(member.file_size)

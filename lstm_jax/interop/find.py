@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from lstm_jax.interop.engine import layer_sizes
 from lstm_jax.interop.layout import LAYOUTS, Layout
-from lstm_jax.interop.names import layers_and_ways, place, spell
+from lstm_jax.interop.names import layers_and_ways, place, spell, uneven
 
 Shapes = Mapping[str, tuple[int, ...] | None]
-"""Name to shape; ``None`` of what holds no floating-point numbers."""
+"""Name to shape, whatever the dtype; ``None`` of what is not an array."""
 
 WORDS = {
     "lstm": "LSTM",
@@ -42,6 +42,7 @@ class Found(NamedTuple):
         names: of its tensors, with the prefix.
         strangers: names beside these that the layout does not know, for which the
             layer is refused.
+        missing: what some of its layers or directions have and others lack; likewise.
     """
 
     prefix: str
@@ -50,6 +51,7 @@ class Found(NamedTuple):
     directions: int
     names: frozenset[str]
     strangers: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def __str__(self):
         cells = dict.fromkeys(WORDS[LAYOUTS[name].cell] for name in self.layouts)
@@ -133,7 +135,8 @@ def _read(layout, prefix, inner, shapes, folders):
     beside = [n for folder in {*map(_folder, names)} for n in folders[folder]]
     behind = (name.removeprefix(prefix) for name in beside)
     strangers = tuple(name for name in behind if not place(layout, name))
-    one = Found(prefix, (layout.name,), tuple(sizes), len(ways), names, strangers)
+    found = (prefix, (layout.name,), tuple(sizes), len(ways), names, strangers)
+    one = Found(*found, tuple(uneven(layout, inner)))
     facts = (layout.cell, layout.forget_bias, layout.negated, layout.spatial)
     return one, (prefix, frozenset(reading), *facts)
 
@@ -200,10 +203,12 @@ def own_names(layout: Layout, names: Iterable[str]) -> list[str]:
     return [name for name in names if name in known or _folder(name) in folders]
 
 
-def listing(found: Sequence[Found], most: int | None = None) -> str:
+def listing(lines: Sequence[str], most: int | None = None) -> str:
     """What was found, in one line, for the end of an error."""
-    if not found:
-        return "no recurrent layer is found in it"
-    shown = found[: most or len(found)]
-    more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
-    return f"found: {'; '.join(map(str, shown))}{more}"
+    if not lines:
+        return "the file has no recurrent layer that is known here"
+    shown = lines[: most or len(lines)]
+    if len(shown) == len(lines):
+        return "; ".join(shown)
+    more = len(lines) - len(shown)
+    return f"{'; '.join(shown)}; and {more} more (lstm-jax import FILE --list)"

@@ -2,16 +2,21 @@
 
 `tidy` changes only what is exact: names lose what wrappers put in front, slots of
 optimizers are left out, and a weight that training keeps in two tensors becomes one.
+A weight that a module computes in another way keeps its name and its shape, but its
+entry is refused: it is neither read nor taken for absent.
 """
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lstm_jax.interop.entries import Entries, Entry
+from lstm_jax.interop.layout import LAYOUTS
+from lstm_jax.interop.names import place
 
 WRAPPERS = ("module", "_orig_mod")
 """Steps of a path that ``DataParallel``, WeightDrop and ``torch.compile`` put in."""
@@ -36,6 +41,19 @@ def is_slot(name: str) -> bool:
     False
     """
     return any(SLOT.fullmatch(step) for step in name.split("."))
+
+
+def _is_weight(name, shape, weights):
+    """Whether a tensor in a module called ``optimizer`` is a weight nevertheless: a
+    layer has such a name, and it is no copy of another tensor."""
+    steps = name.split(".")
+    at = max(n for n, step in enumerate(steps) if SLOT.fullmatch(step))
+    behind = [".".join(steps[n:]) for n in range(at + 1, len(steps))]
+    copies = [*behind, ".".join(steps[:at] + steps[at + 1 :])]
+    if any(weights.get(copy) == shape for copy in copies):
+        return False
+    inner = behind[-2:]
+    return any(place(layout, one) for layout in LAYOUTS.values() for one in inner)
 
 
 def plain_name(name: str) -> str:
@@ -83,7 +101,8 @@ def _fits_norm(g, v):
     )
 
 
-_WEIGHT = r"(?P<path>(?:.*\.)?)(?P<name>weight\w*)"
+_PATH = r"(?P<path>(?:.*\.)?)"
+_WEIGHT = _PATH + r"(?P<name>(?:weight|bias)\w*)"
 FOLDS = (
     # WeightDrop of AWD-LSTM: what stands beside it is what the last call left.
     Fold(
@@ -100,9 +119,7 @@ FOLDS = (
         _normed,
     ),
     Fold(
-        re.compile(
-            r"(?P<path>(?:.*\.)?)parametrizations\.(?P<name>weight\w*)\.original0"
-        ),
+        re.compile(_PATH + r"parametrizations\.(?P<name>\w+)\.original0"),
         (
             "{path}parametrizations.{name}.original0",
             "{path}parametrizations.{name}.original1",
@@ -120,6 +137,22 @@ FOLDS = (
 )
 
 
+PARAMETRISED = (
+    re.compile(_PATH + r"parametrizations\.(?P<name>\w+)\..+"),
+    re.compile(
+        _PATH + r"(?P<name>(?:weight|bias)_[ih][hr]\w*?)_(?:orig|mask|u|v|g|raw)"
+    ),
+    re.compile(_PATH + r"(?P<name>(?:weight|bias|kernel|recurrent_kernel))_orig"),
+)
+"""Names of tensors from which a module of torch computes the one called ``name``."""
+
+REMEDY = (
+    "call torch.nn.utils.parametrize.remove_parametrizations(module, {name!r}), or of "
+    "the older functions remove_weight_norm, remove_spectral_norm or prune.remove, and "
+    "save the state_dict() again"
+)
+
+
 def tidy(entries: Mapping[str, Entry]) -> Entries:
     """The same tensors under the plain layer's names; see the head of this file.
 
@@ -130,12 +163,21 @@ def tidy(entries: Mapping[str, Entry]) -> Entries:
     >>> list(tidy(of_arrays({"module.lstm.weight_hh_l0_raw": np.ones((8, 2))})))
     ['lstm.weight_hh_l0']
     """
-    kept = {name: one for name, one in entries.items() if not is_slot(name)}
-    plain = {name: plain_name(name) for name in kept}
+    plain = {name: plain_name(name) for name in entries}
+    weights = {n: entries[name].shape for name, n in plain.items() if not is_slot(n)}
+    # The model may lie one step deeper than the optimizer's copy of it.
+    weights = {n.partition(".")[2]: shape for n, shape in weights.items()} | weights
+    kept = {
+        name: one
+        for name, one in entries.items()
+        if not is_slot(plain[name]) or _is_weight(plain[name], one.shape, weights)
+    }
+    plain = {name: plain[name] for name in kept}
     counts = Counter(plain.values())
     named = {
         new if counts[new] == 1 else name: kept[name] for name, new in plain.items()
     }
+    parts_of = _parts(named)
     for fold in FOLDS:
         for name in [*named]:
             match = fold.pattern.fullmatch(name)
@@ -143,11 +185,50 @@ def tidy(entries: Mapping[str, Entry]) -> Entries:
                 continue
             names = [text.format(**match.groupdict()) for text in fold.names]
             parts = [named[n] for n in names if n in named]
-            if len(parts) == len(names) and _fit(fold, parts):
+            others = parts_of.get(_weight_of(name), {*names}) - {*names}
+            if not others and len(parts) == len(names) and _fit(fold, parts):
                 for n in names:
                     named.pop(n)
                 named[match["path"] + match["name"]] = _folded(fold, parts)
+    return _refused(named)
+
+
+def _weight_of(name):
+    """The path and the name of the weight that this tensor is a part of."""
+    matches = (pattern.fullmatch(name) for pattern in PARAMETRISED)
+    return next(((m["path"], m["name"]) for m in matches if m), None)
+
+
+def _parts(names: Iterable[str]) -> dict[Any, set[str]]:
+    """The tensors from which a weight is computed, by its path and name."""
+    parts: dict[Any, set[str]] = {}
+    for name in names:
+        if (weight := _weight_of(name)) is not None:
+            parts.setdefault(weight, set()).add(name)
+    return parts
+
+
+def _refused(named: Entries) -> Entries:
+    """Parts that are not folded, as one refused entry of the weight."""
+    for (path, own), names in _parts(named).items():
+        # `original` has the shape of the weight; so have most others that are alone.
+        key = lambda n: (n.endswith(".original"), _size(named[n].shape))
+        whole = named[max(sorted(names), key=key)]
+        refusal = (
+            f"{path}{own} is parametrised in a way that is not folded (the file has "
+            f"{', '.join(n.removeprefix(path) for n in sorted(names)[:3])}); "
+            f"{REMEDY.format(name=own)}."
+        )
+        for name in names:
+            named.pop(name)
+        named[path + own] = Entry(
+            whole.shape, whole.dtype, whole.load, refusal, parametrised=True
+        )
     return named
+
+
+def _size(shape):
+    return -1 if shape is None else math.prod(shape)
 
 
 def _fit(fold, parts):

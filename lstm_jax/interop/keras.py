@@ -153,8 +153,8 @@ def _cells(layer, merge):
         return Bidirectional(_cells(layer.forward_layer, merge), _cells_of(back))
     if getattr(layer, "go_backwards", False):
         raise UnsupportedError(
-            f"{_name(layer)} has go_backwards=True, which is no weight; call ours with "
-            f"reverse=True and turn the outputs around."
+            f"{_name(layer)} has go_backwards=True, which is not in the weights; "
+            f"call ours with reverse=True and turn the outputs around."
         )
     return _cells_of(getattr(layer, "cell", layer))
 

@@ -5,7 +5,11 @@ from typing import Any
 
 TEXTBOOK = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 ONES = {"strides", "dilation_rate"}
-CONVOLUTION = TEXTBOOK | {"padding": "same"} | dict.fromkeys(ONES, 1)
+CONVOLUTION = (
+    TEXTBOOK
+    | {"padding": "same", "data_format": "channels_last"}
+    | dict.fromkeys(ONES, 1)
+)
 
 FACTS: dict[str, dict[str, Any]] = {
     "LSTM": TEXTBOOK,

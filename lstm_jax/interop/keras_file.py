@@ -7,7 +7,9 @@ those of the layouts ``keras``, ``keras.gru``, ...:
     layers/lstm/cell/vars/0                       layers.lstm.kernel
     layers/bidirectional/forward_layer/cell/...   layers.bidirectional.forward. ...
 
-A layer whose description says that it is not as ours (`keras_facts`) is refused.
+A layer whose description says that it is not as ours (`keras_facts`) is refused. So is
+a layer that the description leaves out or whose class is not one of Keras's own: such
+a class may compute anything.
 """
 
 import dataclasses
@@ -39,11 +41,26 @@ VARIABLES = ("kernel", "recurrent_kernel", "bias")
 """What a recurrent cell makes, in this order; Keras 3 keeps their numbers."""
 
 
-class Facts(NamedTuple):
-    """What a description says of the layers of one name."""
+CONTAINERS = ("Sequential", "Functional", "Model", "TimeDistributed", "InputLayer")
+WRAPPERS = ("Bidirectional", "RNN", "StackedRNNCells")
 
-    differences: tuple[str, ...]
+
+class Facts(NamedTuple):
+    """What a description says of the layers of one name.
+
+    Attributes:
+        differences: from our cell.
+        merge: how two directions are joined.
+        recurrent: one of them is a recurrent layer of Keras.
+        unknown: a class among them that is not one of Keras's own.
+        number: of the layers.
+    """
+
+    differences: tuple[str, ...] = ()
     merge: str = ""
+    recurrent: bool = False
+    unknown: str = ""
+    number: int = 1
 
 
 def open_keras(path: Path, budget: Budget) -> Entries:
@@ -80,8 +97,11 @@ def _open(source, description, budget):
         merges = {by_name[name].merge for name in names if name in by_name}
         merge = "".join(merges)
         name = _renamed(".".join(path), dataset.parent, in_two_directions=bool(merge))
-        one = _entry(name, dataset, budget)
-        found.append((name, _judged(one, name, names, merge, by_name)))
+        one = _judged(_entry(name, dataset, budget), name, names, merge, by_name)
+        if description is not None and _is_recurrent(name, dataset.parent):
+            doubt = _doubt(name, names, by_name, description)
+            one = dataclasses.replace(one, doubt=doubt)
+        found.append((name, one))
     return by_dots(found)
 
 
@@ -144,64 +164,132 @@ def _by_name(description) -> dict[str, Facts]:
     """What is said of every name; of one that two layers have, all of it."""
     found: dict[str, Facts] = {}
     for name, facts in _facts(description):
-        before = found.get(name, Facts(()))
-        found[name] = Facts(
-            before.differences + facts.differences, before.merge or facts.merge
-        )
+        if name is None:
+            continue
+        if (before := found.get(name)) is not None:
+            facts = Facts(
+                before.differences + facts.differences,
+                before.merge or facts.merge,
+                before.recurrent or facts.recurrent,
+                before.unknown or facts.unknown,
+                before.number + 1,
+            )
+        found[name] = facts
     return found
 
 
-def _facts(description, depth=0) -> Iterator[tuple[str, Facts]]:
-    """What is said of every recurrent layer, and of the layers around them, by name."""
+def _facts(description, depth=0) -> Iterator[tuple[str | None, Facts]]:
+    """What is said of every object of the description, by its name if it has one."""
     if depth > DEEPEST:
         raise InteropError(f"its description is nested deeper than {DEEPEST} levels.")
     if isinstance(description, Mapping):
-        kind, config = description.get("class_name"), description.get("config")
-        if isinstance(config, Mapping) and "name" in config:
-            facts = _of_layer(str(kind), config)
-            if facts is not None:
-                yield str(config["name"]), facts
+        config = description.get("config")
+        if isinstance(config, Mapping) and "class_name" in description:
+            name = str(config["name"]) if "name" in config else None
+            yield name, _of_object(description, depth)
         description = [*description.values()]
     if isinstance(description, list):
         for inner in description:
             yield from _facts(inner, depth + 1)
 
 
-def _of_layer(kind, config) -> Facts | None:
+def _of_object(description, depth) -> Facts:
+    kind, config = str(description.get("class_name")), description["config"]
+    if not _is_own(kind, description):
+        return Facts(unknown=kind)
     if kind == "Bidirectional":
         inner = [config.get("layer"), config.get("backward_layer")]
-        found = [d for one in inner for d in _inside(one) if "go_backwards" not in d]
         merge = config.get("merge_mode", "concat")
-        return Facts(tuple(found), MERGES.get(merge, str(merge)))
-    if kind == "RNN":
-        return Facts(tuple(_inside(config.get("cell"))) + _backwards(config))
+        facts = _inside([one for one in inner if one], depth)
+        differ = [d for d in facts.differences if "go_backwards" not in d]
+        said = MERGES.get(merge, str(merge))
+        return facts._replace(differences=tuple(differ), merge=said)
+    if kind in ("RNN", "StackedRNNCells"):
+        facts = _inside(config.get("cell") or config.get("cells"), depth)
+        return facts._replace(differences=facts.differences + _backwards(config))
     if kind.removesuffix("Cell") not in FACTS:
-        return None
-    return Facts(tuple(differences(kind, config.get)) + _backwards(config))
+        return Facts()
+    found = tuple(differences(kind, config.get)) + _backwards(config)
+    return Facts(found, recurrent=True)
+
+
+def _is_own(kind, description):
+    """Whether this is one of Keras's own classes."""
+    if "registered_name" in description or description.get("module"):
+        package = str(description.get("module")).partition(".")[0]
+        return package in ("keras", "tf_keras", "tensorflow")
+    known = (*CONTAINERS, *WRAPPERS, *FACTS)  # Older files do not name the module.
+    return kind.removesuffix("Cell") in known
 
 
 def _backwards(config):
     return ("go_backwards=True, expected False",) if config.get("go_backwards") else ()
 
 
-def _inside(description):
-    return [d for _, facts in _facts(description) for d in facts.differences]
+def _inside(description, depth) -> Facts:
+    """What is said of the layers or cells that a wrapper has."""
+    if depth > DEEPEST:
+        raise InteropError(f"its description is nested deeper than {DEEPEST} levels.")
+    all_of = description if isinstance(description, list) else [description]
+    found = []
+    for one in all_of:
+        if isinstance(one, Mapping) and isinstance(one.get("config"), Mapping):
+            found.append(_of_object(one, depth + 1))
+        else:
+            found.append(Facts(unknown="a class that is not described"))
+    others = [one.unknown for one in found if one.unknown]
+    others += ["another class" for one in found if not one.recurrent][:1]
+    return Facts(
+        tuple(d for one in found for d in one.differences),
+        recurrent=True,
+        unknown="".join(others[:1]),
+    )
 
 
 def _judged(one: Entry, name, names, merge, said) -> Entry:
     """The entry, refused where a layer that it is in is not as ours."""
-    facts = [said[name] for name in dict.fromkeys(names) if name in said]
-    if not facts and name.partition(":")[0].rpartition(".")[2] in VARIABLES:
-        facts = [
-            *said.values()
-        ]  # the description has not its name: it may be any layer's
-    found = dict.fromkeys(d for fact in facts for d in fact.differences)
+    facts = {name: said[name] for name in names if name in said}
+    if not names and name.partition(":")[0].rpartition(".")[2] in VARIABLES:
+        # Older files do not note which layer a variable belongs to.
+        facts = said
+    found = dict.fromkeys(d for fact in facts.values() for d in fact.differences)
     if merge:  # the second layer of two goes backwards
         found = {d: None for d in found if "go_backwards" not in d}
+    many = [n for n, fact in facts.items() if fact.differences and fact.number > 1]
+    whose = f"one of the layers named {many[0]!r}" if many else f"the layer of {name}"
     refusal = (
-        f"the layer of {name} has {'; '.join(found)}; its weights alone would compute "
-        f"something else."
+        f"{whose} has {'; '.join(found)}; its weights alone would compute something "
+        f"else."
     )
     refusal = one.refusal or (refusal if found else "")
-    layer = next((name for name in names if name in said), "")
+    layer = next((n for n in names if n in said and said[n].recurrent), "")
     return dataclasses.replace(one, merge=merge, refusal=refusal, layer=layer)
+
+
+def _is_recurrent(name, group):
+    """Whether a variable may be one of a recurrent cell's."""
+    if name.partition(":")[0].rpartition(".")[2] not in VARIABLES:
+        return False
+    # Variables with numbers are renamed in such cells alone.
+    return "0" in group or any(key.startswith("recurrent_kernel") for key in group)
+
+
+def _doubt(name, names, said, description):
+    """What the description leaves open of the layer of a variable; empty if nothing."""
+    outer = [n for n in names if n != "model_weights"]
+    at = next((k for k, n in enumerate(outer) if n in said and said[n].recurrent), None)
+    facts = [said[n] for n in outer if n in said]
+    if not names:  # An older file: it may be any layer.
+        facts = [one for _, one in _facts(description)]
+    unknown = [one.unknown for one in facts if one.unknown]
+    described = at is not None and all(n in said for n in outer[:at])
+    if not names:
+        described = any(one.recurrent for one in facts)
+    if described and not unknown:
+        return ""
+    whose = f"; its class, or one around it, is {unknown[0]}" if unknown else ""
+    return (
+        f"the file does not say what the layer of {name} computes{whose}. If it is "
+        f"tanh and sigmoid as in Keras's own layer, name the layout: --layout keras "
+        f"for an LSTM."
+    )

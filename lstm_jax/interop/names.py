@@ -71,6 +71,36 @@ def _pattern(place):
     return re.compile(pattern, flags=re.ASCII)
 
 
+def groups_of(layout: Layout, names: Iterable[str]) -> set[str]:
+    """The optional groups of tensors that are there, such as the bias."""
+    there = {*names}
+    places = {at for name in there if (at := place(layout, name))}
+    bases = [(t.group, n) for t in layout.tensors if t.group for n in t.names()]
+    return {g for g, n in bases for at in places if spell(layout, *at, n) in there}
+
+
+def uneven(layout: Layout, names: Iterable[str]) -> list[str]:
+    """What some layers or directions have and others lack, such as a bias.
+
+    >>> from lstm_jax.interop import LAYOUTS
+    >>> uneven(LAYOUTS["keras"], ["0.kernel", "1.kernel", "1.bias"])
+    ['0.bias is missing, though there is a bias elsewhere']
+    """
+    names = {*names}
+    places = {at for name in names if (at := place(layout, name))}
+    problems = []
+    for group in {t.group: None for t in layout.tensors if t.group}:
+        own = [n for t in layout.tensors if t.group == group for n in t.names()]
+        spelled = [spell(layout, *at, name) for at in places for name in own]
+        missing = sorted({*spelled} - names)
+        if len(missing) < len(spelled):
+            problems += [
+                f"{name} is missing, though there is a {group} elsewhere"
+                for name in missing
+            ]
+    return problems
+
+
 def layers_and_ways(
     layout: Layout, places: Iterable[Place], count: int, problems: list[str]
 ) -> tuple[Sequence[int | None], list[bool | None]]:

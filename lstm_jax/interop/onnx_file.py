@@ -24,7 +24,8 @@ def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
     """The ``onnx.ModelProto`` in a file, or in its bytes.
 
     Raises:
-        InteropError: it cannot be read, is larger than ``limit`` bytes, or is no model.
+        InteropError: it cannot be read, is larger than ``limit`` bytes, or is not a
+            model.
     """
     kind, decode_error = onnx().ModelProto, protobuf_message().DecodeError
     name = "the model" if isinstance(source, bytes) else str(source)
@@ -37,16 +38,16 @@ def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
         raise InteropError(
             f"{name} has {error}, expected {limit:,} at most; {_LARGER}."
         ) from error
-    except (_Damaged, decode_error) as error:
+    except (_Corrupt, decode_error) as error:
         raise InteropError(
-            f"{name} is damaged or no ONNX file ({error}); expected a model that "
+            f"{name} is corrupt or not an ONNX file ({error}); expected a model that "
             f"onnx.checker accepts."
         ) from error
 
 
 def _read(path, limit):
     if not path.is_file():
-        raise InteropError(f"{path} is no file, expected a file of ONNX.")
+        raise InteropError(f"{path} is not a file, expected a file of ONNX.")
     try:
         _check_size(path, path.stat().st_size, limit)
         return path.read_bytes()
@@ -69,7 +70,7 @@ _LARGER = (
 )
 
 
-class _Damaged(Exception):
+class _Corrupt(Exception):
     pass
 
 
@@ -85,25 +86,25 @@ class _Scan:
 
     def message(self, view, descriptor, depth):
         if depth == 0:
-            raise _Damaged(f"messages lie {DEPTH} deep in each other")
+            raise _Corrupt(f"messages lie {DEPTH} deep in each other")
         at, end = 0, len(view)
         known = descriptor.fields_by_number
         while at < end:
             self.fields -= 1
             if self.fields < 0:
-                raise _Damaged(f"more than {FIELDS:,} fields")
+                raise _Corrupt(f"more than {FIELDS:,} fields")
             key, at = _varint(view, at)
             wire, field = key & 7, known.get(key >> 3)
             if wire == 2:
                 size, at = _varint(view, at)
                 if size > end - at:
-                    raise _Damaged("it is cut short")
+                    raise _Corrupt("it is cut short")
                 self.inside(view[at : at + size], field, depth)
                 at += size
             else:
                 at = _skip(view, at, wire)
         if at > end:
-            raise _Damaged("it is cut short")
+            raise _Corrupt("it is cut short")
 
     def inside(self, view, field, depth):
         if field is not None and field.message_type is not None:
@@ -113,7 +114,7 @@ class _Scan:
             try:
                 str(view, "utf-8")
             except UnicodeDecodeError as error:
-                raise _Damaged(f"{field.name} is no text") from error
+                raise _Corrupt(f"{field.name} is not text") from error
         elif field is not None and field.cpp_type in _WIDTHS:
             # A number of one byte or more, the last of which is below 128.
             count = np.count_nonzero(np.frombuffer(view, np.uint8) < 128)
@@ -135,7 +136,7 @@ def _varint(view, at):
     value = shift = 0
     while True:
         if at >= len(view) or shift > 63:
-            raise _Damaged("it is cut short" if shift <= 63 else "a number is too long")
+            raise _Corrupt("it is cut short" if shift <= 63 else "a number is too long")
         byte = view[at]
         value |= (byte & 127) << shift
         at, shift = at + 1, shift + 7
@@ -151,4 +152,4 @@ def _skip(view, at, wire):
             return at + 8
         case 5:
             return at + 4
-    raise _Damaged(f"wire type {wire}")
+    raise _Corrupt(f"wire type {wire}")

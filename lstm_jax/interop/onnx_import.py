@@ -17,9 +17,15 @@ from lstm_jax.interop.onnx_file import LIMIT, read_model
 from lstm_jax.interop.onnx_layer import NodeReader, OnnxLayer
 from lstm_jax.interop.onnx_survey import check_survey, is_recurrent
 from lstm_jax.interop.onnx_values import DOMAINS, Unknown, Values
+from lstm_jax.interop.stored import Stored, beside_weights
 
 LONGEST = 600
 """Letters of a message."""
+
+ONE_BY_ONE = (
+    "take the layers of from_onnx one by one (lstm-jax import --prefix NODE, each as a "
+    "run of its own)"
+)
 
 
 def from_onnx(
@@ -35,7 +41,7 @@ def from_onnx(
             they are; ``carry`` and ``lengths`` are ``None``.
 
     Raises:
-        InteropError: it cannot be read, is damaged, contradicts itself, or has no such
+        InteropError: it cannot be read, is corrupt, contradicts itself, or has no such
             node.
         UnsupportedError: a node has no equal among our cells, or weights, initial
             states or lengths that are not known before the graph runs.
@@ -90,20 +96,21 @@ def _layers(model, folder, limit, weights_only):
     return layers
 
 
-def stack_from_onnx(
-    layers: Sequence[OnnxLayer], *, states: bool = False
-) -> tuple[Any, ...]:
+def stack_from_onnx(layers: Sequence[OnnxLayer], *, states: bool = False) -> Any:
     """One stack of layers that read each other, and its parameters.
 
     Args:
         layers: of `from_onnx`.
-        states: the answer has two entries more, ``carries`` and ``lengths``, as a call
-            of the stack takes them: what the file says of each layer's start and of
-            each row's end, or ``None``.
+        states: return states and lengths too.
+
+    Returns:
+        ``stack, params``; with ``states`` a `lstm_jax.interop.Stored`, whose ``carry``
+        and ``lengths`` a call of the stack takes. Its ``given`` names states and
+        lengths that are inputs of the graph, which the user passes.
 
     Raises:
-        UnsupportedError: something stands between two of them, they differ in direction
-            or lengths, or the file has initial states or lengths and ``states`` is
+        UnsupportedError: something stands between two layers, or they differ in
+            direction or lengths; or there are states or lengths, and ``states`` is
             false.
 
     >>> import jax
@@ -122,35 +129,39 @@ def stack_from_onnx(
         if above.below != layer.name:
             raise UnsupportedError(
                 f"{above.name} does not read the outputs of {layer.name} as they are "
-                f"for every number of steps and rows; take the layers of from_onnx one "
-                f"by one."
+                f"for every number of steps and rows: {above.reads}; {ONE_BY_ONE}. If "
+                f"torch's default exporter wrote the file, export the model with fixed "
+                f"shapes."
             )
     if any(layer.reverse for layer in layers):
         raise UnsupportedError(
-            "a layer runs in reverse alone, expected forward or bidirectional; take "
-            "the layers of from_onnx one by one."
+            f"a layer runs in reverse alone, expected forward or bidirectional; "
+            f"{ONE_BY_ONE}."
         )
     if len({layer.directions for layer in layers}) > 1:
         raise UnsupportedError(
-            "some layers have one direction and some two, expected the same; take the "
-            "layers of from_onnx one by one."
+            f"some layers have one direction and some two, expected the same; "
+            f"{ONE_BY_ONE}."
         )
     stack = Stack(
         [layer.cell for layer in layers], bidirectional=layers[0].directions == 2
     )
     params = tuple(layer.params for layer in layers)
     carries = tuple(layer.carry for layer in layers)
-    lengths = _common_lengths(layers)
+    carry = carries if any(c is not None for c in carries) else None
+    given = tuple(layer.given for layer in layers)
+    stored = Stored(
+        stack, params, carry, _common_lengths(layers), given if any(given) else None
+    )
     if states:
-        return stack, params, carries if any(carries) else None, lengths
-    if any(carries) or lengths is not None:
+        return stored
+    if kept := beside_weights(stored):
         owner = next(k for k in layers if k.carry or k.lengths is not None)
         raise UnsupportedError(
-            f"{owner.name} has {'an initial state' if owner.carry else 'lengths'} in "
-            f"the file; stack, params, carries, lengths = stack_from_onnx(layers, "
-            f"states=True) has all of it."
+            f"{owner.name} has {kept}, and the outputs depend on them; stored = "
+            f"stack_from_onnx(layers, states=True) has all of it."
         )
-    return stack, params
+    return stored.stack, stored.params
 
 
 def _common_lengths(layers):
@@ -161,7 +172,7 @@ def _common_lengths(layers):
         if one[0] != two[0] or not np.array_equal(one[1], two[1]):  # type: ignore[arg-type]
             raise UnsupportedError(
                 f"{first.name} and {other.name} have lengths that differ, expected the "
-                f"same; take the layers of from_onnx one by one."
+                f"same; {ONE_BY_ONE}."
             )
     return first.lengths
 
@@ -194,7 +205,7 @@ def _check_order(graph):
     def add(names, what):
         for name in names:
             if name and name in there:
-                raise InteropError(f"{what} {name!r} is there twice, expected once.")
+                raise InteropError(f"{what} {name!r} appears twice, expected once.")
             there.add(name)
 
     initializers = [tensor.name for tensor in graph.initializer]

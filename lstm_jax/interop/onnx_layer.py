@@ -54,6 +54,7 @@ class OnnxLayer:
             graph.
         lengths: likewise, ``[B]``; ``None`` too if every row has all steps.
         below: the name of the layer whose whole output it reads, and nothing else.
+        reads: what it reads otherwise, in words.
         given: states and lengths that are inputs of the graph, by their names in the
             node: ``{"initial_h": "h0[0:2]"}``. Pass them to the cell yourself.
     """
@@ -66,6 +67,7 @@ class OnnxLayer:
     carry: Any = None
     lengths: np.ndarray | None = None
     below: str | None = None
+    reads: str = ""
     given: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -139,6 +141,7 @@ class NodeReader:
             reverse=self.direction == "reverse",
             batch_first=self.batch_first,
             below=self._below(lower, arrays["W"].shape[2]),
+            reads=self._reads(),
         )
         if not weights_only:
             start = read_start(self.inputs, self.values, layer)
@@ -200,6 +203,15 @@ class NodeReader:
         expected = (rows, steps) if self.batch_first else (steps, rows)
         as_it_is = x.groups == (*expected, whole("N", "H"))
         return lower[x.source].name if as_it_is else None
+
+    def _reads(self):
+        X = self.inputs["X"]
+        through, name = self.values.through(X)
+        node = self.values.producers.get(name)
+        if node is None or node.op_type not in GATES:
+            return f"{X!r} {self.values.origin(X)}"
+        made = f"{X!r} is made of {name!r}, an output of {node.op_type} {node.name!r}"
+        return f"{made}{', by ' if through else ''}{', '.join(through)}"
 
     def _give_outputs(self, H, dtype):
         """What is known of the outputs of the node: their axes."""

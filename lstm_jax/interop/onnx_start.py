@@ -19,8 +19,8 @@ from lstm_jax.interop.onnx_tracked import Known, Moved
 from lstm_jax.interop.onnx_values import Unknown, Values
 
 ADVICE = (
-    "Read the cells and weights with from_onnx(..., weights_only=True), and pass what "
-    "is left out to them yourself."
+    "Read the cells and weights with from_onnx(..., weights_only=True), or lstm-jax "
+    "import --weights-only, and pass what is left out to them yourself."
 )
 
 

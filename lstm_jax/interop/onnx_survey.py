@@ -17,7 +17,10 @@ MOST, SHOWN = 1000, 3
 """Recurrent nodes of a graph, and finds in a message."""
 
 GRAPH, GRAPHS = 5, 10  # AttributeProto
-GATES = ("Sigmoid", "HardSigmoid", "Tanh")
+GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Relu")
+STEPS = ("Concat", "ConcatFromSequence")
+"""Operators that put the outputs of steps together."""
+
 PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "Einsum", "FusedMatMul", "QLinearMatMul")
 
 
@@ -50,7 +53,7 @@ def check_survey(model: Any, count: int) -> None:
             inlined |= place.startswith("the function")
         elif any(name in foreign for name in OPERATORS):
             hidden.append(f"{node.domain}.{called}{place and f' in {place}'}")
-    if hidden:
+    if hidden := [*dict.fromkeys(hidden)]:  # The branches of an If have one name.
         advice = INLINE if inlined else ARRAYS
         if any("Quant" in find for find in hidden):
             advice = "import the model as it was before quantisation"
@@ -102,6 +105,8 @@ def _written_out(model):
     for place, count in counts.items():
         gates = {name: count[name] for name in GATES if count[name]}
         products = {name: count[name] for name in PRODUCTS if count[name]}
+        if {*gates} == {"Relu"} and not any(count[name] for name in STEPS):
+            continue  # As many dense layers have.
         repeated = "Loop" in place or "Scan" in place or sum(gates.values()) > 2
         if gates and products and repeated:
             numbers = ", ".join(f"{n} {name}" for name, n in (gates | products).items())

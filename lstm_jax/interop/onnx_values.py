@@ -56,7 +56,7 @@ class Values:
 
         Raises:
             Unknown: they depend on inputs, or on an operator that computes.
-            InteropError: a tensor is damaged, or all are larger than the limit.
+            InteropError: a tensor is corrupt, or all are larger than the limit.
         """
         value = self.value(name)
         if not isinstance(value, Known):
@@ -74,7 +74,7 @@ class Values:
 
         Raises:
             Unknown: nothing.
-            InteropError: a tensor is damaged, or all are larger than the limit.
+            InteropError: a tensor is corrupt, or all are larger than the limit.
         """
         if name not in self._found:
             if depth == 0:
@@ -109,6 +109,24 @@ class Values:
         if operator in QUANTISED:
             return f"is quantised ({operator})"
         return f"comes out of {operator}{'' if seen == name else f' (in {seen!r})'}"
+
+    def through(self, name: str) -> tuple[list[str], str]:
+        """The operators that make a value of the output of a recurrent node, first to
+        last, and that output; or as far down as can be seen."""
+        operators: list[str] = []
+        while len(operators) < DEPTH:
+            node = self.producers.get(name)
+            if (
+                node is None
+                or node.op_type in ("LSTM", "GRU", "RNN")
+                or not any(node.input)
+            ):
+                break
+            operators.insert(0, node.op_type)
+            known = lambda i: isinstance(self._found.get(i), Known)
+            given = [i for i in node.input if i]
+            name = next((i for i in given if not known(i)), given[0])
+        return operators, name
 
     def _compute(self, name, depth):
         if name in self._tensors:
@@ -236,14 +254,14 @@ def _attribute(attribute: Any) -> Any:
     try:
         return [*map(text, value)] if several else text(value)
     except UnicodeDecodeError as error:
-        raise InteropError(f"attribute {attribute.name!r} is no text.") from error
+        raise InteropError(f"attribute {attribute.name!r} is not text.") from error
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
-    """The attributes of a node by name; raises where one is there twice."""
+    """The attributes of a node by name; raises where one appears twice."""
     values: dict[str, Any] = {}
     for attribute in node.attribute:
         if attribute.name in values:
-            raise InteropError(f"attribute {attribute.name!r} is there twice.")
+            raise InteropError(f"attribute {attribute.name!r} appears twice.")
         values[attribute.name] = _attribute(attribute)
     return values

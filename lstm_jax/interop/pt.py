@@ -27,6 +27,10 @@ NAMES = re.compile(
     r"|torch \w+Storage"
     r"|torch (float|bfloat|int|uint)\d+|torch bool"
 )
+REBUILD_V3 = "torch._utils _rebuild_tensor_v3"
+DTYPE_V3 = re.compile(r"torch (float8_\w+|float4_\w+|uint(16|32|64)|bits\w+)")
+"""What a file names for tensors of dtypes that have no storage of their own."""
+
 QUANTIZED = re.compile(r"torch (ScriptObject|q\w+)|torch\._utils _rebuild_qtensor")
 """What a file of weights calls and names."""
 
@@ -109,6 +113,14 @@ def _check_program(program):
                 "it holds a quantised module (_packed_params, or _all_weight_values of "
                 "DynamicQuantizeLSTM), whose weights are rounded to integers; save the "
                 "state_dict() of the module before it was quantised."
+            )
+        if name == "GLOBAL" and argument == REBUILD_V3:
+            globals_of = (a for op, a, _ in pickletools.genops(program) if op.arg and a)
+            dtypes = (str(a) for a in globals_of if DTYPE_V3.fullmatch(str(a)))
+            raise UnsupportedError(
+                f"it has tensors of dtype {next(dtypes, 'torch ?')[6:]}, which are not "
+                f"read; save them as float32: torch.save({{k: v.float() for k, v in "
+                f"torch.load(PATH).items()}}, NEW)."
             )
         if name == "GLOBAL" and not NAMES.fullmatch(argument):
             raise InteropError(

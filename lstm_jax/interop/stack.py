@@ -27,7 +27,7 @@ from lstm_jax.core.stack import Stack
 from lstm_jax.interop.engine import cell_kind, is_cell, read_layer, write_layer
 from lstm_jax.interop.errors import InteropError, refuse
 from lstm_jax.interop.layout import LAYOUTS, Layout
-from lstm_jax.interop.names import layers_and_ways, place, spell
+from lstm_jax.interop.names import layers_and_ways, place, spell, uneven
 
 CELLS = {
     "LSTMParams": LSTMCell,
@@ -130,6 +130,8 @@ def read_stack(
     entries = []
     if not problems:
         entries = list(_read_layers(layout, tensors, places, problems))
+    if not problems and "{way}" not in layout.place:
+        problems += uneven(layout, tensors)  # One module has all of a kind or none.
     if not problems:
         entries = [*map(_joined, entries)]
         problems += misfits(entries, merge)

@@ -12,10 +12,11 @@ import numpy as np
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.core.cell import Cell
 from lstm_jax.interop.errors import InteropError, refuse
+from lstm_jax.interop.names import WAYS
 from lstm_jax.interop.stack import ways_of
 
-WAYS = {1: ("",), 2: ("forward.", "backward.")}
-"""What stands before the names of each direction."""
+DIRECTIONS = {1: (WAYS[None],), 2: (WAYS[False], WAYS[True])}
+"""What stands before the names of each direction, by their number."""
 
 
 def _names(n, ways, cell):
@@ -23,14 +24,14 @@ def _names(n, ways, cell):
     zero = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
     return type(zero), [
         [(f"{n}.{way}carry.{field}", a.shape) for field, a in zero._asdict().items()]
-        for way in WAYS[ways]
+        for way in DIRECTIONS[ways]
     ]
 
 
 def carry_tensors(
     cells: Sequence[Cell], directions: int, carry: Sequence[Any]
 ) -> dict[str, np.ndarray]:
-    """The tensors of ``carry``, one entry a layer.
+    """The tensors of ``carry``, one entry a layer; ``None`` of a layer is zeros.
 
     Raises:
         InteropError: it is not that of the cells.
@@ -41,7 +42,11 @@ def carry_tensors(
             f"carry has {len(carry)} entries, expected {len(cells)}, one a layer."
         )
     tensors = {}
+    dtypes = [a.dtype for a in jax.tree.leaves(carry) if hasattr(a, "dtype")]
+    dtype = dtypes[0] if dtypes else np.float32
     for n, (cell, state) in enumerate(zip(cells, carry, strict=True)):
+        if state is None:
+            state = _zeros(cell, directions, dtype)
         kind, names = _names(n, directions, cell)
         ways = ways_of(state)
         if len(ways) != len(names) or not all(isinstance(way, kind) for way in ways):
@@ -55,6 +60,13 @@ def carry_tensors(
             }
         _check_state([tensors[name] for named in names for name, _ in named], names, n)
     return tensors
+
+
+def _zeros(cell, directions, dtype):
+    """Without batch axes, the state of every row."""
+    shapes = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
+    zero = jax.tree.map(lambda a: np.zeros(a.shape, dtype), shapes)
+    return Bidirectional(zero, zero) if directions == 2 else zero
 
 
 def _check_state(arrays, names, n):

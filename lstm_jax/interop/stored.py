@@ -25,7 +25,7 @@ from lstm_jax.interop.errors import InteropError, UnsupportedError, refuse
 from lstm_jax.interop.files import read_tensors, write_tensors
 from lstm_jax.interop.stack import cell_of, check_layers, misfits, to_jax, ways_of
 from lstm_jax.interop.states import (
-    WAYS,
+    DIRECTIONS,
     carry_names,
     carry_tensors,
     check_lengths,
@@ -45,12 +45,16 @@ class Stored(NamedTuple):
         params: one entry a layer.
         carry: the state that the layers start from, one entry a layer, or ``None``.
         lengths: the lengths of the rows, or ``None``.
+        given: states and lengths that the model of ONNX takes as inputs, one dict a
+            layer, as `lstm_jax.interop.OnnxLayer.given`; ``None`` if there are none.
+            The user passes them to each call: ``carry`` has zeros in their place.
     """
 
     stack: Stack
     params: tuple[Any, ...]
     carry: tuple[Any, ...] | None = None
     lengths: Any = None
+    given: tuple[Mapping[str, str], ...] | None = None
 
 
 def save_stack(
@@ -61,6 +65,7 @@ def save_stack(
     cells: Sequence[Cell] | None = None,
     carry: Sequence[Any] | None = None,
     lengths: Any = None,
+    given: Sequence[Mapping[str, str]] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a new folder; it is there whole, or not at all.
@@ -72,8 +77,10 @@ def save_stack(
         cells: one a layer, where they have other activations or clips than the textbook
             cell of ``params``.
         carry: the state that the layers start from, one entry a layer, with batch axes
-            or without; `load_stored` gives it back.
+            or without; ``None`` of a layer is zeros. `load_stored` returns it.
         lengths: the lengths of the rows, ``[B]``; likewise.
+        given: the names of states and lengths that each call needs, one dict a layer;
+            likewise.
         origin: metadata about where the weights came from, for the reader.
 
     Raises:
@@ -89,7 +96,7 @@ def save_stack(
     tensors, layers = {}, []
     for n, (entry, cell) in enumerate(zip(params, cells, strict=True)):
         ways = ways_of(entry)
-        for way, one in zip(WAYS[len(ways)], ways, strict=True):
+        for way, one in zip(DIRECTIONS[len(ways)], ways, strict=True):
             written = write_layer(layout_of("lstm_jax", cell_kind(one)), one)
             tensors |= {f"{n}.{way}{name}": a for name, a in written.items()}
         layers.append(describe(ways, cell))
@@ -99,9 +106,11 @@ def save_stack(
         tensors["lengths"] = check_lengths(np.asarray(lengths))
     facts = {"version": VERSION, "merge": merge, "layers": layers}
     facts |= {"carry": carry is not None, "lengths": lengths is not None}
+    if given is not None and any(names := _given([*given], len(params))):
+        facts["given"] = names
     text = json.dumps(facts | {"origin": dict(origin or {})}, indent=2) + "\n"
     if directory.exists():
-        raise InteropError(f"{directory} is there already; name a new folder.")
+        raise InteropError(f"{directory} already exists; name a new folder.")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=directory.name))
@@ -118,6 +127,16 @@ def save_stack(
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _given(given, count) -> list[dict[str, str]]:
+    """``given``, if it is one dict of text a layer."""
+    if len(given) != count:
+        raise InteropError(f"given has {len(given)} entries, expected {count}.")
+    found = [dict(one) for one in given]
+    if not all(isinstance(s, str) for one in found for kv in one.items() for s in kv):
+        raise InteropError(f"given is {given}, expected dicts of text.")
+    return found
+
+
 def _check(params, merge):
     if merge not in get_args(Merge):
         raise InteropError(
@@ -125,7 +144,7 @@ def _check(params, merge):
         )
     for entry in params:
         cell_of(entry)
-    refuse("params is no stack", misfits(params, merge))
+    refuse("params is not a stack", misfits(params, merge))
 
 
 def _cells(params, cells):
@@ -153,7 +172,7 @@ def read_stored(directory: str | Path) -> Stored:
     """What a folder holds, of numpy arrays.
 
     Raises:
-        InteropError: the folder is not one of `save_stack`, or is damaged.
+        InteropError: the folder is not one of `save_stack`, or is corrupt.
     """
     directory = Path(directory)
     facts = _facts(directory / "stack.json")
@@ -163,7 +182,7 @@ def read_stored(directory: str | Path) -> Stored:
     for n, layer in enumerate(facts["layers"]):
         layout = layout_of("lstm_jax", layer["cell"])
         ways = []
-        for way in WAYS[layer["directions"]]:
+        for way in DIRECTIONS[layer["directions"]]:
             start = f"{n}.{way}"
             spell = lambda name, start=start: start + name
             ways.append(read_layer(layout, tensors, problems, spell))
@@ -186,14 +205,15 @@ def read_stored(directory: str | Path) -> Stored:
     if lengths is not None:
         check_lengths(lengths)
     stack = Stack(cells, bidirectional=directions == 2, merge=facts["merge"])
-    return Stored(stack, tuple(entries), carry, lengths)
+    given = tuple(_given(facts["given"], len(entries))) if facts["given"] else None
+    return Stored(stack, tuple(entries), carry, lengths, given)
 
 
 def load_stored(directory: str | Path) -> Stored:
     """All of what `save_stack` or ``lstm-jax import`` kept.
 
     Raises:
-        InteropError: the folder is not one of these, or is damaged.
+        InteropError: the folder is not one of these, or is corrupt.
 
     >>> import tempfile, jax, jax.numpy as jnp
     >>> from lstm_jax import Activations, LSTMCell, Stack
@@ -209,16 +229,18 @@ def load_stored(directory: str | Path) -> Stored:
     >>> stored.stack(stored.params, stored.carry, jnp.ones((7, 2, 3)))[1].shape
     (7, 2, 5)
     """
-    stack, params, carry, lengths = read_stored(directory)
-    return Stored(stack, *to_jax((params, carry, lengths)))
+    stored = read_stored(directory)
+    params, carry, lengths = to_jax((stored.params, stored.carry, stored.lengths))
+    return Stored(stored.stack, params, carry, lengths, stored.given)
 
 
 def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
     """The stack that `save_stack` or ``lstm-jax import`` kept, and its parameters.
 
     Raises:
-        InteropError: the folder is not one of these, or is damaged; or it has a state
-            or lengths as well, which `load_stored` gives.
+        InteropError: the folder is not one of these, or is corrupt; or a call needs a
+            state or lengths as well, which `load_stored` returns. States that were
+            all inputs of a model of ONNX are no such state: pass them to each call.
 
     >>> import tempfile, jax, jax.numpy as jnp
     >>> from lstm_jax import init_lstm_stack
@@ -230,14 +252,27 @@ def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
     >>> stack(params, None, jnp.ones((7, 2, 3)))[1].shape
     (7, 2, 5)
     """
-    stack, params, carry, lengths = load_stored(directory)
-    more = {"an initial carry": carry, "lengths": lengths}
-    if kept := [name for name, value in more.items() if value is not None]:
+    stored = load_stored(directory)
+    if kept := beside_weights(stored):
         raise InteropError(
-            f"{directory} has {' and '.join(kept)}, without which its outputs are "
-            f"others; take all of it with lstm_jax.interop.load_stored."
+            f"{directory} has {kept}, and the outputs depend on them; "
+            f"lstm_jax.interop.load_stored returns all of it."
         )
-    return stack, params
+    return stored.stack, stored.params
+
+
+def beside_weights(stored: Stored) -> str:
+    """The states and lengths that a call must be given, in words; empty if there are
+    none. Inputs of a graph alone are what every stack takes in a call."""
+    more = {"an initial carry": stored.carry, "lengths": stored.lengths}
+    kept = [name for name, value in more.items() if value is not None]
+    names = [name for one in stored.given or () for name in one.values()]
+    kept += (
+        [f"inputs of its own ({', '.join(dict.fromkeys(names))})"]
+        if names and kept
+        else []
+    )
+    return " and ".join(kept)
 
 
 def _facts(path) -> dict[str, Any]:
@@ -251,14 +286,15 @@ def _facts(path) -> dict[str, Any]:
                 f"{path} has version {facts['version']!r}, expected {VERSION}."
             )
         layers = [dict(layer) for layer in facts["layers"]]
-        known = all(f["directions"] in WAYS and str(f["cell"]) for f in layers)
+        known = all(f["directions"] in DIRECTIONS and str(f["cell"]) for f in layers)
         if not layers or not known or facts["merge"] not in get_args(Merge):
-            raise InteropError(f"{path} describes no stack of known directions.")
+            raise InteropError(f"{path} does not describe a stack of known directions.")
         flags = {name: bool(facts.get(name, False)) for name in ("carry", "lengths")}
-        return {"merge": facts["merge"], "layers": layers} | flags
+        given = {"given": facts.get("given") or None}
+        return {"merge": facts["merge"], "layers": layers} | flags | given
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, InteropError):
             raise
         raise InteropError(
-            f"{path} is missing or damaged; make it with lstm-jax import."
+            f"{path} is missing or corrupt; make it with lstm-jax import."
         ) from error

@@ -37,7 +37,7 @@ def from_tf1(
         forget_bias: what it adds to the forget gate at run time; by default 1, and 0 of
             ``BlockLSTMV2``. It is in the bias that comes out.
 
-    A clip is no weight: give ``Activations(cell_clip=3.0)`` to the cell, which is the
+    A clip is not in the weights: give ``Activations(cell_clip=3.0)`` to the cell, the
     default of the operator ``BlockLSTM``.
 
     Raises:

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 
 from lstm_jax.interop.entries import unusual
-from lstm_jax.interop.errors import InteropError, UnsupportedError
+from lstm_jax.interop.errors import InteropError, UnsupportedError, first_line
 
 DEEPEST = 16
 """Levels of a nested dict; those of frameworks have three or four."""
@@ -28,7 +28,7 @@ def numpy_array(value: Any, name: str = "value") -> np.ndarray:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise InteropError(f"{name} is no array: {_first_line(error)}") from error
+        raise InteropError(f"{name} is not an array: {first_line(error)}") from error
     if array.dtype == object:
         raise InteropError(f"{name} holds Python objects, expected numbers.")
     if refusal := unusual(name, array.dtype.name):
@@ -66,7 +66,8 @@ def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
     out. With a ``prefix`` only names that begin with it are taken, without it.
 
     Raises:
-        InteropError: it is no dict, a value is no array, or two come to the same name.
+        InteropError: it is not a dict, a value is not an array, or two come to the same
+            name.
 
     >>> import numpy as np
     >>> flatten({"lstm/linear": {"w": np.ones(2)}}, prefix="lstm.")
@@ -141,7 +142,3 @@ def fit(
     if problems:
         raise InteropError(f"{target} does not fit the weights: {'; '.join(problems)}.")
     return kept
-
-
-def _first_line(error):
-    return str(error).partition("\n")[0][:200]

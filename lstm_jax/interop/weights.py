@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.interop.entries import Entries
-from lstm_jax.interop.errors import InteropError, refuse
+from lstm_jax.interop.errors import InteropError, UnsupportedError, refuse
 from lstm_jax.interop.files import family_of, open_tensors
 from lstm_jax.interop.find import (
     SHOWN,
@@ -20,7 +20,7 @@ from lstm_jax.interop.find import (
 )
 from lstm_jax.interop.fold import plain_name, tidy
 from lstm_jax.interop.layout import LAYOUTS
-from lstm_jax.interop.names import place
+from lstm_jax.interop.names import groups_of, place, uneven
 from lstm_jax.interop.stack import misfits, read_stack
 
 
@@ -72,8 +72,8 @@ class WeightFile:
 
     @functools.cached_property
     def shapes(self) -> Shapes:
-        """The shape of every tensor; ``None`` of what holds no floats."""
-        return {name: one.weights for name, one in self.entries.items()}
+        """The shape of every tensor; ``None`` of what is not an array."""
+        return {name: one.shape for name, one in self.entries.items()}
 
     @functools.cached_property
     def found(self) -> list[Found]:
@@ -81,22 +81,40 @@ class WeightFile:
         return find_layers(self.shapes, self.layouts)
 
     def lines(self, layout: str | None = None) -> list[str]:
-        """A line for every layer in it."""
-        named = find_layers(self.shapes, [layout]) if layout else self.found
-        return [f"{found}{self._notes(found)}" for found in named]
+        """A line for every layer in it, and for every tensor that may hide one.
 
-    def _notes(self, found):
-        there = [self.entries[name] for name in sorted(found.names)]
-        first = lambda field: next((s for e in there if (s := getattr(e, field))), "")
+        Raises:
+            InteropError: the file is one part of a model.
+        """
+        _check_whole(self.path)
+        named = find_layers(self.shapes, [layout]) if layout else self.found
+        lines = [f"{found}{self._notes(found, layout)}" for found in named]
+        there = {name for found in self.found for name in found.names}
+        others = (n for n in self.entries if n not in there and RECURRENT.fullmatch(n))
+        hidden = [self.entries[n] for n in others]
+        return lines + [f"refused: {one.refusal}" for one in hidden if one.parametrised]
+
+    def _notes(self, found, layout):
+        there = {name: self.entries[name] for name in sorted(found.names)}
+        first = lambda field: next((f for e in there.values() if (f := field(e))), "")
+        layer, merge = first(lambda e: e.layer), first(lambda e: e.merge)
+        notes = f" (layer {layer!r})" if layer else ""
+        notes += f", joined by {merge}" if merge and merge != "concat" else ""
+        if problem := self._problem(found):
+            return f"{notes}; refused: {problem}"
+        if len(found.layouts) > 1 and layout is None:
+            notes += "; name one with --layout, since the tensors fit each"
+        doubt = "" if layout else first(lambda e: e.doubt)
+        return notes + (f"; refused: {doubt}" if doubt else "")
+
+    def _problem(self, found):
+        """Why a layer is not read; empty if it is."""
         if found.strangers:
             return (
-                f"; refused: beside them {', '.join(found.strangers[:3])}, unknown to "
-                f"the layout"
+                f"beside them {', '.join(found.strangers[:3])}, unknown to the layout"
             )
-        notes = f" (layer {first('layer')!r})" if first("layer") else ""
-        if len(found.layouts) > 1:
-            notes += "; name one with --layout, since the tensors fit each"
-        return notes + (f"; refused: {first('refusal')}" if first("refusal") else "")
+        problems = (self.entries[n].problem(n) for n in sorted(found.names))
+        return next(filter(None, problems), "; ".join(found.missing[:3]))
 
     def read(
         self,
@@ -120,18 +138,22 @@ class WeightFile:
                 fit together. The layers that the file has are told.
             UnsupportedError: a layer whose weights alone would compute something else.
         """
+        _check_whole(self.path)
         try:
             return self._read(prefixes, layout, merge)
         except InteropError as error:
-            found = listing(self.found, SHOWN)
-            more = "" if len(self.found) <= SHOWN else " (lstm-jax import FILE --list)"
-            raise type(error)(f"{error} In {self.path} {found}{more}.") from error
+            if str(self.path) in (said := str(error)):
+                raise
+            raise type(error)(f"{self.path}: {said}") from error
 
     def _read(self, prefixes, layout, merge):
         params, layouts = [], []
+        if isinstance(prefixes, str):
+            raise InteropError(f"prefixes is {prefixes!r}, expected a list of texts.")
         chosen = [[self._of_way(w, layout) for w in p.split(",")] for p in prefixes]
         names = {n for ways in chosen for way in ways for one in way for n in one[2]}
         merge = self._merge(names, merge)
+        self._check(chosen, layout)
         for prefix, ways in zip(prefixes, chosen, strict=True):
             read = [self._layers(way, merge) for way in ways]
             params += _in_directions(prefix, read)
@@ -147,12 +169,45 @@ class WeightFile:
         named = [name for name in spelled if self._under(name)]
         expanded = [one for n in named[:1] for one in self._numbered(n, layout)]
         if not expanded:
-            what = f"layer of layout {layout}" if layout else "recurrent layer"
-            raise InteropError(
-                f"no {what} has its tensors right behind the prefix {prefix!r}; name a "
-                f"prefix that has."
-            )
+            raise InteropError(self._nothing_at(prefix, layout))
         return [(one, *self._own(one, layout)) for one in expanded]
+
+    def _nothing_at(self, prefix, layout):
+        """No layer has this prefix: what there is, and what to type instead."""
+        kind = f"layer of layout {layout}" if layout else "layer"
+        said = f"no {kind} at prefix {prefix!r} in {self.path}"
+        there = find_layers(self.shapes, [layout]) if layout else self.found
+        if prefix and any(one.prefix == f"{prefix}." for one in there):
+            return f"{said}. Prefixes end with a dot: pass --prefix {prefix}."
+        if there:
+            lines = listing(self.lines(layout), SHOWN)
+            return f"{said}. Pass --prefix with one of: {lines}."
+        return f"{said}. Found: {listing(self.lines(), SHOWN)}."
+
+    def _check(self, chosen, layout):
+        """Refuses layers of which something is missing or not said."""
+        for ways in chosen:
+            problems, groups = [], []
+            for modules in ways:
+                groups.append(set())
+                for prefix, own, names in modules:
+                    behind = [name.removeprefix(prefix) for name in names]
+                    problems += uneven(LAYOUTS[own], behind)
+                    groups[-1] |= groups_of(LAYOUTS[own], behind)
+                    found = {n: self.entries[n].problem(n) for n in names}
+                    if wrong := [said for said in found.values() if said]:
+                        raise UnsupportedError(wrong[0])
+                    doubts = [d for n in names if (d := self.entries[n].doubt)]
+                    if doubts and layout is None:
+                        raise UnsupportedError(doubts[0])
+            if any(other != groups[0] for other in groups):
+                problems.append("one direction has a bias or the like, and one has not")
+            refuse(
+                "something is missing",
+                problems,
+                "Read the file that has it; or, if it is so on purpose, give each "
+                "layer a --prefix of its own, and each direction a run of its own.",
+            )
 
     def _under(self, prefix):
         start = prefix.partition("*")[0]
@@ -190,10 +245,16 @@ class WeightFile:
 
     def _merge(self, names, merge: Any) -> Merge:
         said = {m for name in names if (m := self.entries[name].merge)}
-        if len(said) > 1 or (merge and said and said != {merge}):
+        joined = " and ".join(sorted(map(repr, said)))
+        if len(said) > 1:
+            raise InteropError(
+                f"the file says that directions are joined by {joined}, and a stack "
+                f"has one merge; import these layers as {len(said)} runs."
+            )
+        if merge and said and said != {merge}:
             raise InteropError(
                 f"merge is {merge!r}, but the file says that directions are joined by "
-                f"{' and '.join(sorted(map(repr, said)))}; pass what it says."
+                f"{joined}; pass --merge {' '.join(said)} or leave it out."
             )
         merge = merge or (said.pop() if said else "concat")
         if merge not in get_args(Merge):
@@ -209,6 +270,24 @@ class WeightFile:
             read = {n.removeprefix(prefix): self.entries[n].read() for n in names}
             layers += read_stack(LAYOUTS[layout], read, merge)
         return layers
+
+
+RECURRENT = re.compile(r"(.*\.)?((weight|bias)_[ih][hr]\w*|recurrent_kernel)")
+"""Names that only recurrent layers have."""
+
+SHARD = re.compile(r"(.*?)[-_.](\d+)-of-(\d+)(\.\w+)", re.ASCII)
+"""The name of one file of several that hold one model."""
+
+
+def _check_whole(path):
+    """Refuses a part of a model: the rest of a layer may be in another part."""
+    shard = SHARD.fullmatch(Path(path).name)
+    if shard is not None and int(shard[3]) > 1:
+        raise InteropError(
+            f"{path} is one of {int(shard[3])} parts of a model, and tensors of a "
+            f"layer may be in another; pass the index of all parts, "
+            f"{shard[1]}{shard[4]}.index.json."
+        )
 
 
 def _in_directions(prefix, read):

@@ -118,17 +118,16 @@ def _named(node, values):
     return {key: values[name] for key, name in inputs.items() if name}
 
 
-def _start(layer, named, rows):
+def _start(cell, given, named, carry, lengths):
     """Carry and lengths: the file's own, or what the graph was given."""
-    for key, where in layer.given.items():
+    for key, where in given.items():
         assert where, key
-    carry, lengths = layer.carry, layer.lengths
-    states = {key: a for key, a in named.items() if key in layer.given}
+    states = {key: a for key, a in named.items() if key in given}
     if "sequence_lens" in states:
+        assert lengths is None
         lengths = states.pop("sequence_lens")
     if states:
-        assert carry is None
-        kind = type(layer.cell.zero_carry((), jnp.float32))
+        kind = type(cell.zero_carry((), jnp.float32))
         zeros = np.zeros_like(next(iter(states.values())))
         parts = [states.get(f"initial_{field}", zeros) for field in kind._fields]
         ways = [kind(*(part[n] for part in parts)) for n in range(len(zeros))]
@@ -155,7 +154,7 @@ def _run_stack(stack, params, carries, xs, lengths):
 def _layer_error(layer, node, inputs, values):
     named, Y = _named(node, values), values[node.output[0]]
     xs = named["X"]
-    carry, lengths = _start(layer, named, xs.shape[1])
+    carry, lengths = _start(layer.cell, layer.given, named, layer.carry, layer.lengths)
     for key, where in layer.given.items():
         name, _, places = where.partition("[")
         index = places.rstrip("]").split(", ") if places else []
@@ -175,15 +174,20 @@ def _layer_error(layer, node, inputs, values):
 
 
 def _stack_error(whole, layers, nodes, values):
-    stack, params, carries, lengths = whole
+    stack, params, carries, lengths, given = whole
     named = [_named(node, values) for node in nodes]
     xs, Y = named[0]["X"], values[nodes[-1].output[0]]
-    starts = [
-        _start(layer, n, xs.shape[1]) for layer, n in zip(layers, named, strict=True)
-    ]
-    if any(layer.given for layer in layers):
-        carries = tuple(carry for carry, _ in starts)
-        lengths = starts[0][1]
+    count = len(layers)
+    rows = zip(
+        stack.cells,
+        given or [{}] * count,
+        named,
+        carries or [None] * count,
+        [lengths] * count,
+        strict=True,
+    )
+    starts = [_start(*row) for row in rows]
+    carries, lengths = tuple(carry for carry, _ in starts), starts[0][1]
     got = _run_stack(stack, params, carries, xs, lengths)
     T, N, B, H = Y.shape
     return _difference(got, Y.transpose(0, 2, 1, 3).reshape(T, B, N * H))

@@ -43,7 +43,7 @@ def test_round_trip(tmp_path, ending):
     under = {name[2:]: a for name, a in TENSORS.items() if name.startswith("a.")}
     check_equal(read_tensors(path, "a."), under)
     before = path.read_bytes()
-    with pytest.raises(InteropError, match="is there already"):
+    with pytest.raises(InteropError, match="already exists"):
         write_tensors(path, {})
     assert path.read_bytes() == before
 
@@ -134,17 +134,17 @@ HOSTILE = {
         zip_of({"w.npy": npy("(10000000000000,)")}),
         "expected 40000000000000",
     ),
-    "liar.npz": (liar("w.npy", LARGER, len(LARGER)), "damaged: Bad CRC"),
+    "liar.npz": (liar("w.npy", LARGER, len(LARGER)), "corrupt: Bad CRC"),
     "negative.npz": (zip_of({"w.npy": npy("(-1,)")}), "expected"),
-    "text.npz": (zip_of({"w.npy": b"no array"}), "damaged"),
+    "text.npz": (zip_of({"w.npy": b"no array"}), "corrupt"),
     "twice.npz": (zip_of({"w.npy": npy(), "w": npy()}), "w appears twice"),
-    "none.npz": (b"", "damaged"),
+    "none.npz": (b"", "corrupt"),
     "header.safetensors": (struct.pack("<Q", 2**62) + b"{}", "the header has"),
     "huge.safetensors": (
         struct.pack("<Q", len(HEADER)) + HEADER.encode() + bytes(4),
-        "damaged",
+        "corrupt",
     ),
-    "short.safetensors": (b"\1\2", "damaged"),
+    "short.safetensors": (b"\1\2", "corrupt"),
     "old.pt": (pickle.dumps({"w": 1}), "not of torch.save"),
     "calls.pt": (torch_file(pickle.dumps(Calls(), 2)), r"calls __builtin__\.bytearray"),
     "storage.pt": (storage(), "makes a storage"),
@@ -215,7 +215,7 @@ def test_a_stack_comes_back(tmp_path):
     stack, loaded = load_stack(tmp_path / "run")
     assert stack == stack_of(params)
     assert jax.tree.all(jax.tree.map(np.array_equal, params, loaded))
-    with pytest.raises(InteropError, match="is there already"):
+    with pytest.raises(InteropError, match="already exists"):
         save_stack(tmp_path / "run", params)
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
@@ -243,10 +243,10 @@ def test_cells_of_every_kind_and_a_merge(tmp_path):
     [
         ('"hidden_size": 5', '"hidden_size": 6', "layer 0 is"),
         ('"version": 2', '"version": 3', "version 3, expected 2"),
-        ('"cell": "lstm"', '"cell": "lstn"', "'lstn' is no cell"),
+        ('"cell": "lstm"', '"cell": "lstn"', "'lstn' is not a cell"),
         ('"directions": 1', '"directions": 2', "0.forward.w_x is missing"),
-        ('"merge": "concat"', '"merge": "join"', "no stack"),
-        ("{", "[", "missing or damaged"),
+        ('"merge": "concat"', '"merge": "join"', "not describe a stack"),
+        ("{", "[", "missing or corrupt"),
     ],
 )
 def test_a_stack_that_was_changed(tmp_path, old, new, said):

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lstm_jax.cli import main
 from lstm_jax.interop import (
@@ -125,14 +126,35 @@ def test_a_prefix_for_each_direction(model, path, tmp_path, capsys):
     assert same((forward, backward), (*from_torch(model.fwd), *from_torch(model.bwd)))
 
 
-WRONG = {
-    "no prefix": ([], "no recurrent layer has its tensors right behind the prefix ''"),
-    "a wrong prefix": (["--prefix", "lstm."], "behind the prefix 'lstm.'"),
-    "half of one": (["--prefix", "enc"], "behind the prefix 'enc'"),
+NOWHERE = {
+    "no prefix": ([], "no layer at prefix '' in"),
+    "a wrong prefix": (["--prefix", "lstm."], "no layer at prefix 'lstm.' in"),
+    "half of one": (["--prefix", "enc"], "no layer at prefix 'enc' in"),
     "another layout": (
         ["--prefix", "low.", "--layout", "keras"],
-        "no layer of layout keras has",
+        "no layer of layout keras at prefix 'low.' in",
     ),
+}
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+def test_a_wrong_prefix_ends_with_the_list(path, tmp_path, capsys, name):
+    argv, word = NOWHERE[name]
+    said = run(capsys, "import", path, *argv, "--out", tmp_path / "run", status=2)
+    assert word in said
+    start = ". Found: " if "layout" in said else ". Pass --prefix with one of: "
+    assert f"model.pt{start}{'; '.join(LINES[:8])}; and 2 more (lstm-jax" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_prefix_without_its_dot(path, tmp_path, capsys):
+    """And the advice works."""
+    argv = ["import", path, "--out", tmp_path / "run", "--prefix"]
+    assert "pass --prefix low." in run(capsys, *argv, "low", status=2)
+    run(capsys, *argv, "low.")
+
+
+WRONG = {
     "layers that do not meet": (
         ["--prefix", "high.", "--prefix", "low."],
         "layer 1 reads 3 features, but layer 0 puts out 4",
@@ -149,12 +171,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_ends_with_the_list(path, tmp_path, capsys, name):
+def test_another_fault_comes_without_the_list(path, tmp_path, capsys, name):
     argv, word = WRONG[name]
     said = run(capsys, "import", path, *argv, "--out", tmp_path / "run", status=2)
     assert word in said
-    assert all(line in said for line in LINES[:8])
-    assert said.endswith("; and 2 more (lstm-jax import FILE --list).\n")
+    assert "model.pt" in said
+    assert LINES[0] not in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
@@ -222,3 +244,83 @@ def test_unknown_tensors_in_the_module_itself_are_no_others(tmp_path):
     ]
     with pytest.raises(InteropError, match="h0 is unknown"):
         file.read(["lstm."])
+
+
+def fits(module, tmp_path, name="model.pt"):
+    torch.save(torch.nn.ModuleDict({"rnn": module}).state_dict(), tmp_path / name)
+    return WeightFile(tmp_path / name)
+
+
+@pytest.mark.parametrize("lost", ["bias_{}_l1", "bias_{}_l0_reverse"])
+def test_a_bias_in_some_layers_alone_is_not_all_of_them(tmp_path, lost):
+    """So a file is that lacks what lies in another one."""
+    state = torch.nn.LSTM(3, 5, 2, bidirectional=True).state_dict()
+    for way in ("ih", "hh"):
+        del state[lost.format(way)]
+    torch.save({f"rnn.{name}": a for name, a in state.items()}, tmp_path / "m.pt")
+    file = WeightFile(tmp_path / "m.pt")
+    missing = lost.format("hh")
+    assert f"; refused: {missing} is missing, though there is a bias" in file.lines()[0]
+    with pytest.raises(InteropError, match=f"{missing} is missing"):
+        file.read(["rnn."])
+    with pytest.raises(InteropError, match=f"{missing} is missing"):
+        from_torch(state)
+
+
+def test_a_bias_in_one_direction_alone(tmp_path):
+    pair = {"f": torch.nn.LSTM(3, 5), "b": torch.nn.LSTM(3, 5, bias=False)}
+    file = fits(torch.nn.ModuleDict(pair), tmp_path)
+    with pytest.raises(InteropError, match="one direction has a bias"):
+        file.read(["rnn.f.,rnn.b."])
+    assert len(file.read(["rnn.f."]).params) == 1
+
+
+@pytest.mark.parametrize("name", ["model-00001-of-00002", "m_1-of-2", "m.01-of-02"])
+def test_one_part_of_a_model_is_not_the_model(tmp_path, name):
+    """Here the other part has the biases."""
+    file = fits(torch.nn.LSTM(3, 5, bias=False), tmp_path, f"{name}.pt")
+    with pytest.raises(InteropError, match=r"one of 2 parts .* m\w*\.pt\.index\.json"):
+        file.read(["rnn."])
+    with pytest.raises(InteropError, match="one of 2 parts"):
+        file.lines()
+    whole = fits(torch.nn.LSTM(3, 5), tmp_path, "model-00001-of-00001.pt")
+    assert len(whole.read(["rnn."]).params) == 1
+
+
+ODD = {
+    "float8": lambda a: torch.tensor(a).to(torch.float8_e4m3fn),
+    "int8": lambda a: torch.tensor(a).to(torch.int8),
+    "complex64": lambda a: torch.tensor(a).to(torch.complex64),
+}
+
+
+@pytest.mark.parametrize("dtype", ODD)
+def test_a_dtype_that_is_not_read_is_not_taken_for_absent(tmp_path, dtype):
+    module = {"lstm." + name: ODD[dtype](a) for name, a in layouts.state().items()}
+    paths = [tmp_path / "m.safetensors"]
+    save_file(module, paths[0])
+    if dtype != "float8":
+        np.savez(tmp_path / "m.npz", **{n: a.numpy() for n, a in module.items()})
+        paths += [tmp_path / "m.npz"]
+    for path in paths:
+        (line,) = WeightFile(path).lines()
+        assert line.startswith(f"'lstm.': torch, LSTM, 1 layer, {D} features, {H} ")
+        assert "; refused: lstm.bias_hh_l0 has dtype " in line
+        with pytest.raises(InteropError, match="has dtype"):
+            WeightFile(path).read(["lstm."])
+
+
+def test_a_module_called_optimizer(tmp_path):
+    """A learned optimiser is a model; a copy of a weight is a slot of one."""
+    state = layouts.state()
+    tensors = {f"optimizer.lstm.{name}": a for name, a in state.items()}
+    write_tensors(tmp_path / "learned.npz", tensors)
+    (line,) = WeightFile(tmp_path / "learned.npz").lines()
+    assert line.startswith("'optimizer.lstm.': torch, LSTM")
+    for model, copy in [("lstm.", "optimizer.m.lstm."), ("model.a.", "opt_state.0.a.")]:
+        tensors = {model + name: a for name, a in state.items()}
+        tensors |= {copy + name: a for name, a in state.items()}
+        path = tmp_path / f"{model}npz"
+        write_tensors(path, tensors)
+        (line,) = WeightFile(path).lines()
+        assert line.startswith(f"'{model}'")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.utils import parametrizations, prune
 
-from lstm_jax.interop import from_torch, write_tensors
+from lstm_jax.interop import UnsupportedError, from_torch, write_tensors
 from lstm_jax.interop.entries import of_arrays
 from lstm_jax.interop.fold import plain_name, tidy
 from lstm_jax.interop.weights import WeightFile
@@ -106,10 +106,6 @@ NOT_FOLDED = {
     "another shape of g": {"weight_g": np.ones((2, 1)), "weight_v": np.ones((3, 4))},
     "g alone": {"weight_g": np.ones((3, 1))},
     "as many numbers": {"weight_g": np.ones((3, 4)), "weight_v": np.ones((3, 4))},
-    "another parametrization": {
-        "parametrizations.weight.original": np.ones(2),
-        "parametrizations.weight.0._u": np.ones(2),
-    },
     "names that would meet": {"module.weight": np.ones(2), "weight": np.zeros(2)},
 }
 
@@ -117,6 +113,91 @@ NOT_FOLDED = {
 @pytest.mark.parametrize("name", NOT_FOLDED)
 def test_what_is_not_exact_is_left_alone(name):
     assert tidy(of_arrays(NOT_FOLDED[name])).keys() == NOT_FOLDED[name].keys()
+
+
+class Twice(torch.nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+def with_twice(*names):
+    module = lstm()
+    for name in names:
+        torch.nn.utils.parametrize.register_parametrization(module, name, Twice())
+    return module
+
+
+def both_norms():
+    module = parametrizations.weight_norm(lstm(), WEIGHT)
+    return parametrizations.spectral_norm(module, WEIGHT)
+
+
+def with_old_spectral_norm():
+    return torch.nn.utils.spectral_norm(lstm(), WEIGHT)
+
+
+BIASES = ("bias_ih_l0", "bias_hh_l0")
+PARAMETRISED = {
+    "own, of the biases": lambda: with_twice(*BIASES),
+    "own, of a weight": lambda: with_twice(WEIGHT),
+    "own, of everything": lambda: with_twice(*BIASES, WEIGHT, "weight_ih_l0"),
+    "orthogonal": lambda: parametrizations.orthogonal(lstm(), WEIGHT),
+    "spectral_norm": lambda: parametrizations.spectral_norm(lstm(), WEIGHT),
+    "spectral_norm, old": with_old_spectral_norm,
+    "spectral_norm of weight_norm": both_norms,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETRISED)
+def test_what_is_not_folded_is_refused_by_name(tmp_path, name):
+    """It is not absent, least of all a bias; and the advice works."""
+    module = torch.nn.ModuleDict({"rnn": PARAMETRISED[name]()})
+    torch.save(module.state_dict(), tmp_path / "m.pt")
+    file = WeightFile(tmp_path / "m.pt")
+    (line,) = file.lines()
+    assert line.startswith("'rnn.': torch, LSTM, 1 layer, 3 features, 5 units")
+    assert "; refused: rnn." in line
+    assert "is parametrised in a way that is not folded" in line
+    with pytest.raises(UnsupportedError, match="remove_spectral_norm"):
+        file.read(["rnn."])
+    with pytest.raises(UnsupportedError, match="not folded"):
+        from_torch(module["rnn"])
+    if name == "spectral_norm, old":
+        torch.nn.utils.remove_spectral_norm(module["rnn"], WEIGHT)
+    for weight in [*getattr(module["rnn"], "parametrizations", ())]:
+        torch.nn.utils.parametrize.remove_parametrizations(module["rnn"], weight)
+    assert len(from_torch(module["rnn"])) == 1
+
+
+def pruned_bias():
+    return prune.l1_unstructured(lstm(), "bias_ih_l0", amount=0.4)
+
+
+def biases(norm, **options):
+    module = lstm()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own function
+        for name in BIASES:
+            module = norm(module, name, **options)
+    return module
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: biases(parametrizations.weight_norm),
+        lambda: biases(torch.nn.utils.weight_norm, dim=None),
+        lambda: biases(prune.random_unstructured, amount=0.3),
+        pruned_bias,
+    ],
+)
+def test_a_bias_in_two_tensors(make):
+    module = make()
+    module(torch.zeros(1, 1, 3))
+    whole = sum(getattr(module, name).detach().numpy() for name in BIASES)
+    (params,) = from_torch(module.state_dict())
+    assert np.any(params.b)
+    np.testing.assert_allclose(params.b, whole, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(

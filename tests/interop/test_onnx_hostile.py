@@ -1,4 +1,4 @@
-"""Files of ONNX that are damaged, or mean harm: one clear error, and little memory."""
+"""Files of ONNX that are corrupt, or mean harm: one clear error, and little memory."""
 
 import os
 import tracemalloc
@@ -149,13 +149,13 @@ def test_a_circle():
 def test_names_that_are_there_twice():
     twice = onnx_files.one_node()
     twice.graph.initializer.append(twice.graph.initializer[0])
-    refused(twice, "initializer 'W' is there twice")
+    refused(twice, "initializer 'W' appears twice")
     model = onnx_files.one_node()
     model.graph.node.append(helper.make_node("Relu", ["X"], ["Y"]))
-    refused(model, "output 'Y' is there twice")
+    refused(model, "output 'Y' appears twice")
     model = onnx_files.one_node(clip=1.0)
     model.graph.node[0].attribute.append(model.graph.node[0].attribute[0])
-    refused(model, "attribute", "is there twice")
+    refused(model, "attribute", "appears twice")
 
 
 def test_dims_that_are_not_there():
@@ -184,17 +184,17 @@ def test_cut_short_at_every_byte():
 def test_a_name_that_is_no_text():
     data = onnx_files.data_of(onnx_files.one_node())
     assert b"\x0a\x01W" in data
-    refused(data.replace(b"\x0a\x01W", b"\x0a\x01\xff"), "is no text")
+    refused(data.replace(b"\x0a\x01W", b"\x0a\x01\xff"), "is not text")
 
 
 def test_no_file(tmp_path):
     (tmp_path / "text.onnx").write_text("this is no model at all")
     (tmp_path / "empty.onnx").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.onnx")
-    refused(tmp_path / "none.onnx", "none.onnx is no file")
-    refused(tmp_path / "pipe.onnx", "is no file")
-    refused(tmp_path, "is no file")
-    refused(tmp_path / "text.onnx", "text.onnx is damaged or no ONNX file")
+    refused(tmp_path / "none.onnx", "none.onnx is not a file")
+    refused(tmp_path / "pipe.onnx", "is not a file")
+    refused(tmp_path, "is not a file")
+    refused(tmp_path / "text.onnx", "text.onnx is corrupt or not an ONNX file")
     refused(tmp_path / "empty.onnx", "is empty")
     refused(tmp_path / "text.onnx", "23 bytes, expected 10 at most", limit=10)
 

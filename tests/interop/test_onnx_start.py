@@ -60,7 +60,7 @@ def test_a_learned_state_is_the_same_for_every_row():
     (layer,) = from_onnx(onnx_files.data_of(model))
     for field in layer.carry:
         np.testing.assert_array_equal(field, PARAMS["p"][0, 0])
-    stack, params, carries, lengths = stack_from_onnx([layer], states=True)
+    stack, params, carries, lengths, _ = stack_from_onnx([layer], states=True)
     assert lengths is None
     for rows in (1, 5):
         xs = np.random.default_rng(0).normal(size=(T, rows, D)).astype(np.float32)
@@ -72,16 +72,16 @@ def test_a_learned_state_is_the_same_for_every_row():
 def test_a_stack_does_not_drop_what_it_begins_with():
     """The advice of the error works."""
     layers = from_onnx(onnx_files.data_of(one_layer(expanded(), **PARAMS)))
-    with pytest.raises(UnsupportedError, match=r"lstm has an initial state .*states=T"):
+    with pytest.raises(UnsupportedError, match=r"lstm has an initial carry.*states=T"):
         stack_from_onnx(layers)
     lengths = {"sequence_lens": np.array([5, 1, 3], np.int32)}
     arrays = onnx_files.arrays_of() | lengths
     layers = from_onnx(onnx_files.data_of(onnx_files.one_node(arrays=arrays)))
-    with pytest.raises(UnsupportedError, match="n has lengths in the file"):
+    with pytest.raises(UnsupportedError, match="n has lengths, and"):
         stack_from_onnx(layers)
-    *_, carries, got = stack_from_onnx(layers, states=True)
-    assert carries is None
-    np.testing.assert_array_equal(got, lengths["sequence_lens"])
+    stored = stack_from_onnx(layers, states=True)
+    assert stored.carry is None
+    np.testing.assert_array_equal(stored.lengths, lengths["sequence_lens"])
 
 
 def test_zeros_of_any_kind_are_no_state():
@@ -198,3 +198,10 @@ def test_what_a_gru_begins_with():
     (layer,) = from_onnx(onnx_files.data_of(model))
     assert layer.cell == GRUCell(H)
     np.testing.assert_array_equal(layer.carry.h, np.ones(H))
+    stored = stack_from_onnx([layer], states=True)
+    xs = np.random.default_rng(0).normal(size=(T, B, D)).astype(np.float32)
+    (want,) = session_of(model).run(["Y"], {"X": xs})
+    got = stored.stack(stored.params, stored.carry, xs)[1]
+    np.testing.assert_allclose(got, want[:, 0], atol=BOUND)
+    without = stored.stack(stored.params, None, xs)[1]
+    assert np.abs(without - want[:, 0]).max() > 0.1

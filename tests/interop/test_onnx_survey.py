@@ -3,6 +3,7 @@
 import numpy as np
 import onnx.inliner
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 from lstm_jax.interop import (
@@ -254,3 +255,21 @@ def test_floats_of_16_bits_as_integers():
     np.testing.assert_array_equal(np.sort(layer.params.w_x, 1), np.sort(W[0].T, 1))
     with pytest.raises(InteropError, match=r"limit= of from_onnx, --limit of lstm-jax"):
         from_onnx(model.SerializeToString(), limit=2**22)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of its exporter
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_network_of_relu_that_torch_writes_out(layers):
+    """Its default exporter does; a stack of dense layers is none."""
+    module = torch.nn.RNN(3, 5, layers, nonlinearity="relu").eval()
+    program = torch.onnx.export(module, (torch.zeros(4, 2, 3),), dynamo=True)
+    said = r"Relu, .* MatMul in the graph, which may be a recurrent layer written out"
+    with pytest.raises(InteropError, match=said):
+        from_onnx(program.model_proto.SerializeToString())
+    dense = [torch.nn.Linear(3, 3), torch.nn.ReLU()] * 4
+    program = torch.onnx.export(
+        torch.nn.Sequential(*dense).eval(), (torch.zeros(4, 2, 3),), dynamo=True
+    )
+    with pytest.raises(InteropError, match="has 0 nodes") as raised:
+        from_onnx(program.model_proto.SerializeToString())
+    assert "written out" not in str(raised.value)

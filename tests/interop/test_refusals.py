@@ -165,7 +165,7 @@ UNSUPPORTED = {
     ),
     "a GRU in TensorFlow": (
         lambda: interop.to_tf1(lstm_params(lstm_jax.GRUCell(H))),
-        "GRUParams is no lstm cell",
+        "GRUParams is not a cell of kind lstm",
     ),
     "peepholes with input_forget": (
         lambda: interop.from_onnx_arrays(
@@ -183,7 +183,7 @@ UNSUPPORTED = {
     ),
     "a cell that is not there": (
         lambda: interop.from_equinox(state(), cell="rnn"),
-        "'rnn' is no cell of 'equinox'",
+        "'rnn' is not a cell of 'equinox'",
     ),
 }
 

@@ -73,6 +73,18 @@ def test_all_of_it_comes_back(tmp_path, name, rows):
         load_stack(tmp_path / "run")
 
 
+@pytest.mark.parametrize("name", ["lstm", "two directions"])
+def test_a_layer_without_a_state_begins_at_zeros(tmp_path, name):
+    stack = STACKS[name]
+    params, (low, _) = stack.init(jax.random.key(0), 3), drawn(stack.initial_carry(3))
+    facts = dict(cells=stack.cells, carry=(low, None), given=[{}, {"initial_h": "h"}])
+    save_stack(tmp_path / "run", params, **facts)
+    stored = load_stored(tmp_path / "run")
+    assert stored.given == ({}, {"initial_h": "h"})
+    assert jax.tree.all(jax.tree.map(np.array_equal, stored.carry[0], low))
+    assert not any(map(np.any, jax.tree.leaves(stored.carry[1])))
+
+
 def test_activations_alone_come_with_load_stack(tmp_path):
     stack = STACKS["lstm"]
     save_stack(tmp_path / "run", stack.init(jax.random.key(0), 3), cells=stack.cells)
@@ -129,6 +141,8 @@ WRONG = {
     "other rows": (dict(carry=[STATE, LSTMCarry(H[None], H)]), "with the same rows"),
     "integers": (dict(carry=[STATE, LSTMCarry(H.astype(int), H)]), "expected floats"),
     "lengths of floats": (dict(lengths=np.ones(2)), "expected integers [B]"),
+    "inputs of another stack": (dict(given=[{}]), "given has 1 entries, expected 2"),
+    "inputs without names": (dict(given=[{}, {"h": 1}]), "expected dicts of text"),
     "a merge": (dict(merge="join"), "merge is 'join', expected one of concat"),
 }
 
@@ -149,7 +163,7 @@ def test_what_is_not_of_the_stack_is_refused_before_it_is_written(tmp_path, name
         ('"clip": 0.7', '"clip": "0.7"', "stack.json has activations"),
         ('"clip": 0.7', '"clip": -1', "clip is -1"),
         ('"clip": 0.7', '"klip": 1', "klip"),
-        ('"alpha": 0.3', '"alpha": "a"', "alpha or beta is no number"),
+        ('"alpha": 0.3', '"alpha": "a"', "alpha or beta is not a number"),
         ('"carry": true', '"carry": false', "0.carry.h is unknown"),
         ('"lengths": false', '"lengths": true', "lengths has dtype"),
     ],

@@ -89,7 +89,7 @@ SHARDS = {
     "another kind": ({"a": "model.bin"}, "expected a .safetensors file"),
     "gone": ({"a": "gone.safetensors"}, "cannot be read"),
     "another name": ({"b": "model.safetensors"}, "has no b, which the index names"),
-    "no names": ([1], "damaged"),
+    "no names": ([1], "corrupt"),
 }
 
 
@@ -162,6 +162,18 @@ def test_dtypes_that_are_not_read_are_refused_alone(model, tmp_path):
         name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
         assert f"b has dtype {name}" in refusal(tmp_path / path, UnsupportedError)
         assert read_tensors(tmp_path / path, "a").keys() == {""}
+
+
+def test_float8_in_a_state_dict_and_its_route(model, tmp_path):
+    old, new = tmp_path / "old.pt", tmp_path / "new.pt"
+    whole = {k: v.to(torch.bfloat16) for k, v in model.state_dict().items()}
+    half = {k: v.to(torch.float8_e5m2) for k, v in whole.items()}
+    torch.save(half, old)
+    said = refusal(old, UnsupportedError)
+    assert "dtype float8_e5m2" in said
+    assert "torch.save({k: v.float() for k, v in torch.load(PATH).items()}" in said
+    torch.save({k: v.float() for k, v in torch.load(old).items()}, new)
+    assert WeightFile(new).lines() == [LINE]
 
 
 def test_a_checkpoint_of_tensorflow_has_a_route(tmp_path):
