@@ -55,13 +55,22 @@ def test_metrics_that_are_none(stopped, capsys, line):
     assert "left out" in capsys.readouterr().out
 
 
-def test_facts_that_are_none(stopped, capsys):
+MISSING = {"missing": None, "empty": "", "a list": "[]", "no keys": "{}"}
+
+
+@pytest.mark.parametrize("text", [*MISSING.values(), "[" * 10_000], ids=[*MISSING, "deep"])
+@pytest.mark.parametrize("name", ["run.json", "config.toml"])
+def test_metadata_that_is_lost(stopped, capsys, name, text):
+    """A command refuses it by name; a resume takes the copy in the checkpoint."""
     args, run = stopped
-    (run / "run.json").write_text("[]")
-    assert main(args) == 2
-    assert "run.json is missing or damaged" in capsys.readouterr().err
-    assert main(["runs", str(run)]) == 0
-    assert "left out" in capsys.readouterr().out
+    before = (run / name).read_text()
+    (run / name).unlink() if text is None else (run / name).write_text(text)
+    for command in ("evaluate", "generate"):
+        assert main([command, str(run)]) == 2
+        assert name in one_line(capsys)
+    assert main(args) == 0
+    assert f"{name} is restored from the checkpoint of step 8" in capsys.readouterr().out
+    assert set(before.split()) - set((run / name).read_text().split()) <= {"8"}
 
 
 def test_metrics_that_are_lost(stopped, capsys):
@@ -81,13 +90,13 @@ def test_a_schedule_that_was_to_end_earlier(stopped, capsys):
 
 def test_what_stops_a_training_is_told_as_it_is(tmp_path):
     """A pipe that is full for now is not another process."""
-    run = Run.create(tmp_path / "run", "", {})
+    run = tiny.new_run(tmp_path / "run")
     with pytest.raises(BlockingIOError), run.alone():
         raise BlockingIOError
 
 
 def test_where_there_are_no_locks(tmp_path, monkeypatch):
-    run = Run.create(tmp_path / "run", "", {})
+    run = tiny.new_run(tmp_path / "run")
 
     def no_locks(*args):
         raise OSError(error, os.strerror(error))
