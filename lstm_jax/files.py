@@ -126,13 +126,14 @@ def append(path: str | Path, data: bytes) -> None:
             said = "it is a symbolic link, which is not followed"
             raise OSError(errno.ELOOP, said, str(path)) from error
         raise
-    with open(descriptor, "ab") as file:
+    # Without a buffer, which would be written once more when the file is closed.
+    with open(descriptor, "ab", buffering=0) as file:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         try:
-            file.write(data)
-            file.flush()
+            while data:
+                data = data[file.write(data) :]
         except OSError:
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, before.st_size)

@@ -50,6 +50,17 @@ def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
     return build(config_class, values)
 
 
+def config_of(run: Run, overrides: Iterable[str] = ()) -> Any:
+    """The config that a run began with; ConfigError names its file."""
+    path = run.path("config.toml")
+    values = read(path)
+    try:
+        config = read_config(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return read_config(values, overrides) if overrides else config
+
+
 def find_task(name: Any) -> tuple[type, type[Task]]:
     """The config and the class of a task; ConfigError where there is none."""
     if not isinstance(name, str) or name not in TASKS:
@@ -135,7 +146,7 @@ def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
         RunError: there is none, or it has not come to an evaluation yet.
     """
     run = Run.open(directory)
-    config = read_config(read(run.path("config.toml")), _of_evaluation(overrides))
+    config = config_of(run, _of_evaluation(overrides))
     facts = read_metadata(run, find_task(config.task)[1].metadata_type)
     task = make_task(config, facts)
     # On standard error: what is generated goes to standard output.

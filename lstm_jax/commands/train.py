@@ -20,6 +20,7 @@ from lstm_jax.commands.setup import (
     FREE_ON_RESUME,
     Trained,
     check_checkpoint,
+    config_of,
     differences,
     find_task,
     make_task,
@@ -109,7 +110,7 @@ def _known(run, config):
     kind = find_task(config.task)[1].metadata_type
     readers = {
         "run.json": lambda: read_metadata(run, kind),
-        "config.toml": lambda: read_config(read(run.path("config.toml"))),
+        "config.toml": lambda: config_of(run),
     }
     for name, reader in readers.items():
         try:
@@ -326,7 +327,7 @@ def _check_never_saved(run, checkpoints, metrics):
         lost = "is a link to a folder that is not there" if there else "is missing"
     else:
         # The second checkpoint waits until the first is on disk.
-        every = read_config(read(run.path("config.toml"))).train.checkpoint_every
+        every = config_of(run).train.checkpoint_every
         if last < 2 * every:
             return
         lost = "is empty"
@@ -375,11 +376,7 @@ def _check_resumable(
     """A run goes on with the model and the data it began with, or not at all."""
     now = task.config
     # In full, since keys may have come into being since then, with their defaults.
-    path = run.path("config.toml")
-    try:
-        before = read_config(read(path))
-    except ConfigError as error:
-        raise ConfigError(f"{path}, what the run began with: {error}") from error
+    before = config_of(run)
     free = set(free)
     if _goes_by_evaluations(now):
         free -= {"train.evaluate_every"}
