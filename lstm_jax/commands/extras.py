@@ -21,7 +21,7 @@ def extra(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         say(f"no {name}: skipped by Ctrl-C.")
     except Exception as error:  # whatever a library raises
-        say(f"no {name}: {error or type(error).__name__}")
+        say(f"no {name}: {str(error) or type(error).__name__}")
 
 
 def print_plots(draw: Callable[[], Iterable[Path]], name: str = "plots") -> list[Path]:

@@ -297,7 +297,8 @@ def _restore(run, checkpoints, task, state, facts):
         checkpoints.set_aside(later_than=step or 0)
     checkpoints.remove_half_written()
     step = int(state.step)
-    for said in irregular(metrics, step):
+    evaluated = [at for at, _ in known.get("validations", [])]
+    for said in irregular(metrics, step, evaluated):
         print(said)
     run.rewind(step)
     resumed = [*facts.get("resumed", []), {"step": step} | _surroundings()]

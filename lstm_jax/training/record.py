@@ -1,11 +1,13 @@
 """The folder of a run: what was asked, what happened, what came out.
 
 config.toml         the resolved config
-run.json            data, sizes, versions and machine, and those of every resumption;
-                    how long it took, which seeds diverged, which part was the last word
+run.json            the id of the run; data, sizes, versions and machine, and those of
+                    every resume; seconds, seeds that diverged, the final split;
+                    `lstm_jax.training.metadata` has its types
 metrics.jsonl       a line for every step, and for every evaluation
 tensorboard/        the same as event files, if asked for
-checkpoints/        the whole state, for resuming, and the best weights so far
+checkpoints/        the whole state, for resuming, and the best weights so far, with
+                    copies of run.json and config.toml
 model.safetensors   the best weights; model-seed0.safetensors and so on of several seeds
 result-*.json       the final figures of a part of the data
 evaluations.jsonl   what `lstm-jax evaluate` found later
@@ -340,24 +342,44 @@ def _metrics_line(path, number, text):
     return line
 
 
-def irregular(lines: Sequence[Mapping[str, Any]], step: int) -> list[str]:
+def irregular(
+    lines: Sequence[Mapping[str, Any]], step: int, evaluated: Iterable[int] = ()
+) -> list[str]:
     """What is wrong with the metrics up to a step, in sentences.
+
+    Args:
+        lines: the metrics.
+        step: up to where.
+        evaluated: the steps that have a validation.
 
     >>> irregular([{"step": n, "loss": 1.0} for n in (1, 3, 3)], step=3)
     ['metrics.jsonl has no line for step 2.', 'metrics.jsonl has step 3 twice.']
     """
-    said = []
-    count = collections.Counter(
-        line["step"] for line in lines if "loss" in line and line["step"] <= step
+    trained = _count(lines, "loss", step)
+    last = max(trained, default=0)
+    said = _irregular(trained, range(1, last), "no line for", "")
+    said += _irregular(
+        _count(lines, "valid_loss", step), evaluated, "no validation of", "validated "
     )
-    last = max(count, default=0)
-    missing = [n for n in range(1, last) if n not in count]
-    if missing:
-        said.append(f"metrics.jsonl has no line for {_steps(missing)}.")
-    if twice := sorted(n for n in count if count[n] > 1):
-        said.append(f"metrics.jsonl has {_steps(twice)} twice.")
     if last < step:
         said.append(f"metrics.jsonl ends at step {last:,}; its curves will have a gap.")
+    return said
+
+
+def _count(lines, name, step):
+    return collections.Counter(
+        line["step"] for line in lines if name in line and line["step"] <= step
+    )
+
+
+def _irregular(count, expected, no, kind):
+    missing = [step for step in expected if step not in count]
+    twice = sorted(step for step in count if count[step] > 1)
+    said = []
+    if missing:
+        said.append(f"metrics.jsonl has {no} {_steps(missing)}.")
+    if twice:
+        said.append(f"metrics.jsonl has {kind}{_steps(twice)} twice.")
     return said
 
 

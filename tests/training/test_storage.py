@@ -298,7 +298,8 @@ def test_a_corrupt_line_of_metrics_and_its_remedy(run, bad, capsys):
     command = said.partition("with ")[2].partition(";")[0]
     subprocess.run(command, shell=True, check=True)
     assert resume(run, "train.steps=9") == 0
-    assert "metrics.jsonl has no line for step 3." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "metrics.jsonl has no validation of step 3." in said
 
 
 def test_lines_of_metrics_that_are_missing_or_there_twice(run, capsys):
@@ -309,6 +310,7 @@ def test_lines_of_metrics_that_are_missing_or_there_twice(run, capsys):
     said = capsys.readouterr().out
     assert "metrics.jsonl has no line for step 1 and 1 other steps." in said
     assert "metrics.jsonl has step 8 twice." in said
+    assert "metrics.jsonl has validated step 8 twice." in said
 
 
 # Where nothing can be written
