@@ -329,7 +329,8 @@ def _check_never_saved(run, checkpoints, metrics):
     else:
         # The second checkpoint waits until the first is on disk.
         every = config_of(run).train.checkpoint_every
-        if last < 2 * every:
+        if last <= 2 * every:
+            print("there is no checkpoint yet; training starts again at step 0.")
             return
         lost = "is empty"
     raise RunError(

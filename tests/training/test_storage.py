@@ -142,6 +142,11 @@ def emptied(folder):
 def test_checkpoints_that_are_lost_are_not_those_of_a_new_run(run, lose, capsys):
     unfinished(run)
     lose(run / "checkpoints")
+    text = (run / "config.toml").read_text()
+    assert "checkpoint_every = 4" in text
+    # The first of them was complete at step 6.
+    text = text.replace("checkpoint_every = 4", "checkpoint_every = 3")
+    (run / "config.toml").write_text(text)
     before = content(run)
     assert resume(run, "train.steps=12") == 2
     said = refusal(capsys)
@@ -150,13 +155,14 @@ def test_checkpoints_that_are_lost_are_not_those_of_a_new_run(run, lose, capsys)
     assert content(run) == before
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint(run):
+def test_a_run_that_was_killed_before_its_first_checkpoint(run, capsys):
     """It begins again: the folder is there, and no checkpoint was due for certain."""
     unfinished(run)
     emptied(run / "checkpoints")
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(lines[:3]))
     assert resume(run) == 0
+    assert "starts again at step 0" in capsys.readouterr().out
     assert tiny.metrics(run)[-1]["step"] == 8
 
 
