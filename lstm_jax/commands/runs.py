@@ -34,7 +34,8 @@ class Summary:
         config, metrics = read(run.path("config.toml")), run.metrics()
         facts = read_metadata(run)
         part = facts.get("final_part")
-        seeds = config.get("train", {}).get("seeds", 1)
+        train = config.get("train")  # not validated: it may be of another version
+        seeds = train.get("seeds", 1) if isinstance(train, dict) else 1
         return cls(
             run,
             config,
@@ -47,7 +48,7 @@ class Summary:
 
     @property
     def task(self) -> str:
-        return self.config.get("task", "-")
+        return str(self.config.get("task", "-"))
 
     @property
     def best_step(self) -> int | None:

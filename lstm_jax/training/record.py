@@ -211,7 +211,7 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Whether there is more in the folder than what `create` writes."""
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):
             return False
         try:
             names = {path.name for path in self.directory.iterdir()}
@@ -234,7 +234,7 @@ class Run:
         except OSError as error:
             kept = (
                 "its checkpoints are intact"
-                if self.path("checkpoints").is_dir()
+                if os.path.isdir(self.path("checkpoints"))
                 else ""
             )
             raise cannot_write(self.path(name), error, kept) from error

@@ -272,6 +272,14 @@ LIES = {
 }
 
 
+def test_a_config_of_wrong_types_is_listed(run, capsys):
+    (run / "config.toml").write_text('task = 5\ntrain = "long"\n')
+    assert main(["runs", str(run)]) == 0
+    assert "complete" in capsys.readouterr().out
+    assert main(["evaluate", str(run)]) == 2
+    assert f"{run / 'config.toml'}: task is 5" in refusal(capsys)
+
+
 @pytest.mark.parametrize("key", LIES)
 def test_metadata_of_wrong_types(run, key, capsys):
     facts = json.loads((run / "run.json").read_text())
@@ -365,6 +373,8 @@ UNREADABLE = {
     "export": ["export", LONG, "--format", "npz", "--out", "a.npz"],
     "export to": ["export", "{run}", "--format", "npz", "--out", f"{LONG}.npz"],
     "import": ["import", f"{LONG}.npz", "--out", "imported"],
+    "import onnx": ["import", f"{LONG}.onnx", "--out", "imported"],
+    "memory": ["memory", "{config}", f"run.directory={LONG}", "--resume"],
 }
 
 
