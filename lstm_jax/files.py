@@ -204,7 +204,8 @@ def remove_leftovers(folder: str | Path) -> None:
     with os.scandir(folder) as entries:
         names = [e.name for e in entries if e.is_file(follow_symlinks=False)]
     for name in filter(is_leftover, names):
-        os.unlink(os.path.join(folder, name))
+        with contextlib.suppress(OSError):  # where nothing can be written
+            os.unlink(os.path.join(folder, name))
 
 
 def is_leftover(name: str) -> bool:

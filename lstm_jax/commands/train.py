@@ -87,7 +87,7 @@ def train_run(
         with run.alone():
             # A run goes on with what it knows of its data: another version of a
             # library might cut the same text otherwise.
-            facts = _known(run, config)
+            facts = _known(run)
             task = make_task(config, facts)
             optimizer = config.optimizer.build(config.train.steps, _epoch(task))
             state = _first_state(task, optimizer)
@@ -103,32 +103,27 @@ def train_run(
         return _train_alone(run, task, optimizer, state, facts, resume)
 
 
-def _known(run, config):
-    """The metadata of a run. Where run.json or config.toml is missing or corrupt, the
+def _known(run):
+    """The metadata of a run. Where config.toml or run.json is missing or corrupt, the
     copy in the newest checkpoint takes its place."""
     files.remove_leftovers(run.directory)
+    config = _read_or_restore(run, "config.toml", lambda: config_of(run))
     kind = find_task(config.task)[1].metadata_type
-    readers = {
-        "run.json": lambda: read_metadata(run, kind),
-        "config.toml": lambda: config_of(run),
-    }
-    for name, reader in readers.items():
-        try:
-            reader()
-        except (RunError, ConfigError) as error:
-            _put_back(run, name, error)
-    return read_metadata(run, kind)
+    return _read_or_restore(run, "run.json", lambda: read_metadata(run, kind))
 
 
-def _put_back(run, name, error):
-    checkpoints = Checkpoints(run.path("checkpoints"))
-    step = checkpoints.last_good()
-    if step is None or name not in checkpoints.record(step):
-        raise type(error)(f"{error} No checkpoint holds a copy of it.") from error
-    if os.path.lexists(run.path(name)):
-        os.replace(run.path(name), run.path(f"{name}.damaged"))
-    run.write_text(name, checkpoints.record(step)[name])
-    say(f"{error}\n{name} is restored from the checkpoint of step {step:,}.")
+def _read_or_restore(run, name, reader):
+    try:
+        return reader()
+    except (RunError, ConfigError) as error:
+        checkpoints = Checkpoints(run.path("checkpoints"))
+        step = checkpoints.last_good()
+        if step is None or name not in checkpoints.record(step):
+            raise type(error)(f"{error} No checkpoint holds a copy of it.") from error
+        run.set_aside(name)
+        run.write_text(name, checkpoints.record(step)[name])
+        say(f"{error}\n{name} is restored from the checkpoint of step {step:,}.")
+    return reader()
 
 
 def _train_alone(run, task, optimizer, state, facts, resume):

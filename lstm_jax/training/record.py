@@ -239,6 +239,12 @@ class Run:
             )
             raise cannot_write(self.path(name), error, kept) from error
 
+    def set_aside(self, name: str) -> None:
+        """Renames a corrupt file, if it is there, so that another takes its place."""
+        with self._writing(name):
+            if os.path.lexists(self.path(name)):
+                os.replace(self.path(name), self.path(f"{name}.damaged"))
+
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """The file is the old one or the new one."""
         with self._writing(name):

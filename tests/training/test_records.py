@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import os
 import re
 from pathlib import Path
@@ -54,34 +53,6 @@ def test_metrics_that_are_none(stopped, capsys, line):
     assert before == {path: path.read_bytes() for path in before}
     assert main(["runs", str(run)]) == 0
     assert "left out" in capsys.readouterr().out
-
-
-MISSING = {"missing": None, "empty": "", "a list": "[]", "no keys": "{}"}
-
-
-@pytest.mark.parametrize(
-    "text", [*MISSING.values(), "[" * 10_000], ids=[*MISSING, "deep"]
-)
-@pytest.mark.parametrize("name", ["run.json", "config.toml"])
-def test_metadata_that_is_lost(stopped, capsys, name, text):
-    """A command refuses it by name; a resume takes the copy in the checkpoint."""
-    args, run = stopped
-    before = (run / name).read_text()
-    (run / name).unlink() if text is None else (run / name).write_text(text)
-    for command in ("evaluate", "generate"):
-        assert main([command, str(run)]) == 2
-        said = capsys.readouterr().err
-        assert name in said
-        assert len(said.splitlines()) == 1
-    assert main(args) == 0
-    assert (
-        f"{name} is restored from the checkpoint of step 8" in capsys.readouterr().out
-    )
-    after = (run / name).read_text()
-    if name == "config.toml":
-        assert after == before.replace("steps = 8", "steps = 12")
-    else:
-        assert json.loads(after)["id"] == json.loads(before)["id"]
 
 
 def test_metrics_that_are_lost(stopped, capsys):

@@ -261,6 +261,33 @@ def test_names_that_are_no_checkpoints(run):
 # Metadata
 
 
+MISSING = {"missing": None, "empty": "", "a list": "[]", "no keys": "{}"}
+
+
+@pytest.mark.parametrize(
+    "text", [*MISSING.values(), "[" * 10_000], ids=[*MISSING, "deep"]
+)
+@pytest.mark.parametrize("name", ["run.json", "config.toml"])
+def test_metadata_that_is_lost(made, run, capsys, name, text):
+    """A command refuses it by name; a resume takes the copy in the checkpoint."""
+    before = (run / name).read_text()
+    (run / name).unlink() if text is None else (run / name).write_text(text)
+    for command in ("evaluate", "generate"):
+        assert main([command, str(run)]) == 2
+        said = capsys.readouterr().err
+        assert name in said
+        assert len(said.splitlines()) == 1
+    args = [str(made.parent / "memory.toml"), "train.steps=8", f"run.directory={run}"]
+    assert main(["train", *args, "--resume"]) == 0
+    said = capsys.readouterr().out
+    assert f"{name} is restored from the checkpoint of step 8" in said
+    after = (run / name).read_text()
+    if name == "config.toml":
+        assert after == before
+    else:
+        assert json.loads(after)["id"] == json.loads(before)["id"]
+
+
 LIES = {
     "parameters": "many",
     "device": None,
@@ -270,6 +297,13 @@ LIES = {
     "final_part": "../../elsewhere",
     "memoryless": {},
 }
+
+
+def test_a_run_of_another_task_is_not_taken_for_corrupt(run, tmp_path, capsys):
+    args, before = tiny.write(tmp_path), content(run)
+    assert main(["train", *args, f"run.directory={run}", "--resume"]) == 2
+    assert "was trained with " in refusal(capsys)
+    assert content(run) == before
 
 
 def test_a_config_of_wrong_types_is_listed(run, capsys):
