@@ -22,6 +22,7 @@ from lstm_jax.commands.train import train
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
+from lstm_jax.terminal import say
 from lstm_jax.training.loop import Diverged
 from lstm_jax.training.record import RunError
 
@@ -44,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (BenchError, ConfigError, DataError, InteropError, RunError) as error:
-        print(f"lstm-jax: {error}", file=sys.stderr)
+        say(f"lstm-jax: {error}", error=True)
         return 2
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        print(f"lstm-jax: {_too_large(error)}", file=sys.stderr)
+        say(f"lstm-jax: {_too_large(error)}", error=True)
         return 2
     except Diverged as error:
-        print(f"lstm-jax: {error}", file=sys.stderr)
+        say(f"lstm-jax: {error}", error=True)
         return 1
     except KeyboardInterrupt:
         print("lstm-jax: interrupted.", file=sys.stderr)
@@ -105,6 +106,11 @@ def _parser():
         help="other ways to evaluate; the figures of the run are left as they are",
     )
     command.add_argument("--part", choices=("train", "valid", "test"))
+    command.add_argument(
+        "--baselines",
+        action="store_true",
+        help="compare with baselines that take long as well, such as xz on a long text",
+    )
     command.set_defaults(command=evaluate)
 
     generate.add_command(commands)

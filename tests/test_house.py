@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [
-    {"_types", "config"},
+    {"_types", "config", "files", "terminal"},
     {"core"},
     {"data"},
     {"kernels"},

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from lstm_jax.training.record import Run
+
 TEXT = "".join(
     f"line {n} of a small text, {n * n} is its square.\n" for n in range(200)
 )
@@ -34,6 +36,14 @@ def write(folder: Path) -> list[str]:
     (folder / "text.txt").write_text(TEXT)
     (folder / "tiny.toml").write_text(CONFIG)
     return [str(folder / "tiny.toml"), f"data.path={folder / 'text.txt'}"]
+
+
+def new_run(folder: Path) -> Run:
+    """A run that has begun, of no config."""
+    run = Run.make(folder)
+    with run.alone():
+        run.begin("", {})
+    return run
 
 
 def metrics(run: Path) -> list[dict]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from lstm_jax import files
 from lstm_jax.bench.machine import environment
 
 
@@ -24,9 +25,9 @@ def table(rows: list[tuple[Any, ...]]) -> str:
 
 def save(name: str, results: dict[str, Any], folder: Path) -> Path:
     """Writes ``<name>-<backend>.json`` with the environment beside the results."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folders(folder)
     path = folder / f"{name}-{jax.default_backend()}.json"
     results = {"environment": environment()} | results
     text = json.dumps(results, indent=2, default=dataclasses.asdict)
-    path.write_text(text + "\n", encoding="utf-8")
+    files.write_text(path, text + "\n")
     return path

@@ -11,5 +11,6 @@ interop.py     import, export
 receipts.py    what receipts say of a recipe and of a machine
 memory.py      memory: cells compete; memory_plots.py draws them
 tables.py      figures as a table
+extras.py      plots and baselines, which may fail without harm
 process.py     what the process itself is told
 """

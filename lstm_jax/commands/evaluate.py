@@ -1,42 +1,73 @@
 """``lstm-jax evaluate``: the figures of a trained run."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from lstm_jax.commands.extras import extra
 from lstm_jax.commands.setup import Trained, trained
 from lstm_jax.commands.tables import print_table
+from lstm_jax.terminal import say
 from lstm_jax.training.record import RunError
 from lstm_jax.training.seeds import finite, mean
 from lstm_jax.training.step import one_seed
 
 
 def evaluate(args) -> int:
-    """The command."""
+    """The command. Metrics are printed before they are saved, so that a run on a
+    read-only disk, or of a colleague, can be evaluated too."""
     run = trained(args.run, args.overrides)
     run.task.check_same_data(run.run.read_json("run.json"), run.run.directory)
     part = args.part or run.task.final_part
     if any(not o.startswith("data.path=") for o in args.overrides):
         # The figures of the run stay what they are.
         each = [*evaluate_seeds(run, part)]
+        print_metrics(run, part, each)
         line = {"part": part, "overrides": args.overrides} | total(run, each)
-        run.run.append_json("evaluations.jsonl", line)
-        say(run, part, each)
+        _save_if_possible(lambda: run.run.append_json("evaluations.jsonl", line))
     else:
-        report(run, part)
+        name = f"result-{part}.json"
+        save = lambda metrics: _save_if_possible(
+            lambda: run.run.write_json(name, metrics)
+        )
+        report(run, part, save, every_baseline=args.baselines)
     return 0
 
 
-def report(trained: Trained, part: str) -> dict[str, Any]:
-    """Evaluates every seed on a part; writes and says what came out."""
+def _save_if_possible(save):
+    try:
+        save()
+    except RunError as error:
+        say(f"not saved: {error}", error=True)
+
+
+def report(
+    trained: Trained,
+    part: str,
+    save: Callable[[dict[str, Any]], None],
+    every_baseline: bool = False,
+) -> None:
+    """Evaluates every seed on a part, prints the metrics, and saves them.
+
+    Baselines, which need no model, come after that. They may fail without harm.
+
+    Args:
+        trained: the run.
+        part: the split.
+        save: what keeps the metrics, with the baselines once these are there.
+        every_baseline: whether to compute baselines that take long as well.
+    """
     each = [*evaluate_seeds(trained, part)]
-    yardsticks = trained.task.yardsticks(part)
-    figures = total(trained, each) | yardsticks
-    trained.run.write_json(f"result-{part}.json", figures)
-    say(trained, part, each, yardsticks)
-    return figures
+    print_metrics(trained, part, each)
+    metrics, found = total(trained, each), {}
+    save(metrics)
+    with extra("baselines"):
+        for sentence, figures in trained.task.yardsticks(part, every_baseline):
+            say(sentence)
+            found |= figures
+    if found:
+        save(metrics | found)
 
 
 def _check(figures):
@@ -68,17 +99,14 @@ def total(trained: Trained, each: Sequence[dict[str, float]]) -> dict[str, Any]:
     return means | {"seeds": [{"seed": first + n} | f for n, f in enumerate(each)]}
 
 
-def say(
-    trained: Trained,
-    part: str,
-    each: Sequence[dict[str, float]],
-    yardsticks: Mapping[str, float] = MappingProxyType({}),
+def print_metrics(
+    trained: Trained, part: str, each: Sequence[dict[str, float]]
 ) -> None:
     """The means in a sentence, and in a table the figures of every seed."""
     task, validation = trained.task, trained.validation
     known = sum(map(bool, each))
     whose = f"mean of {known} of {trained.seeds} seeds: " if trained.seeds > 1 else ""
-    print(f"{part}: {whose}{task.sentence(total(trained, each) | dict(yardsticks))}")
+    say(f"{part}: {whose}{task.sentence(total(trained, each))}")
     names = [*next(filter(None, each))]
     rows = [
         (task.config.seed + n, int(step), *finite([best]), *map(figures.get, names))

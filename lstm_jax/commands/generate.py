@@ -1,7 +1,10 @@
 """``lstm-jax generate``: text from a trained model, as it is made."""
 
+import sys
+
 from lstm_jax.commands.setup import best_of
 from lstm_jax.inference import Sampling
+from lstm_jax.terminal import escape
 from lstm_jax.training.record import RunError
 
 
@@ -65,13 +68,19 @@ def generate(args) -> int:
         _print_all(writer.samples(*asked, sampling, args.seed, args.samples))
     else:
         for piece in writer.generate(*asked, sampling, args.seed):
-            print(piece, end="", flush=True)
+            print(shown(piece), end="", flush=True)
         print()
     return 0
+
+
+def shown(text: str) -> str:
+    """Text as it is written to a file or a pipe. On a terminal, control characters of
+    the vocabulary are escaped."""
+    return escape(text) if sys.stdout.isatty() else text
 
 
 def _print_all(texts):
     for n, text in enumerate(texts):
         if len(texts) > 1:
             print(f"--- {n + 1} of {len(texts)}")
-        print(text)
+        print(shown(text))

@@ -6,6 +6,7 @@ write and the arguments of the command line.
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -32,6 +33,7 @@ from lstm_jax.interop.stablehlo import to_stablehlo
 from lstm_jax.interop.stack import write_stack
 from lstm_jax.interop.stored import beside_weights, is_stack, read_stored, save_stack
 from lstm_jax.interop.weights import WeightFile
+from lstm_jax.terminal import say
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
 """Layouts for files: those of ONNX have no names for a stack of layers."""
@@ -116,7 +118,7 @@ def _import(args: argparse.Namespace) -> int:
         return _list(args)
     if args.out is None:
         raise InteropError("--out is missing; name a new folder, or pass --list.")
-    if Path(args.out).exists():
+    if os.path.lexists(args.out):
         raise InteropError(f"{args.out} already exists; name a new folder with --out.")
     prefixes = args.prefix or [""]
     facts, left = {}, ()
@@ -136,10 +138,10 @@ def _import(args: argparse.Namespace) -> int:
     origin = {"file": Path(args.file).name, "layout": ", ".join(dict.fromkeys(layouts))}
     save_stack(args.out, params, origin=origin | {"prefix": prefixes}, **facts)
     stack = read_stored(args.out).stack
-    print(f"{_describe(stack, params)}, from {args.file}: {args.out}")
+    say(f"{_describe(stack, params)}, from {args.file}: {args.out}")
     if left:
         more = ", ..." if len(left) > 3 else ""
-        print(f"left alone: {len(left)} other tensors ({', '.join(left[:3])}{more})")
+        say(f"left alone: {len(left)} other tensors ({', '.join(left[:3])}{more})")
     return 0
 
 
@@ -149,7 +151,7 @@ def _list(args):
         lines = _onnx_lines(args)
     else:
         lines = WeightFile(args.file).lines(args.layout)
-    print(*lines or [f"{args.file} has no recurrent layer."], sep="\n")
+    say(*lines or [f"{args.file} has no recurrent layer."], sep="\n")
     return 0
 
 
@@ -198,7 +200,7 @@ def _read_onnx(args):
     stored = stack_from_onnx(layers, states=True)
     given = [f"{k.name}: {a} = {b}" for k in layers for a, b in k.given.items()]
     if given:
-        print(f"inputs of the graph, to be passed to each call: {', '.join(given)}")
+        say(f"inputs of the graph, to be passed to each call: {', '.join(given)}")
     facts = {"cells": stored.stack.cells, "carry": stored.carry}
     return stored.params, facts | {"lengths": stored.lengths, "given": stored.given}
 
@@ -210,12 +212,12 @@ def _onnx_layers(args, weights_only=False):
 
 
 def _export(args: argparse.Namespace) -> int:
-    if Path(args.out).exists():
+    if os.path.lexists(args.out):
         raise InteropError(f"{args.out} already exists; name a new file with --out.")
     source = _open(args.run)
     FORMATS[args.format](source, Path(args.out), args)
     form = args.layout if FORMATS[args.format] is _tensors else args.format
-    print(f"{_describe(source.stack, source.params)}, in {form}: {args.out}")
+    say(f"{_describe(source.stack, source.params)}, in {form}: {args.out}")
     return 0
 
 

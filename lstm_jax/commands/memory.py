@@ -1,6 +1,5 @@
 """``lstm-jax memory``: cells with the same budget on a problem of long memory."""
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from lstm_jax import files
+from lstm_jax.commands.extras import print_plots
 from lstm_jax.commands.memory_plots import (
     NO_GRADIENT,
     plot_gradients,
@@ -26,13 +27,13 @@ from lstm_jax.core.arguments import seed_key
 from lstm_jax.core.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
+from lstm_jax.terminal import say
 from lstm_jax.training.loop import Diverged
 from lstm_jax.training.record import (
     Run,
     RunError,
     cannot_write,
     make_folder,
-    writing_whole,
 )
 from lstm_jax.training.step import one_seed
 
@@ -58,7 +59,7 @@ def memory(args) -> int:
             outcome = train_run(config, folder / cell, resume=resume)
         except Diverged as error:
             diverged[cell] = str(error)
-            print(f"diverged: {error}")
+            say(f"diverged: {error}")
             continue
         if outcome.stopped:
             print(f"stopped at step {outcome.step:,}; go on with --resume.")
@@ -69,10 +70,10 @@ def memory(args) -> int:
     changed = altering(args.overrides)
     if set(args.cells) != set(CELLS):
         changed.append(f"--cells {' '.join(args.cells)}")
-    files = contest(folder, cells, diverged, changed)
+    written = contest(folder, cells, diverged, changed)
     if args.out:
         name = Path(args.config).stem + ("-changed" if changed else "")
-        print("receipt:", *keep(files, args.out, name))
+        say("receipt:", *keep(written, args.out, name))
     return 1 if diverged else 0
 
 
@@ -95,18 +96,17 @@ def _check(args, folder):
         make_folder(args.out, "--out")
 
 
-def keep(files: Iterable[Path], folder: Path, name: str) -> list[Path]:
+def keep(written: Iterable[Path], folder: Path, name: str) -> list[Path]:
     """Copies of what a contest has written, under the name of its config.
 
     Raises:
         RunError: they cannot be written.
     """
     kept = []
-    for path in files:
+    for path in written:
         kept.append(folder / f"{name}-{path.name}")
         try:
-            with writing_whole(kept[-1]) as temporary:
-                shutil.copyfile(path, temporary)
+            files.write_bytes(kept[-1], path.read_bytes())
         except OSError as error:
             raise cannot_write(kept[-1], error, "the runs are kept") from error
     return kept
@@ -151,16 +151,13 @@ def contest(
     shown = ("solved", "solved_at", "minutes", "test_loss", "right")
     rows = [(cell, *(found[k] for k in shown)) for cell, found in results.items()]
     print_table(columns, rows)
-    files = [folder / "memory.json"]
-    try:
-        files.append(plot_losses(folder, runs))
+
+    def draw():
+        yield plot_losses(folder, runs)
         reach = {cell: gradients(run) for cell, run in runs.items()}
-        files.append(plot_gradients(folder, reach))
-    except ModuleNotFoundError:
-        print("no plots: matplotlib is not installed; pip install 'lstm-jax[plots]'")
-    else:
-        print("plots:", *files[1:])
-    return files
+        yield plot_gradients(folder, reach)
+
+    return [folder / "memory.json", *print_plots(draw)]
 
 
 def _recipe(config):

@@ -6,20 +6,24 @@ every seed came to and how long it took, versions and machine.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from lstm_jax import files
+from lstm_jax.commands.extras import print_plots
 from lstm_jax.commands.receipts import NOT_THE_RECIPE, altering, machine_of, recipe_of
 from lstm_jax.commands.setup import Trained, read_config, trained
 from lstm_jax.commands.tables import print_table
 from lstm_jax.commands.train import last_weights, train_run
 from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.data.text import DataError
+from lstm_jax.terminal import say
 from lstm_jax.training.plots import new_figure, save_figure
-from lstm_jax.training.record import Run, cannot_write, make_folder, writing_whole
+from lstm_jax.training.record import Run, cannot_write, make_folder
 
 
 class Published(NamedTuple):
@@ -124,7 +128,7 @@ def reproduce(args) -> int:
     """The command; what was interrupted goes on where it stopped."""
     published = REPRODUCTIONS[args.name]
     path = args.configs / f"{args.name}.toml"
-    if not path.exists():
+    if not os.path.exists(path):
         raise ConfigError(
             f"{path} is not there; run this in the project's folder, or name that of "
             f"its configs with --configs FOLDER."
@@ -148,7 +152,7 @@ def reproduce(args) -> int:
         runs.append(trained(directory))
     facts = receipt(args.name, runs, recipe, args.overrides)
     tell(facts)
-    print("receipt:", *write(facts, args.out))
+    say("receipt:", *write(facts, args.out))
     return 0
 
 
@@ -157,7 +161,7 @@ def _check(args, config):
     own = [o for o in args.overrides if o.startswith(("seed=", "train.seeds="))]
     if own:
         raise ConfigError(f"{own[0]}: a reproduction has seeds of its own.")
-    if not config.data.path or not Path(config.data.path).exists():
+    if not config.data.path or not os.path.exists(config.data.path):
         raise DataError(
             f"data.path={config.data.path} is not there; give your own copy with "
             f"data.path=PATH (docs/language_models.md says which)."
@@ -245,17 +249,11 @@ def write(facts: dict[str, Any], folder: Path) -> list[Path]:
     """
     name = facts["name"] + ("-changed" if facts["changed"] else "")
     path = folder / f"{name}.json"
-    text = json.dumps(facts, indent=2, ensure_ascii=False)
     try:
-        with writing_whole(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        files.write_json(path, facts)
     except OSError as error:
         raise cannot_write(path, error, "the runs are kept") from error
-    try:
-        return [path, plot(facts, folder / f"{name}.png")]
-    except ModuleNotFoundError:
-        print("no plot: matplotlib is not installed; pip install 'lstm-jax[plots]'")
-        return [path]
+    return [path, *print_plots(lambda: [plot(facts, folder / f"{name}.png")], "plot")]
 
 
 def plot(facts: dict[str, Any], path: Path) -> Path:
@@ -301,4 +299,4 @@ def tell(facts: dict[str, Any]) -> None:
     print_table([facts["name"], facts["figure"], "minutes"], rows)
     print("reached." if facts["reached"] else "not reached.")
     if facts["changed"]:
-        print("the recipe was changed:", *facts["changed"])
+        say("the recipe was changed:", *facts["changed"])

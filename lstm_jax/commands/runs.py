@@ -1,11 +1,14 @@
 """``lstm-jax runs`` and ``lstm-jax compare``: many runs, and two of them."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 from lstm_jax.commands.tables import figure, print_table
 from lstm_jax.config import ConfigError, changes, read
+from lstm_jax.terminal import say
+from lstm_jax.training.metadata import read_metadata
 from lstm_jax.training.record import Run, RunError
 
 
@@ -29,9 +32,10 @@ class Summary:
         """Raises RunError, ConfigError: there is no run, or it is damaged."""
         run = Run.open(directory)
         config, metrics = read(run.path("config.toml")), run.metrics()
-        facts = run.read_json("run.json")
+        facts = read_metadata(run)
         part = facts.get("final_part")
-        seeds = config.get("train", {}).get("seeds", 1)
+        train = config.get("train")  # not validated: it may be of another version
+        seeds = train.get("seeds", 1) if isinstance(train, dict) else 1
         return cls(
             run,
             config,
@@ -44,7 +48,7 @@ class Summary:
 
     @property
     def task(self) -> str:
-        return self.config.get("task", "-")
+        return str(self.config.get("task", "-"))
 
     @property
     def best_step(self) -> int | None:
@@ -74,24 +78,44 @@ class Summary:
 def runs(args) -> int:
     """The command ``runs``: every run in a folder, the best of each task first."""
     folder = Path(args.folder)
-    if not folder.is_dir():
-        raise RunError(f"{folder} is not a folder, expected one that holds runs.")
     found, damaged = [], []
-    for path in sorted(folder.rglob("config.toml")):
+    for directory in sorted(_directories(folder, damaged)):
         try:
-            found.append(Summary.of(path.parent))
+            found.append(Summary.of(directory))
         except (RunError, ConfigError) as error:
             damaged.append(str(error))
     if not found and not damaged:
-        print(f"{folder} holds no runs; start one with lstm-jax train CONFIG.")
+        say(f"{folder} holds no runs; start one with lstm-jax train CONFIG.")
     worst = float("inf")
     found.sort(key=lambda s: (s.task, worst if s.best is None else s.best))
     if found:
         columns = ["run", "task", "state", "steps", "best at", "valid loss", "final"]
         print_table(columns, [_row(summary) for summary in found])
     for error in damaged:
-        print(f"left out: {error}")
+        say(f"left out: {error}")
     return 0
+
+
+def _directories(folder, damaged):
+    """Folders with a config.toml. Those that cannot be read are added to ``damaged``.
+
+    Raises:
+        RunError: ``folder`` itself cannot be read.
+    """
+
+    def cannot_read(error):
+        if Path(error.filename) != folder:
+            damaged.append(f"cannot read {error.filename}: {error.strerror}.")
+            return
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            said = f"{folder} is not a folder, expected one that holds runs."
+        else:
+            said = f"cannot read {folder}: {error.strerror}."
+        raise RunError(said) from error
+
+    for path, _, names in os.walk(folder, onerror=cannot_read):
+        if "config.toml" in names:
+            yield Path(path)
 
 
 def _row(summary):

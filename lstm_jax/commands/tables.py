@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lstm_jax.terminal import escape
+
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Prints rows under the names of their columns, numbers to the right."""
@@ -16,9 +18,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for n, name in enumerate(columns):
         numbers = all(isinstance(row[n], int | float | None) for row in rows)
         justify = "right" if numbers else "left"
-        table.add_column(Text(name), justify=justify, overflow="fold")
+        table.add_column(Text(escape(name, keep="")), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(figure(value)) for value in row))
+        table.add_row(*(Text(escape(figure(value), keep="")) for value in row))
     console = Console()
     if not console.is_terminal:
         console.width = 10_000  # what is read by programs is not folded

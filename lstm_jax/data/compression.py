@@ -1,9 +1,10 @@
 """A yardstick for models of text: what ``xz`` makes of it."""
 
-import lzma
-
 DICTIONARY = 64 * 2**20
 """How many bytes back ``xz -9`` looks."""
+
+PIECE = 2**18
+"""Bytes for xz at a time. Ctrl-C is heard between two pieces."""
 
 
 def xz_bits(rest: str, text: str) -> float:
@@ -14,8 +15,19 @@ def xz_bits(rest: str, text: str) -> float:
 
     >>> xz_bits("To be, or not to be. " * 9, "To be, or not to be. " * 99) < 0.1
     True
+
+    Raises:
+        ModuleNotFoundError: this Python was built without xz.
     """
-    size = lambda data: len(lzma.compress(data, preset=9))
+    import lzma  # here, since some Pythons have no _lzma, and need it for nothing else
+
+    def size(*texts):
+        xz, written = lzma.LZMACompressor(preset=9), 0
+        for data in texts:
+            for at in range(0, len(data), PIECE):
+                written += len(xz.compress(data[at : at + PIECE]))
+        return written + len(xz.flush())
+
     # A character is at least a byte, so as many characters hold the bytes.
     seen = rest[-DICTIONARY:].encode()[-DICTIONARY:]
-    return 8 * (size(seen + text.encode()) - size(seen)) / len(text)
+    return 8 * (size(seen, text.encode()) - size(seen)) / len(text)

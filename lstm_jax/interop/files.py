@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import io
 import json
-import os
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from lstm_jax.files import writing
 from lstm_jax.interop.entries import (
     TOO_LARGE,
     Budget,
@@ -136,35 +136,31 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
     if wrong := [name for name in tensors if not isinstance(name, str)]:
         raise InteropError(f"a tensor is named {wrong[0]!r}, expected text.")
     tensors = {name: numpy_array(a, name) for name, a in tensors.items()}
-    try:
-        with path.open("xb") as file:
-            try:
-                write(file, tensors)
-            except BaseException:
-                os.unlink(path)
-                raise
-    except FileExistsError as error:
-        raise InteropError(f"{path} already exists; name a new file.") from error
-    except OSError as error:
-        raise InteropError(f"{path} cannot be written: {error.strerror}.") from error
-    except ModuleNotFoundError as error:
-        raise InteropError(f"{path} {_needs(error.name)}") from error
+    with _writing(path) as file:
+        write(file, tensors)
 
 
 def write_new(path: str | Path, data: bytes) -> None:
     """Writes a new file of any bytes; raises as `write_tensors`."""
-    path = Path(path)
+    with _writing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _writing(path) -> Iterator[BinaryIO]:
+    """A new file, with one kind of error."""
     try:
-        with path.open("xb") as file:
-            try:
-                file.write(data)
-            except BaseException:
-                os.unlink(path)
-                raise
+        with writing(path, new=True) as file:
+            yield file
     except FileExistsError as error:
         raise InteropError(f"{path} already exists; name a new file.") from error
-    except OSError as error:
-        raise InteropError(f"{path} cannot be written: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, InteropError):
+            raise
+        raise InteropError(f"{path} cannot be written: {reason}.") from error
+    except ModuleNotFoundError as error:
+        raise InteropError(f"{path} {_needs(error.name)}") from error
 
 
 def _format(path):

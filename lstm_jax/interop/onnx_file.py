@@ -46,9 +46,9 @@ def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
 
 
 def _read(path, limit):
-    if not path.is_file():
-        raise InteropError(f"{path} is not a file, expected a file of ONNX.")
     try:
+        if not path.is_file():
+            raise InteropError(f"{path} is not a file, expected a file of ONNX.")
         _check_size(path, path.stat().st_size, limit)
         return path.read_bytes()
     except OSError as error:

@@ -8,8 +8,6 @@ stack.json             cells, sizes, directions, activations and clips, and wher
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -19,6 +17,7 @@ import numpy as np
 from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.core.cell import Cell
 from lstm_jax.core.stack import Stack
+from lstm_jax.files import make_folders, write_text, writing_folder
 from lstm_jax.interop.described import describe, with_activations, without_activations
 from lstm_jax.interop.engine import cell_kind, layout_of, read_layer, write_layer
 from lstm_jax.interop.errors import InteropError, UnsupportedError, refuse
@@ -109,22 +108,15 @@ def save_stack(
     if given is not None and any(names := _given([*given], len(params))):
         facts["given"] = names
     text = json.dumps(facts | {"origin": dict(origin or {})}, indent=2) + "\n"
-    if directory.exists():
+    if os.path.lexists(directory):
         raise InteropError(f"{directory} already exists; name a new folder.")
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=directory.parent, prefix=directory.name))
+        make_folders(directory.parent)
+        with writing_folder(directory) as aside:
+            write_tensors(aside / "weights.safetensors", tensors)
+            write_text(aside / "stack.json", text)
     except OSError as error:
         raise InteropError(f"cannot write {directory}: {error.strerror}.") from error
-    try:
-        write_tensors(aside / "weights.safetensors", tensors)
-        (aside / "stack.json").write_text(text, encoding="utf-8")
-        aside.chmod(0o755)
-        os.rename(aside, directory)
-    except OSError as error:
-        raise InteropError(f"cannot write {directory}: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _given(given, count) -> list[dict[str, str]]:
@@ -165,7 +157,7 @@ def _cells(params, cells):
 
 def is_stack(directory: str | Path) -> bool:
     """Whether `save_stack` made this folder."""
-    return (Path(directory) / "stack.json").is_file()
+    return os.path.isfile(Path(directory) / "stack.json")
 
 
 def read_stored(directory: str | Path) -> Stored:

@@ -14,6 +14,7 @@ from lstm_jax.models.sequence_reader import SequenceReader, SequenceReaderConfig
 from lstm_jax.tasks.memory_problems import PROBLEMS, Problem
 from lstm_jax.tasks.task import RunConfig, Task
 from lstm_jax.training.loop import TrainConfig
+from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.progress import Unit
 
@@ -72,10 +73,21 @@ class MemoryConfig:
     run: RunConfig = RunConfig()
 
 
+class MemoryMetadata(Metadata):
+    """The types of what `Memory.describe` says."""
+
+    problem: str
+    length: int
+    cell: str
+    memoryless: float
+
+
 class Memory(Task):
     """A problem of `lstm_jax.tasks.memory_problems` and a network for it."""
 
     unit = Unit(item="sequences", axis="loss")
+
+    metadata_type = MemoryMetadata
 
     def __init__(self, config: MemoryConfig, facts=None):
         self.problem = config.problem.build()
@@ -151,9 +163,10 @@ class Memory(Task):
 
         return jax.jit(evaluate)
 
-    def yardsticks(self, part):
-        del part
-        return {"memoryless": self.problem.memoryless}
+    def yardsticks(self, part, every=False):
+        del part, every
+        loss = self.problem.memoryless
+        yield f"without a memory: a loss of {loss:.4g}", {"memoryless": loss}
 
     def sentence(self, figures):
         share = figures["loss"] / self.problem.memoryless

@@ -1,9 +1,9 @@
 """What a task is: everything about a run that the training engine does not know."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from flax import nnx
@@ -12,6 +12,7 @@ from lstm_jax._types import Array, Int, Key, PyTree
 from lstm_jax.config import config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.interop.program import Program
+from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.progress import Unit
 
 
@@ -36,6 +37,8 @@ class Task(abc.ABC):
 
     unit: Unit = Unit()
     """The words of the task."""
+    metadata_type: ClassVar[type[Metadata]] = Metadata
+    """The types of run.json, with those of what `describe` says."""
 
     def __init__(self, config: Any, facts: Mapping[str, Any] | None = None):
         del facts
@@ -122,11 +125,21 @@ class Task(abc.ABC):
     def evaluate(self, params: PyTree, part: str) -> dict[str, float]:
         """The figures of a part: ``loss``, which validation goes by, and others."""
 
-    def yardsticks(self, part: str) -> dict[str, float]:
-        """Figures of a part to compare with, which need no model."""
-        del part
-        return {}
+    def yardsticks(
+        self, part: str, every: bool = False
+    ) -> Iterator[tuple[str, dict[str, float]]]:
+        """Figures of a part to compare with, which need no model.
+
+        Args:
+            part: the split.
+            every: whether to compute those that take long as well.
+
+        Yields:
+            A sentence for the user, and the figures it is about, which may be none.
+        """
+        del part, every
+        yield from ()
 
     @abc.abstractmethod
     def sentence(self, figures: Mapping[str, float]) -> str:
-        """The figures of an evaluation, with the yardsticks, in words."""
+        """The figures of an evaluation in words."""

@@ -1,9 +1,10 @@
 """The training state on disk: whole, or not there.
 
-A checkpoint is a folder named by its step. It is written aside by Orbax, gets a
-manifest with the size and SHA-256 of each of its files, and of itself, and is renamed
-when all of it has reached the disk. One that does not agree with its manifest is never
-used.
+A checkpoint is a folder named by its step. Orbax writes it aside. It gets a manifest
+with the size and SHA-256 of each file, with the SHA-256 of the manifest itself, and
+with the record of the run: run.json and the config, so that a checkpoint of another run
+is recognised and a lost run.json can be restored. The folder is renamed when all of it
+has reached the disk. A checkpoint that does not match its manifest is never used.
 """
 
 import concurrent.futures
@@ -11,21 +12,48 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pydantic
 
+from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.core.arguments import IMPLEMENTATION
 from lstm_jax.training.record import RunError, cannot_write
 from lstm_jax.training.step import TrainState
 
 MANIFEST = "manifest.json"
+
+_NAME = re.compile("0|[1-9][0-9]*", re.ASCII)
+"""The name of a complete checkpoint; a folder called 0200 is not one."""
+_HALF = re.compile(rf"(0|[1-9][0-9]*)(\.[0-9a-f]{{16}})?{re.escape(files.ASIDE)}")
+"""The name of one that was not written to its end; older versions had no token."""
+
+
+class _Facts(pydantic.BaseModel, strict=True):
+    """What `Loop` keeps beside the arrays."""
+
+    validations: list[tuple[int, list[float]]]
+    best_step: list[int]
+    seconds: float = 0.0
+    lost: list[int] = []
+
+
+class _Manifest(pydantic.BaseModel, strict=True):
+    """The types of a manifest; what it says is used only if they are right."""
+
+    step: int
+    facts: _Facts
+    arrays: dict[str, dict[str, tuple[list[int], str]]]
+    files: dict[str, tuple[int, str]]
+    record: dict[str, str] = {}
 
 
 class Restored(NamedTuple):
@@ -45,20 +73,38 @@ class Checkpoints:
     went wrong is raised by the next ``save`` or by ``wait``.
 
     Args:
-        directory: the folder they are in.
+        directory: the folder they are in; the first `save` does not make it, `make`
+            does.
         keep: how many there are.
         say: is told in a sentence about a checkpoint that is damaged.
+        record: files of the run by name, of which every manifest keeps a copy.
     """
 
     def __init__(
-        self, directory: Path, keep: int = 2, say: Callable[[str], None] = print
+        self,
+        directory: Path,
+        keep: int = 2,
+        say: Callable[[str], None] = print,
+        record: Mapping[str, str] | None = None,
     ):
         self.directory = directory.absolute()
         self._keep, self._say = keep, say
+        self._record = dict(record or {})
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._writing: concurrent.futures.Future | None = None
 
     # Writing
+
+    def make(self) -> None:
+        """Makes the folder before training starts.
+
+        Later writes do not make it again: where it has gone, or is a link to a disk
+        that is not there, a new one would hide the checkpoints.
+        """
+        try:
+            files.make_folders(self.directory)
+        except OSError as error:
+            raise cannot_write(self.directory, error) from error
 
     def save(self, state: TrainState, best: PyTree, facts: dict[str, Any]) -> None:
         """Begins to write; the arrays may be donated as soon as it returns.
@@ -87,24 +133,18 @@ class Checkpoints:
         final = self.directory / str(step)
         if final.exists():
             return
-        aside = final.with_suffix(".tmp")
         try:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            for name, tree in arrays.items():
-                _save_tree(aside / name, tree)
-            shapes = {name: _shapes(tree) for name, tree in arrays.items()}
-            manifest = {"step": step, "facts": facts, "arrays": shapes}
-            manifest["files"] = _digests(aside)
-            manifest["sha256"] = _sha256_of(manifest)
-            (aside / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-            _sync(aside)
-            os.replace(aside, final)
-            _sync_folder(self.directory)
+            with files.writing_folder(final) as aside:
+                for name, tree in arrays.items():
+                    _save_tree(aside / name, tree)
+                shapes = {name: _shapes(tree) for name, tree in arrays.items()}
+                manifest = {"step": step, "facts": facts, "arrays": shapes}
+                manifest |= {"record": self._record, "files": _digests(aside)}
+                manifest["sha256"] = _sha256_of(manifest)
+                files.write_text(aside / MANIFEST, json.dumps(manifest))
             self._prune()
         except Exception as error:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise self._explain(aside, error) from error
+            raise self._explain(final, error) from error
 
     def _explain(self, path, error):
         steps = self.steps
@@ -120,10 +160,18 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Those that were written to the end, in order; they may be damaged since."""
-        if not self.directory.is_dir():
+        return sorted(int(name) for name in self._folders() if _NAME.fullmatch(name))
+
+    def _folders(self):
+        try:
+            with os.scandir(self.directory) as entries:
+                return [entry.name for entry in entries if entry.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        names = (path.name for path in self.directory.iterdir())
-        return sorted(int(name) for name in names if name.isdecimal())
+        except OSError as error:
+            raise RunError(
+                f"cannot read {self.directory}: {error.strerror}."
+            ) from error
 
     def last_good(self) -> int | None:
         """The step of the newest that agrees with its manifest, if there is one.
@@ -156,6 +204,10 @@ class Checkpoints:
         """What was handed to `save` beside the arrays."""
         return self._manifest(step)["facts"]
 
+    def record(self, step: int) -> dict[str, str]:
+        """Copies of files of the run that a checkpoint is of; none in older ones."""
+        return self._manifest(step).get("record", {})
+
     def restore_best(self, step: int, like: PyTree) -> PyTree:
         """The best parameters of a checkpoint; ``None`` before the first evaluation.
 
@@ -174,16 +226,17 @@ class Checkpoints:
                 shutil.rmtree(damaged, ignore_errors=True)
                 try:
                     os.replace(folder, damaged)
+                    files.sync(self.directory)
                 except OSError as error:
                     raise self._explain(damaged, error) from error
 
     def remove_half_written(self) -> None:
         """Says which were not written to their end, and removes them."""
-        for folder in sorted(self.directory.glob("*.tmp")):
-            self._say(
-                f"the checkpoint of step {folder.stem} was not written to its end."
-            )
-            shutil.rmtree(folder, ignore_errors=True)
+        for name in sorted(self._folders()):
+            if half := _HALF.fullmatch(name):
+                step = half.group(1)
+                self._say(f"the checkpoint of step {step} was not written to its end.")
+                shutil.rmtree(self.directory / name, ignore_errors=True)
 
     def _load(self, folder, like):
         there = self._manifest(int(folder.parent.name))["arrays"][folder.name]
@@ -195,29 +248,49 @@ class Checkpoints:
                     f"expected {_say(wanted, name)}; use it with its own config."
                 )
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            return checkpointer.restore(folder, args=ocp.args.StandardRestore(target))
+        try:
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+                restore = ocp.args.StandardRestore(target)
+                return checkpointer.restore(folder, args=restore)
+        except Exception as error:  # Orbax has no common error for corrupt files
+            said = (str(error) or type(error).__name__).splitlines()[0]
+            raise RunError(
+                f"{folder} cannot be restored: {said}; remove {folder.parent}, so that "
+                f"the checkpoint before is used."
+            ) from error
 
     def _manifest(self, step):
-        text = (self.directory / str(step) / MANIFEST).read_text(encoding="utf-8")
-        return json.loads(text)
+        return files.read_json(self.directory / str(step) / MANIFEST)
 
     def _fault(self, step):
         """What is wrong with a checkpoint, in words."""
         folder = self.directory / str(step)
         try:
-            manifest, there = self._manifest(step), _digests(folder)
+            manifest = self._manifest(step)
+            if not _is_itself(manifest):
+                return f"{MANIFEST} does not agree with its SHA-256"
+            _Manifest.model_validate_json(json.dumps(manifest))
+            if manifest["step"] != step:
+                return f"{MANIFEST} is of step {manifest['step']}"
+            return _first_difference(folder, manifest["files"])
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            return f"{MANIFEST}: {where}: {first['msg']}"
         except (OSError, ValueError) as error:
             return f"{MANIFEST}: {error}"
-        if not isinstance(manifest, dict) or not _is_itself(manifest):
-            return f"{MANIFEST} does not agree with its SHA-256"
-        wanted = manifest["files"]
-        for name, digest in wanted.items():
-            if name not in there:
-                return f"{name} is missing"
-            if there[name] != digest:
-                return f"{name} does not agree with its SHA-256"
-        return None
+
+
+def _first_difference(folder, wanted):
+    """What a file differs in from its size and SHA-256. A wrong size tells without
+    reading the file, which may be huge."""
+    there = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+    for name, (size, digest) in wanted.items():
+        if name not in there:
+            return f"{name} is missing"
+        if there[name].stat().st_size != size or _digest(there[name]) != digest:
+            return f"{name} does not agree with its SHA-256"
+    return None
 
 
 def _arrays(state):
@@ -264,10 +337,15 @@ def _digests(folder):
     return {
         path.relative_to(folder).as_posix(): [
             path.stat().st_size,
-            hashlib.sha256(path.read_bytes()).hexdigest(),
+            _digest(path),
         ]
         for path in sorted(_files(folder))
     }
+
+
+def _digest(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256_of(manifest):
@@ -278,17 +356,3 @@ def _sha256_of(manifest):
 def _is_itself(manifest):
     rest = {name: value for name, value in manifest.items() if name != "sha256"}
     return manifest.get("sha256") == _sha256_of(rest)
-
-
-def _sync(folder):
-    for path in [*folder.rglob("*"), folder]:
-        _sync_folder(path)
-
-
-def _sync_folder(path):
-    """Brings a file, or the names in a folder, onto the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

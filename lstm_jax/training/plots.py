@@ -1,10 +1,12 @@
 """The curves of a run as PNG files; needs the extra ``plots``."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lstm_jax import files
 from lstm_jax.training.progress import PLAIN, Unit
 from lstm_jax.training.record import Run, cannot_write
 
@@ -18,9 +20,6 @@ def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
         ModuleNotFoundError: matplotlib is not installed.
         RunError: the metrics cannot be read.
     """
-    import matplotlib
-
-    matplotlib.use("agg")
     metrics = run.metrics()
     train = [line for line in metrics if "loss" in line]
     if not train:
@@ -67,8 +66,7 @@ def new_figure(columns: int = 1) -> tuple[Any, Any]:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
+    Figure = _figure()
     figure = Figure(figsize=(7 if columns == 1 else 10, 4), layout="constrained")
     panels = figure.subplots(1, columns, sharey=True)
     for axes in np.ravel(panels):
@@ -77,10 +75,26 @@ def new_figure(columns: int = 1) -> tuple[Any, Any]:
     return figure, panels
 
 
+def _figure():
+    """Matplotlib's class, which draws to files with no window and no backend.
+
+    A backend in the environment, such as that of a notebook, may not be installed
+    here: matplotlib would refuse to be imported.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        from matplotlib.figure import Figure
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return Figure
+
+
 def save_figure(figure: Any, path: Path) -> Path:
     """Writes a matplotlib figure; RunError where it cannot be written."""
     try:
-        figure.savefig(path, dpi=120)
+        with files.writing(path) as file:
+            figure.savefig(file, dpi=120, format=path.suffix[1:])
     except OSError as error:
         raise cannot_write(path, error, "its checkpoints are intact") from error
     return path

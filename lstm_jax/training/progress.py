@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lstm_jax.terminal import escape
+
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
@@ -99,4 +101,4 @@ class ProgressReport:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(escape(text), highlight=False, markup=False, soft_wrap=True)

@@ -1,40 +1,51 @@
 """The folder of a run: what was asked, what happened, what came out.
 
 config.toml         the resolved config
-run.json            data, sizes, versions and machine, and those of every resumption;
-                    how long it took, which seeds diverged, which part was the last word
+run.json            the id of the run; data, sizes, versions and machine, and those of
+                    every resume; seconds, seeds that diverged, the final split;
+                    `lstm_jax.training.metadata` has its types
 metrics.jsonl       a line for every step, and for every evaluation
 tensorboard/        the same as event files, if asked for
-checkpoints/        the whole state, for resuming, and the best weights so far
+checkpoints/        the whole state, for resuming, and the best weights so far, with
+                    copies of run.json and config.toml
 model.safetensors   the best weights; model-seed0.safetensors and so on of several seeds
 result-*.json       the final figures of a part of the data
 evaluations.jsonl   what `lstm-jax evaluate` found later
 *.png               curves
 """
 
+import collections
 import contextlib
 import errno
 import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 import lstm_jax
+from lstm_jax import files
 from lstm_jax._types import PyTree
 
 try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None
+
+
+RESTORED = (
+    "bring a copy back, or restore the one in the newest checkpoint with lstm-jax "
+    "train CONFIG --resume"
+)
+"""What to do where run.json cannot be used."""
 
 
 class RunError(ValueError):
@@ -51,22 +62,15 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
 
 
-@contextlib.contextmanager
-def writing_whole(path: Path) -> Iterator[Path]:
-    """Where to write a file that is then renamed: it is the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    yield temporary
-    os.replace(temporary, path)
-
-
 def make_folder(path: Path, option: str) -> None:
     """Makes a folder that an option names; RunError where nothing can be written."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        files.make_folders(path)
         tempfile.TemporaryFile(dir=path).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
         raise RunError(
-            f"{option} {path} cannot be written to: {error.strerror}; name another."
+            f"{option} {path} cannot be written to: {reason}; name another."
         ) from error
 
 
@@ -80,32 +84,43 @@ class Run:
         self.directory = Path(directory)
         self.listeners: list[Any] = []
         """They are called with every few lines of metrics, too."""
+        self._held: int | None = None
+        """A descriptor of the folder while `alone` holds it."""
 
     @classmethod
-    def create(
-        cls, directory: str | Path, config: str, facts: Mapping[str, Any]
-    ) -> "Run":
-        """A new run. It is there once its config.toml is, which is written last.
+    def make(cls, directory: str | Path) -> "Run":
+        """The folder of a new run, which `begin` makes a run of.
 
         Raises:
-            RunError: a run has begun in the folder, or it holds something else, or
-                cannot be written.
+            RunError: a run has begun in the folder, or it cannot be written.
         """
-        run = cls(directory)
         cls.check_vacant(directory)
+        run = cls(directory)
         try:
-            run.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+            files.make_folders(run.directory)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise cannot_write(run.directory, error) from error
-        with run.alone():
-            cls.check_vacant(directory)
-            run.write_json("run.json", facts)
-            run.write_text("config.toml", config)
         return run
+
+    def begin(self, config: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes what a new run starts with; returns its metadata, with its ``id``.
+
+        Call it inside `alone`, and train before that ends: two processes that start
+        at once would both find the folder vacant otherwise. The run exists as soon as
+        its config.toml does, which is written last.
+
+        Raises:
+            RunError: a run has begun in the folder, or it cannot be written.
+        """
+        self.check_vacant(self.directory)
+        facts = {"id": uuid.uuid4().hex} | dict(facts)
+        self.write_json("run.json", facts)
+        self.write_text("config.toml", config)
+        return facts
 
     @classmethod
     def check_vacant(cls, directory: str | Path) -> None:
-        """Raises RunError where `create` would for what is there already."""
+        """Raises RunError where `make` would because of what is in the folder."""
         run = cls(directory)
         try:
             if run.directory.exists() and not run.directory.is_dir():
@@ -125,21 +140,28 @@ class Run:
         """A run made before.
 
         Raises:
-            RunError: there is none.
+            RunError: there is none, or the folder cannot be read.
         """
         run = cls(directory)
-        if not run.path("config.toml").is_file():
+        # Predicates of pathlib raise some errors of the system and hide others.
+        try:
+            os.stat(run.path("config.toml"))
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise RunError(
                 f"{directory} is not a run: it has no config.toml; "
                 f"start one with lstm-jax train CONFIG."
-            )
+            ) from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"cannot read {directory}: {reason}.") from error
         return run
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Holds the folder; a process that ends in whatever way lets go of it.
 
-        Where the file system knows no locks it is not held.
+        Where the file system knows no locks the folder is not locked. While it is
+        held, a folder that has been moved or replaced is noticed by the next write.
 
         Raises:
             RunError: another process trains in it.
@@ -147,7 +169,10 @@ class Run:
         if fcntl is None:
             yield
             return
-        folder = os.open(self.directory, os.O_RDONLY)
+        try:
+            folder = os.open(self.directory, os.O_RDONLY)
+        except OSError as error:
+            raise cannot_write(self.directory, error) from error
         try:
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -159,9 +184,25 @@ class Run:
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
                     raise cannot_write(self.directory, error) from error
+            self._held = folder
+            self.check_place()
             yield
         finally:
+            self._held = None
             os.close(folder)
+
+    def check_place(self) -> None:
+        """Raises RunError if the folder that `alone` holds is elsewhere by now."""
+        if self._held is None:
+            return
+        held, there = os.fstat(self._held), None
+        with contextlib.suppress(OSError):
+            there = os.stat(self.directory)
+        if there is None or not os.path.samestat(held, there):
+            raise RunError(
+                f"{self.directory} was moved, replaced or removed while it was in "
+                f"use; resume the run at its new place, from its last checkpoint."
+            )
 
     def path(self, name: str) -> Path:
         """Where a file of this name is."""
@@ -170,76 +211,90 @@ class Run:
     @property
     def has_begun(self) -> bool:
         """Whether there is more in the folder than what `create` writes."""
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):
             return False
         try:
             names = {path.name for path in self.directory.iterdir()}
         except OSError as error:
             raise cannot_write(self.directory, error) from error
         created = {"run.json", "config.toml"}
-        return not names <= created | {f"{name}.tmp" for name in created}
+        created |= {f"{name}.tmp" for name in created}  # of older versions
+        return not all(name in created or files.is_leftover(name) for name in names)
 
     def write_text(self, name: str, text: str) -> None:
         """The file is the old one or the new one."""
-        with self._writing(name), writing_whole(self.path(name)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        with self._writing(name):
+            files.write_text(self.path(name), text)
 
     @contextlib.contextmanager
     def _writing(self, name):
+        self.check_place()
         try:
             yield
         except OSError as error:
             kept = (
                 "its checkpoints are intact"
-                if self.path("checkpoints").is_dir()
+                if os.path.isdir(self.path("checkpoints"))
                 else ""
             )
             raise cannot_write(self.path(name), error, kept) from error
 
+    def set_aside(self, name: str) -> None:
+        """Renames a corrupt file, if it is there, so that another takes its place."""
+        with self._writing(name):
+            if os.path.lexists(self.path(name)):
+                os.replace(self.path(name), self.path(f"{name}.damaged"))
+
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        text = json.dumps(values, indent=2, ensure_ascii=False)
-        self.write_text(name, text + "\n")
+        """The file is the old one or the new one."""
+        with self._writing(name):
+            files.write_json(self.path(name), values)
 
     def append_json(self, name: str, values: Mapping[str, Any]) -> None:
         """A line more in a file of such lines."""
-        with self._writing(name), self.path(name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        self._append(name, [values])
+
+    def _append(self, name, lines):
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        with self._writing(name):
+            files.append(self.path(name), text.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
+        """The object in a file of the run.
+
+        Raises:
+            RunError: it is missing or corrupt.
+        """
         try:
-            values = json.loads(self.path(name).read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise ValueError(f"a {type(values).__name__}")
-            return values
+            return files.read_json(self.path(name))
         except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            remedy = "bring a copy back, or start a new run with run.directory=FOLDER"
+            if name == "run.json":
+                remedy = RESTORED
             raise RunError(
-                f"{self.path(name)} is missing or damaged; this run cannot go on, "
-                f"start a new one with run.directory=FOLDER."
+                f"{self.path(name)} is missing or damaged ({reason}); {remedy}."
             ) from error
 
     def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Adds lines to the metrics, and hands them to the listeners."""
         lines = list(lines)
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        with (
-            self._writing("metrics.jsonl"),
-            self.path("metrics.jsonl").open("a", encoding="utf-8") as file,
-        ):
-            file.write(text)
+        self._append("metrics.jsonl", lines)
         for listener in self.listeners:
             listener(lines)
 
     def sync(self) -> None:
         """Brings the metrics onto the disk itself: no checkpoint is ahead of them."""
-        path = self.path("metrics.jsonl")
-        if path.exists():
-            with self._writing("metrics.jsonl"), path.open("rb") as file:
-                os.fsync(file.fileno())
+        with self._writing("metrics.jsonl"):
+            if self.path("metrics.jsonl").exists():
+                files.sync(self.path("metrics.jsonl"))
+                files.sync(self.directory)  # a file that is new there
 
     def metrics(self) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl; none where it is not there.
 
         Raises:
-            RunError: it cannot be read, or is damaged.
+            RunError: it cannot be read, or a line is corrupt.
         """
         path = self.path("metrics.jsonl")
         try:
@@ -250,14 +305,10 @@ class Run:
             raise RunError(f"cannot read {path}: {error.strerror}.") from error
         # A run that was killed may have left half a line at the end.
         whole = data[: data.rfind(b"\n") + 1]
-        try:
-            lines = [json.loads(line) for line in whole.splitlines()]
-            for line in lines:
-                if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-                    raise ValueError(f"{line!r} is no line with a step")
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}.") from error
-        return lines
+        return [
+            _metrics_line(path, number, line)
+            for number, line in enumerate(whole.split(b"\n")[:-1], 1)
+        ]
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of evaluations among the metrics."""
@@ -276,11 +327,72 @@ class Run:
             jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
             for path, leaf in leaves
         }
-        with self._writing(name), writing_whole(self.path(name)) as temporary:
-            try:
-                save_file(tensors, temporary)
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
+        with self._writing(name):
+            files.write_safetensors(self.path(name), tensors)
+
+
+def _metrics_line(path, number, text):
+    try:
+        line = json.loads(text)
+        if not isinstance(line, dict) or type(line.get("step")) is not int:
+            raise ValueError("it is not an object with a step")
+        for name in ("loss", "valid_loss", "learning_rate"):
+            if not isinstance(line.get(name, 0.0), int | float):
+                raise ValueError(f"its {name} is not a number")
+    except (ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} is damaged in line {number}: {error}. Delete this line, for "
+            f"example with sed -i {number}d {shlex.quote(str(path))}; training "
+            f"does not depend on it."
+        ) from error
+    return line
+
+
+def irregular(
+    lines: Sequence[Mapping[str, Any]], step: int, evaluated: Iterable[int] = ()
+) -> list[str]:
+    """What is wrong with the metrics up to a step, in sentences.
+
+    Args:
+        lines: the metrics.
+        step: up to where.
+        evaluated: the steps that have a validation.
+
+    >>> irregular([{"step": n, "loss": 1.0} for n in (1, 3, 3)], step=3)
+    ['metrics.jsonl has no line for step 2.', 'metrics.jsonl has step 3 twice.']
+    """
+    trained = _count(lines, "loss", step)
+    last = max(trained, default=0)
+    said = _irregular(trained, range(1, last), "no line for", "")
+    said += _irregular(
+        _count(lines, "valid_loss", step), evaluated, "no validation of", "validated "
+    )
+    if last < step:
+        said.append(f"metrics.jsonl ends at step {last:,}; its curves will have a gap.")
+    return said
+
+
+def _count(lines, name, step):
+    return collections.Counter(
+        line["step"] for line in lines if name in line and line["step"] <= step
+    )
+
+
+def _irregular(count, expected, no, kind):
+    missing = [step for step in expected if step not in count]
+    twice = sorted(step for step in count if count[step] > 1)
+    said = []
+    if missing:
+        said.append(f"metrics.jsonl has {no} {_steps(missing)}.")
+    if twice:
+        said.append(f"metrics.jsonl has {kind}{_steps(twice)} twice.")
+    return said
+
+
+def _steps(steps):
+    first = f"step {steps[0]:,}"
+    more = len(steps) - 1
+    return f"{first} and {more:,} other steps" if more else first
 
 
 def environment() -> dict[str, Any]:

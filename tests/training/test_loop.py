@@ -12,6 +12,7 @@ from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.record import Run
 from lstm_jax.training.step import Controls, TrainState
 from lstm_jax.training.validation import Rules, Validation
+from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
@@ -65,7 +66,7 @@ def run_loop(
         evaluate=evaluate,
         config=TrainConfig(steps=STEPS, block=block, evaluate_every=every, seeds=seeds),
         learning_rate=schedule,
-        run=(run := Run.create(folder, "", {})),
+        run=(run := tiny.new_run(folder)),
         checkpoints=SimpleNamespace(
             steps=[last_step] if last_step else [],
             save=save,

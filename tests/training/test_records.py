@@ -10,7 +10,7 @@ import pytest
 
 from lstm_jax.cli import main
 from lstm_jax.training import events
-from lstm_jax.training.record import Run, RunError, cannot_write, make_folder
+from lstm_jax.training.record import RunError, cannot_write, make_folder
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -55,15 +55,6 @@ def test_metrics_that_are_none(stopped, capsys, line):
     assert "left out" in capsys.readouterr().out
 
 
-def test_facts_that_are_none(stopped, capsys):
-    args, run = stopped
-    (run / "run.json").write_text("[]")
-    assert main(args) == 2
-    assert "run.json is missing or damaged" in capsys.readouterr().err
-    assert main(["runs", str(run)]) == 0
-    assert "left out" in capsys.readouterr().out
-
-
 def test_metrics_that_are_lost(stopped, capsys):
     args, run = stopped
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
@@ -81,13 +72,13 @@ def test_a_schedule_that_was_to_end_earlier(stopped, capsys):
 
 def test_what_stops_a_training_is_told_as_it_is(tmp_path):
     """A pipe that is full for now is not another process."""
-    run = Run.create(tmp_path / "run", "", {})
+    run = tiny.new_run(tmp_path / "run")
     with pytest.raises(BlockingIOError), run.alone():
         raise BlockingIOError
 
 
 def test_where_there_are_no_locks(tmp_path, monkeypatch):
-    run = Run.create(tmp_path / "run", "", {})
+    run = tiny.new_run(tmp_path / "run")
 
     def no_locks(*args):
         raise OSError(error, os.strerror(error))
