@@ -20,7 +20,7 @@ from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array
 from lstm_jax.core.debugging import show_nan
-from lstm_jax.core.sharding import sum_to
+from lstm_jax.core.sharding import sum_to, types_of
 
 
 def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callable:
@@ -40,7 +40,7 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
     def abstract_eval(a, w, *, transpose_w):
         # Traced, not written out: varying axes and shardings follow JAX's own rules.
         plain = functools.partial(compute, transpose_w=transpose_w)
-        return jax.make_jaxpr(plain)(a, w).out_avals[0]
+        return types_of(plain, a, w)[0]
 
     def transpose(g, a, w, *, transpose_w):
         if ad.is_undefined_primal(a):

@@ -11,6 +11,7 @@ that varies like its argument, NaN or not: adding it makes a value vary likewise
 Outside of ``shard_map`` XLA removes it.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -73,9 +74,22 @@ def spec_of(x: Array) -> PartitionSpec:
     return jax.typeof(x).sharding.spec
 
 
+def types_of(f: Callable[..., Any], *avals: Any) -> list[ShapedArray]:
+    """The types of the results of ``f``, on the mesh of its arguments.
+
+    Newer versions of JAX forget the mesh of an argument outside of `jax.set_mesh`.
+    """
+    mesh = _explicit_mesh(avals)
+    context = contextlib.nullcontext()
+    if mesh is not None:
+        context = jax.sharding.use_abstract_mesh(mesh)
+    with context:
+        return jax.make_jaxpr(f)(*avals).out_avals
+
+
 def _explicit_mesh(tree):
     for leaf in jax.tree.leaves(tree):
-        mesh = jax.typeof(leaf).sharding.mesh
-        if AxisType.Explicit in mesh.axis_types:
-            return mesh
+        aval = leaf if isinstance(leaf, ShapedArray) else jax.typeof(leaf)
+        if AxisType.Explicit in aval.sharding.mesh.axis_types:
+            return aval.sharding.mesh
     return None

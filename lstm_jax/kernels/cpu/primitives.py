@@ -23,7 +23,7 @@ from jax.interpreters.xla import apply_primitive
 
 from lstm_jax._types import Array
 from lstm_jax.core.debugging import show_nan
-from lstm_jax.core.sharding import sum_to
+from lstm_jax.core.sharding import sum_to, types_of
 from lstm_jax.kernels.cpu import derivatives, shards
 from lstm_jax.kernels.cpu.derivatives import (
     OPERAND_AXES,
@@ -91,8 +91,7 @@ def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
 
     def types(*leaves, **static):
         # Traced, not written out: varying axes and shardings follow JAX's own rules.
-        traced = functools.partial(_on_leaves(shapes), **static)
-        return jax.make_jaxpr(traced)(*leaves).out_avals
+        return types_of(functools.partial(_on_leaves(shapes), **static), *leaves)
 
     def lowering(f):
         return mlir.lower_fun(_on_shards(_on_leaves(f), types), multiple_results=True)
