@@ -53,10 +53,15 @@ def test_masks_differ_by_key_layer_and_step():
 
 
 def test_the_last_output_is_not_dropped():
-    params = PARAMS[:1]
-    want = lstm_jax.lstm_stack(params, None, XS)[1]
-    got = lstm_jax.lstm_stack(params, None, XS, dropout=RATE, key=KEY)[1]
+    """Dropout acts between layers alone: a last layer that ignores what it reads puts
+    out the same."""
+    first, last = PARAMS[:2]
+    deaf = last._replace(w_x=jnp.zeros_like(last.w_x))
+    want = lstm_jax.lstm_stack([first, deaf], None, XS)[1]
+    got = lstm_jax.lstm_stack([first, deaf], None, XS, dropout=RATE, key=KEY)[1]
     assert np.array_equal(got, want)
+    heard = lstm_jax.lstm_stack([first, last], None, XS, dropout=RATE, key=KEY)[1]
+    assert not np.array_equal(heard, lstm_jax.lstm_stack([first, last], None, XS)[1])
 
 
 @pytest.mark.parametrize("off", [dict(key=KEY), dict(dropout=RATE, key=None)])
