@@ -102,7 +102,7 @@ def check_params(cell, params, x, name):
             if want is not got:
                 has = "None" if got is None else "an array"
                 if got is None and any(other.startswith(field) for other in came):
-                    has = "None" if field in came else "a list"
+                    has = "None" if field in came else "a list or tuple"
                 raise ValueError(
                     f"params{field} is {has}, expected "
                     f"{'None' if want is None else 'an array'} for {cell}; make params "

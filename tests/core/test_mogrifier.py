@@ -63,8 +63,8 @@ def test_products_are_named_by_round():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rounds": -1}, "rounds is -1, expected 0 or more"),
-        ({"rank": 0}, "rank is 0, expected 1 or more, or None for full"),
+        ({"rounds": -1}, "rounds is -1, expected an integer, 0 or more"),
+        ({"rank": 0}, "rank is 0, expected an integer, 1 or more"),
     ],
 )
 def test_sizes_that_make_no_sense(options, message):
@@ -80,7 +80,10 @@ def test_sizes_that_make_no_sense(options, message):
             r"params\.q\[1\] is None, expected an array .*init of the same",
         ),
         ({"rounds": 4}, r"params\.r\[1\] is an array, expected None"),
-        ({"rank": 2}, r"params\.q\[0\] is None, expected an array .*rank=None"),
+        (
+            {"rank": 2},
+            r"params\.q\[0\] is a list or tuple, expected .*rank=None",
+        ),
     ],
 )
 def test_parameters_of_other_rounds(theirs, message):

@@ -156,11 +156,14 @@ def test_gates_by_name():
 
 @pytest.mark.parametrize("heads", [0, -1, 2, H + 1])
 def test_heads_that_do_not_divide(heads):
-    words = rf"heads is {heads}, expected a divisor of hidden_size={H}"
+    wanted = f"a divisor of hidden_size={H}" if heads > 0 else "an integer, 1 or more"
+    words = rf"heads is {heads}, expected {wanted}"
     with pytest.raises(ValueError, match=words):
         SLSTMCell(H, heads=heads)
 
 
 def test_unknown_forget_gate():
-    with pytest.raises(ValueError, match="forget is 'tanh', expected 'sigmoid' or 'e"):
+    with pytest.raises(
+        ValueError, match="forget is 'tanh', expected one of 'sigmoid', 'exp'"
+    ):
         SLSTMCell(H, forget="tanh")
