@@ -67,8 +67,9 @@ def slot_unread(perturb, y, slot):
     return y
 
 
-def masked_after_projection(prepare, *args):
-    return prepare(*args)._replace(xs=args[3])
+def masked_after_projection(without_padding, cell, sequence):
+    del without_padding, cell
+    return sequence
 
 
 def reset_to_the_carry(prepare, *args):
@@ -124,7 +125,7 @@ FAULTS = {
         functools.partial(check_mode, "grad", "gru"),
     ),
     "padding masked after the projection": (
-        wrap(unroll, "prepare", masked_after_projection),
+        wrap(unroll, "without_padding", masked_after_projection),
         check_padding,
     ),
     "reset to the wrong carry": (
