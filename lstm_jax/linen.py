@@ -204,7 +204,7 @@ class _Layers(nn.Module, kw_only=True):
         if deterministic is None and self.is_initializing():
             return None
         raise missing_key(
-            stack,
+            stack.regularisers,
             "pass rngs={'dropout': jax.random.key(seed)} to apply to train, or "
             "deterministic=True to evaluate",
         )

@@ -18,7 +18,7 @@ from lstm_jax.core.arguments import (
     renamed,
 )
 from lstm_jax.core.bidirectional import Merge, two_directions
-from lstm_jax.core.cell import Cell, is_random
+from lstm_jax.core.cell import Cell
 from lstm_jax.core.checks import check_flags, check_layers
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
 from lstm_jax.core.stack import Skip, Stack
@@ -344,13 +344,8 @@ def init_options_of(
     return given | dict(others or {})
 
 
-def missing_key(stack: Stack, advice: str) -> ValueError:
+def missing_key(regularisers: Sequence[str], advice: str) -> ValueError:
     """What a module raises that has to train and cannot draw its masks."""
-    rates = ("input_dropout", "dropout", "output_dropout", "weight_drop")
-    random = [f"{name}={rate}" for name in rates if (rate := getattr(stack, name))]
-    cells = dict.fromkeys(
-        type(cell).__name__ for cell in stack.cells if is_random(cell)
-    )
     return ValueError(
-        f"a call in training has no key for {', '.join([*random, *cells])}; {advice}."
+        f"a call in training has no key for {', '.join(regularisers)}; {advice}."
     )

@@ -34,8 +34,18 @@ def params_of(cell: Cell, in_size: int, dtype: Any) -> Any:
     carry = jax.eval_shape(lambda: cell.zero_carry(rows, dtype))
     _check_carry(cell, carry, rows)
     x = jax.ShapeDtypeStruct((1, *rows, in_size), dtype)
-    jax.eval_shape(functools.partial(_check_step, cell), params, carry, x)
-    _check_reads(cell, params, carry, x)
+    gx = jax.eval_shape(cell.project, params, x)
+    _check_projection(cell, gx, x)
+    weights = jax.eval_shape(cell.weights, params)
+    if {*weights} != {*cell.products}:
+        raise _broken(
+            cell,
+            f"weights has the names {', '.join(weights)}, expected those in products: "
+            f"{', '.join(cell.products)}",
+        )
+    step = functools.partial(_check_step, cell, x.dtype)
+    traced = jax.make_jaxpr(step)(params, weights, carry, gx)
+    _check_reads(cell, params, traced.jaxpr)
     return params
 
 
@@ -85,8 +95,7 @@ def _check_carry(cell, carry, rows):
             )
 
 
-def _check_step(cell, params, carry, xs):
-    gx = cell.project(params, xs)
+def _check_projection(cell, gx, xs):
     lead = xs.shape[:-1]
     if not _is_floating(gx) or gx.shape[: len(lead)] != lead:
         raise _broken(
@@ -94,13 +103,9 @@ def _check_step(cell, params, carry, xs):
             f"project returns {_describe(gx)} for an input of shape {xs.shape}, "
             f"expected one floating-point array with the axes {lead} in front",
         )
-    weights = cell.weights(params)
-    if {*weights} != {*cell.products}:
-        raise _broken(
-            cell,
-            f"weights has the names {', '.join(weights)}, expected those in products: "
-            f"{', '.join(cell.products)}",
-        )
+
+
+def _check_step(cell, dtype, params, weights, carry, gx):
     used = set()
 
     def dot(name, a):
@@ -131,26 +136,18 @@ def _check_step(cell, params, carry, xs):
             f"step turns a carry {facts(carry)} into {facts(stepped)}, expected the "
             f"same structure, shapes and dtypes",
         )
-    want = (*xs.shape[1:-1], cell.out_size)
-    if not _is_floating(h) or h.shape != want or h.dtype != xs.dtype:
+    want = (*gx.shape[1:-1], cell.out_size)
+    if not _is_floating(h) or h.shape != want or h.dtype != dtype:
         raise _broken(
             cell,
             f"step puts out {_describe(h)}, expected shape {want}, with out_size="
-            f"{cell.out_size} last, and the compute dtype {xs.dtype.name}",
+            f"{cell.out_size} last, and the compute dtype {dtype.name}",
         )
-    return stepped
+    return stepped, h
 
 
-def _check_reads(cell, params, carry, xs):
+def _check_reads(cell, params, traced):
     """``step`` reads no parameter but those in ``elementwise``."""
-    of_dot = jax.eval_shape(cell.weights, params)
-    gx = jax.eval_shape(cell.project, params, xs)
-
-    def step(params, weights, carry, gx):
-        dot = lambda name, a: (cell.product(name) or matmul)(a, weights[name])
-        return cell.step(params, carry, gx[0], dot)
-
-    traced = jax.make_jaxpr(step)(params, of_dot, carry, gx).jaxpr
     read = {id(v) for equation in traced.eqns for v in equation.invars}
     read |= {id(v) for v in traced.outvars}
     paths = jax.tree.leaves_with_path(params)

@@ -114,10 +114,17 @@ class Stack:
             )
 
     @property
+    def regularisers(self) -> list[str]:
+        """What acts in calls with a key alone, by name."""
+        names = ("input_dropout", "dropout", "output_dropout", "weight_drop")
+        rates = [f"{name}={rate}" for name in names if (rate := getattr(self, name))]
+        cells = (type(cell).__name__ for cell in self.cells if is_random(cell))
+        return [*rates, *dict.fromkeys(cells)]
+
+    @property
     def is_random(self) -> bool:
         """Whether a call with a key differs from one without."""
-        rates = self.input_dropout, self.dropout, self.output_dropout, self.weight_drop
-        return any(rates) or any(map(is_random, self.cells))
+        return bool(self.regularisers)
 
     def sizes(self, in_size: int) -> tuple[int, ...]:
         """Features that every layer reads, and at the end those of the outputs."""

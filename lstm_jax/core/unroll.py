@@ -132,42 +132,32 @@ class _Static(NamedTuple):
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _unroll(static, params, seq, key, start):
     """The checked sequence, on any mesh."""
-    run, specs = functools.partial(_run, static), _specs(static.cell, seq)
-    if static.kernel is None:
-        return leave_to_compiler(run, (params, seq, key, start), specs)
-    # A kernel types its results itself.
     if seq.carry is None:
-        seq = seq._replace(carry=_zero_carry(static.cell, seq, specs[0]))
-    return run(params, seq, key, start)
+        seq = seq._replace(carry=_zero_carry(static.cell, seq.xs))
+    run, args = functools.partial(_run, static), (params, seq, key, start)
+    if static.kernel is not None:  # it types its results itself
+        return run(*args)
+    # The carry stays sharded as it came, and outputs are sharded like the inputs.
+    steps = PartitionSpec(*spec_of(seq.xs)[:-1], None)
+    return leave_to_compiler(run, args, (jax.tree.map(spec_of, seq.carry), steps))
 
 
-def _zero_carry(cell, seq, specs):
+def _zero_carry(cell, xs):
     """The carry of zeros, sharded like the rows."""
+    rows = spec_of(xs)[1:-1]
     zero = lambda xs: cell.zero_carry(xs.shape[1:-1], xs.dtype)
-    return leave_to_compiler(zero, (seq.xs,), specs)
-
-
-def _specs(cell, seq):
-    """The carry is sharded as it came, rows as those of the inputs."""
-    time, *rows, _ = spec_of(seq.xs)
     fill = lambda a: PartitionSpec(*rows, *[None] * (a.ndim - len(rows)))
-    if seq.carry is None:
-        zero = lambda: cell.zero_carry(seq.xs.shape[1:-1], seq.xs.dtype)
-        carry = jax.tree.map(fill, jax.eval_shape(zero))
-    else:
-        carry = jax.tree.map(spec_of, seq.carry)
-    return carry, PartitionSpec(time, *rows, None)
+    specs = jax.tree.map(fill, jax.eval_shape(zero, xs))
+    return leave_to_compiler(zero, (xs,), specs)
 
 
 def _run(static, params, seq, key, start):
     """The sequence, whole or in chunks."""
     cell, reverse, plain, kernel, remat, length = static
     seq = without_padding(cell, seq)
-    carry, batch_shape, dtype = seq.carry, seq.xs.shape[1:-1], seq.xs.dtype
-    if carry is None:
-        carry = cell.zero_carry(batch_shape, dtype)
+    batch_shape, dtype = seq.xs.shape[1:-1], seq.xs.dtype
     random = () if key is None else (jax.random.key_data(key), start)
-    carry = vary_alike(carry, (params, carry, seq, random))
+    carry = vary_alike(seq.carry, (params, seq, random))
     if length is not None:
         # Gradients of the chunks are summed: in float32, also for 16-bit parameters.
         params = jax.tree.map(lambda p: p.astype(accumulation_dtype(p.dtype)), params)

@@ -20,6 +20,7 @@ from lstm_jax.interop.pieces import Embed, Linear, Recurrent
 from lstm_jax.interop.program import Program
 from lstm_jax.models.cross_entropy import linear_cross_entropy
 from lstm_jax.nn import LSTM
+from lstm_jax.ops import missing_key
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -190,10 +191,10 @@ class LanguageModel(nnx.Module):
         if check_bool("deterministic", deterministic):
             return None
         if key is None and (names := self.config.regularisers):
-            raise ValueError(
-                f"a call in training has no key for {', '.join(names)}; pass "
-                f"key=jax.random.key(seed) to train, or deterministic=True to "
-                f"evaluate, once for all with model.eval()."
+            raise missing_key(
+                names,
+                "pass key=jax.random.key(seed) to train, or deterministic=True to "
+                "evaluate, once for all with model.eval()",
             )
         return check_key(key)
 

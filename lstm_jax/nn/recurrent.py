@@ -12,11 +12,11 @@ from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.stack import Stack
-from lstm_jax.nn.weights import StackWeights, boxes
+from lstm_jax.nn.weights import AssignsParams, StackWeights, boxes
 from lstm_jax.ops import init_options_of, missing_key, run_stack
 
 
-class Recurrent(nnx.Module):
+class Recurrent(AssignsParams):
     """A `lstm_jax.Stack` of any cells with its parameters, batch-first by default.
 
     Same numbers as the stack. Unless ``keep_rngs`` is True the module holds parameters
@@ -107,12 +107,6 @@ class Recurrent(nnx.Module):
         self.deterministic = check_bool("deterministic", deterministic)
         keep = check_bool("keep_rngs", keep_rngs) and stack.is_random
         self.rngs = _dropout_stream(rngs).fork() if keep else nnx.data(None)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "params":  # Flax would take it for an attribute that holds arrays.
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     @property
     def params(self) -> tuple[Any, ...]:
@@ -214,7 +208,7 @@ class Recurrent(nnx.Module):
         source = self.rngs if rngs is None else rngs
         if source is None:
             raise missing_key(
-                self.stack,
+                self.stack.regularisers,
                 "pass key=jax.random.key(seed) or rngs=nnx.Rngs(dropout=seed) to "
                 "train, or deterministic=True to evaluate, once for all with "
                 "model.eval()",

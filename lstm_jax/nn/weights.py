@@ -28,7 +28,17 @@ def boxes() -> Boxes:
     return Boxes(unbox)
 
 
-class Weights(nnx.Module):
+class AssignsParams(nnx.Module):
+    """A module whose property ``params`` can be assigned to."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "params":  # Flax would take it for an attribute that holds arrays.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+
+class Weights(AssignsParams):
     """The parameters of a cell, an ``nnx.Param`` under the name of each field.
 
     A field that is a named tuple becomes such a module in turn, a tuple a list.
@@ -43,12 +53,6 @@ class Weights(nnx.Module):
             )
         for name, value in unshared(params)._asdict().items():
             setattr(self, name, _variables(value, box_of(name)))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "params":  # Flax would take it for an attribute that holds arrays.
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
 
     @property
     def params(self) -> Any:
