@@ -74,8 +74,8 @@ class RecurrentDropout(Wrapper):
                 return dot(name, a)
             # What each gate reads, side by side: `product` knows what to do with it.
             # It comes like that from such a wrapper inside of this one.
-            mask = keep[name]
-            a = a.reshape(*a.shape[:-1], -1, mask.shape[-1])
+            mask, units = keep[name], keep[name].shape[-1]
+            a = a.reshape(*a.shape[:-1], a.shape[-1] // units, units)
             shape = jnp.broadcast_shapes(a.shape, mask.shape)
             mask, a = jnp.broadcast_to(mask, shape), jnp.broadcast_to(a, shape)
             read = drop_and_scale(mask, a, self.rate)

@@ -128,7 +128,7 @@ def draw(
         sampling: which tokens may be drawn, and how likely each is.
 
     Raises:
-        TypeError: ``keys`` holds no typed keys; and as `filter_logits`.
+        TypeError: ``keys`` are no keys of JAX; and as `filter_logits`.
         ValueError: there is not a key for every row; and as `filter_logits`.
 
     >>> import jax, jax.numpy as jnp

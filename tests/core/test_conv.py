@@ -187,7 +187,7 @@ CALLS = {
     ),
     "no features": (
         dict(xs=jnp.zeros((T, B, *SPACE, 0))),
-        ["xs has 0 features but params.w_x takes 4"],
+        ["xs has 0 features", "expected 1 or more; params.w_x takes 4"],
     ),
     "no space": (
         dict(xs=jnp.zeros((T, B, D))),

@@ -485,7 +485,7 @@ def test_one_key_is_expected(key, message):
 
 
 def test_a_list_is_no_array():
-    with pytest.raises(ValueError, match=r"params.b is a list or tuple, .* asarray"):
+    with pytest.raises(ValueError, match=r"params.b is a list or tuple, .*jnp.asarray"):
         lstm_jax.lstm(PARAMS._replace(b=[0.0] * (4 * H)), None, XS)
 
 

@@ -177,7 +177,7 @@ def test_arguments_that_do_not_fit():
     with pytest.raises(ValueError, match=r"keys has shape \(3,\), expected \(4,\)"):
         draw(LOGITS, keys[:3], Sampling())
     with pytest.raises(TypeError, match="expected a typed key"):
-        draw(LOGITS, jnp.zeros((B, 2), jnp.uint32), Sampling())
+        draw(LOGITS, jnp.zeros((B, 3), jnp.uint32), Sampling())
     with pytest.raises(ValueError, match="keys has shape None"):
         draw(LOGITS, None, Sampling())
     with pytest.raises(TypeError, match="logits has dtype int32"):

@@ -30,6 +30,7 @@ def model():
     """One of each kind, trained a step for the slots of the optimizer."""
     import keras
 
+    keras.utils.clear_session()  # names count the layers made before
     layers = keras.layers
     options = dict(return_sequences=True)
     with as_keras_likes():
