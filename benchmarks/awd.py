@@ -22,9 +22,10 @@ from flax import nnx
 from benchmarks import RESULTS
 from lstm_jax.bench import report
 from lstm_jax.bench.machine import cores
-from lstm_jax.commands.setup import make_task, read_config
 from lstm_jax.config import read
 from lstm_jax.core.lstm import LSTMParams
+from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.runs.train import first_params
 
 CONFIG = Path(__file__).parents[1] / "configs/reproduce/awd.toml"
 
@@ -65,11 +66,11 @@ def train(task, epochs):
     optimizer = torch.optim.SGD(
         model.parameters, lr=rule.learning_rate, weight_decay=rule.weight_decay
     )
-    rows = torch.tensor(np.asarray(task.training_data(), np.int64))
+    rows = torch.tensor(task.rows.astype(np.int64))
     window = task.config.train.window
     for _ in range(epochs):
         start, losses, carry = time.perf_counter(), [], None
-        for step in range(task.steps_per_epoch):
+        for step in range((len(rows) - 1) // window):
             tokens = rows[step * window : (step + 1) * window + 1]
             optimizer.zero_grad()
             loss, carry = model.loss(tokens[:-1], tokens[1:], carry)
@@ -78,7 +79,7 @@ def train(task, epochs):
             optimizer.step()
             losses.append(loss.item())
         minutes = (time.perf_counter() - start) / 60
-        yield model.ours(task.params), float(np.mean(losses)), minutes
+        yield model.ours(task.model.shapes), float(np.mean(losses)), minutes
 
 
 class AWD:
@@ -86,7 +87,7 @@ class AWD:
 
     def __init__(self, torch, task):
         self.torch, self.config = torch, task.config.model
-        tree = nnx.to_pure_dict(task.params)
+        tree = nnx.to_pure_dict(first_params(task, task.config.seed)[0])
         tensor = lambda a: torch.nn.Parameter(torch.tensor(np.asarray(a)))
         self.table, self.bias = tensor(tree["embed"]["embedding"]), tensor(tree["bias"])
         layers = tree["lstm"]["weights"]["forward"]

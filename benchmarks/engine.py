@@ -16,16 +16,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 
 from benchmarks import RESULTS
 from lstm_jax.bench.report import save, table
 from lstm_jax.bench.timing import paired_ratio, seconds, take_turns
-from lstm_jax.commands.setup import make_task, read_config, rules
+from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.runs.train import Start, make_trainer
 from lstm_jax.training.checkpoint import Checkpoints
-from lstm_jax.training.loop import Loop
 from lstm_jax.training.record import Run
-from lstm_jax.training.step import init_state, make_block
-from lstm_jax.training.validation import Validation
+from lstm_jax.training.step import make_block
 
 SIZES = {
     "B=32, window 64, 1 layer of 256": (
@@ -64,16 +64,14 @@ def prepare(overrides, steps):
     sizes = [f"train.steps={steps}", *overrides]
     config = read_config({"task": "language_model"}, sizes)
     task = make_task(config)
-    optimizer = config.optimizer.build(steps)
-
-    def state():
-        params = jax.tree.map(lambda p: p.copy(), task.params)
-        return init_state(params, task.init_carry(), optimizer, task.initial(0)[1])
-
-    block = make_block(task.loss, optimizer, task.batch_at, config.train.block)
-    bare = make_block(task.loss, optimizer, task.batch_at, 1)
+    start = Start.of(task)
+    bare = make_block(task.loss, start.optimizer, start.batches.at, 1)
     return SimpleNamespace(
-        task=task, config=config, state=state, block=block, bare=bare
+        config=config,
+        start=start,
+        state=lambda: jax.tree.map(jnp.copy, start.state),
+        block=start.block,
+        bare=bare,
     )
 
 
@@ -103,33 +101,28 @@ def block_seconds(case, data, steps):
     return seconds(run)
 
 
-def loop_seconds(case, data):
+def loop_seconds(case):
     """The loop, with all it writes."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", "", {})
-        loop = Loop(
-            case.state(),
-            data,
-            case.block,
-            evaluate=lambda params: {"loss": 0.0},
-            config=case.config.train,
-            learning_rate=case.config.optimizer.learning_rates(case.config.train.steps),
-            run=run,
-            checkpoints=Checkpoints(run.path("checkpoints")),
-            validation=Validation(rules(case.config), 1),
-            unit=case.task.unit,
-        )
-        with contextlib.redirect_stdout(io.StringIO()):
-            return seconds(loop.run)
+        run = Run.make(Path(folder) / "run")
+        with run.alone(), contextlib.redirect_stdout(io.StringIO()):
+            run.begin("", {})
+            checkpoints = Checkpoints(run.path("checkpoints"))
+            checkpoints.make()
+            trainer, evaluation = make_trainer(
+                run, checkpoints, case.start, case.state()
+            )
+            evaluation.evaluate = lambda params: {"loss": 0.0}
+            return seconds(trainer.fit)
 
 
 def measure(overrides, steps, repeats):
     case = prepare(overrides, steps)
-    data = case.task.training_data()
+    data, _ = case.start.batches.take(0, 1)
     clocks = {
         "bare": lambda: bare_seconds(case, data, steps),
         "blocks": lambda: block_seconds(case, data, steps),
-        "loop": lambda: loop_seconds(case, data),
+        "loop": lambda: loop_seconds(case),
     }
     for clock in clocks.values():  # compiles
         clock()

@@ -33,8 +33,8 @@ from lstm_jax import LSTMParams, init_lstm
 from lstm_jax.bench import others, race, report, timing
 from lstm_jax.bench.machine import cores
 from lstm_jax.bench.workers import BenchError, crew
-from lstm_jax.commands.setup import make_task, read_config
 from lstm_jax.config import read
+from lstm_jax.runs.configs import make_task, read_config
 
 RECIPE = Path(__file__).parents[1] / "configs/reproduce/ptb_small.toml"
 LAYERS = 2
@@ -143,8 +143,8 @@ def windows_of(data: str, sizes: Sizes) -> np.ndarray:
     overrides = [f"data.path={data}", f"train.batch_size={sizes.B}"]
     config = read_config(read(RECIPE), [*overrides, f"train.window={sizes.T}"])
     task = make_task(config)
-    rows = np.asarray(task.training_data())
-    found = len(np.unique(rows)), task.steps_per_epoch
+    rows = task.rows
+    found = len(np.unique(rows)), (len(rows) - 1) // sizes.T
     if found[0] > sizes.V or found[1] != sizes.windows:
         raise ValueError(
             f"{data} has {found[0]} words in {found[1]} windows, not {sizes.V} in "

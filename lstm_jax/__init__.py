@@ -13,6 +13,7 @@ The house, from the ground up; a room imports only rooms named before it:
     training     the training loop, checkpoints, metrics
     models       language model, memory model
     tasks        data + model + loss, joined
+    runs         a run from its config to its results, and back into Python
     bench        our LSTM beside those of other libraries, timed
     commands     the commands of the command line
     cli          the command ``lstm-jax``
@@ -20,6 +21,9 @@ The house, from the ground up; a room imports only rooms named before it:
 Importing this package imports JAX and nothing heavier. Flax modules are in
 ``lstm_jax.nn`` and ``lstm_jax.linen``.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from lstm_jax.core import init
 from lstm_jax.core.activations import Activation, Activations
@@ -56,7 +60,24 @@ from lstm_jax.core.weight_drop import weight_drop
 from lstm_jax.core.zoneout import Zoneout
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
 
+if TYPE_CHECKING:
+    from lstm_jax.runs.loaded import load_run
+
 __version__ = "0.1.0"
+
+_LATER = {"load_run": "lstm_jax.runs.loaded"}
+"""Names whose rooms import more than JAX: they are imported when they are asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])
+
 
 __all__ = [
     "Activation",
@@ -108,6 +129,7 @@ __all__ = [
     "init",
     "init_lstm",
     "init_lstm_stack",
+    "load_run",
     "lstm",
     "lstm_stack",
     "lstm_step",

@@ -12,19 +12,17 @@ import lstm_jax
 from lstm_jax import ops
 from lstm_jax.bench import command as bench
 from lstm_jax.bench.workers import BenchError
-from lstm_jax.commands import generate, interop, reproduce
+from lstm_jax.commands import evaluate, generate, interop, reproduce, train
 from lstm_jax.commands.describe import config
-from lstm_jax.commands.evaluate import evaluate
+from lstm_jax.commands.listing import compare, runs
 from lstm_jax.commands.memory import ALL_CELLS, memory
 from lstm_jax.commands.process import keep_freed_memory
-from lstm_jax.commands.runs import compare, runs
-from lstm_jax.commands.train import train
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
 from lstm_jax.terminal import say
-from lstm_jax.training.loop import Diverged
 from lstm_jax.training.record import RunError
+from lstm_jax.training.trainer import Diverged
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,32 +85,8 @@ def _parser():
     parser = argparse.ArgumentParser(prog="lstm-jax", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    command = commands.add_parser("train", help="train what a config file describes")
-    command.add_argument("config", help="a TOML file, such as configs/quickstart.toml")
-    command.add_argument(
-        "overrides", nargs="*", metavar="key.path=value", help="changes to the config"
-    )
-    command.add_argument(
-        "--resume", action="store_true", help="go on where a run stopped"
-    )
-    command.set_defaults(command=train)
-
-    command = commands.add_parser("evaluate", help="evaluate the best checkpoint")
-    command.add_argument("run", help="the folder of a run")
-    command.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="evaluation.KEY=VALUE",
-        help="other ways to evaluate; the figures of the run are left as they are",
-    )
-    command.add_argument("--part", choices=("train", "valid", "test"))
-    command.add_argument(
-        "--baselines",
-        action="store_true",
-        help="compare with baselines that take long as well, such as xz on a long text",
-    )
-    command.set_defaults(command=evaluate)
-
+    train.add_command(commands)
+    evaluate.add_command(commands)
     generate.add_command(commands)
 
     command = commands.add_parser("config", help="say what a config can hold")

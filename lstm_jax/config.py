@@ -185,13 +185,16 @@ def _flatten(values, prefix=""):
 
 
 def dump(values: Any) -> str:
-    """The TOML text of a config dataclass, from which `read` and `build` restore it."""
+    """The TOML text of a config dataclass, from which `read` and `build` restore it.
+
+    A key that is ``None`` is left out.
+    """
     sections, lines = [], []
     for name, value in dataclasses.asdict(values).items():
         if isinstance(value, Mapping):
-            entries = [f"{k} = {_toml(v)}" for k, v in value.items()]
+            entries = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None]
             sections.append("\n".join([f"[{name}]", *entries]))
-        else:
+        elif value is not None:
             lines.append(f"{name} = {_toml(value)}")
     return "\n\n".join(["\n".join(lines), *sections]).strip() + "\n"
 

@@ -11,10 +11,10 @@ from lstm_jax.bench.machine import cores
 from lstm_jax.cli import main
 from lstm_jax.commands import memory
 from lstm_jax.commands.memory import gradients
-from lstm_jax.commands.setup import trained
+from lstm_jax.runs.load import trained
 from lstm_jax.tasks.memory import Memory
-from lstm_jax.training.loop import Diverged
 from lstm_jax.training.record import RunError
+from lstm_jax.training.trainer import Diverged
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

@@ -8,8 +8,8 @@ import pytest
 
 from lstm_jax import cli
 from lstm_jax.commands.memory import ALL_CELLS
-from lstm_jax.commands.setup import read_config
 from lstm_jax.config import read
+from lstm_jax.runs.configs import read_config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from lstm_jax.bench.machine import cores
 from lstm_jax.cli import main
 from lstm_jax.commands.receipts import machine_of
 from lstm_jax.commands.reproduce import REPRODUCTIONS, digest, receipt, write
-from lstm_jax.commands.setup import trained
 from lstm_jax.config import read
+from lstm_jax.runs.load import trained
 from lstm_jax.training.record import RunError
 from tests import tiny
 from tests.test_config import FILES

@@ -5,8 +5,8 @@ import types
 import typing
 from typing import Any
 
-from lstm_jax.commands.setup import find_task, read_config
 from lstm_jax.config import ConfigError, dump, read
+from lstm_jax.runs.configs import find_task, read_config
 from lstm_jax.tasks import TASKS
 
 
@@ -42,7 +42,8 @@ def schema(kind: Any, prefix: str = "") -> list[str]:
         if dataclasses.is_dataclass(inner):
             sections += ["", *schema(inner, f"{prefix}{field.name}.")]
             continue
-        default = dump_value(kind.__pydantic_fields__[field.name].default)
+        default = kind.__pydantic_fields__[field.name].default
+        default = "unset" if default is None else dump_value(default)
         lines.append(f"{prefix}{field.name} = {default}  ({_name(inner)})")
         lines.append(f"    {_meaning(kind, field.name)}")
     return lines + sections
@@ -68,7 +69,8 @@ def _name(kind):
     if typing.get_origin(kind) is typing.Literal:
         return " | ".join(f'"{choice}"' for choice in typing.get_args(kind))
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return " | ".join(map(_name, typing.get_args(kind)))
+        kinds = (k for k in typing.get_args(kind) if k is not types.NoneType)
+        return " | ".join(map(_name, kinds))
     if typing.get_origin(kind) is typing.Annotated:
         return _name(typing.get_args(kind)[0])
     if typing.get_origin(kind) is tuple:

@@ -2,8 +2,9 @@
 
 import sys
 
-from lstm_jax.commands.setup import best_of
 from lstm_jax.inference import Sampling
+from lstm_jax.runs.load import best_of
+from lstm_jax.tasks.abilities import Generates, require
 from lstm_jax.terminal import escape
 from lstm_jax.training.record import RunError
 
@@ -54,20 +55,16 @@ def generate(args) -> int:
     except ValueError as error:
         raise RunError(str(error)) from error
     _, task, params = best_of(args.run)
-    writer = getattr(task, "writer", None)
-    if writer is None:
-        raise RunError(
-            f"{args.run} is a run of task {task.config.task}, which generates "
-            f"nothing; name one of a language model."
-        )
-    prompt = writer.beginning if args.prompt is None else args.prompt
+    advice = "name a run of the task language_model"
+    generator = require(task, Generates, "generates text", advice).generator
+    prompt = generator.beginning if args.prompt is None else args.prompt
     asked = params, prompt, args.length
     if args.beams:
-        _print_all(writer.beam_search(*asked, args.beams)[:1])
+        _print_all(generator.beam_search(*asked, args.beams)[:1])
     elif args.samples > 1:
-        _print_all(writer.samples(*asked, sampling, args.seed, args.samples))
+        _print_all(generator.samples(*asked, sampling, args.seed, args.samples))
     else:
-        for piece in writer.generate(*asked, sampling, args.seed):
+        for piece in generator.generate(*asked, sampling, args.seed):
             print(shown(piece), end="", flush=True)
         print()
     return 0

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from lstm_jax.commands.setup import best_of
 from lstm_jax.core.activations import TEXTBOOK
 from lstm_jax.core.bidirectional import Bidirectional, Merge
 from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
@@ -33,6 +32,8 @@ from lstm_jax.interop.stablehlo import to_stablehlo
 from lstm_jax.interop.stack import write_stack
 from lstm_jax.interop.stored import beside_weights, is_stack, read_stored, save_stack
 from lstm_jax.interop.weights import WeightFile
+from lstm_jax.runs.load import best_of
+from lstm_jax.tasks.abilities import Exports, require
 from lstm_jax.terminal import say
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
@@ -231,6 +232,8 @@ def _open(directory) -> Source:
             )
         return Source(stored.stack, stored.params)
     _, task, params = best_of(directory)
+    advice = "save its weights from Python (lstm_jax.load_run)"
+    task = require(task, Exports, "goes to other programs", advice)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
     return Source(layers.stack, tuple(layers.params), task, params)
 

@@ -8,10 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from lstm_jax import files
-from lstm_jax.commands.extras import print_plots
 from lstm_jax.commands.memory_plots import (
     NO_GRADIENT,
     plot_gradients,
@@ -19,16 +17,17 @@ from lstm_jax.commands.memory_plots import (
     task_of,
 )
 from lstm_jax.commands.receipts import altering, machine_of, recipe_of
-from lstm_jax.commands.setup import Trained, read_config, trained
-from lstm_jax.commands.tables import print_table
-from lstm_jax.commands.train import train_run
 from lstm_jax.config import ConfigError, read
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.core.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
+from lstm_jax.runs.configs import read_config
+from lstm_jax.runs.extras import print_plots
+from lstm_jax.runs.load import Trained, trained
+from lstm_jax.runs.train import first_params, train_run
+from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
-from lstm_jax.training.loop import Diverged
 from lstm_jax.training.record import (
     Run,
     RunError,
@@ -36,6 +35,7 @@ from lstm_jax.training.record import (
     make_folder,
 )
 from lstm_jax.training.step import one_seed
+from lstm_jax.training.trainer import Diverged
 
 SEQUENCES = 16
 """How many sequences the gradients of the states are averaged over."""
@@ -209,12 +209,12 @@ def gradients(run: Trained) -> dict[str, dict[str, list[float]]]:
     Means over sequences, of the best seed.
     """
     task, best = task_of(run), run.best_seed
-    first, _ = task.initial(task.config.seed + best)
+    first, _ = first_params(task, task.config.seed + best)
     xs, targets = task.problem.draw(seed_key(0), SEQUENCES)
 
     @jax.jit
     def norms(params):
-        model = nnx.merge(task.graph, params)
+        model = task.model(params)
         *below, top = model.layers.stack.cells
         *weights, last = model.layers.params
         inputs = xs

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.commands.setup import Trained
+from lstm_jax.runs.load import Trained
 from lstm_jax.tasks.memory import Memory
 from lstm_jax.training.plots import new_figure, save_figure
 from lstm_jax.training.record import RunError

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.commands.setup import Trained
+from lstm_jax.runs.load import Trained
 
 NOT_THE_RECIPE = {
     "data.path",

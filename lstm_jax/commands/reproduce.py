@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax import files
-from lstm_jax.commands.extras import print_plots
 from lstm_jax.commands.receipts import NOT_THE_RECIPE, altering, machine_of, recipe_of
-from lstm_jax.commands.setup import Trained, read_config, trained
-from lstm_jax.commands.tables import print_table
-from lstm_jax.commands.train import last_weights, train_run
 from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.data.text import DataError
+from lstm_jax.runs.configs import read_config
+from lstm_jax.runs.extras import print_plots
+from lstm_jax.runs.load import Trained, trained
+from lstm_jax.runs.train import last_weights, train_run
+from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.plots import new_figure, save_figure
 from lstm_jax.training.record import Run, cannot_write, make_folder
@@ -181,7 +182,7 @@ def receipt(
 ) -> dict[str, Any]:
     """What is kept of the runs of one name, with a recipe of this `digest`."""
     published, task = REPRODUCTIONS[name], runs[0].task
-    part = task.final_part
+    part = task.final_split
     seeds = [_of_one_seed(run, part, published) for run in runs]
     obtained = float(np.mean([seed["obtained"] for seed in seeds]))
     minutes = max(seed["minutes"] for seed in seeds)

@@ -16,20 +16,23 @@ from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax.config import config
+from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
 from lstm_jax.data.corpus import SHARES, read_corpus, sha256
 from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Tokenizer, learn, restore
-from lstm_jax.models.language_model import LanguageModel, LanguageModelConfig
+from lstm_jax.interop.program import Program
+from lstm_jax.models.functional import Functional
+from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
-from lstm_jax.tasks.task import RunConfig, Task
 from lstm_jax.tasks.text_generation import TextGeneration
-from lstm_jax.training.loop import TrainConfig
+from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
+from lstm_jax.training.metrics import Aux, Metric
 from lstm_jax.training.optimizer import OptimizerConfig
-from lstm_jax.training.progress import Unit
-from lstm_jax.training.record import RunError
+from lstm_jax.training.record import RunConfig, RunError
+from lstm_jax.training.trainer import TrainConfig
 
 
 @config
@@ -90,15 +93,21 @@ class LanguageModellingConfig:
 SMALL = 4 * 2**20
 """Characters that xz is done with in seconds."""
 
-BITS = Unit("bits", lambda nats: nats / math.log(2), "tokens", "bits per token")
-
 
 def perplexity(nats):
     """``exp(nats)``, of one or many; held where no double could hold it."""
     return np.exp(np.minimum(nats, 700.0))
 
 
-PERPLEXITY = Unit("perplexity", perplexity, "tokens", "perplexity")
+def bits(nats):
+    """Nats in bits."""
+    return nats / math.log(2)
+
+
+BITS = Metric("bits", label="bits per token", of="loss", convert=bits)
+PERPLEXITY = Metric("perplexity", of="loss", convert=perplexity, scale="log")
+NATS = Metric("nats per token")
+PER_CHARACTER = Metric("bits", label="bits per character")
 
 
 class TextMetadata(Metadata):
@@ -111,26 +120,32 @@ class TextMetadata(Metadata):
     tokenizer: dict[str, Any] | None = None
 
 
-class LanguageModelling(Task):
-    """The text, its tokens and a language model.
+class LanguageModelling:
+    """The text, its tokens and a language model: a `lstm_jax.training.task.Task`.
 
     Args:
         config: see `LanguageModellingConfig`.
-        facts: as in `Task`; tokens are cut as its ``tokenizer`` says, by default as
-            is learned from the text.
+        metadata: the metadata of a run that exists. Its ``tokenizer`` is used; without
+            one, the tokenizer is learned from the text.
     """
 
+    items = "tokens"
+    moved = frozenset({"data.path"})
     metadata_type = TextMetadata
 
     def __init__(
-        self, config: LanguageModellingConfig, facts: Mapping[str, Any] | None = None
+        self, config: LanguageModellingConfig, metadata: Mapping[str, Any] | None = None
     ):
-        self.config, self._facts = config, facts or {}
-        known = self._facts.get("tokenizer")
+        self.config, self._metadata = config, metadata or {}
+        known = self._metadata.get("tokenizer")
         self.tokenizer = restore(known) if known else self._learn()
         self.by_character = config.data.tokens in ("characters", "bytes")
-        self.unit = BITS if self.by_character else PERPLEXITY
-        super().__init__(config, facts)
+        first = {"bits": BITS} if self.by_character else {"perplexity": PERPLEXITY}
+        self.metrics = first | {"loss": NATS, "bits_per_character": PER_CHARACTER}
+        vocabulary = len(self.tokenizer)
+        self.model = Functional(
+            lambda key: config.model.build(vocabulary, nnx.Rngs(key))
+        )
 
     def _learn(self) -> Tokenizer:
         data = self.config.data
@@ -140,9 +155,6 @@ class LanguageModelling(Task):
         return learn(
             data.tokens, text, limit=data.vocabulary_limit, min_count=data.min_count
         )
-
-    def build_model(self, key):
-        return self.config.model.build(len(self.tokenizer), nnx.Rngs(key))
 
     @functools.cached_property
     def parts(self) -> dict[str, str]:
@@ -177,7 +189,7 @@ class LanguageModelling(Task):
             "tokens": {part: self._count(part) for part in self.parts},
             "sha256": sha256(self.parts),
             "vocabulary": len(self.tokenizer),
-            "parameters": self.parameters,
+            "parameters": self.model.size,
             "tokenizer": self.tokenizer.facts(),
         }
 
@@ -191,21 +203,23 @@ class LanguageModelling(Task):
             )
         return count
 
-    def summary(self, facts):
+    def summary(self, metadata):
         return (
-            f"{facts['data']}: {sum(facts['parts'].values()):,} characters, "
-            f"{facts['vocabulary']:,} distinct {self.config.data.tokens}, "
-            f"sha256 {facts['sha256'][:16]}"
+            f"{metadata['data']}: {sum(metadata['parts'].values()):,} characters, "
+            f"{metadata['vocabulary']:,} distinct {self.config.data.tokens}, "
+            f"sha256 {metadata['sha256'][:16]}"
         )
 
-    def check_same_data(self, facts: Mapping[str, Any], directory: Path) -> None:
+    def check_same_data(self, metadata: Mapping[str, Any], directory: Path) -> None:
         """Another text, or another Python's reference, would be split elsewhere."""
-        if facts["sha256"] == sha256(self.parts):
+        if metadata["sha256"] == sha256(self.parts):
             return
         text, remedy = "the text", "bring that back"
         if not self.config.data.path:
             text = f"the language reference of Python {platform.python_version()}"
-            remedy = f"use Python {facts['python']} again, rename or remove {directory}"
+            remedy = (
+                f"use Python {metadata['python']} again, rename or remove {directory}"
+            )
         raise RunError(
             f"{text} is not the one {directory} was trained on; "
             f"{remedy}, or start a new run with run.directory=FOLDER."
@@ -217,28 +231,25 @@ class LanguageModelling(Task):
     def items_per_step(self):
         return self.config.train.batch_size * self.config.train.window
 
-    @property
-    def steps_per_epoch(self):
-        return (len(self._rows) - 1) // self.config.train.window
-
     @functools.cached_property
-    def _rows(self):
+    def rows(self) -> np.ndarray:
+        """The training split in rows ``[N, B]``, as training reads them."""
         train = self.config.train
         return training_rows(self.tokens("train"), train.batch_size, train.window)
 
-    def training_data(self) -> jax.Array:
-        return jnp.asarray(self._rows)
+    def init(self, key):
+        return self.model.init(key)
 
     def init_carry(self):
-        return self._model(self.params).init_carry((self.config.train.batch_size,))
+        build = lambda: self.model(self.model.init(seed_key(0)))
+        carry = lambda: build().init_carry((self.config.train.batch_size,))
+        return jax.tree.map(jnp.zeros_like, jax.eval_shape(carry))
 
-    def _model(self, params) -> LanguageModel:
-        """The model, to be evaluated."""
-        model = nnx.merge(self.graph, params)
-        model.eval()
-        return model
+    def batches(self) -> DeviceBatches:
+        rows, window = jnp.asarray(self.rows), self.config.train.window
+        return DeviceBatches(rows, self._window_at, (len(rows) - 1) // window)
 
-    def batch_at(self, data, carry, step, key):
+    def _window_at(self, data, carry, step, key):
         """The window of ``step``, and its carry: zeros at the start of every epoch."""
         del key
         window = self.config.train.window
@@ -248,31 +259,32 @@ class LanguageModelling(Task):
 
     def loss(self, params, carry, batch, key):
         """Mean cross-entropy of the next token, in nats, and the penalties."""
-        model = self._model(params)
         inputs, targets = batch[:-1], batch[1:]
-        carry, loss = model.loss(inputs, targets, carry, key=key, deterministic=False)
-        return loss, carry
+        carry, loss = self.model(params).loss(
+            inputs, targets, carry, key=key, deterministic=False
+        )
+        return loss, Aux(carry)
 
     # Evaluation
 
     @property
-    def final_part(self) -> str:
-        return "test" if "test" in self._facts.get("parts", self.parts) else "valid"
+    def final_split(self) -> str:
+        return "test" if "test" in self._metadata.get("parts", self.parts) else "valid"
 
-    def evaluate(self, params, part: str) -> dict[str, float]:
-        """Mean nats of a token over a whole part, its perplexity, and the bits of a
+    def evaluate(self, params, split: str) -> dict[str, float]:
+        """Mean nats of a token over a whole split, its perplexity, and the bits of a
         character where tokens hold all of the text."""
-        tokens = self.tokens(part)
+        tokens = self.tokens(split)
         nats = self._evaluation(params, tokens)
-        figures = {"loss": nats}
+        metrics = {"loss": nats}
         if not self.by_character:
-            figures["perplexity"] = float(perplexity(nats))
+            metrics["perplexity"] = float(perplexity(nats))
         if self.tokenizer.lossless:
             first = len(self.tokenizer.decode(tokens[:1]))
-            characters = max(len(self.parts[part]) - first, 1)
-            bits = nats * (len(tokens) - 1) / math.log(2)
-            figures["bits_per_character"] = bits / characters
-        return figures
+            characters = max(len(self.parts[split]) - first, 1)
+            total = bits(nats * (len(tokens) - 1))
+            metrics["bits_per_character"] = total / characters
+        return metrics
 
     @functools.cached_property
     def _evaluation(self):
@@ -292,10 +304,10 @@ class LanguageModelling(Task):
                 )
             return training_rows(tokens, rows, config.dynamic_segment)
 
-        return StreamEvaluation(config, self._model, training_tokens)
+        return StreamEvaluation(config, self.model, training_tokens)
 
-    def yardsticks(self, part, every=False):
-        if part != "test" or not self.tokenizer.lossless:
+    def baselines(self, split, every=False):
+        if split != "test" or not self.tokenizer.lossless:
             return
         *rest, test = self.parts.values()
         size = sum(map(len, self.parts.values()))
@@ -312,23 +324,28 @@ class LanguageModelling(Task):
             yield f"comparing with xz -9 on {size:,} characters; Ctrl-C skips it.", {}
         # xz does not look back further, and a long text is not held twice.
         seen = "".join(text[-DICTIONARY:] for text in rest)
-        bits = xz_bits(seen, test)
+        found = xz_bits(seen, test)
         yield (
-            f"xz -9, having seen the rest: {bits:.3f} bits per character",
-            {"xz_bits": bits},
+            f"xz -9, having seen the rest: {found:.3f} bits per character",
+            {"xz_bits": found},
         )
 
-    def sentence(self, figures):
+    def sentence(self, metrics):
         said = []
-        if "perplexity" in figures:
-            said.append(f"perplexity {figures['perplexity']:.2f}")
-        if "bits_per_character" in figures:
-            said.append(f"{figures['bits_per_character']:.4f} bits per character")
-        return ", ".join([*said, f"{figures['loss']:.4f} nats per token"])
+        if "perplexity" in metrics:
+            said.append(f"perplexity {metrics['perplexity']:.2f}")
+        if "bits_per_character" in metrics:
+            said.append(f"{metrics['bits_per_character']:.4f} bits per character")
+        return ", ".join([*said, f"{metrics['loss']:.4f} nats per token"])
 
-    # Generation
+    # Abilities
 
     @functools.cached_property
-    def writer(self) -> TextGeneration:
-        """What writes text with the model."""
-        return TextGeneration(self.tokenizer, self._model)
+    def generator(self) -> TextGeneration:
+        """Generates text with the model."""
+        return TextGeneration(self.tokenizer, self.model)
+
+    def program(self, params, **options: Any) -> Program:
+        """The trained model for other programs; options are those of
+        `lstm_jax.interop.Program`."""
+        return self.model(params).program(**options)

@@ -1,7 +1,7 @@
 """Long memory: problems that want one thing to be remembered for a long time."""
 
 import functools
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,18 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from lstm_jax.config import config
 from lstm_jax.core.arguments import seed_key
-from lstm_jax.models.sequence_reader import SequenceReader, SequenceReaderConfig
+from lstm_jax.interop.program import Program
+from lstm_jax.models.functional import Functional
+from lstm_jax.models.sequence_reader import SequenceReaderConfig
 from lstm_jax.tasks.memory_problems import PROBLEMS, Problem
-from lstm_jax.tasks.task import RunConfig, Task
-from lstm_jax.training.loop import TrainConfig
+from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
+from lstm_jax.training.metrics import Aux, Metric, Metrics
 from lstm_jax.training.optimizer import OptimizerConfig
-from lstm_jax.training.progress import Unit
+from lstm_jax.training.record import RunConfig
+from lstm_jax.training.trainer import TrainConfig
 
-_PART_KEYS = {"train": 101, "valid": 102, "test": 103}
+_SPLIT_KEYS = {"train": 101, "valid": 102, "test": 103}
 """Seeds of what is evaluated: the same for every run, so that runs can be compared."""
 
 
@@ -82,22 +85,28 @@ class MemoryMetadata(Metadata):
     memoryless: float
 
 
-class Memory(Task):
-    """A problem of `lstm_jax.tasks.memory_problems` and a network for it."""
+METRICS: Metrics = {
+    "loss": Metric(),
+    "right": Metric(better="higher", label="fraction right"),
+}
 
-    unit = Unit(item="sequences", axis="loss")
 
+class Memory:
+    """A problem of `lstm_jax.tasks.memory_problems` and a network for it: a
+    `lstm_jax.training.task.Task`."""
+
+    items = "sequences"
+    final_split = "test"
+    moved = frozenset[str]()
     metadata_type = MemoryMetadata
+    metrics = METRICS
 
-    def __init__(self, config: MemoryConfig, facts=None):
-        self.problem = config.problem.build()
-        super().__init__(config, facts)
-
-    def build_model(self, key) -> SequenceReader:
-        problem = self.problem
-        return self.config.model.build(
-            problem.in_size, problem.out_size, problem.steps, nnx.Rngs(key)
-        )
+    def __init__(self, config: MemoryConfig, metadata=None):
+        del metadata
+        self.config, self.problem = config, config.problem.build()
+        self.items_per_step = config.train.batch_size
+        sizes = self.problem.in_size, self.problem.out_size, self.problem.steps
+        self.model = Functional(lambda key: config.model.build(*sizes, nnx.Rngs(key)))
 
     def describe(self):
         return {
@@ -105,45 +114,45 @@ class Memory(Task):
             "length": self.problem.length,
             "cell": self.config.model.cell,
             "memoryless": self.problem.memoryless,
-            "parameters": self.parameters,
+            "parameters": self.model.size,
         }
 
-    def summary(self, facts):
+    def summary(self, metadata):
         return (
-            f"{facts['problem']}, {facts['length']:,} steps, {facts['cell']}; "
-            f"a loss of {facts['memoryless']:.4g} needs no memory"
+            f"{metadata['problem']}, {metadata['length']:,} steps, {metadata['cell']}; "
+            f"a loss of {metadata['memoryless']:.4g} needs no memory"
         )
 
     # Training: every step draws new sequences, so that nothing is carried between them
 
-    @property
-    def items_per_step(self):
-        return self.config.train.batch_size
-
-    def training_data(self):
-        return ()
+    def init(self, key):
+        return self.model.init(key)
 
     def init_carry(self):
         return ()
 
-    def batch_at(self, data, carry, step, key):
+    def batches(self) -> DeviceBatches:
+        return DeviceBatches((), self._draw)
+
+    def _draw(self, data, carry, step, key):
         del data, step
         return self.problem.draw(key, self.config.train.batch_size), carry
 
     def loss(self, params, carry, batch, key):
         del key
         xs, targets = batch
-        return self.problem.losses(self._answer(params, xs), targets).mean(), carry
+        losses = self.problem.losses(self._answer(params, xs), targets)
+        return losses.mean(), Aux(carry)
 
     def _answer(self, params, xs):
-        model = nnx.merge(self.graph, params)
+        model = self.model(params)
         return model.last(xs) if self.problem.reads_last else model(xs)
 
     # Evaluation
 
-    def evaluate(self, params, part):
-        """The mean loss, and the share of what was remembered rightly."""
-        loss, right = self._evaluate(params, seed_key(_PART_KEYS[part]))
+    def evaluate(self, params, split):
+        """The mean loss, and the fraction of what was remembered rightly."""
+        loss, right = self._evaluate(params, seed_key(_SPLIT_KEYS[split]))
         return {"loss": float(loss), "right": float(right)}
 
     @functools.cached_property
@@ -154,8 +163,8 @@ class Memory(Task):
         def batch(params, key):
             xs, targets = self.problem.draw(key, rows.batch_size)
             outputs = self._answer(params, xs)
-            figures = self.problem.losses, self.problem.right
-            return jnp.stack([f(outputs, targets).mean() for f in figures])
+            metrics = self.problem.losses, self.problem.right
+            return jnp.stack([f(outputs, targets).mean() for f in metrics])
 
         def evaluate(params, key):
             keys = jax.random.split(key, batches)
@@ -163,14 +172,27 @@ class Memory(Task):
 
         return jax.jit(evaluate)
 
-    def yardsticks(self, part, every=False):
-        del part, every
+    def baselines(self, split, every=False):
+        del split, every
         loss = self.problem.memoryless
         yield f"without a memory: a loss of {loss:.4g}", {"memoryless": loss}
 
-    def sentence(self, figures):
-        share = figures["loss"] / self.problem.memoryless
+    def sentence(self, metrics):
+        ratio = metrics["loss"] / self.problem.memoryless
         return (
-            f"loss {figures['loss']:.3g}, {share:.1%} of what is possible without a "
-            f"memory; {figures['right']:.1%} right"
+            f"loss {metrics['loss']:.3g}, {ratio:.1%} of what is possible without a "
+            f"memory; {metrics['right']:.1%} right"
         )
+
+    # Metadata
+
+    def check_same_data(self, metadata, directory):
+        """The data are drawn from the seed, so they are always the same."""
+        del metadata, directory
+
+    # Abilities
+
+    def program(self, params, **options: Any) -> Program:
+        """The trained model for other programs; options are those of
+        `lstm_jax.interop.Program`."""
+        return self.model(params).program(**options)

@@ -38,7 +38,7 @@ _HALF = re.compile(rf"(0|[1-9][0-9]*)(\.[0-9a-f]{{16}})?{re.escape(files.ASIDE)}
 
 
 class _Facts(pydantic.BaseModel, strict=True):
-    """What `Loop` keeps beside the arrays."""
+    """What `lstm_jax.training.trainer.Trainer.facts` keeps beside the arrays."""
 
     validations: list[tuple[int, list[float]]]
     best_step: list[int]

@@ -1,6 +1,6 @@
 """The types of run.json. What it says is used only if they are right.
 
-A task adds what it describes itself: see `lstm_jax.tasks.task.Task.metadata_type`.
+A task adds what it describes itself: see `lstm_jax.training.task.Task.metadata_type`.
 """
 
 from typing import Any, Literal
@@ -18,6 +18,13 @@ class Start(pydantic.BaseModel, strict=True):
     device: str
 
 
+class Monitor(pydantic.BaseModel, strict=True):
+    """The metric that best, patience and plateau go by."""
+
+    name: str = "valid_loss"
+    better: Literal["lower", "higher"] = "lower"
+
+
 class Metadata(pydantic.BaseModel, strict=True):
     """What run.json holds, at least. A task extends it."""
 
@@ -27,6 +34,7 @@ class Metadata(pydantic.BaseModel, strict=True):
     versions: dict[str, str]
     id: str = ""
     """Of the run; runs of older versions have none."""
+    monitor: Monitor = Monitor()
     seconds: pydantic.NonNegativeFloat = 0.0
     resumed: list[Start] = []
     diverged: dict[str, int] = {}

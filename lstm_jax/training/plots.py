@@ -7,51 +7,82 @@ from typing import Any
 import numpy as np
 
 from lstm_jax import files
-from lstm_jax.training.progress import PLAIN, Unit
+from lstm_jax.training.metrics import PLAIN, Metric, Metrics
 from lstm_jax.training.record import Run, cannot_write
 
 
-def plot_run(run: Run, unit: Unit = PLAIN) -> list[Path]:
-    """Writes ``loss.png``, in ``unit``, and ``learning_rate.png``; returns their paths.
+def plot_run(run: Run, metrics: Metrics = PLAIN) -> list[Path]:
+    """Writes a plot of each metric, and ``learning_rate.png``; returns their paths.
 
-    There are none of a run that has lost its metrics.
+    A metric is drawn in the unit of the first metric that is computed from it. A run
+    that has lost its metrics has no plots.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
         RunError: the metrics cannot be read.
     """
-    metrics = run.metrics()
-    train = [line for line in metrics if "loss" in line]
-    if not train:
+    lines = run.metrics()
+    if not any("loss" in line for line in lines):
         return []
-    valid = [line for line in metrics if "valid_loss" in line]
-    steps = np.array([line["step"] for line in train])
-    losses = unit.convert(np.array([line["loss"] for line in train]))
+    paths = []
+    for name in ["loss", *(name for name, m in metrics.items() if not m.of)]:
+        path = run.path(f"{name}.png")
+        if path not in paths and (curves := _curves_of(name, metrics, lines)):
+            paths.append(_draw(path, curves))
+    return [*paths, _draw(run.path("learning_rate.png"), _learning_rate(lines))]
 
-    def loss(axes):
-        axes.plot(steps, losses, color="#9ecae1", lw=0.6, label="training, each step")
-        width = max(len(losses) // 100, 1)
-        mean = np.convolve(losses, np.ones(width) / width, "valid")
-        label = f"training, mean of {width} steps"
-        axes.plot(steps[width - 1 :], mean, color="#08519c", lw=1.5, label=label)
-        if valid:
-            x = [line["step"] for line in valid]
-            y = [unit.convert(line["valid_loss"]) for line in valid]
-            axes.plot(x, y, "o-", color="#d94801", ms=3, lw=1.2, label="validation")
-            bottom, top = min(y + list(mean)) * 0.95, np.quantile(losses, 0.99)
+
+def _curves_of(name, metrics, lines):
+    """Draws training and validation of a metric; ``None`` where it was not measured."""
+    shown, metric = name, metrics.get(name, Metric())
+    for other, derived in metrics.items():
+        if derived.of == name:
+            shown, metric = other, derived
+            break
+    train = _curve(name, metric, lines)
+    valid = _curve(f"valid_{name}", metric, lines)
+    if not len(train[0]) and not len(valid[0]):
+        return None
+
+    def curves(axes):
+        smooth = np.array([])
+        if len(train[0]):
+            steps, values = train
+            axes.plot(
+                steps, values, color="#9ecae1", lw=0.6, label="training, each step"
+            )
+            width = max(len(values) // 100, 1)
+            smooth = np.convolve(values, np.ones(width) / width, "valid")
+            label = f"training, mean of {width} steps"
+            axes.plot(steps[width - 1 :], smooth, color="#08519c", lw=1.5, label=label)
+        if len(valid[0]):
+            axes.plot(*valid, "o-", color="#d94801", ms=3, lw=1.2, label="validation")
+        if len(train[0]) and len(valid[0]) and metric.better == "lower":
+            bottom = min([*valid[1], *smooth]) * 0.95
+            top = np.quantile(train[1], 0.99)
             if bottom < top:
                 axes.set_ylim(bottom, top)
-        axes.set(xlabel="step", ylabel=unit.axis)
+        label = metric.label or f"{shown.replace('_', ' ')} {metric.unit}".rstrip()
+        axes.set(xlabel="step", ylabel=label, yscale=metric.scale)
         axes.legend(frameon=False)
 
-    def learning_rate(axes):
-        axes.plot(steps, [line["learning_rate"] for line in train], color="#08519c")
+    return curves
+
+
+def _curve(name, metric, lines):
+    """Steps and values of a metric, where it was measured."""
+    found = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
+    steps, values = np.array(found, float).reshape(-1, 2).T
+    return steps, np.asarray(metric.convert(values))
+
+
+def _learning_rate(lines):
+    def curves(axes):
+        steps, rates = _curve("learning_rate", Metric(), lines)
+        axes.plot(steps, rates, color="#08519c")
         axes.set(xlabel="step", ylabel="learning rate")
 
-    return [
-        _draw(run.path("loss.png"), loss),
-        _draw(run.path("learning_rate.png"), learning_rate),
-    ]
+    return curves
 
 
 def _draw(path, curves):

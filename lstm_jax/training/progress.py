@@ -1,55 +1,27 @@
-"""What a person sees while a run goes on: a live line, or plain lines in a log."""
+"""What the user sees during training: a live line, or plain lines in a log."""
 
-import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lstm_jax.terminal import escape
-
-
-@dataclasses.dataclass(frozen=True)
-class Unit:
-    """The words of a task: in what it says a loss, and what it counts.
-
-    >>> import math
-    >>> Unit("bits", lambda nats: nats / math.log(2)).say(math.log(2))
-    '1.0000 bits'
-    """
-
-    name: str = ""
-    """What a loss is said in; empty where it has no name."""
-    convert: Callable[[Any], Any] = lambda loss: loss
-    """From losses, one or an array of them, to what is said and drawn."""
-    item: str = "sequences"
-    """What a step takes a number of."""
-    axis: str = "loss"
-    """The label of a curve."""
-
-    def say(self, loss: float) -> str:
-        """A loss in this unit."""
-        value = self.convert(loss)
-        digits = f"{value:.4f}" if value >= 0.01 or not value else f"{value:.2e}"
-        return f"{digits} {self.name}".rstrip()
-
-
-PLAIN = Unit()
+from lstm_jax.training.metrics import PLAIN, Metrics
 
 
 class ProgressReport:
-    """Loss, speed and time left.
+    """Metrics, speed and time left.
 
     On a terminal a single live line; elsewhere a line at most every ``interval``
     seconds.
 
     Args:
         steps: steps of the whole run.
-        done: those before this start.
-        items: what a step takes, in the words of ``unit``.
-        unit: the words of the task.
+        done: steps before this start.
+        items_per_step: how many items a step takes.
+        items: what they are, such as "tokens".
+        metrics: the metrics that may come, and how they are shown.
         interval: see above.
     """
 
@@ -57,13 +29,15 @@ class ProgressReport:
         self,
         steps: int,
         done: int,
-        items: int,
-        unit: Unit = PLAIN,
+        items_per_step: int,
+        items: str = "sequences",
+        metrics: Metrics = PLAIN,
         interval: float = 5.0,
     ):
         self._console = Console()
-        self._steps, self._first, self._items = steps, done, items
-        self._unit, self._interval = unit, interval
+        self._steps, self._first = steps, done
+        self._items_per_step, self._items = items_per_step, items
+        self._metrics, self._interval = metrics, interval
         self._start = self._printed = time.monotonic()
         self._live = None
         if self._console.is_terminal:
@@ -85,19 +59,28 @@ class ProgressReport:
         if self._live:
             self._live.stop()
 
-    def update(self, step: int, loss: float | None) -> None:
-        """So far, with the loss of the last steps, if there is one."""
-        loss = float("nan") if loss is None else loss
+    def update(self, step: int, values: Mapping[str, float | None]) -> None:
+        """So far, with the means of the metrics of the last steps, if there are any."""
         now = time.monotonic()
-        speed = (step - self._first) * self._items / max(now - self._start, 1e-9)
-        said = f"loss {loss:.4f} · " * bool(self._unit.name) + self._unit.say(loss)
-        text = f"{said} · {speed:,.0f} {self._unit.item}/s"
+        done = (step - self._first) * self._items_per_step
+        speed = done / max(now - self._start, 1e-9)
+        text = f"{self._said(values)} · {speed:,.0f} {self._items}/s"
         if self._live:
             self._live.update(self._task, completed=step, description=text)
         elif now - self._printed >= self._interval or step == self._steps:
             self._printed = now
-            left = (self._steps - step) * self._items / max(speed, 1e-9)
+            left = (self._steps - step) * self._items_per_step / max(speed, 1e-9)
             self.say(f"step {step:,}/{self._steps:,} · {text} · {left:,.0f} s left")
+
+    def _said(self, values):
+        """Every metric, and in other units those that are computed from it."""
+        said = []
+        for name, value in values.items():
+            value = float("nan") if value is None else value
+            said.append(f"{name.replace('_', ' ')} {value:.4f}")
+            derived = [m for m in self._metrics.values() if m.of == name]
+            said += [metric.say(value) for metric in derived]
+        return " · ".join(said)
 
     def say(self, text: str) -> None:
         """A line that stays."""

@@ -34,6 +34,7 @@ import numpy as np
 import lstm_jax
 from lstm_jax import files
 from lstm_jax._types import PyTree
+from lstm_jax.config import config
 
 try:
     import fcntl
@@ -46,6 +47,14 @@ RESTORED = (
     "train CONFIG --resume"
 )
 """What to do where run.json cannot be used."""
+
+
+@config
+class RunConfig:
+    """Where the run is kept."""
+
+    directory: str = ""
+    """The folder of the run; empty for `runs/` and the name of the config file."""
 
 
 class RunError(ValueError):
@@ -312,7 +321,7 @@ class Run:
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of evaluations among the metrics."""
-        return [line for line in self.metrics() if "valid_loss" in line]
+        return [line for line in self.metrics() if is_evaluation(line)]
 
     def rewind(self, step: int) -> None:
         """Forgets metrics later than ``step``: the run goes on from there."""
@@ -336,8 +345,8 @@ def _metrics_line(path, number, text):
         line = json.loads(text)
         if not isinstance(line, dict) or type(line.get("step")) is not int:
             raise ValueError("it is not an object with a step")
-        for name in ("loss", "valid_loss", "learning_rate"):
-            if not isinstance(line.get(name, 0.0), int | float):
+        for name, value in line.items():
+            if not isinstance(value, int | float | list | None):
                 raise ValueError(f"its {name} is not a number")
     except (ValueError, RecursionError) as error:
         raise RunError(
@@ -346,6 +355,11 @@ def _metrics_line(path, number, text):
             f"does not depend on it."
         ) from error
     return line
+
+
+def is_evaluation(line: Mapping[str, Any]) -> bool:
+    """Whether a line of the metrics is of an evaluation."""
+    return any(name.startswith("valid_") for name in line)
 
 
 def irregular(
@@ -361,21 +375,18 @@ def irregular(
     >>> irregular([{"step": n, "loss": 1.0} for n in (1, 3, 3)], step=3)
     ['metrics.jsonl has no line for step 2.', 'metrics.jsonl has step 3 twice.']
     """
-    trained = _count(lines, "loss", step)
+    steps = lambda kind: collections.Counter(
+        line["step"] for line in lines if kind(line) and line["step"] <= step
+    )
+    trained = steps(lambda line: "loss" in line)
     last = max(trained, default=0)
     said = _irregular(trained, range(1, last), "no line for", "")
     said += _irregular(
-        _count(lines, "valid_loss", step), evaluated, "no validation of", "validated "
+        steps(is_evaluation), evaluated, "no validation of", "validated "
     )
     if last < step:
         said.append(f"metrics.jsonl ends at step {last:,}; its curves will have a gap.")
     return said
-
-
-def _count(lines, name, step):
-    return collections.Counter(
-        line["step"] for line in lines if name in line and line["step"] <= step
-    )
 
 
 def _irregular(count, expected, no, kind):

@@ -10,13 +10,8 @@ import optax
 
 from lstm_jax._types import Array, Bool, Float, Int, Key, PyTree
 from lstm_jax.training.averaging import Averaging, no_averaging
-
-Loss = Callable[[PyTree, PyTree, PyTree, Key[Array, ""]], tuple[Array, PyTree]]
-"""``(params, carry, batch, key) -> (loss, carry)``, the loss a mean in nats, say."""
-
-BatchAt = Callable[[PyTree, PyTree, Array, Key[Array, ""]], tuple[PyTree, PyTree]]
-"""``(data, carry, step, key) -> (batch, carry)``: the batch of a step and the carry it
-starts from. The key is that of the step, for data that are made by chance."""
+from lstm_jax.training.batches import BatchAt
+from lstm_jax.training.metrics import Loss, Mean, as_arrays
 
 DATA = 2**32 - 1
 """Folded into a key it gives that of the data; no step comes near it."""
@@ -86,15 +81,16 @@ def train_step(
     state: TrainState,
     batch: PyTree,
     averaging: Averaging = no_averaging,
-) -> tuple[TrainState, Float[Array, ""]]:
+) -> tuple[TrainState, dict[str, Mean]]:
     """One step of truncated backpropagation through time (Werbos 1990).
 
-    The recurrent carry goes on into the next window, its gradient does not.
+    The recurrent carry goes on into the next window, its gradient does not. Returns the
+    next state and the metrics of the batch, ``loss`` first.
     """
     key = jax.random.fold_in(state.key, state.step)
     carry = jax.lax.stop_gradient(state.carry)
     gradient = jax.value_and_grad(loss, has_aux=True)
-    (value, carry), grads = gradient(state.params, carry, batch, key)
+    (value, aux), grads = gradient(state.params, carry, batch, key)
     updates, opt_state = optimizer.update(
         grads, state.opt_state, state.params, rate=state.controls.rate
     )
@@ -102,9 +98,9 @@ def train_step(
     step = state.step + 1
     average = averaging.update(state.average, params, state.controls.averaging, step)
     state = TrainState(
-        params, opt_state, average, carry, state.controls, step, state.key
+        params, opt_state, average, aux.carry, state.controls, step, state.key
     )
-    return state, value
+    return state, {"loss": Mean(value)} | dict(aux.metrics)
 
 
 def make_block(
@@ -115,35 +111,51 @@ def make_block(
     *,
     averaging: Averaging = no_averaging,
     seeds: int = 1,
-) -> Callable[[TrainState, PyTree, int], tuple[TrainState, Float[Array, "n *S"]]]:
+) -> Callable[
+    [TrainState, PyTree, int], tuple[TrainState, dict[str, Float[Array, "n *S 2"]]]
+]:
     """``block(state, data, n)`` takes ``n <= capacity`` steps in one jitted call.
 
     The number of steps is an argument of one compiled program, not a constant of many,
     so a run cut into other blocks executes the same instructions and gives the same
-    bits. The state is donated; losses after the first ``n`` are 0. With several
-    ``seeds`` the state is that of `stack_seeds`, and a step has a loss for each.
+    bits. The state is donated. For each metric of `train_step` an array comes back:
+    the total and the weight of every step; those after the first ``n`` are 0. With
+    several ``seeds`` the state is that of `stack_seeds`, and a step has a pair each.
     """
 
-    def step(state, data):
+    def next_batch(state, data):
         key = jax.random.fold_in(jax.random.fold_in(state.key, DATA), state.step)
-        batch, carry = batch_at(data, state.carry, state.step, key)
+        return batch_at(data, state.carry, state.step, key)
+
+    def step(state, data):
+        batch, carry = next_batch(state, data)
         state = state._replace(carry=carry)
-        state, value = train_step(loss, optimizer, state, batch, averaging)
-        return state, value.astype(jnp.float32)
+        state, metrics = train_step(loss, optimizer, state, batch, averaging)
+        return state, as_arrays(metrics)
+
+    def names(state, data):
+        """The metrics of a step, which are known when a loss has been traced."""
+        batch, carry = next_batch(state, data)
+        _, aux = loss(state.params, carry, batch, state.key)
+        return dict(aux.metrics)
 
     if seeds > 1:
-        step = jax.vmap(step, in_axes=(SEEDS, None), out_axes=(SEEDS, 0))
+        axes: Any = (SEEDS, None)
+        step = jax.vmap(step, in_axes=axes, out_axes=(SEEDS, 0))
+        names = jax.vmap(names, in_axes=axes)
 
     def body(i, loop):
-        state, data, losses = loop
-        state, value = step(state, data)
-        return state, data, losses.at[i].set(value)
+        state, data, metrics = loop
+        state, found = step(state, data)
+        put = lambda all_steps, one: all_steps.at[i].set(one)
+        return state, data, jax.tree.map(put, metrics, found)
 
     def block(state, data, n):
-        shape = (capacity, seeds) if seeds > 1 else (capacity,)
-        losses = jnp.zeros(shape, jnp.float32)
-        state, _, losses = jax.lax.fori_loop(0, n, body, (state, data, losses))
-        return state, losses
+        shape = (capacity, seeds, 2) if seeds > 1 else (capacity, 2)
+        found = {"loss", *jax.eval_shape(names, state, data)}
+        metrics = {name: jnp.zeros(shape, jnp.float32) for name in found}
+        state, _, metrics = jax.lax.fori_loop(0, n, body, (state, data, metrics))
+        return state, metrics
 
     return jax.jit(block, donate_argnums=0)
 

@@ -1,7 +1,7 @@
 """What validation has shown so far, and what follows from it.
 
-Everything here is a function of the losses in order, so that a run that goes on needs
-no more than these to decide as if it had never stopped.
+Everything here is a function of the monitored values in order. A resumed run needs only
+these to decide as if it had never stopped.
 """
 
 import dataclasses
@@ -12,25 +12,36 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How a run answers to its validation losses.
+    """What a run does when validation gets no better.
 
     Args:
-        patience: evaluations without a better one after which a run stops; 0: never.
-        plateau: likewise, after which the learning rate is multiplied by ``decay``; 0:
-            never. It then waits as long again.
+        patience: evaluations without a better value after which a seed stops; 0: never.
+        plateau: the same, after which the learning rate is multiplied by ``decay``; 0:
+            never. The count then starts again.
         decay: see ``plateau``.
-        non_monotone: averaging starts with a loss above the best of those more than so
-            many evaluations ago (Merity et al. 2018, algorithm 1); 0: never.
+        non_monotone: averaging starts when a value is worse than the best of those more
+            than this many evaluations ago (Merity et al. 2018, algorithm 1); 0: never.
+        higher_is_better: whether higher values are better, as of an accuracy.
     """
 
     patience: int = 0
     plateau: int = 0
     decay: float = 1.0
     non_monotone: int = 0
+    higher_is_better: bool = False
+
+    @property
+    def worst(self) -> float:
+        """A value that every other one is better than."""
+        return -np.inf if self.higher_is_better else np.inf
+
+    def is_better(self, values: np.ndarray, than: np.ndarray) -> np.ndarray:
+        """Which values are better; none is better than its equal."""
+        return values > than if self.higher_is_better else values < than
 
 
 class Validation:
-    """The validation losses of a run, of every seed for itself.
+    """The monitored values of a run, each seed on its own.
 
     >>> validation = Validation(Rules(patience=2), seeds=1)
     >>> [validation.add(step, [loss]).tolist() for step, loss in [(1, 3.0), (2, 4.0)]]
@@ -42,7 +53,7 @@ class Validation:
     def __init__(self, rules: Rules, seeds: int):
         self.rules = rules
         self.history: list[tuple[int, list[float]]] = []
-        self.best = np.full(seeds, np.inf)
+        self.best = np.full(seeds, rules.worst)
         self.best_step = np.zeros(seeds, int)
         self.rate = np.ones(seeds)
         """Factors of the learning rates."""
@@ -52,20 +63,21 @@ class Validation:
 
     @classmethod
     def replay(cls, rules, seeds, history) -> "Validation":
-        """What these losses have shown, pairs of step and losses."""
+        """What these values have shown, pairs of step and values."""
         self = cls(rules, seeds)
-        for step, losses in history:
-            self.add(step, losses)
+        for step, values in history:
+            self.add(step, values)
         return self
 
-    def add(self, step: int, losses: Sequence[float]) -> np.ndarray:
-        """Takes in the losses of an evaluation; returns which seeds are at their best.
+    def add(self, step: int, values: Sequence[float]) -> np.ndarray:
+        """Takes in the values of an evaluation; returns which seeds are at their best.
 
-        A seed whose patience has ended is not at its best any more, so that its best is
-        the one it would have stopped with alone.
+        A value that is not finite is worse than all others. After early stopping, the
+        best of a seed no longer changes.
         """
-        rules, now = self.rules, np.array(losses, float)
-        better = (now < self.best) & ~self.has_ended
+        rules, now = self.rules, np.array(values, float)
+        now = np.where(np.isfinite(now), now, rules.worst)
+        better = rules.is_better(now, self.best) & ~self.has_ended
         if rules.non_monotone:
             self.averaging |= self._is_worse_than_long_ago(now)
         self.best = np.where(better, now, self.best)
@@ -81,10 +93,19 @@ class Validation:
 
     @property
     def has_ended(self) -> np.ndarray:
-        """With which seeds the patience has ended."""
+        """Which seeds have stopped early."""
         patience = self.rules.patience
         return self._since_best >= (patience or np.inf)
 
-    def _is_worse_than_long_ago(self, losses):
-        old = [losses for _, losses in self.history[: -self.rules.non_monotone]]
-        return losses > np.min(old, axis=0) if old else np.zeros(len(losses), bool)
+    @property
+    def best_seed(self) -> int:
+        """The index of the seed with the best value of all."""
+        pick = np.argmax if self.rules.higher_is_better else np.argmin
+        return int(pick(self.best))
+
+    def _is_worse_than_long_ago(self, values):
+        old = [then for _, then in self.history[: -self.rules.non_monotone]]
+        if not old:
+            return np.zeros(len(values), bool)
+        best = np.max(old, 0) if self.rules.higher_is_better else np.min(old, 0)
+        return self.rules.is_better(best, values)

@@ -11,8 +11,9 @@ from benchmarks import awd, language_model, layers
 from benchmarks.stacks import Case
 from lstm_jax.bench import race
 from lstm_jax.bench.workers import BenchError
-from lstm_jax.commands.setup import make_task, read_config
 from lstm_jax.config import read
+from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.runs.train import first_params
 from tests import tiny
 
 SCRIPTS = (
@@ -100,12 +101,14 @@ def test_awd_is_our_model_and_our_rule(tmp_path):
         optax.add_decayed_weights(rule.weight_decay),
         optax.sgd(rule.learning_rate),
     )
-    params, carry, key = task.params, task.init_carry(), jax.random.key(0)
+    params, carry = first_params(task, task.config.seed)[0], task.init_carry()
+    batches, key = task.batches(), jax.random.key(0)
     state, losses = change.init(params), []
-    for step in range(task.steps_per_epoch):
-        batch, carry = task.batch_at(task.training_data(), carry, step, key)
+    for step in range(batches.steps_per_epoch):
+        data, _ = batches.take(step, 1)
+        batch, carry = batches.at(data, carry, step, key)
         loss_of = jax.value_and_grad(task.loss, has_aux=True)
-        (now, carry), grads = loss_of(params, carry, batch, key)
+        (now, (carry, _)), grads = loss_of(params, carry, batch, key)
         updates, state = change.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         losses.append(now)

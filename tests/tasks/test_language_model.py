@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from lstm_jax.cli import main
-from lstm_jax.commands.setup import best_of
 from lstm_jax.data.streams import training_rows
 from lstm_jax.inference import Cache, cache_nats, dynamic_nats, gradient_squares
+from lstm_jax.runs.load import best_of
 from lstm_jax.tasks import stream_evaluation
 from tests import tiny
 

@@ -6,11 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.training import loop
-from lstm_jax.training.loop import Diverged, Loop, TrainConfig
+from lstm_jax.training import trainer
+from lstm_jax.training.batches import DeviceBatches
+from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
 from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.progress import ProgressReport
 from lstm_jax.training.record import Run
 from lstm_jax.training.step import Controls, TrainState
+from lstm_jax.training.trainer import Diverged, TrainConfig, Trainer
 from lstm_jax.training.validation import Rules, Validation
 from tests import tiny
 
@@ -53,28 +56,28 @@ def run_loop(
         now = np.zeros((block, seeds))
         at = int(state.step)
         now[:n] = loss[at : at + n] if np.ndim(loss) else loss
-        losses = Late(now if seeds > 1 else now[:, 0], lambda: watch(n))
-        return state._replace(step=state.step + n), losses
+        pairs = np.stack([now, np.ones_like(now)], -1)
+        losses = Late(pairs if seeds > 1 else pairs[:, 0], lambda: watch(n))
+        return state._replace(step=state.step + n), {"loss": losses}
 
     shape = (seeds,) if seeds > 1 else ()
     weights = np.arange(seeds) if weights is None else np.array(weights)
     params, zero = {"w": jnp.array(weights.reshape(*shape, 1))}, jnp.zeros(shape)
-    Loop(
-        TrainState(params, (), (), (), Controls(zero, zero), jnp.array(start), zero),
-        None,
-        count,
-        evaluate=evaluate,
-        config=TrainConfig(steps=STEPS, block=block, evaluate_every=every, seeds=seeds),
-        learning_rate=schedule,
-        run=(run := tiny.new_run(folder)),
-        checkpoints=SimpleNamespace(
-            steps=[last_step] if last_step else [],
-            save=save,
-            wait=lambda: None,
-        ),
-        validation=Validation(rules or Rules(), seeds),
-        lost=lost,
-    ).run()
+    state = TrainState(params, (), (), (), Controls(zero, zero), jnp.array(start), zero)
+    run, validation = tiny.new_run(folder), Validation(rules or Rules(), seeds)
+    steps = [last_step] if last_step else []
+    checkpoints = SimpleNamespace(steps=steps, save=save, wait=lambda: None)
+    config = TrainConfig(steps=STEPS, block=block, evaluate_every=every, seeds=seeds)
+    report = ProgressReport(STEPS, start, 1)
+    evaluation = Evaluate(every, evaluate, run, validation)
+    hooks = [Log(run, schedule, validation), evaluation]
+    hooks += [Save(200, run, checkpoints, evaluation), Progress(report)]
+    batches = DeviceBatches(None, None)
+    options = dict(say=report.say, lost=lost)
+    try:
+        Trainer(count, batches, state, config, hooks, **options).fit()
+    except Diverged as error:
+        raise explain(error, checkpoints) from None
     return [m for m in run.metrics() if "loss" in m]
 
 
@@ -137,7 +140,7 @@ def test_patience_ends_a_run(tmp_path):
 def test_a_request_to_stop_waits_for_little(tmp_path, monkeypatch, seconds, most):
     """Blocks have as many steps as a second allows, by a clock that steps move."""
     clock, sizes = SimpleNamespace(now=0.0), []
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: clock.now)
 
     def watch(n):
         sizes.append(n)

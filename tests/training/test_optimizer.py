@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lstm_jax.config import ConfigError, build
+from lstm_jax.training.metrics import Aux
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.step import init_state, make_block, set_controls
 from lstm_jax.training.validation import Rules, Validation
@@ -19,7 +20,7 @@ TARGETS = np.random.default_rng(0).normal(size=(12, 3))
 
 def loss(params, carry, batch, key):
     del key
-    return 0.5 * ((params["p"] - batch) ** 2).sum(), carry
+    return 0.5 * ((params["p"] - batch) ** 2).sum(), Aux(carry)
 
 
 def batch_at(data, carry, step, key):

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from lstm_jax.training import progress
-from lstm_jax.training.progress import ProgressReport, Unit
+from lstm_jax.training.metrics import Metric
+from lstm_jax.training.progress import ProgressReport
 
-BITS = Unit("bits", lambda nats: 2 * nats, "tokens")
+BITS = Metric("bits", of="loss", convert=lambda nats: 2 * nats)
 
 
 def told(capsys, monkeypatch, *, terminal):
@@ -18,10 +19,10 @@ def told(capsys, monkeypatch, *, terminal):
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock.now)
     console = Console(force_terminal=terminal, width=120)
     monkeypatch.setattr(progress, "Console", lambda: console)
-    with ProgressReport(20, 0, items=3, unit=BITS) as report:
+    with ProgressReport(20, 0, 3, "tokens", {"bits": BITS}) as report:
         for step, loss in ((5, 1.5), (10, 0.5)):
             clock.now += 4.0
-            report.update(step, loss)
+            report.update(step, {"loss": loss, "accuracy": 0.25})
         report.say("step 10 · validation [best]")
     return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().out)
 
@@ -29,14 +30,15 @@ def told(capsys, monkeypatch, *, terminal):
 def test_on_a_terminal(capsys, monkeypatch):
     said = told(capsys, monkeypatch, terminal=True)
     assert "step 10/20" in said
-    assert "loss 0.5000 · 1.0000 bits · 4 tokens/s" in said
+    assert "loss 0.5000 · 1.0000 bits · accuracy 0.2500 · 4 tokens/s" in said
     assert "validation [best]" in said
 
 
 def test_in_a_log(capsys, monkeypatch):
     lines = told(capsys, monkeypatch, terminal=False).splitlines()
     assert lines == [
-        "step 10/20 · loss 0.5000 · 1.0000 bits · 4 tokens/s · 8 s left",
+        "step 10/20 · loss 0.5000 · 1.0000 bits · accuracy 0.2500 · 4 tokens/s · "
+        "8 s left",
         "step 10 · validation [best]",
     ]
 

@@ -6,8 +6,8 @@ import signal
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.commands import train
-from lstm_jax.commands.setup import trained
+from lstm_jax.runs import train
+from lstm_jax.runs.load import trained
 from lstm_jax.training import progress, record
 from lstm_jax.training.checkpoint import Checkpoints
 from tests import tiny

@@ -17,10 +17,11 @@ from types import SimpleNamespace
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.commands.setup import make_task, read_config, trained
 from lstm_jax.config import read
+from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.runs.load import params_like, trained
 from lstm_jax.tasks.memory import Memory
-from lstm_jax.training import checkpoint, loop, progress
+from lstm_jax.training import checkpoint, progress, trainer
 from lstm_jax.training.record import Run, RunError
 from tests import tiny
 
@@ -243,7 +244,7 @@ def test_a_stop_before_the_first_block(cut, monkeypatch):
     evaluated is not evaluated once more."""
     answers = iter([False])
     stop = SimpleNamespace(is_set=lambda: next(answers, True))
-    monkeypatch.setattr(loop, "stop_requests", lambda: contextlib.nullcontext(stop))
+    monkeypatch.setattr(trainer, "stop_requests", lambda: contextlib.nullcontext(stop))
     before = (cut / "metrics.jsonl").read_bytes()
     assert main(["train", *arguments(cut.parent), "--resume"]) == 130
     assert (cut / "metrics.jsonl").read_bytes() == before
@@ -306,7 +307,7 @@ def test_the_checkpoint_of_another_model(whole, capsys):
     values = read(whole / "config.toml")
     config = read_config(values, ["model.hidden_size=5", "train.seeds=1"])
     checkpoints = checkpoint.Checkpoints(whole / "checkpoints")
-    like = make_task(config).params
+    like = params_like(make_task(config))
     said = r"its head.bias.value is float32\[2, 1\], expected float32\[1\]"
     with pytest.raises(RunError, match=said):
         checkpoints.restore_best(12, like)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.commands.setup import make_task, read_config
 from lstm_jax.config import read
+from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.runs.train import first_params
 from lstm_jax.tasks.memory import Memory
 from tests import tiny
 
@@ -68,15 +69,16 @@ def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys, weig
     args = tiny.write_memory(tmp_path, "optimizer.learning_rate=1e-4")
     task = make_task(read_config(read(args[0]), args[1:]))
     weight = lambda params: jax.tree.leaves(params)[-1].sum()
-    (first, *others), loss = [weight(task.initial(n)[0]) for n in range(3)], Memory.loss
+    first, *others = [weight(first_params(task, n)[0]) for n in range(3)]
+    loss = Memory.loss
     assert min(abs(first - other) for other in others) > 0.1
 
     def breaks(self, params, *rest):
-        value, carry = loss(self, params, *rest)
+        value, aux = loss(self, params, *rest)
         bad = jnp.where(jnp.abs(weight(params) - first) < 0.05, jnp.nan, 1.0)
         if weights == "stay":  # finite
-            return jnp.where(jnp.isnan(bad), jnp.nan, value), carry
-        return value * bad, carry
+            return jnp.where(jnp.isnan(bad), jnp.nan, value), aux
+        return value * bad, aux
 
     monkeypatch.setattr(Memory, "loss", breaks)
     run = train(tmp_path / "all", args, "train.seeds=3")

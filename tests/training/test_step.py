@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from lstm_jax.training.metrics import Aux
 from lstm_jax.training.step import init_state, make_block, stack_seeds
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -15,7 +16,8 @@ OPTIMIZER = optax.with_extra_args_support(optax.sgd(0.0))
 
 def loss(params, carry, batch, key):
     """What was drawn for the data, and what for the step."""
-    return params["p"] * 0 + batch + 10 * jax.random.uniform(key), carry
+    value = params["p"] * 0 + batch + 10 * jax.random.uniform(key)
+    return value, Aux(carry)
 
 
 def batch_at(data, carry, step, key):
@@ -31,7 +33,7 @@ def drawn(state, cuts, seeds=1):
     losses = []
     for n in cuts:
         state, values = block(state, jnp.zeros(()), n)
-        losses += [*np.asarray(values)[:n]]
+        losses += [*np.asarray(values["loss"])[:n, ..., 0]]
     return np.array(losses)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lstm_jax import files
 from lstm_jax.cli import main
-from lstm_jax.commands import train
+from lstm_jax.runs import train
 from lstm_jax.training import checkpoint, progress
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.record import Run, RunError
@@ -107,15 +107,15 @@ def test_another_folder_in_its_place(run):
 def test_two_starts_at_once(tmp_path, monkeypatch, capsys):
     """The second comes when the first has written its config, and not trained yet."""
     args = ["train", *tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'run'}"]
-    alone, ends = train._train_alone, []
+    alone, ends = train.train_alone, []
 
     def second(*given):
-        monkeypatch.setattr(train, "_train_alone", alone)
+        monkeypatch.setattr(train, "train_alone", alone)
         ends.append(main(args))
         ends.append(refusal(capsys))
         return alone(*given)
 
-    monkeypatch.setattr(train, "_train_alone", second)
+    monkeypatch.setattr(train, "train_alone", second)
     assert main(args) == 0
     assert ends[0] == 2
     assert "another process is training" in ends[1]

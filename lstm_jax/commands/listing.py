@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.commands.tables import figure, print_table
 from lstm_jax.config import ConfigError, changes, read
+from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
-from lstm_jax.training.metadata import read_metadata
+from lstm_jax.training.metadata import Monitor, read_metadata
 from lstm_jax.training.record import Run, RunError
 
 
@@ -19,8 +19,9 @@ class Summary:
     run: Run
     config: dict[str, Any]
     step: int
+    monitor: Monitor
     valid: dict[int, float]
-    """Step to validation loss."""
+    """Step to the monitored metric."""
     part: str | None
     """What its final figures are of; None while there are none."""
     final: dict[str, Any]
@@ -34,13 +35,16 @@ class Summary:
         config, metrics = read(run.path("config.toml")), run.metrics()
         facts = read_metadata(run)
         part = facts.get("final_part")
+        monitor = Monitor(**facts.get("monitor", {}))
+        name = monitor.name
         train = config.get("train")  # not validated: it may be of another version
         seeds = train.get("seeds", 1) if isinstance(train, dict) else 1
         return cls(
             run,
             config,
             max((line["step"] for line in metrics), default=0),
-            {m["step"]: m["valid_loss"] for m in metrics if "valid_loss" in m},
+            monitor,
+            {m["step"]: m[name] for m in metrics if m.get(name) is not None},
             part,
             run.read_json(f"result-{part}.json") if part else {},
             len(facts.get("diverged", {})) == seeds,
@@ -52,11 +56,19 @@ class Summary:
 
     @property
     def best_step(self) -> int | None:
-        return min(self.valid, key=lambda step: self.valid[step], default=None)
+        pick = max if self.monitor.better == "higher" else min
+        return pick(self.valid, key=lambda step: self.valid[step], default=None)
 
     @property
     def best(self) -> float | None:
         return None if self.best_step is None else self.valid[self.best_step]
+
+    @property
+    def rank(self) -> float:
+        """Sorts runs, the best first."""
+        if self.best is None:
+            return float("inf")
+        return -self.best if self.monitor.better == "higher" else self.best
 
     @property
     def state(self) -> str:
@@ -86,10 +98,10 @@ def runs(args) -> int:
             damaged.append(str(error))
     if not found and not damaged:
         say(f"{folder} holds no runs; start one with lstm-jax train CONFIG.")
-    worst = float("inf")
-    found.sort(key=lambda s: (s.task, worst if s.best is None else s.best))
+    found.sort(key=lambda s: (s.task, s.monitor.name, s.rank))
     if found:
-        columns = ["run", "task", "state", "steps", "best at", "valid loss", "final"]
+        columns = ["run", "task", "state", "steps"]
+        columns += ["best at", "monitor", "best", "final"]
         print_table(columns, [_row(summary) for summary in found])
     for error in damaged:
         say(f"left out: {error}")
@@ -125,6 +137,7 @@ def _row(summary):
         summary.state,
         summary.step,
         summary.best_step,
+        summary.monitor.name.replace("_", " "),
         summary.best,
         summary.figures() or "-",
     )
@@ -142,10 +155,11 @@ def compare(args) -> int:
         print_table(["config", *names], rows)
     else:
         print("their configs are the same.")
-    print_table(["valid loss at step", *names], _curves(one, other))
     summaries = one, other
+    monitors = dict.fromkeys(s.monitor.name.replace("_", " ") for s in summaries)
+    print_table([f"{' or '.join(monitors)} at step", *names], _curves(one, other))
     rows = [("state", *(s.state for s in summaries))]
-    rows += [("best valid loss", *(figure(s.best) for s in summaries))]
+    rows += [(f"best {' or '.join(monitors)}", *(figure(s.best) for s in summaries))]
     rows += [("best at step", *(figure(s.best_step) for s in summaries))]
     for name in one.named() | other.named():
         rows.append((name, *(figure(s.named().get(name)) for s in summaries)))

@@ -1,0 +1,47 @@
+"""A Flax module as a pair of pure functions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from lstm_jax._types import Array, Key, PyTree
+from lstm_jax.core.arguments import seed_key
+
+
+class Functional:
+    """Parameters in, a module out: what training differentiates.
+
+    Args:
+        build: makes the module from a key.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import nnx
+    >>> model = Functional(lambda key: nnx.Linear(3, 2, rngs=nnx.Rngs(key)))
+    >>> params = model.init(jax.random.key(0))
+    >>> model(params)(jnp.ones((4, 3))).shape, model.size
+    ((4, 2), 8)
+    """
+
+    def __init__(self, build: Callable[[Key[Array, ""]], nnx.Module]):
+        self._build = build
+        shapes = nnx.eval_shape(lambda: build(seed_key(0)))
+        self._graph, params = nnx.split(shapes, nnx.Param)
+        self.shapes: PyTree = params
+        """The shapes and dtypes of the parameters."""
+
+    def init(self, key: Key[Array, ""]) -> PyTree:
+        """New parameters."""
+        return nnx.split(self._build(key), nnx.Param)[1]
+
+    def __call__(self, params: PyTree) -> Any:
+        """The module with these parameters, in evaluation."""
+        module = nnx.merge(self._graph, params)
+        module.eval()
+        return module
+
+    @property
+    def size(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.shapes))

@@ -1,0 +1,135 @@
+"""A config file becomes a config, a task, and the folder of a run."""
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lstm_jax.config import ConfigError, build, changes, dump, override, read
+from lstm_jax.tasks import TASKS
+from lstm_jax.training.metadata import Monitor
+from lstm_jax.training.metrics import Metrics
+from lstm_jax.training.record import Run, RunConfig
+from lstm_jax.training.task import Task
+from lstm_jax.training.validation import Rules
+
+FREE_ON_RESUME = frozenset(
+    {
+        "run.directory",
+        "train.block",
+        "train.checkpoint_every",
+        "train.epochs",
+        "train.evaluate_every",
+        "train.patience",
+        "train.steps",
+        "train.tensorboard",
+    }
+)
+"""Keys that a resumed run may have other values of, beside those in ``moved`` of its
+task: data that have moved must still be the same data."""
+
+
+def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
+    """The config of a task, from the values of a file.
+
+    Raises:
+        ConfigError: naming what is wrong with it.
+    """
+    values = override(values, overrides)
+    config_class, _ = find_task(values.get("task"))
+    config = build(config_class, values)
+    return config
+
+
+def config_of(run: Run, overrides: Iterable[str] = ()) -> Any:
+    """The config that a run began with; ConfigError names its file."""
+    path = run.path("config.toml")
+    values = read(path)
+    try:
+        config = read_config(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return read_config(values, overrides) if overrides else config
+
+
+def find_task(name: Any) -> tuple[type, Any]:
+    """The config and the class of a task; ConfigError where there is none."""
+    if not isinstance(name, str) or name not in TASKS:
+        near = difflib.get_close_matches(str(name), TASKS, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"task is {name!r}; valid: {', '.join(TASKS)}{hint}")
+    return TASKS[name]
+
+
+def make_task(config: Any, metadata: Mapping[str, Any] | None = None) -> Task:
+    """The task of a config; with ``metadata``, that of a run that exists."""
+    return find_task(config.task)[1](config, metadata)
+
+
+def run_folder(config: Any, path: str | Path, overrides: Iterable[str]) -> Path:
+    """Where the run of a config is, which was read from ``path``.
+
+    A run is where its folder is, whatever its config.toml said when it began: the
+    folder may have been moved or copied since. Only the command line may name another.
+    """
+    named = any(o.partition("=")[0].strip() == "run.directory" for o in overrides)
+    path = Path(path)
+    parts = ("run.json", "metrics.jsonl", "checkpoints")
+    is_run = any(os.path.lexists(path.with_name(part)) for part in parts)
+    if not named and path.name == "config.toml" and is_run:
+        return path.parent
+    return Path(config.run.directory or Path("runs") / path.stem)
+
+
+def text_of(config: Any) -> str:
+    """A config as a run keeps it: all of it but its place, which may change."""
+    return dump(dataclasses.replace(config, run=RunConfig()))
+
+
+def differences(before: Any, after: Any) -> dict[str, tuple]:
+    """The keys that two configs differ in, with both values."""
+    return changes(tomllib.loads(text_of(before)), tomllib.loads(text_of(after)))
+
+
+def monitor_of(config: Any, metrics: Metrics) -> Monitor:
+    """The metric that a run goes by, of those of its task.
+
+    Raises:
+        ConfigError: the task does not have it.
+    """
+    name = config.train.monitor
+    found = metrics.get(name.removeprefix("valid_"))
+    if found is None or not name.startswith("valid_"):
+        valid = ", ".join(f"valid_{known}" for known in metrics)
+        raise ConfigError(f"train.monitor is {name!r}; valid: {valid}")
+    return Monitor(name=name, better=found.better)
+
+
+def rules(config: Any, monitor: Monitor | None = None) -> Rules:
+    """What a run of this config does when validation gets no better."""
+    optimizer, monitor = config.optimizer, monitor or Monitor()
+    plateau = optimizer.schedule == "plateau"
+    return Rules(
+        patience=config.train.patience,
+        plateau=optimizer.decay_after if plateau else 0,
+        decay=optimizer.decay,
+        non_monotone=optimizer.average_after if optimizer.average == "nt_asgd" else 0,
+        higher_is_better=monitor.better == "higher",
+    )
+
+
+def total_steps(config: Any, steps_per_epoch: int | None) -> int:
+    """Steps of the whole run; ConfigError where epochs are asked of endless data."""
+    endless = steps_per_epoch is None
+    if endless and config.optimizer.schedule == "epochs":
+        raise ConfigError(
+            f"optimizer.schedule is 'epochs', but the data of task {config.task} never "
+            f"end; choose another schedule."
+        )
+    try:
+        return config.train.total_steps(steps_per_epoch)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

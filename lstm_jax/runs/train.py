@@ -1,0 +1,276 @@
+"""A run from its config to its results."""
+
+import dataclasses
+import functools
+import json
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lstm_jax._types import PyTree
+from lstm_jax.bench.machine import cores, cpu_model
+from lstm_jax.core.arguments import seed_key
+from lstm_jax.runs.configs import make_task, monitor_of, text_of, total_steps
+from lstm_jax.runs.extras import print_plots
+from lstm_jax.runs.load import Trained, params_like, validation_of
+from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_diverged
+from lstm_jax.runs.results import report
+from lstm_jax.terminal import say
+from lstm_jax.training.batches import Batches
+from lstm_jax.training.checkpoint import Checkpoints
+from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
+from lstm_jax.training.plots import plot_run
+from lstm_jax.training.progress import ProgressReport
+from lstm_jax.training.record import Run, RunError, environment
+from lstm_jax.training.step import (
+    TrainState,
+    init_state,
+    make_block,
+    one_seed,
+    stack_seeds,
+)
+from lstm_jax.training.task import Task
+from lstm_jax.training.trainer import Diverged, Trainer
+
+
+class Outcome(NamedTuple):
+    """Where a training has got to."""
+
+    run: Run
+    step: int
+    complete: bool
+    stopped: bool
+    """Whether Ctrl-C or SIGTERM came on the way, be it in the last moment."""
+
+
+@dataclasses.dataclass(eq=False)
+class Start:
+    """What a run starts from, before anything is known of an earlier part of it."""
+
+    task: Task
+    batches: Batches
+    optimizer: Any
+    state: TrainState
+    steps: int
+    """Steps of the whole run."""
+
+    @classmethod
+    def of(cls, task: Task) -> "Start":
+        """The start of a new run; ConfigError where its config does not fit its data."""
+        config, batches = task.config, task.batches()
+        monitor_of(config, task.metrics)
+        steps = total_steps(config, batches.steps_per_epoch)
+        optimizer = config.optimizer.build(steps, batches.steps_per_epoch or 1)
+        averaging, states = config.optimizer.averaging(), []
+        for seed in range(config.seed, config.seed + config.train.seeds):
+            params, key = first_params(task, seed)
+            carry = task.init_carry()
+            states.append(init_state(params, carry, optimizer, key, averaging))
+        state = states[0] if len(states) == 1 else stack_seeds(states)
+        return cls(task, batches, optimizer, state, steps)
+
+    @functools.cached_property
+    def block(self):
+        """A jitted block of steps; see `lstm_jax.training.step.make_block`."""
+        config = self.task.config
+        return make_block(
+            self.task.loss,
+            self.optimizer,
+            self.batches.at,
+            config.train.block,
+            averaging=config.optimizer.averaging(),
+            seeds=config.train.seeds,
+        )
+
+
+def first_params(task: Task, seed: int) -> tuple[PyTree, jax.Array]:
+    """The parameters that ``seed`` draws, and its key for everything after them."""
+    init_key, key = jax.random.split(seed_key(seed))
+    return task.init(init_key), key
+
+
+def train_run(
+    config: Any,
+    directory: str | Path,
+    *,
+    resume: bool = False,
+    free: Collection[str] = frozenset(),
+) -> Outcome:
+    """Trains, evaluates and plots a run; tells the user what it does.
+
+    Args:
+        config: the config of its task.
+        directory: where it is kept.
+        resume: whether it goes on where it stopped.
+        free: if not empty, the only keys that it may then have other values of.
+    """
+    if resume:
+        run = Run(directory)
+        if not os.path.isdir(run.path("checkpoints")):
+            Run.open(directory)  # nothing could restore its config.toml
+        with run.alone():
+            # A run goes on with what it knows of its data: another version of a
+            # library might cut the same text otherwise.
+            metadata = known_metadata(run)
+            start = Start.of(make_task(config, metadata))
+            check_resumable(run, start.task, metadata, free)
+            return train_alone(run, start, metadata, resume)
+    Run.check_vacant(directory)
+    start = Start.of(make_task(config))
+    metadata = start.task.describe() | _surroundings()
+    monitor = monitor_of(config, start.task.metrics)
+    metadata |= {"monitor": monitor.model_dump()}
+    run = Run.make(directory)
+    with run.alone():  # until the end: nobody may begin a run here in between
+        metadata = run.begin(text_of(config), metadata)
+        return train_alone(run, start, metadata, resume)
+
+
+def train_alone(
+    run: Run, start: Start, metadata: dict[str, Any], resume: bool
+) -> Outcome:
+    """Trains a run whose folder is held."""
+    task, config = start.task, start.task.config
+    checkpoints = Checkpoints(run.path("checkpoints"))
+    state, best, known = start.state, None, {}
+    if resume:
+        found = restore(
+            run, checkpoints, task, state, start.steps, metadata, _surroundings()
+        )
+        state, best, known, metadata = found
+    record = {"run.json": json.dumps(metadata), "config.toml": text_of(config)}
+    checkpoints = Checkpoints(run.path("checkpoints"), record=record)
+    _print_metadata(task, metadata)
+    if config.train.tensorboard:
+        from lstm_jax.training.events import Events
+
+        run.listeners.append(Events(run.path("tensorboard"), run.metrics()))
+    trainer, evaluation = make_trainer(run, checkpoints, start, state, best, known)
+    checkpoints.make()
+    began = time.monotonic()
+    try:
+        complete = trainer.fit()
+    except Diverged as error:
+        _write_outcome(run, config, metadata, trainer)
+        raise explain(error, checkpoints) from None
+    finally:
+        for listener in run.listeners:
+            listener.close()
+    metadata = _write_outcome(run, config, metadata, trainer)
+    if complete:
+        print(f"trained in {time.monotonic() - began:.0f} s.")
+        _finish(Trained(run, task, evaluation.best, evaluation.validation), metadata)
+    return Outcome(run, trainer.step, complete, trainer.was_asked_to_stop)
+
+
+def make_trainer(
+    run: Run,
+    checkpoints: Checkpoints,
+    start: Start,
+    state: TrainState,
+    best: PyTree = None,
+    known: Any = None,
+) -> tuple[Trainer, Evaluate]:
+    """The trainer of a run with its hooks, and the hook that evaluates.
+
+    Args:
+        run: the folder of the run.
+        checkpoints: its checkpoints.
+        start: task, batches and optimizer.
+        state: where to start; donated.
+        best: the best parameters before ``state``.
+        known: what the checkpoint of ``state`` holds beside the arrays.
+    """
+    task, config, known = start.task, start.task.config, known or {}
+    train, seeds = config.train, config.train.seeds
+    validation = validation_of(task, known.get("validations", []))
+    rate = config.optimizer.learning_rates(
+        start.steps, start.batches.steps_per_epoch or 1
+    )
+    report = ProgressReport(
+        start.steps,
+        int(state.step),
+        task.items_per_step * seeds,
+        task.items,
+        task.metrics,
+    )
+    evaluation = Evaluate(
+        train.evaluate_every,
+        lambda params: task.evaluate(params, "valid"),
+        run,
+        validation,
+        task.metrics,
+        train.monitor.removeprefix("valid_"),
+        best,
+    )
+    trainer = Trainer(
+        start.block,
+        start.batches,
+        state,
+        train,
+        [
+            Log(run, rate, validation),
+            evaluation,
+            Save(train.checkpoint_every, run, checkpoints, evaluation),
+            Progress(report),
+        ],
+        say=report.say,
+        seconds=known.get("seconds", 0.0),
+        lost=known.get("lost"),
+    )
+    return trainer, evaluation
+
+
+def _write_outcome(run, config, metadata, trainer):
+    """Writes and returns the metadata; what stands in run.json by now is not read."""
+    spent = max(metadata.get("seconds", 0.0), trainer.seconds)
+    metadata = with_diverged(metadata, config, trainer.lost) | {"seconds": spent}
+    run.write_json("run.json", metadata)
+    return metadata
+
+
+def _surroundings():
+    return environment() | {"cpu": cpu_model(), "cores": cores()}
+
+
+def last_weights(trained: Trained) -> PyTree:
+    """The weights after the last step of a run of one seed, be they its best or not.
+
+    Raises:
+        RunError: the run has no checkpoint.
+    """
+    run, task = trained.run, trained.task
+    checkpoints = Checkpoints(run.path("checkpoints"))
+    step = checkpoints.last_good()
+    if step is None:
+        raise RunError(f"{run.directory} has no checkpoint; train it further.")
+    like = Start.of(task).state
+    return checkpoints.restore(step, like, params_like(task)).state.weights
+
+
+def _finish(trained: Trained, metadata: dict[str, Any]):
+    run, seeds, first = trained.run, trained.seeds, trained.task.config.seed
+    for n in range(seeds if seeds > 1 else 0):
+        if not np.isfinite(trained.validation.best[n]):
+            continue  # diverged before its first evaluation
+        name = f"model-seed{first + n}.safetensors"
+        run.save_weights(one_seed(trained.params, n, seeds), name)
+    run.save_weights(one_seed(trained.params, trained.best_seed, seeds))
+    split = trained.task.final_split
+    report(trained, split, functools.partial(run.write_json, f"result-{split}.json"))
+    run.write_json("run.json", metadata | {"final_part": split})
+    print_plots(lambda: plot_run(run, trained.task.metrics))
+    say(f"run and checkpoints: {run.directory}")
+
+
+def _print_metadata(task, metadata):
+    say(task.summary(metadata))
+    device = [metadata, *metadata.get("resumed", [])][-1]["device"]
+    seeds = task.config.train.seeds
+    times = f"{seeds} seeds of " if seeds > 1 else ""
+    say(f"{times}{metadata['parameters']:,} parameters on {device}")

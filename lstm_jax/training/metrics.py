@@ -1,0 +1,150 @@
+"""Metrics by name: what a loss and an evaluation measure, and how they are shown.
+
+A metric of a batch is a `Mean`: a sum and a weight. Sums and weights of batches are
+added, and divided once at the end, so the metric of an uneven batch is exact.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax._types import Array, PyTree
+
+
+class Mean(NamedTuple):
+    """A weighted mean that other means can be added to.
+
+    >>> first, second = Mean(total=3.0, weight=2.0), Mean(total=5.0, weight=2.0)
+    >>> (first + second).value
+    2.0
+    """
+
+    total: Any
+    """The sum of weighted values."""
+    weight: Any = 1.0
+    """The sum of weights."""
+
+    def __add__(self, other: Any) -> "Mean":
+        return Mean(self.total + other.total, self.weight + other.weight)
+
+    @property
+    def value(self) -> Any:
+        """``total / weight``."""
+        return self.total / self.weight
+
+
+class Aux(NamedTuple):
+    """What a loss returns beside its value."""
+
+    carry: PyTree
+    """The recurrent state after the batch."""
+    metrics: Mapping[str, Mean] = {}
+    """More metrics of the batch, by name. The loss itself is always one."""
+
+
+Loss = Callable[[PyTree, PyTree, PyTree, Any], tuple[Array, Aux]]
+"""``(params, carry, batch, key) -> (loss, Aux(carry, metrics))``: the mean loss of a
+batch, which training lowers."""
+
+
+def over_batches(
+    measure: Callable[[Any], Mapping[str, Mean]], batches: Iterable[Any]
+) -> dict[str, float]:
+    """Metrics of a whole split, exact however uneven its batches are.
+
+    Args:
+        measure: a batch to its metrics.
+        batches: the batches of the split.
+
+    Raises:
+        ValueError: there are no batches.
+
+    >>> over_batches(lambda xs: {"mean": Mean(sum(xs), len(xs))}, [[1, 2, 3], [6]])
+    {'mean': 3.0}
+    """
+    total: dict[str, Mean] = {}
+    for batch in batches:
+        # As Python's floats: sums of a long split do not lose digits.
+        found = jax.tree.map(float, dict(measure(batch)))
+        total = {
+            name: total[name] + mean if total else mean for name, mean in found.items()
+        }
+    if not total:
+        raise ValueError("there are no batches, expected one or more.")
+    return {name: mean.value for name, mean in total.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """How a metric is shown, and which of two values is the better one.
+
+    >>> import math
+    >>> Metric("bits", of="loss", convert=lambda nats: nats / math.log(2)).say(0.6931)
+    '0.9999 bits'
+    """
+
+    unit: str = ""
+    """The unit behind a number; empty where there is none."""
+    better: Literal["lower", "higher"] = "lower"
+    """Which values are better."""
+    label: str = ""
+    """The label of its curve; empty for the name of the metric."""
+    scale: Literal["linear", "log"] = "linear"
+    """The scale of its curve."""
+    of: str = ""
+    """The metric that this one is computed from; empty where it is measured itself."""
+    convert: Callable[[Any], Any] = lambda value: value
+    """From values of ``of``, one or an array, to values of this metric."""
+
+    def say(self, value: float) -> str:
+        """A value with its unit."""
+        value = self.convert(value)
+        digits = f"{value:.4f}" if abs(value) >= 0.01 or not value else f"{value:.2e}"
+        return f"{digits} {self.unit}".rstrip()
+
+
+Metrics = Mapping[str, Metric]
+"""The metrics of a task by name. The first one is shown in the progress line."""
+
+PLAIN: Metrics = {"loss": Metric()}
+
+
+def headline(metrics: Metrics) -> tuple[str, Metric]:
+    """The metric that stands for a run: its name where it is measured, and itself.
+
+    >>> headline({"perplexity": Metric("perplexity", of="loss"), "loss": Metric()})[0]
+    'loss'
+    """
+    name, metric = next(iter(metrics.items()))
+    return metric.of or name, metric
+
+
+def as_arrays(means: Mapping[str, Mean]) -> dict[str, Array]:
+    """Each mean as one float32 array ``[2]`` of total and weight."""
+    return {
+        name: jnp.stack([jnp.asarray(part, jnp.float32) for part in mean])
+        for name, mean in means.items()
+    }
+
+
+def finite(values: Iterable[float]) -> list[float | None]:
+    """Numbers as JSON has them, which knows none that is not finite.
+
+    >>> finite([1.5, float("nan")])
+    [1.5, None]
+    """
+    return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are there.
+
+    >>> mean([1.5, None, 2.5]), mean([None])
+    (2.0, None)
+    """
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None
