@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
+from lstm_jax import tables
 from lstm_jax.cli import main
-from lstm_jax.commands import tables
 from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.config import build, read
 from lstm_jax.tasks import TASKS
@@ -53,7 +53,8 @@ def test_every_key_has_its_type_default_and_meaning(task, capsys, tmp_path):
         TASKS[task][0], {}
     )
     assert 'optimizer.name = "adam"  ("sgd" | "adam" | "adamw" | "lion")' in keys
-    assert "train.steps = 1000  (integer)" in keys
+    assert "train.block = 500  (integer)" in keys
+    assert "# train.steps =  (integer, unset)" in keys
 
 
 def test_without_a_task_the_keys_of_all_are_explained(capsys):

@@ -43,8 +43,11 @@ def schema(kind: Any, prefix: str = "") -> list[str]:
             sections += ["", *schema(inner, f"{prefix}{field.name}.")]
             continue
         default = kind.__pydantic_fields__[field.name].default
-        default = "unset" if default is None else dump_value(default)
-        lines.append(f"{prefix}{field.name} = {default}  ({_name(inner)})")
+        key, kind_of = f"{prefix}{field.name}", _name(inner)
+        if default is None:
+            lines.append(f"# {key} =  ({kind_of}, unset)")
+        else:
+            lines.append(f"{key} = {dump_value(default)}  ({kind_of})")
         lines.append(f"    {_meaning(kind, field.name)}")
     return lines + sections
 

@@ -4,7 +4,6 @@ import json
 import math
 
 import pytest
-from flax import nnx
 
 from lstm_jax.cli import main
 from lstm_jax.data.streams import training_rows
@@ -111,7 +110,10 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
         ),
         (["evaluation.cache_share=1"], "cache_share"),
         (["evaluation.dynamic_rate=inf"], "finite"),
-        (["evaluation.dynamic_rate=1e30"], "evaluation.KEY (dynamic_rate"),
+        (
+            ["evaluation.dynamic_rate=1e30"],
+            "evaluation.dynamic_rate=1e+30, expected a finite",
+        ),
         (
             ["evaluation.dynamic_rate=1e-3", "evaluation.dynamic_tokens=9"],
             "evaluation.dynamic_tokens=9 takes 9 tokens of the training part, expected "
@@ -186,8 +188,7 @@ def test_the_cache_and_what_is_learned_are_handed_on(runs, capsys, monkeypatch):
     assert whole["loss"] == pytest.approx(pieces["loss"], abs=1e-6)
 
     _, task, params = best_of(run)
-    model, tokens = nnx.merge(task.graph, params), task.tokens("test")
-    model.eval()
+    model, tokens = task.model(params), task.tokens("test")
     _, hs = model.hidden(tokens[:-1, None], model.init_carry((1,)))
     hs, targets = hs[:, 0], tokens[1:]
     empty = Cache.empty(40, hs.shape[1])
@@ -201,7 +202,7 @@ def test_dynamic_evaluation_is_that_of_the_functions(runs, capsys):
     how = ["dynamic_rate=1e-2", "dynamic_decay=0.1", "dynamic_segment=7"]
     said(capsys, "evaluate", run, *(f"evaluation.{o}" for o in how))
     _, task, params = best_of(run)
-    model = lambda params: nnx.merge(task.graph, params)
+    model = task.model
     loss = lambda p, carry, inputs, targets: model(p).loss(
         inputs, targets, carry, deterministic=True
     )

@@ -1,0 +1,156 @@
+"""A trained run, back in Python."""
+
+import functools
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax._types import PyTree
+from lstm_jax.config import ConfigError
+from lstm_jax.core.arguments import seed_key
+from lstm_jax.runs.configs import (
+    FREE_ON_RESUME,
+    config_of,
+    differences,
+    find_task,
+    make_task,
+    monitor_of,
+    read_config,
+    rules,
+)
+from lstm_jax.terminal import say
+from lstm_jax.training.checkpoint import Checkpoints
+from lstm_jax.training.metadata import read_metadata
+from lstm_jax.training.record import Run, RunError
+from lstm_jax.training.step import one_seed
+from lstm_jax.training.task import Task
+from lstm_jax.training.validation import Validation
+
+
+class Trained(NamedTuple):
+    """A run that can be used."""
+
+    run: Run
+    task: Task
+    params: PyTree
+    """The best of every seed."""
+    validation: Validation
+
+    @property
+    def seeds(self) -> int:
+        return self.task.config.train.seeds
+
+    @property
+    def best_seed(self) -> int:
+        """The index of the seed that was best in validation."""
+        return self.validation.best_seed
+
+
+def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
+    """A run with its best parameters, to be evaluated as ``overrides`` say.
+
+    Raises:
+        RunError: there is none, or it has not been evaluated yet.
+    """
+    run = Run.open(directory)
+    config = config_of(run)
+    kind = find_task(config.task)[1]
+    config = config_of(run, _of_evaluation(overrides, kind.moved))
+    metadata = read_metadata(run, kind.metadata_type)
+    task = make_task(config, metadata)
+    # On standard error: what is generated goes to standard output.
+    warn = functools.partial(say, error=True)
+    checkpoints = Checkpoints(run.path("checkpoints"), say=warn)
+    step = checkpoints.last_good()
+    if step is not None:
+        check_checkpoint(run, config, metadata, checkpoints, step)
+    best = None if step is None else checkpoints.restore_best(step, params_like(task))
+    if step is None or best is None:
+        raise RunError(
+            f"{directory} has no checkpoint with an evaluation yet; train it further."
+        )
+    history = checkpoints.facts(step)["validations"]
+    validation = validation_of(task, history)
+    return Trained(run, task, best, validation)
+
+
+def validation_of(task: Task, history: Iterable[tuple[int, list[float]]]) -> Validation:
+    """What the evaluations of a run have shown."""
+    config = task.config
+    monitor = monitor_of(config, task.metrics)
+    return Validation.replay(rules(config, monitor), config.train.seeds, history)
+
+
+def params_like(task: Task) -> PyTree:
+    """The shapes of the parameters of a run, of all of its seeds."""
+    seeds = task.config.train.seeds
+    params = jax.eval_shape(lambda: task.init(seed_key(0)))
+    if seeds == 1:
+        return params
+    stack = lambda p: jnp.stack([p] * seeds)
+    return jax.eval_shape(lambda p: jax.tree.map(stack, p), params)
+
+
+def check_checkpoint(
+    run: Run,
+    config: Any,
+    metadata: Mapping[str, Any],
+    checkpoints: Checkpoints,
+    step: int,
+) -> None:
+    """Raises RunError if a checkpoint is of another run, config or number of seeds.
+
+    Args:
+        run: the run.
+        config: its config.
+        metadata: its metadata.
+        checkpoints: where the checkpoint is.
+        step: the step of the checkpoint.
+    """
+    folder, record = checkpoints.directory / str(step), checkpoints.record(step)
+    remedy = (
+        f"bring the checkpoints of {run.directory} back, or use the run they are of"
+    )
+    theirs = json.loads(record.get("run.json", "{}")).get("id", "")
+    if theirs != metadata.get("id", ""):  # runs of older versions have none
+        raise RunError(f"{folder} is a checkpoint of another run; {remedy}.")
+    if record:
+        # In full: keys may be newer than the checkpoint, and have their defaults.
+        kept = read_config(tomllib.loads(record["config.toml"]))
+        free = FREE_ON_RESUME | find_task(config.task)[1].moved
+        for key, (old, new) in differences(kept, config).items():
+            if key not in free and not key.startswith("evaluation."):
+                raise RunError(
+                    f"{folder} was trained with {key}={old!r}, but "
+                    f"{run.path('config.toml')} says {new!r}; {remedy}."
+                )
+    known, seeds = checkpoints.facts(step), config.train.seeds
+    rows = [known["best_step"], *(losses for _, losses in known["validations"])]
+    if any(len(row) != seeds for row in rows):
+        raise RunError(f"{folder} is of another number of seeds; {remedy}.")
+
+
+def _of_evaluation(overrides, moved):
+    """What a trained run may be used with otherwise than it was trained."""
+    overrides = [*overrides]
+    for assignment in overrides:
+        key = assignment.partition("=")[0].strip()
+        if key not in moved and not key.startswith("evaluation."):
+            places = "".join(f", or {place}=PATH for data that moved" for place in moved)
+            raise ConfigError(
+                f"{assignment} would change what was trained; expected "
+                f"evaluation.KEY=VALUE{places}."
+            )
+    return overrides
+
+
+def best_of(directory: str | Path) -> tuple[Run, Task, PyTree]:
+    """A run, its task and the best parameters of its best seed; raises as `trained`."""
+    found = trained(directory)
+    params = one_seed(found.params, found.best_seed, found.seeds)
+    return found.run, found.task, params

@@ -1,0 +1,103 @@
+"""A trained run in Python: its model, its parameters, and what its task can do."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lstm_jax._types import PyTree
+from lstm_jax.inference import Sampling
+from lstm_jax.runs.load import best_of
+from lstm_jax.tasks.abilities import Generates, require
+from lstm_jax.training.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedRun:
+    """A trained run. What only some tasks can do raises `RunError` for the others.
+
+    See `lstm_jax.load_run`.
+    """
+
+    directory: Path
+    task: Task
+    params: PyTree
+    """The best parameters of the best seed."""
+    metadata: Mapping[str, Any]
+    """What run.json says: data, sizes, versions, machine."""
+
+    @property
+    def config(self) -> Any:
+        """The config of the run."""
+        return self.task.config
+
+    @property
+    def model(self) -> Any:
+        """The Flax module with the parameters, in evaluation."""
+        return self.task.model(self.params)
+
+    @property
+    def tokenizer(self) -> Any:
+        """Text to tokens and back; ``None`` where the task has no tokens."""
+        return getattr(self.task, "tokenizer", None)
+
+    def evaluate(self, split: str | None = None) -> dict[str, float]:
+        """The metrics of a split; by default of the one that results are of.
+
+        Raises:
+            RunError: the data are not those of the run.
+            DataError: the data cannot be read, or have no such split.
+        """
+        self.task.check_same_data(self.metadata, self.directory)
+        return self.task.evaluate(self.params, split or self.task.final_split)
+
+    def generate(
+        self,
+        prompt: str | None = None,
+        length: int = 400,
+        *,
+        temperature: float = 0.7,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> str:
+        """The prompt and ``length`` tokens after it.
+
+        Args:
+            prompt: where to go on from; by default a new line.
+            length: how many tokens to generate.
+            temperature, top_k, top_p: see `lstm_jax.inference.Sampling`.
+            seed: the text is a function of it.
+
+        Raises:
+            RunError: the task generates no text.
+            DataError: the prompt is empty, or the vocabulary does not have all of it.
+        """
+        advice = "load a run of the task language_model"
+        task = require(self.task, Generates, "generates text", advice)
+        generator, sampling = task.generator, Sampling(temperature, top_k, top_p)
+        first = generator.beginning if prompt is None else prompt
+        return "".join(generator.generate(self.params, first, length, sampling, seed))
+
+
+def load_run(directory: str | Path) -> LoadedRun:
+    """A trained run, with the best parameters of its best seed.
+
+    Needs no training data, and executes nothing from the folder.
+
+    Args:
+        directory: the folder of the run.
+
+    Raises:
+        RunError: there is no run, it is corrupt, or it has not been evaluated yet.
+        ConfigError: its config cannot be read.
+
+    Example::
+
+        run = lstm_jax.load_run("runs/quickstart")
+        run.generate("The ", length=200)
+        run.evaluate("valid")["loss"]
+        logits = run.model(tokens[:, None])[1]    # tokens [T], logits [T, 1, V]
+    """
+    run, task, params = best_of(directory)
+    return LoadedRun(run.directory, task, params, run.read_json("run.json"))
