@@ -141,7 +141,9 @@ def _of_evaluation(overrides, moved):
     for assignment in overrides:
         key = assignment.partition("=")[0].strip()
         if key not in moved and not key.startswith("evaluation."):
-            places = "".join(f", or {place}=PATH for data that moved" for place in moved)
+            places = "".join(
+                f", or {place}=PATH for data that moved" for place in moved
+            )
             raise ConfigError(
                 f"{assignment} would change what was trained; expected "
                 f"evaluation.KEY=VALUE{places}."

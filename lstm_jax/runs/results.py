@@ -49,7 +49,9 @@ def evaluate_seeds(trained: Trained, split: str) -> Iterator[dict[str, float]]:
     for n, best in enumerate(trained.validation.best):
         params = one_seed(trained.params, n, trained.seeds)
         known = np.isfinite(best)
-        yield _check(trained.task, trained.task.evaluate(params, split)) if known else {}
+        yield (
+            _check(trained.task, trained.task.evaluate(params, split)) if known else {}
+        )
 
 
 def _check(task, metrics):

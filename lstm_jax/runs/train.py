@@ -18,8 +18,8 @@ from lstm_jax.core.arguments import seed_key
 from lstm_jax.runs.configs import make_task, monitor_of, text_of, total_steps
 from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.load import Trained, params_like, validation_of
-from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_diverged
 from lstm_jax.runs.results import report
+from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_diverged
 from lstm_jax.terminal import say
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.checkpoint import Checkpoints
