@@ -7,7 +7,7 @@ A constant feature becomes 0.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +51,9 @@ class Standardisation:
             )
 
     @classmethod
-    def fit(cls, sequences: Sequence[np.ndarray], names: Sequence[str] = ()) -> Self:
+    def fit(
+        cls, sequences: Sequence[np.ndarray], names: Sequence[str] = ()
+    ) -> "Standardisation":
         """Of the features of sequences ``[T_i, D]``; fit it on the training split.
 
         The standard deviation of a constant feature is taken as 1.
@@ -97,7 +99,7 @@ class Standardisation:
         return {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
-    def restore(cls, facts: Mapping[str, Any]) -> Self:
+    def restore(cls, facts: Mapping[str, Any]) -> "Standardisation":
         """What said these `facts`, also after they went through JSON.
 
         Raises:
