@@ -3,7 +3,8 @@
 The house, from the ground up; a room imports only rooms named before it:
 
     core         the mathematics: cells, `unroll` and its derivative rule, stacks
-    data         text, batches, ragged sequences, in numpy
+    data         text, batches, ragged and labelled sequences, in numpy
+    scores       how good predictions are, in numpy
     kernels      the LSTM in C++, for CPUs
     ops          `lstm(...)`: checks arguments, chooses an implementation
     nn, linen    Flax NNX and Linen modules
@@ -11,7 +12,7 @@ The house, from the ground up; a room imports only rooms named before it:
     diagnostics  gradients of states
     inference    text from a model, and its loss on a long stream
     training     the training loop, checkpoints, metrics
-    models       language model, memory model
+    models       language model, memory model, classifier, tagger
     tasks        data + model + loss, joined
     runs         a run from its config to its results, and back into Python
     bench        our LSTM beside those of other libraries, timed

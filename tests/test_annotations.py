@@ -65,6 +65,23 @@ lstm_jax.embedding_dropout(key, jnp.ones((9, D)), 0.5)
 gates = params.to_gates()
 lstm_jax.LSTMParams.from_gates(**gates)
 lstm_jax.LSTMParams.from_gates(**{k: np.asarray(v) for k, v in gates.items()})
+
+from flax import nnx
+from lstm_jax.models.classifier import ClassifierConfig
+from lstm_jax.models.encoder import Standardisation, Tokens
+from lstm_jax.models.tagger import TaggerConfig
+
+inputs, C = Standardisation((0.0,) * D, (1.0,) * D), 3
+for pooling in ("last", "mean", "max", "attention"):
+    config = ClassifierConfig(hidden_size=H, pooling=pooling, bidirectional=True)
+    model = config.build(inputs, C, T, nnx.Rngs(0))
+    model.loss(xs, jnp.zeros(B, int), lengths=[0, 1, T])
+    model.loss(xs[:, 0], jnp.array(0), weights=jnp.array(1.0))
+for crf in (False, True):
+    model = TaggerConfig(hidden_size=H, crf=crf).build(Tokens(C), C, T, nnx.Rngs(0))
+    tokens = jnp.zeros((T, B), int)
+    model.loss(tokens, tokens, lengths=[0, 1, T], weights=jnp.ones(B))
+    model.decode(tokens[:, 0], lengths=3)
 print("toured")
 """
 

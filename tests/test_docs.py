@@ -5,9 +5,20 @@ import inspect
 import pytest
 
 import lstm_jax
-from lstm_jax import data, diagnostics, inference, interop, linen, nn
+from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
+from lstm_jax.data import labelled
 
-MODULES = (lstm_jax, data, diagnostics, inference, interop, linen, nn)
+MODULES = (
+    lstm_jax,
+    data,
+    labelled,
+    scores,
+    diagnostics,
+    inference,
+    interop,
+    linen,
+    nn,
+)
 NAMES = [(m, name) for m in MODULES for name in m.__all__]
 
 

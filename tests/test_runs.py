@@ -44,7 +44,7 @@ def test_the_best_is_that_of_the_monitored_metric(memory, capsys):
     np.testing.assert_allclose(found, each.max(0), rtol=1e-6)
     said = capsys.readouterr().out
     assert "valid right (higher is better)" in said
-    assert [int(line.split()[1]) for line in said.splitlines()[3:6]] == best
+    assert [int(line.split()[1]) for line in said.splitlines()[4:7]] == best
     assert main(["runs", str(memory)]) == 0
     assert "valid right" in capsys.readouterr().out
     facts = json.loads((memory / "run.json").read_text())
@@ -105,7 +105,7 @@ def test_a_run_of_another_task_says_what_it_cannot_do(memory):
     run = lstm_jax.load_run(memory)
     assert jax.tree.leaves(run.params)
     assert run.tokenizer is None
-    with pytest.raises(RunError, match="the task memory .* is not one that generates"):
+    with pytest.raises(RunError, match=r"the task memory .* is not one that generates"):
         run.generate()
     with pytest.raises(RunError, match="is not a run"):
         lstm_jax.load_run(memory / "checkpoints")

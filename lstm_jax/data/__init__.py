@@ -13,7 +13,8 @@ arrays and flags that `lstm_jax.lstm` takes, and back:
     continued_rows      end to end, for windows that hand their state on (`cut_windows`)
 
 One long stream is ``data.streams``. Text is read by ``data.text``, a corpus of several
-parts by ``data.corpus``, and becomes tokens by ``data.tokens``.
+parts by ``data.corpus``, and becomes tokens by ``data.tokens``. Sequences with labels,
+for classification and tagging, are read by ``data.labelled``.
 """
 
 from lstm_jax.data.bucketing import (

@@ -27,7 +27,11 @@ def read_text(path: str | Path, called: str = "") -> str:
             or a single character.
     """
     called = called or f"data.path={path}"
-    data = _read_bytes(path, called)
+    data = read_bytes(path, called)
+    if b"\0" in data:
+        raise DataError(
+            f"{called} looks binary (byte {data.index(0)} is NUL), expected UTF-8 text."
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -41,7 +45,12 @@ def read_text(path: str | Path, called: str = "") -> str:
     return text
 
 
-def _read_bytes(path, called):
+def read_bytes(path: str | Path, called: str) -> bytes:
+    """The bytes of a file, or of one compressed by gzip whatever its name.
+
+    Raises:
+        DataError: the file is missing, unreadable or damaged.
+    """
     try:
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -54,10 +63,6 @@ def _read_bytes(path, called):
             raise DataError(
                 f"{called} is a damaged gzip file ({error}); fetch it again."
             ) from error
-    if b"\0" in data:
-        raise DataError(
-            f"{called} looks binary (byte {data.index(0)} is NUL), expected UTF-8 text."
-        )
     return data
 
 

@@ -63,8 +63,8 @@ def _check(task, metrics):
             if (value := getattr(evaluation, field.name)) != field.default
         ]
         raise RunError(
-            f"the loss came to {metrics['loss']} with {' '.join(keys) or 'this model'}, "
-            f"expected a finite one; evaluate with smaller values."
+            f"the loss came to {metrics['loss']} with {' '.join(keys) or 'this model'},"
+            f" expected a finite one; evaluate with smaller values."
         )
     return metrics
 

@@ -61,7 +61,7 @@ class Start:
 
     @classmethod
     def of(cls, task: Task) -> "Start":
-        """The start of a new run; ConfigError where its config does not fit its data."""
+        """The start of a new run; ConfigError where config and data do not fit."""
         config, batches = task.config, task.batches()
         monitor_of(config, task.metrics)
         steps = total_steps(config, batches.steps_per_epoch)
