@@ -12,7 +12,7 @@ import lstm_jax
 from lstm_jax import ops
 from lstm_jax.bench import command as bench
 from lstm_jax.bench.workers import BenchError
-from lstm_jax.commands import evaluate, generate, interop, reproduce, train
+from lstm_jax.commands import evaluate, generate, interop, predict, reproduce, train
 from lstm_jax.commands.describe import config
 from lstm_jax.commands.listing import compare, runs
 from lstm_jax.commands.memory import ALL_CELLS, memory
@@ -88,6 +88,7 @@ def _parser():
     train.add_command(commands)
     evaluate.add_command(commands)
     generate.add_command(commands)
+    predict.add_command(commands)
 
     command = commands.add_parser("config", help="say what a config can hold")
     command.add_argument("source", nargs="?", help="a task, or a TOML file")

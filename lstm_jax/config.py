@@ -3,6 +3,9 @@
 A config dataclass stands beside what it builds and is marked with `config`. On the
 command line ``key.path=value`` is parsed as TOML, merged over the file, and validated
 the same way. What is wrong is named by its path, with what came and what is valid.
+
+A section of several kinds is a union of config dataclasses, each with a literal
+``kind``, and ``Field(discriminator="kind")``: every kind has keys of its own.
 """
 
 import dataclasses
@@ -101,35 +104,64 @@ def _one_each(cls, problems):
     """The problems by key: one that may be of several types has one with each."""
     found = {}
     for problem in problems:
-        loc = problem["loc"]
-        if problem["type"] != "unexpected_keyword_argument":
-            loc = _known(cls, loc)
+        names, owner = _place(cls, problem)
+        loc = tuple(names)
         if loc in found:
             found[loc]["msg"] += f", or {problem['msg'].removeprefix('Input ')}"
         else:
-            found[loc] = {**problem, "loc": loc}
+            found[loc] = {**problem, "loc": loc, "owner": owner}
     return found.values()
 
 
-def _known(cls, loc):
-    """As much of a path as names keys, not what is in them."""
-    for n, name in enumerate(loc):
-        if not dataclasses.is_dataclass(cls) or name not in typing.get_type_hints(cls):
-            return loc[:n]
-        cls = typing.get_type_hints(cls)[name]
-    return loc
+def _place(cls, problem):
+    """The names of the keys on the path of a problem, and the class of the last one.
+
+    The path of pydantic goes on into values, and names the kind of a section.
+    """
+    names, owner, kind = [], cls, cls
+    for part in problem["loc"]:
+        options = kinds_of(kind)
+        if len(options) > 1:
+            kind = options[part]
+            continue
+        if not options:
+            break
+        (owner,) = options.values()
+        hints = typing.get_type_hints(owner)
+        if part not in hints:
+            unknown = problem["type"] == "unexpected_keyword_argument"
+            return [*names, *[part] * unknown], owner
+        names.append(part)
+        kind = hints[part]
+    return names, owner
+
+
+def kinds_of(kind: Any) -> dict[str, Any]:
+    """The config dataclasses that a type stands for, by their ``kind``; those without
+    one are alone."""
+    options = typing.get_args(kind) if _is_union(kind) else (kind,)
+    found = [option for option in options if dataclasses.is_dataclass(option)]
+    tag = lambda cls: next(iter(typing.get_args(typing.get_type_hints(cls)["kind"])))
+    return {tag(cls) if len(found) > 1 else "": cls for cls in found}
 
 
 def _explain(cls, problem):
-    path = [str(part) for part in problem["loc"]]
+    path, owner = [str(part) for part in problem["loc"]], problem["owner"]
     name, came = ".".join(path), problem["input"]
     match problem["type"]:
         case "unexpected_keyword_argument":
-            valid = _fields(cls, path[:-1])
+            valid = [field.name for field in dataclasses.fields(owner)]
             return f"unknown key {name}; {_choices(path[-1], valid)}"
         case "literal_error":
-            valid = [str(choice) for choice in _literals(cls, path)]
+            valid = [str(choice) for choice in _literals(owner, path[-1])]
             return f"{name} is {came!r}; {_choices(str(came), valid)}"
+        case "union_tag_invalid":
+            valid = [*kinds_of(typing.get_type_hints(owner)[path[-1]])]
+            tag = problem["ctx"]["tag"]
+            return f"{name}.kind is {tag!r}; {_choices(tag, valid)}"
+        case "union_tag_not_found":
+            valid = ", ".join(kinds_of(typing.get_type_hints(owner)[path[-1]]))
+            return f"{name}.kind is missing; valid: {valid}"
         case "missing" | "missing_argument":
             return f"{name} is missing; set it in the config or as {name}=VALUE."
         case _:
@@ -146,25 +178,12 @@ def _choices(came, valid):
     return f"valid: {', '.join(valid)}{hint}"
 
 
-def _section(cls, path):
-    for name in path:
-        kinds = typing.get_type_hints(cls)[name]
-        options = typing.get_args(kinds) if _is_union(kinds) else (kinds,)
-        cls = next(k for k in options if dataclasses.is_dataclass(k))
-    return cls
-
-
 def _is_union(kind):
     return typing.get_origin(kind) in (typing.Union, types.UnionType)
 
 
-def _fields(cls, path):
-    return [field.name for field in dataclasses.fields(_section(cls, path))]
-
-
-def _literals(cls, path):
-    hints = typing.get_type_hints(_section(cls, path[:-1]))
-    return typing.get_args(hints[path[-1]])
+def _literals(owner, name):
+    return typing.get_args(typing.get_type_hints(owner)[name])
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple]:

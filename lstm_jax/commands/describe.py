@@ -5,7 +5,7 @@ import types
 import typing
 from typing import Any
 
-from lstm_jax.config import ConfigError, dump, read
+from lstm_jax.config import ConfigError, dump, kinds_of, read
 from lstm_jax.runs.configs import find_task, read_config
 from lstm_jax.tasks import TASKS
 
@@ -39,10 +39,14 @@ def schema(kind: Any, prefix: str = "") -> list[str]:
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         inner = hints[field.name]
-        if dataclasses.is_dataclass(inner):
-            sections += ["", *schema(inner, f"{prefix}{field.name}.")]
-            continue
         default = kind.__pydantic_fields__[field.name].default
+        if options := kinds_of(inner):
+            # Only one kind at a time: the others are comments.
+            for option in options.values():
+                mark = "" if isinstance(default, option) else "# "
+                keys = schema(option, f"{prefix}{field.name}.")
+                sections += ["", *(_commented(line, mark) for line in keys)]
+            continue
         key, kind_of = f"{prefix}{field.name}", _name(inner)
         if default is None:
             lines.append(f"# {key} =  ({kind_of}, unset)")
@@ -50,6 +54,11 @@ def schema(kind: Any, prefix: str = "") -> list[str]:
             lines.append(f"{key} = {dump_value(default)}  ({kind_of})")
         lines.append(f"    {_meaning(kind, field.name)}")
     return lines + sections
+
+
+def _commented(line, mark):
+    is_key = line and not line.startswith(("    ", "# "))
+    return mark + line if is_key else line
 
 
 def _meaning(kind, name):

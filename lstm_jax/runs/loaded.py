@@ -8,7 +8,7 @@ from typing import Any
 from lstm_jax._types import PyTree
 from lstm_jax.inference import Sampling
 from lstm_jax.runs.load import best_of
-from lstm_jax.tasks.abilities import Generates, require
+from lstm_jax.tasks.abilities import Generates, Predicts, require
 from lstm_jax.training.task import Task
 
 
@@ -78,6 +78,21 @@ class LoadedRun:
         generator, sampling = task.generator, Sampling(temperature, top_k, top_p)
         first = generator.beginning if prompt is None else prompt
         return "".join(generator.generate(self.params, first, length, sampling, seed))
+
+    def predict(self, path: str | Path) -> list[dict[str, Any]]:
+        """Predictions for the data of a file, a dictionary a row, in its order.
+
+        Args:
+            path: a file like that of training. It needs no labels.
+
+        Raises:
+            RunError: the task does not predict on new data.
+            DataError: the data cannot be used; the message names file and line.
+        """
+        advice = "load a run of the task classification or tagging"
+        task = require(self.task, Predicts, "predicts on new data", advice)
+        found = task.predict(self.params, str(path))
+        return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
 def load_run(directory: str | Path) -> LoadedRun:

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from lstm_jax.runs.extras import extra
+from lstm_jax.runs.confusion import plot_confusion
+from lstm_jax.runs.extras import extra, print_plots
 from lstm_jax.runs.load import Trained
 from lstm_jax.tables import print_table
+from lstm_jax.tasks.abilities import HasDetails
 from lstm_jax.terminal import say
 from lstm_jax.training.metrics import finite, mean
 from lstm_jax.training.record import RunError
@@ -35,12 +37,30 @@ def report(
     print_metrics(trained, split, each)
     metrics, found = total(trained, each), {}
     save(metrics)
+    with extra("details"):
+        report_details(trained, split)
     with extra("baselines"):
         for sentence, baseline in trained.task.baselines(split, every_baseline):
             say(sentence)
             found |= baseline
     if found:
         save(metrics | found)
+
+
+def report_details(trained: Trained, split: str) -> None:
+    """The metrics of each class as a table, and the confusion matrix as a plot, of the
+    best seed; nothing where the task has no classes."""
+    params = one_seed(trained.params, trained.best_seed, trained.seeds)
+    task = trained.task
+    if not isinstance(task, HasDetails):
+        return
+    details = task.details(params, split)
+    print_table(details.columns, details.rows)
+    path = trained.run.path(f"confusion-{split}.png")
+    print_plots(
+        lambda: [plot_confusion(details.confusion, details.classes, path)],
+        "confusion matrix",
+    )
 
 
 def evaluate_seeds(trained: Trained, split: str) -> Iterator[dict[str, float]]:

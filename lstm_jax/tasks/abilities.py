@@ -1,7 +1,9 @@
 """What only some tasks can do. A command asks for one and says when a task lacks it."""
 
-from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.inference import Sampling
@@ -56,6 +58,43 @@ class Exports(Protocol):
 
     def program(self, params: PyTree, **options: Any) -> Program:
         """The trained model; options are those of `lstm_jax.interop.Program`."""
+        ...
+
+
+class Predictions(NamedTuple):
+    """What a model says of new data, a row each, in the order of the data."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """A task that predicts on new data."""
+
+    def predict(self, params: PyTree, path: str) -> Predictions:
+        """Predictions for the data of a file, which needs no labels."""
+        ...
+
+
+class Details(NamedTuple):
+    """More than a few numbers of an evaluation."""
+
+    columns: list[str]
+    rows: list[tuple]
+    """A table."""
+    confusion: np.ndarray
+    """How often each class was predicted for each, ``[C, C]``."""
+    classes: Sequence[str]
+    """The names of the classes."""
+
+
+@runtime_checkable
+class HasDetails(Protocol):
+    """A task of whose evaluation there is a table by class."""
+
+    def details(self, params: PyTree, split: str) -> Details:
+        """The details of a split."""
         ...
 
 

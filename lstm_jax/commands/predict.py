@@ -1,0 +1,46 @@
+"""``lstm-jax predict``: what a trained model says of new data."""
+
+import csv
+import io
+import os
+import sys
+from pathlib import Path
+
+from lstm_jax import files
+from lstm_jax.runs.load import best_of
+from lstm_jax.tasks.abilities import Predicts, require
+from lstm_jax.terminal import say
+from lstm_jax.training.record import RunError, cannot_write
+
+
+def add_command(commands) -> None:
+    """``lstm-jax predict`` and its options."""
+    command = commands.add_parser("predict", help="predict on new data")
+    add = command.add_argument
+    add("run", help="the folder of a run")
+    add("--data", required=True, help="a file like that of training; without labels")
+    add("--out", type=Path, help="a CSV file to write (standard output)")
+    command.set_defaults(command=predict)
+
+
+def predict(args) -> int:
+    """The command. Every row of the data has its rows in the output, in order."""
+    if args.out is not None and os.path.lexists(args.out):
+        raise RunError(f"{args.out} already exists; name another file with --out.")
+    _, task, params = best_of(args.run)
+    advice = "use a run of the task classification or tagging"
+    found = require(task, Predicts, "predicts on new data", advice).predict(
+        params, args.data
+    )
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerows([found.columns, *found.rows])
+    if args.out is None:
+        sys.stdout.write(text.getvalue())
+        return 0
+    try:
+        files.write_text(args.out, text.getvalue())
+    except (OSError, ValueError) as error:
+        raise cannot_write(args.out, error) from error
+    say(f"{len(found.rows):,} rows of predictions: {args.out}")
+    return 0

@@ -1,0 +1,93 @@
+"""Labelled sequences as batches: of similar length, padded, filled up with weight 0."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstm_jax.data.bucketing import Batch, bucket, bucket_sizes
+from lstm_jax.tasks.labelled_data import steps_of
+
+RUN = 8
+"""Batches of one shape that come one after the other, roughly: blocks like them."""
+
+
+class LabelledBatch(NamedTuple):
+    """A batch, time-major."""
+
+    xs: Any
+    """``[T, B, D]``, or tokens ``[T, B]``."""
+    lengths: Any
+    """``[B]``; 0 of rows that fill up a batch."""
+    labels: Any
+    """``[B]``, or tags ``[T, B]``; 0 in the padding."""
+    weights: Any
+    """``[B]``: 1, and 0 of rows that fill up a batch."""
+
+
+class LabelledBatches:
+    """A `lstm_jax.training.batches.Source`: shuffled epochs of labelled sequences.
+
+    The order is a function of (seed, epoch). Every sequence is seen once an epoch.
+
+    Args:
+        sequences: ``[T_i, D]``, or tokens ``[T_i]``.
+        labels: an index each, or tags ``[T_i]``; ``None`` where there are none.
+        batch_size: rows of a batch.
+        buckets: how many shapes batches have, at the most.
+        seed: of the order.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequence[np.ndarray],
+        labels: Any,
+        batch_size: int,
+        buckets: int,
+        seed: int = 0,
+    ):
+        self._seed, self._batch_size = seed, batch_size
+        self._steps = steps_of(sequences)
+        self._sizes = bucket_sizes(self._steps, buckets)
+        self._starts = np.concatenate([[0], np.cumsum(self._steps)])
+        flat = np.concatenate(sequences)
+        wide = np.int32 if flat.dtype.kind in "iu" else np.float32
+        self._flat = flat.astype(wide)
+        self._tags = isinstance(labels, tuple)
+        if labels is None:
+            labels = np.zeros(len(sequences), np.int32)
+        self._labels = np.concatenate(labels) if self._tags else np.asarray(labels)
+
+    def plan(self, epoch: int) -> Sequence[Batch]:
+        rng = np.random.default_rng([self._seed, epoch])
+        made = bucket(self._steps, self._sizes, self._batch_size, rng=rng).batches
+        run = RUN * len(self._sizes)
+        groups = [made[n : n + run] for n in range(0, len(made), run)]
+        return [b for group in groups for b in sorted(group, key=lambda b: b.steps)]
+
+    def load(self, batch: Batch) -> LabelledBatch:
+        real = batch.members >= 0
+        shape = batch.steps, len(batch.members)
+        xs = np.zeros((*shape, *self._flat.shape[1:]), self._flat.dtype)
+        labels = np.zeros(shape if self._tags else shape[1:], np.int32)
+        for row in np.flatnonzero(real):
+            member = batch.members[row]
+            start, steps = self._starts[member], self._steps[member]
+            xs[:steps, row] = self._flat[start : start + steps]
+            if self._tags:
+                labels[:steps, row] = self._labels[start : start + steps]
+        if not self._tags:
+            labels[real] = self._labels[batch.members[real]]
+        weights = real.astype(np.float32)
+        return LabelledBatch(xs, batch.lengths.astype(np.int32), labels, weights)
+
+    @functools.cached_property
+    def _in_order(self):
+        return bucket(self._steps, self._sizes, self._batch_size).batches
+
+    def in_order(self) -> Iterator[tuple[np.ndarray, LabelledBatch]]:
+        """Every sequence once: the indices of the rows of each batch (-1 where a row
+        fills it up), and the batch."""
+        for batch in self._in_order:
+            yield batch.members, self.load(batch)

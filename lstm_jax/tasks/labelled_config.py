@@ -1,0 +1,193 @@
+"""Where labelled sequences come from: a table of the config for every kind of data."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from lstm_jax.config import config
+from lstm_jax.data.labelled import (
+    Columns,
+    Examples,
+    read_images,
+    read_series,
+    read_tagged,
+    read_texts,
+    split_by_fractions,
+)
+from lstm_jax.data.text import DataError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+@config
+class FilesConfig:
+    """Which files hold train, valid and test."""
+
+    path: str = ""
+    """One file or folder, cut into train, valid and test at random; or set `train` and
+    `valid`."""
+    train: str = ""
+    """The training split, where it has a file of its own."""
+    valid: str = ""
+    """The validation split; empty to cut it from `train`."""
+    test: str = ""
+    """The test split; empty where there is none."""
+    valid_fraction: Fraction = 0.1
+    """Fraction of the examples to validate on, where `valid` is not set."""
+    test_fraction: Fraction = 0.1
+    """Fraction of `path` to test on; 0: the results are those of validation."""
+    split_seed: NonNegativeInt = 0
+    """Seed of the random split."""
+
+    def __post_init__(self):
+        if self.path and (self.train or self.valid or self.test):
+            raise ValueError(
+                f"path={self.path!r} is cut into splits, so train, valid and test are "
+                f"not read; set path, or the others"
+            )
+
+    def read(self, path: str, labels: bool = True) -> Examples:
+        """The examples of a file; without labels for predictions."""
+        raise NotImplementedError
+
+    def read_splits(self) -> dict[str, Examples]:
+        """Train, valid and, where there is one, test.
+
+        Raises:
+            DataError: a file cannot be used, or none is named.
+        """
+        if self.path:
+            test = self.test_fraction
+            return self._cut(self.read(self.path), self.valid_fraction, test)
+        if not self.train:
+            raise DataError(
+                "data.path is empty; set it to your file, or set data.train and "
+                "data.valid to one file each."
+            )
+        train = self.read(self.train)
+        splits = (
+            {"train": train, "valid": self.read(self.valid)}
+            if self.valid
+            else (self._cut(train, self.valid_fraction, 0.0))
+        )
+        return splits | ({"test": self.read(self.test)} if self.test else {})
+
+    def _cut(self, examples, valid, test):
+        if valid == 0:
+            raise DataError(
+                "data.valid_fraction is 0 and data.valid is not set; training needs "
+                "validation data."
+            )
+        fractions = (1 - valid - test, valid, test)
+        return split_by_fractions(examples, fractions, seed=self.split_seed)
+
+
+@config
+class SeriesConfig(FilesConfig):
+    """Series of real numbers: CSV or Parquet with a row a step, NPZ, or a folder."""
+
+    kind: Literal["series"] = "series"
+    """This kind of data."""
+    id: str = "id"
+    """The column that says which sequence a row belongs to."""
+    time: str = ""
+    """The column that orders the rows of a sequence; empty for their order."""
+    label: str = "label"
+    """The column of the label."""
+    features: tuple[str, ...] = ()
+    """The columns of the features; empty for all that are left."""
+    delimiter: str = ","
+    """What stands between the cells of a CSV file."""
+
+    def read(self, path, labels=True):
+        return read_series(
+            path,
+            Columns(
+                sequence=self.id,
+                time=self.time or None,
+                label=self.label if labels else None,
+                features=self.features,
+                delimiter=self.delimiter,
+            ),
+        )
+
+
+@config
+class _TokensConfig(FilesConfig):
+    tokens: Literal["characters", "bytes", "words", "bpe"] = "words"
+    """What a text is cut into; words are what stands between white space."""
+    vocabulary_limit: NonNegativeInt = 0
+    """Tokens at the most; 0: all of them, 4096 of `bpe`. Other words are `<unk>`."""
+    min_count: PositiveInt = 1
+    """How often a word, or a pair of `bpe`, must occur in the training split."""
+
+
+@config
+class TextsConfig(_TokensConfig):
+    """Texts with a label each: JSONL, CSV or Parquet."""
+
+    kind: Literal["texts"] = "texts"
+    """This kind of data."""
+    text: str = "text"
+    """The key or column of the text."""
+    label: str = "label"
+    """The key or column of the label."""
+
+    def read(self, path, labels=True):
+        return read_texts(path, text=self.text, label=self.label if labels else None)
+
+
+@config
+class ImagesConfig(FilesConfig):
+    """Images of the MNIST format, read as series of pixels."""
+
+    kind: Literal["images"] = "images"
+    """This kind of data. `path` is the folder with `train-images-idx3-ubyte` and the
+    three files that belong to it, plain or .gz."""
+    order: Literal["rows", "pixels", "permuted"] = "rows"
+    """A row of pixels a step; a pixel a step; or a pixel a step in an order drawn from
+    `order_seed`."""
+    order_seed: NonNegativeInt = 0
+    """Seed of the order for `permuted`."""
+
+    def read(self, path, labels=True):
+        path = Path(path)
+        beside = path.name.replace("images-idx3", "labels-idx1")
+        answers = path.with_name(beside) if labels else None
+        return read_images(path, answers, self.order, seed=self.order_seed)
+
+    def read_splits(self):
+        if not self.path:
+            raise DataError(
+                "data.path is empty; set it to the folder with the files "
+                "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz and the two "
+                "that begin with t10k."
+            )
+        train = self.read(_idx(self.path, "train-images-idx3-ubyte"))
+        splits = self._cut(train, self.valid_fraction, 0.0)
+        return splits | {"test": self.read(_idx(self.path, "t10k-images-idx3-ubyte"))}
+
+
+@config
+class SentencesConfig(_TokensConfig):
+    """Sentences with a tag for every token: JSONL, or CoNLL columns."""
+
+    kind: Literal["sentences"] = "sentences"
+    """This kind of data."""
+    tokens: Literal["words"] = "words"
+    """What a sentence is cut into."""
+    tokens_key: str = "tokens"
+    """The key of the tokens in JSONL."""
+    tags_key: str = "tags"
+    """The key of the tags in JSONL."""
+
+    def read(self, path, labels=True):
+        tags = self.tags_key if labels else None
+        return read_tagged(path, tokens=self.tokens_key, tags=tags)
+
+
+def _idx(folder: Any, name: str) -> str:
+    plain = Path(folder) / name
+    packed = plain.with_name(f"{name}.gz")
+    return str(packed if packed.exists() else plain)
