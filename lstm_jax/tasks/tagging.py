@@ -152,9 +152,8 @@ class Tagging:
             "macro_f1": macro_f1(confusion),
         }
         if self.has_entities:
-            named = lambda rows: [
-                [*map(self.data.classes.__getitem__, r)] for r in rows
-            ]
+            name = self.data.classes.__getitem__
+            named = lambda rows: [[*map(name, row)] for row in rows]
             scores = entity_scores(named(labelled.labels), named(tags))
             metrics["entity_f1"] = scores.overall.f1
         return metrics
