@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import awd, language_model, layers
+from benchmarks import awd, engine, language_model, layers
 from benchmarks.stacks import Case
 from lstm_jax.bench import race
 from lstm_jax.bench.workers import BenchError
@@ -46,6 +46,20 @@ def test_layers(kind):
     values["torch"]["hs"] = values["torch"]["hs"][::-1]
     with pytest.raises(BenchError, match="torch differs from lstm_jax in hs"):
         race.check(values)
+
+
+def test_the_engine_is_timed_with_batches_of_both_kinds(tmp_path, optax_promotion):
+    tasks = {
+        "device": engine.text_task(["model.hidden_size=4", "train.block=2"], 5),
+        "host": engine.host_task(tmp_path, 5, images=800),
+    }
+    for kind, task in tasks.items():
+        found = engine.measure(task, repeats=1)
+        assert found["steps"] == 5, kind
+        assert min(found["steps_per_second"].values()) > 0
+        case = engine.prepare(task)
+        numbers = [at for first, _, n in case.taken for at in range(first, first + n)]
+        assert numbers == [*range(5)], kind
 
 
 def test_language_model():

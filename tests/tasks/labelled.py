@@ -108,7 +108,7 @@ def write_sentences(folder: Path, crf: bool) -> list[str]:
         lines = []
         for n in range(count):
             lines += [f"{('Ada', 'Ann')[n % 2]} B-PER", "Lee I-PER"][: 1 + n % 2]
-            lines += ["met O", "Bo B-PER", "in O", "Rome B-LOC"][n % 3 :] + [""]
+            lines += [*["met O", "Bo B-PER", "in O", "Rome B-LOC"][n % 3 :], ""]
         (folder / f"{name}.conll").write_text("\n".join(lines) + "\n")
     config = folder / "sentences.toml"
     config.write_text(SENTENCES.format(folder=folder, crf=str(crf).lower()))
