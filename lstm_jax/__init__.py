@@ -5,7 +5,7 @@ The house, from the ground up; a room imports only rooms named before it:
     core         the mathematics: cells, `unroll` and its derivative rule, stacks
     data         text, batches, ragged sequences, in numpy
     kernels      the LSTM in C++, for CPUs
-    ops          `lstm(...)`: checks arguments, chooses an implementation
+    ops          `lstm(...)` and `lstm_stack(...)`, what modules call
     nn, linen    Flax NNX and Linen modules
     interop      weights of other frameworks, in and out
     diagnostics  gradients of states
@@ -21,7 +21,7 @@ Importing this package imports JAX and nothing heavier. Flax modules are in
 ``lstm_jax.nn`` and ``lstm_jax.linen``.
 """
 
-from lstm_jax.core import init
+from lstm_jax.core import backends, init
 from lstm_jax.core.activations import Activation, Activations
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
@@ -54,7 +54,10 @@ from lstm_jax.core.stream import Stream, feed
 from lstm_jax.core.unroll import unroll
 from lstm_jax.core.weight_drop import weight_drop
 from lstm_jax.core.zoneout import Zoneout
+from lstm_jax.kernels.cpu.backend import FASTEST, NATIVE
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
+
+backends.add("native", NATIVE, unnamed=FASTEST)
 
 __version__ = "0.1.0"
 
