@@ -92,6 +92,19 @@ def test_every_entrance(name, platform):
     assert takes(native, inputs(1, 1)) == (platform == "cpu")
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_stack_is_the_same_program_as_lstm_stack(bidirectional):
+    stack = Stack([LSTMCell(5)] * 3, bidirectional=bidirectional)
+    params, xs = stack.init(jax.random.key(0), D), inputs(8, 2)
+
+    def program(run):
+        loss = lambda params, xs: (run(params, None, xs)[1] ** 2).sum()
+        return text_of(jax.value_and_grad(loss), params, xs)
+
+    assert program(stack) == program(lstm_stack)
+    assert BACKWARD in program(stack)
+
+
 def test_an_unknown_name():
     for run in CALLS.values():
         with pytest.raises(ValueError, match="implementation is 'scam'"):
