@@ -104,11 +104,11 @@ def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.choice")
     add = parser.add_argument
     add("--quick", action="store_true", help="5 rounds")
-    add("--repeats", type=int, help="rounds at each shape (41)")
-    add("--budget", type=float, default=60.0, help="seconds for each figure (60)")
+    add("--repeats", type=int, help="rounds at each shape (201)")
+    add("--budget", type=float, default=30.0, help="seconds for each figure (30)")
     add("--out", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args(argv)
-    args.repeats = args.repeats or (5 if args.quick else 41)
+    args.repeats = args.repeats or (5 if args.quick else 201)
     return args
 
 
