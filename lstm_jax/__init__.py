@@ -6,7 +6,7 @@ The house, from the ground up; a room imports only rooms named before it:
     data         text, batches, ragged and labelled sequences, in numpy
     scores       how good predictions are, in numpy
     kernels      the LSTM in C++, for CPUs
-    ops          `lstm(...)`: checks arguments, chooses an implementation
+    ops          `lstm(...)` and `lstm_stack(...)`, what modules call
     nn, linen    Flax NNX and Linen modules
     interop      weights of other frameworks, in and out
     diagnostics  gradients of states
@@ -26,7 +26,7 @@ Importing this package imports JAX and nothing heavier. Flax modules are in
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lstm_jax.core import init
+from lstm_jax.core import backends, init
 from lstm_jax.core.activations import Activation, Activations
 from lstm_jax.core.bidirectional import Bidirectional, bidirectional
 from lstm_jax.core.cell import Cell
@@ -59,7 +59,10 @@ from lstm_jax.core.stream import Stream, feed
 from lstm_jax.core.unroll import unroll
 from lstm_jax.core.weight_drop import weight_drop
 from lstm_jax.core.zoneout import Zoneout
+from lstm_jax.kernels.cpu.backend import FASTEST, NATIVE
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
+
+backends.add("native", NATIVE, unnamed=FASTEST)
 
 if TYPE_CHECKING:
     from lstm_jax.runs.loaded import load_run

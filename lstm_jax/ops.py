@@ -1,6 +1,5 @@
-"""The LSTM as one call: checks what it is given and chooses an implementation."""
+"""The plain LSTM as one call: a layer, layers on each other, and what modules call."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,31 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
-from lstm_jax.core import init
-from lstm_jax.core.arguments import (
-    check_bool,
-    check_choice,
-    check_floating,
-    check_size,
-    renamed,
-)
+from lstm_jax.core import backends, init
+from lstm_jax.core.arguments import check_floating, check_size, renamed
 from lstm_jax.core.bidirectional import Merge, two_directions
-from lstm_jax.core.cell import Cell
 from lstm_jax.core.checks import check_flags, check_layers
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
 from lstm_jax.core.stack import Skip, Stack
 from lstm_jax.core.unroll import unroll
-from lstm_jax.kernels.cpu import library
-from lstm_jax.kernels.cpu import unroll as native
-
-IMPLEMENTATIONS = {
-    "scan": unroll,
-    "plain": functools.partial(unroll, plain=True),
-    "native": native.unroll,
-}
-"""Name to function. ``scan`` is `lstm_jax.unroll` with its derivative rule; ``plain``
-is the same loop, differentiated by JAX as it stands; ``native`` is the C++ kernel for
-the plain LSTM in float32 or bfloat16 on a CPU."""
+from lstm_jax.kernels.cpu import backend, library
 
 
 def lstm(
@@ -63,11 +45,8 @@ def lstm(
         xs: inputs ``[T, ..., D]``.
         lengths, mask, resets, reset_carry, reverse, dtype, remat: as in
             `lstm_jax.unroll`.
-        implementation: ``None`` takes the fastest that supports the call. ``"scan"``,
-            ``"plain"`` and ``"native"`` name one, and a named one never falls back to
-            another. Symbolic shapes of ``jax.export`` take ``"scan"``. To export fixed
-            shapes, name ``"scan"``, or allow the custom calls ``lstm_jax_forward`` and
-            ``lstm_jax_backward``.
+        implementation: ``None`` takes the fastest that supports the call; see
+            `lstm_jax.unroll` for the others.
 
     Returns:
         The final carry and the outputs ``hs``, ``[T, ..., H]``.
@@ -83,7 +62,7 @@ def lstm(
     >>> hs.shape, bool((hs[4:, 1] == 0).all())
     ((7, 2, 5), True)
     """
-    return run_layer(
+    return unroll(
         cell_of(params),
         params,
         carry,
@@ -227,55 +206,20 @@ def lstm_stack(
         start=start,
         dtype=dtype,
         remat=remat,
-        run=functools.partial(run_layer, implementation=implementation),
+        implementation=implementation,
     )
-
-
-def run_layer(
-    cell: Cell,
-    params: Any,
-    carry: Any,
-    xs: Float[Array, "T *B D"],
-    *,
-    implementation: str | None = None,
-    reverse: bool = False,
-    **options: Any,
-) -> tuple[Any, Float[Array, "T *B H"]]:
-    """`lstm_jax.unroll` in the implementation of this name; see `lstm`."""
-    reverse = check_bool("reverse", reverse)
-    check_choice("implementation", implementation, (None, *IMPLEMENTATIONS))
-    implementation = implementation or fastest(cell, xs, options.get("dtype"))
-    run = IMPLEMENTATIONS[implementation]
-    return run(cell, params, carry, xs, reverse=reverse, **options)
 
 
 def availability() -> dict[str, str]:
     """Every implementation, and whether it runs here or why it does not."""
-    states = dict.fromkeys(IMPLEMENTATIONS, "available")
-    reason = native.unavailable()
+    states = dict.fromkeys(backends.NAMED, "available")
+    reason = backend.unavailable()
     states["native"] = (
         f"not available: {reason}"
         if reason
         else f"available, {library.instruction_set()} instructions"
     )
     return states
-
-
-def fastest(cell: Cell, xs: Float[Array, "T *B D"], dtype: Any = None) -> str:
-    """The implementation that ``None`` stands for."""
-    xs = check_floating("xs", xs)
-    symbolic = not all(isinstance(n, int) for n in xs.shape)  # of jax.export
-    if symbolic or xs.ndim < 2 or native.unsupported(cell, xs, dtype):
-        return "scan"
-    # The kernel first brings the weights into its own order, which few steps do not pay
-    # back. Large products in bfloat16 XLA takes with the machine's own instructions.
-    # Measured, on two cores.
-    T, D = xs.shape[0], xs.shape[-1]
-    rows = xs.size // max(D, 1)
-    small = 4 * cell.hidden_size * (D + cell.hidden_size) <= 2**18
-    wide = jnp.dtype(xs.dtype if dtype is None else dtype).itemsize >= 4
-    many = wide and T >= 16 and rows >= 100
-    return "native" if T >= 4 and (small or many) else "scan"
 
 
 def run_stack(
@@ -328,7 +272,7 @@ def run_stack(
         start=start,
         dtype=dtype,
         remat=remat,
-        run=functools.partial(run_layer, implementation=implementation),
+        implementation=implementation,
     )
     return carries, jax.tree.map(lambda h: move(h, 0, -1 - feature_axes), hs)
 

@@ -154,8 +154,8 @@ def largest_error(got, want):
     return max(np.abs(exact(g) - exact(w)).max() for g, w in pairs)
 
 
-def run(cell, at, flags=NO_FLAGS, **options):
-    """`unroll` of a case."""
+def run(cell, at, flags=NO_FLAGS, *, plain=False, implementation="scan", **options):
+    """`unroll` of a case, by the scan unless another implementation is named."""
     return unroll(
         cell,
         at.params,
@@ -164,6 +164,7 @@ def run(cell, at, flags=NO_FLAGS, **options):
         mask=flags.mask,
         resets=flags.resets,
         reset_carry=at.reset_carry if flags.resets is not None else None,
+        implementation="plain" if plain else implementation,
         **options,
     )
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Bool, Float
-from lstm_jax.core.cell import Cell
+from lstm_jax.core.cell import Cell, Noise
 from lstm_jax.core.checks import check_carry, check_flags, check_lengths, check_sequence
 from lstm_jax.core.sharding import leave_to_compiler, spec_of
 
@@ -23,6 +23,8 @@ class Sequence(NamedTuple):
     mask: Bool[Array, "T *B"] | None
     resets: Bool[Array, "T *B"] | None
     reset_carry: Any
+    noise: Noise | None = None
+    """The masks of a random cell, once they are drawn."""
 
 
 def prepare(

@@ -7,7 +7,7 @@ one entry a layer. Layer by layer: drop inputs, run in each direction, merge, sk
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import jax
@@ -196,7 +196,7 @@ class Stack:
 
         return self._entries(map(layer, self.cells), self._groups(in_size))
 
-    @renamed(reset_carries="reset_carry")
+    @renamed(reset_carries="reset_carry", run="implementation")
     def __call__(
         self,
         params: Sequence[Any],
@@ -212,7 +212,7 @@ class Stack:
         start: int | Array = 0,
         dtype: Any = None,
         remat: bool | int | None = None,
-        run: Callable[..., tuple[Any, Array]] = unroll,
+        implementation: str | None = None,
     ) -> tuple[tuple[Any, ...], Any]:
         """Runs the layers and returns every layer's final carry, and the outputs.
 
@@ -221,18 +221,18 @@ class Stack:
             carries: likewise; ``None`` is zeros everywhere. A carry without batch axes
                 is that of every row.
             xs: inputs ``[T, ..., D]``.
-            lengths, mask, resets, remat: as in `lstm_jax.unroll`.
+            lengths, mask, resets, remat, implementation: as in `lstm_jax.unroll`.
             reset_carry: one entry a layer, the states at the start of an episode.
             reverse: as in `lstm_jax.unroll`; not for layers in two directions.
             key: key of all the masks, which are functions of (key, layer, direction),
                 and of the absolute step unless locked; ``None`` is evaluation.
             start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
             dtype: compute dtype, by default that of ``xs``.
-            run: one layer in one direction, with the arguments of `lstm_jax.unroll`.
 
         Raises:
             TypeError, ValueError: as `lstm_jax.unroll`; ``params``, ``carries`` or
                 ``reset_carry`` do not have one entry a layer.
+            NotImplementedError: the named implementation does not support a layer.
         """
         sequence = dict(lengths=lengths, mask=mask, resets=resets, remat=remat)
         if not self.bidirectional:
@@ -253,7 +253,7 @@ class Stack:
             spread = functools.partial(_spread, cell, xs=xs)
             carry, reset_carry = map_ways(spread, carry), map_ways(spread, reset_carry)
             options = {"reset_carry": reset_carry, **masks.of_cell(n), **sequence}
-            one_way = functools.partial(run, cell)
+            one_way = functools.partial(unroll, cell, implementation=implementation)
             params, inputs = masks.weights(n, params), masks.between(n, below)
             if self.bidirectional:
                 carry, out = bidirectional(

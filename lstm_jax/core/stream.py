@@ -1,6 +1,6 @@
 """A sequence that comes in pieces: what is carried from one to the next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, Bool, Float, Int, Key, Lengths
 from lstm_jax.core.arguments import renamed
 from lstm_jax.core.stack import Stack
-from lstm_jax.core.unroll import unroll
 
 
 class Stream(NamedTuple):
@@ -22,7 +21,7 @@ class Stream(NamedTuple):
     step: int | Int[Array, ""] = 0
 
 
-@renamed(reset_carries="reset_carry")
+@renamed(reset_carries="reset_carry", run="implementation")
 def feed(
     stack: Stack,
     params: Sequence[Any],
@@ -36,7 +35,7 @@ def feed(
     key: Key[Array, ""] | None = None,
     dtype: Any = None,
     remat: bool | int | None = None,
-    run: Callable[..., tuple[Any, Array]] = unroll,
+    implementation: str | None = None,
 ) -> tuple[Stream, Float[Array, "T *B H"]]:
     """The next piece of a sequence: the stream after it, and its outputs.
 
@@ -45,8 +44,8 @@ def feed(
         params: their parameters.
         stream: where the sequence has got to.
         xs: the piece, ``[T, ..., D]``, of any length.
-        lengths, mask, resets, reset_carry, key, dtype, remat, run: as in a call of the
-            stack.
+        lengths, mask, resets, reset_carry, key, dtype, remat, implementation: as in a
+            call of the stack.
 
     Raises:
         TypeError, ValueError: the stack runs in two directions; and as a call of the
@@ -78,7 +77,7 @@ def feed(
         start=stream.step,
         dtype=dtype,
         remat=remat,
-        run=run,
+        implementation=implementation,
     )
     step = jnp.asarray(stream.step, jnp.int32) + jnp.int32(hs.shape[0])
     return Stream(carries, step), hs

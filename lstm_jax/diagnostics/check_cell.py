@@ -63,15 +63,15 @@ def check_cell(
     for where, options in flags.items():
         run = functools.partial(unroll, cell, **options)
         ours, plain = (
-            _figures(functools.partial(run, plain=plain), at, direction)
-            for plain in (False, True)
+            _figures(functools.partial(run, implementation=name), at, direction)
+            for name in ("scan", "plain")
         )
         for what, got in ours.items():
             _compare(cell, f"{what}{where}", got, plain[what])
     params, xs = at
-    of_rows = jax.jit(jax.vmap(lambda xs: unroll(cell, params, None, xs)[1], 1, 1))
-    hs = unroll(cell, params, None, xs)[1]
-    _compare(cell, "vmap over rows", of_rows(xs), hs)
+    run = lambda xs: unroll(cell, params, None, xs, implementation="scan")[1]
+    of_rows = jax.jit(jax.vmap(run, 1, 1))
+    _compare(cell, "vmap over rows", of_rows(xs), run(xs))
 
 
 def _figures(run, at, direction):

@@ -5,7 +5,6 @@ puts out ``[T, B, out_size]``.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 
 from lstm_jax.core.bidirectional import Bidirectional
 from lstm_jax.core.stack import Stack
-from lstm_jax.ops import run_layer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,9 +108,10 @@ class Recurrent:
         return 2 if self.stack.bidirectional else 1
 
     def __call__(self, x, carry=None, lengths=None, implementation=None):
-        run = functools.partial(run_layer, implementation=implementation)
         params = jax.tree.map(jnp.asarray, self.params)
-        return self.stack(params, carry, x, lengths=lengths, run=run)
+        return self.stack(
+            params, carry, x, lengths=lengths, implementation=implementation
+        )
 
 
 Piece = Embed | Recurrent | Linear

@@ -1,1 +1,1 @@
-"""Faster versions of `lstm_jax.unroll` for one cell and one kind of machine."""
+"""Faster backends of `lstm_jax.unroll`, for one cell and one kind of machine."""

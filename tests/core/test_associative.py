@@ -95,8 +95,8 @@ def test_long_sequences_stay_accurate(forget_bias, x64):
     cells.assert_close(got, (type(at.carry)(*want[0]), want[1]), 4e-6)
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["associative", "plain"])
-def test_huge_pre_activations(plain):
+@pytest.mark.parametrize("name", ["scan", "plain"])
+def test_huge_pre_activations(name):
     """Finite in float32 with holes and a carry of zeros, and right where ``f + i`` is
     0 in floating point."""
     at = cells.make_case(CELL, "float32", steps=8)
@@ -107,23 +107,24 @@ def test_huge_pre_activations(plain):
     params = MinLSTMParams(jnp.asarray(w_x), jnp.zeros(3 * H))
 
     def run(params, carry, xs):
-        return unroll(CELL, params, carry, xs, mask=mask, plain=plain)
+        return unroll(CELL, params, carry, xs, mask=mask, implementation=name)
 
     args = params, MinLSTMCarry(jnp.zeros((B, H))), xs
     out, pullback = jax.vjp(run, *args)
     figures = out, jax.jvp(run, args, args), pullback(out)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(figures))
     low = MinLSTMParams(jnp.zeros((1, 3)), jnp.array([-200.0, -200.0, 1.0]))
-    options = dict(dtype=jnp.float32, plain=plain)
+    options = dict(dtype=jnp.float32, implementation=name)
     carry, _ = unroll(MinLSTMCell(1), low, None, jnp.ones((2, 1)), **options)
     np.testing.assert_allclose(carry.h, [0.5 * 1.5 + 0.25 * 1.5], rtol=1e-6)
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["associative", "plain"])
-def test_the_corner_of_the_candidate_has_a_slope(plain, x64):
+@pytest.mark.parametrize("name", ["scan", "plain"])
+def test_the_corner_of_the_candidate_has_a_slope(name, x64):
     """At 0, where zero inputs and biases are, that of the side it belongs to."""
     params = MinLSTMParams(jnp.zeros((1, 3)), jnp.zeros(3))
-    last = lambda p: unroll(MinLSTMCell(1), p, None, jnp.ones((1, 1)), plain=plain)[1]
+    run = functools.partial(unroll, MinLSTMCell(1), implementation=name)
+    last = lambda p: run(p, None, jnp.ones((1, 1)))[1]
     d = jax.grad(lambda p: last(p).sum())(params)
     np.testing.assert_allclose(d.b, [1 / 16, -1 / 16, 1 / 2], rtol=1e-12)
 

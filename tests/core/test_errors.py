@@ -238,7 +238,6 @@ def test_a_switch_that_equals_a_boolean_does_not_poison_later_calls():
 
 
 SWITCHES = {
-    "plain": lambda on: lstm_jax.unroll(LSTMCell(H), PARAMS, None, XS, plain=on),
     "bidirectional": lambda on: lstm_jax.Stack([LSTMCell(H)], bidirectional=on),
     "locked": lambda on: lstm_jax.Stack([LSTMCell(H)], locked=on),
     "stacked": lambda on: lstm_jax.Stack([LSTMCell(H)], stacked=on),
@@ -390,6 +389,8 @@ def test_an_old_name_leads_to_the_new_one():
     for run in (lstm_jax.lstm_stack, Stack([LSTMCell(H)])):
         with pytest.raises(TypeError, match="reset_carries is now called reset_carry"):
             run([PARAMS], None, XS, resets=FLAGS, reset_carries=None)
+    with pytest.raises(TypeError, match="plain is now called implementation"):
+        lstm_jax.unroll(LSTMCell(H), PARAMS, None, XS, plain=True)
 
 
 @pytest.mark.parametrize("size", [0, -1, None, True, 3.0], ids=str)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lstm_jax.core import elementwise, lstm, sequence, stack_masks, unroll
+from lstm_jax.core import elementwise, loop, lstm, sequence, stack_masks, unroll
 from tests.core.test_chunks import check_remat
 from tests.core.test_derivatives import check_mode
 from tests.core.test_dropout import check_pieces
@@ -113,15 +113,15 @@ FAULTS = {
         functools.partial(check_values, **OPTIONS["lengths"]),
     ),
     "dropped dh term": (
-        wrap(unroll, "_matmul_in_loop", dropped_dh),
+        wrap(loop, "_matmul_in_loop", dropped_dh),
         check_gradients,
     ),
     "operands a step late": (
-        wrap(unroll, "matmul", operands_a_step_late),
+        wrap(loop, "matmul", operands_a_step_late),
         check_gradients,
     ),
     "slot unread": (
-        wrap(unroll, "_perturb", slot_unread),
+        wrap(loop, "_perturb", slot_unread),
         functools.partial(check_mode, "grad", "gru"),
     ),
     "padding masked after the projection": (

@@ -54,7 +54,12 @@ def test_derivatives_around_shard_map(mesh, name, carry):
             return cells.run(cell, at, flags, plain=plain)
         flags = flags if carry == "no carry" else cells.Flags()
         return cells.unroll(
-            cell, at.params, None, at.xs, **flags._asdict(), plain=plain
+            cell,
+            at.params,
+            None,
+            at.xs,
+            **flags._asdict(),
+            implementation="plain" if plain else "scan",
         )
 
     def loss(at, flags, plain):

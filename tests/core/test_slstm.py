@@ -90,7 +90,7 @@ def test_huge_pre_activations(forget, plain):
     resets = jnp.zeros((steps, B), bool).at[1, 0].set(True)
 
     def run(at, carry):
-        options = dict(resets=resets, plain=plain)
+        options = dict(resets=resets, implementation="plain" if plain else "scan")
         return unroll(cell, at.params, carry, at.xs, **options)
 
     start = cell.zero_carry((B,), jnp.float32)

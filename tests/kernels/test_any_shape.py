@@ -7,7 +7,6 @@ import hypothesis
 import hypothesis.strategies as st
 import jax
 
-from lstm_jax.kernels.cpu.unroll import run_by_kernel
 from tests import cells
 from tests.kernels.test_native import make_case, make_flags, value_and_grad
 
@@ -27,6 +26,6 @@ def test_any_shape(T, B, H, D, which, reverse):
     f = functools.partial(value_and_grad, reverse=reverse)
     got, want = (
         jax.jit(functools.partial(f, kernel), compiler_options=cells.QUICK)(at, flags)
-        for kernel in (run_by_kernel, None)
+        for kernel in ("native", "scan")
     )
     cells.assert_close(got, want, 1e-5)

@@ -18,7 +18,6 @@ from tests.kernels.test_native import (
     make_case,
     make_flags,
     outputs,
-    run_by_kernel,
 )
 
 T, ROWS, H = 5, 8, 6
@@ -60,10 +59,10 @@ def value_and_slope(kernel, at, flags):
 @pytest.mark.parametrize("figure", [value_and_grad, value_and_slope])
 def test_every_type_of_axis(figure, kind, devices):
     at, flags = make_case(T, ROWS, H), make_flags("mask, resets", T, ROWS)
-    want = in_float64(functools.partial(figure, None), at, flags)
+    want = in_float64(functools.partial(figure, "scan"), at, flags)
     mesh = make_mesh(devices, "Auto" if kind == "Manual" else kind)
     specs = at_specs, flag_specs = specs_of((*SHAPES[devices],))
-    f = functools.partial(figure, run_by_kernel)
+    f = functools.partial(figure, "native")
     if kind == "Manual":
         carry, hs = at_specs.carry, at_specs.xs
         second = (carry, hs) if figure is value_and_slope else at_specs
@@ -88,14 +87,14 @@ def test_what_is_sharded_otherwise_is_gathered(devices):
     """Weights, features or time: right, and gradients have the types of operands."""
     at, mesh = make_case(T + 3, ROWS, H, D=4), make_mesh(devices)
     f = lambda kernel, at: value_and_grad(kernel, at, cells.NO_FLAGS)
-    want = in_float64(functools.partial(f, None), at)
+    want = in_float64(functools.partial(f, "scan"), at)
     by_columns = type(at.params)(P(None, "data"), P("data"), P("data"))
     if devices == 8:
         by_columns = by_columns._replace(w_h=P(None, "data"))
     for xs in (P("data"), P(None, None, "data"), P(None, "data")):
         specs = cells.Case(by_columns, P(), P(), xs)
         placed = place(mesh, at, specs)
-        got = jax.jit(functools.partial(f, run_by_kernel))(placed)
+        got = jax.jit(functools.partial(f, "native"))(placed)
         cells.assert_close(got, want, RTOL)
         assert jax.tree.map(jax.typeof, got[1]) == jax.tree.map(jax.typeof, placed)
 
@@ -121,9 +120,9 @@ def test_vmap_on_explicit_axes(figure, axes):
     )
     one = {"value": outputs, "gradient": lambda k, at: jax.grad(loss, 1)(k, at)}[figure]
     f = lambda kernel, at: jax.vmap(functools.partial(one, kernel), (axes,))(at)
-    want = in_float64(functools.partial(f, None), at)
+    want = in_float64(functools.partial(f, "scan"), at)
     placed = place(mesh, at, cells.Case(params_spec, P(), P(), xs_spec))
-    got = jax.jit(functools.partial(f, run_by_kernel))(placed)
+    got = jax.jit(functools.partial(f, "native"))(placed)
     cells.assert_close(got, want, RTOL)
     leaf = got[1] if figure == "value" else got.xs
     expected = P("data") if xs_spec == P() else xs_spec
@@ -160,8 +159,8 @@ def test_the_choice_and_calls_without_jit():
     """``implementation=None`` takes the kernel here, and it runs."""
     at, mesh = make_case(T, ROWS, H), make_mesh(2)
     placed = place(mesh, at, specs_of("data")[0])
-    assert ops.fastest(ops.cell_of(at.params), placed.xs) == "native"
     run = lambda at: ops.lstm(at.params, None, at.xs, implementation=None)
+    assert "lstm_jax_forward" in jax.jit(run).lower(placed).as_text()
     with jax.set_mesh(mesh):
         carry, hs = run(placed)
         gradient = jax.grad(lambda at: jnp.sum(run(at)[1] ** 2))(placed)

@@ -21,7 +21,6 @@ from jax.sharding import PartitionSpec as P
 
 from lstm_jax import LSTMCarry, LSTMCell, ops, unroll
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.kernels.cpu.unroll import run_by_kernel
 from tests import cells
 from tests.core.test_derivatives import MODES, inner
 
@@ -60,13 +59,13 @@ def in_float64(f, *args):
 
 def agree(f, *args, rtol=RTOL):
     """``f(kernel, *args)`` by the kernel and by definition."""
-    got = jax.jit(functools.partial(f, run_by_kernel))(*args)
-    cells.assert_close(got, in_float64(functools.partial(f, None), *args), rtol)
+    got = jax.jit(functools.partial(f, "native"))(*args)
+    cells.assert_close(got, in_float64(functools.partial(f, "scan"), *args), rtol)
 
 
 def outputs(kernel, at, flags=cells.NO_FLAGS, **options):
     cell = LSTMCell(at.carry.h.shape[-1])
-    return cells.run(cell, at, flags, kernel=kernel, **options)
+    return cells.run(cell, at, flags, implementation=kernel, **options)
 
 
 def loss(kernel, at, flags=cells.NO_FLAGS, **options):
@@ -133,7 +132,7 @@ def test_blocks_of_steps_without_real_rows(T, B, H):
 def test_the_same_bits_in_every_run():
     """However many threads have come by a step, and whenever they did."""
     at = make_case(6, 1, 512)
-    gradient = jax.jit(lambda at: jax.grad(lambda at: loss(run_by_kernel, at))(at))
+    gradient = jax.jit(lambda at: jax.grad(lambda at: loss("native", at))(at))
     first = gradient(at)
     for _ in range(40):
         jax.tree.map(np.testing.assert_array_equal, gradient(at), first)
@@ -154,7 +153,7 @@ def test_derivatives_of_inputs_alone():
     at = make_case(4, 2, 3)
     f = lambda kernel, at: jax.grad(lambda xs: loss(kernel, at._replace(xs=xs)))(at.xs)
     agree(f, at)
-    jaxpr = str(jax.make_jaxpr(functools.partial(f, run_by_kernel))(at))
+    jaxpr = str(jax.make_jaxpr(functools.partial(f, "native"))(at))
     assert "wrt=('xs',)" in jaxpr, jaxpr
 
 
@@ -242,7 +241,7 @@ def test_scan_and_remat_around_it():
     def f(kernel, at):
         @jax.checkpoint
         def block(carry, xs):
-            return unroll(LSTMCell(5), at.params, carry, xs, kernel=kernel)
+            return unroll(LSTMCell(5), at.params, carry, xs, implementation=kernel)
 
         return cells.scalar(jax.lax.scan(block, at.carry, at.xs.reshape(2, 3, 2, 3)))
 
@@ -254,7 +253,7 @@ def test_nothing_to_do():
         cell = LSTMCell(5)
         params = cell.init(jax.random.key(0), 3)
         carry, hs = unroll(
-            cell, params, None, jnp.ones((T, B, 3)), kernel=run_by_kernel
+            cell, params, None, jnp.ones((T, B, 3)), implementation="native"
         )
         assert hs.shape == (T, B, 5)
         assert carry.c.shape == (B, 5)
@@ -263,26 +262,26 @@ def test_nothing_to_do():
 def test_an_empty_axis():
     at = make_case(4, 2, 5)
     xs = jnp.zeros((0, *at.xs.shape))
-    gradient = jax.grad(lambda xs: loss(run_by_kernel, at._replace(xs=xs)))
+    gradient = jax.grad(lambda xs: loss("native", at._replace(xs=xs)))
     assert jax.vmap(gradient)(xs).shape == xs.shape
-    total = lambda p: jax.vmap(
-        lambda xs: loss(run_by_kernel, at._replace(params=p, xs=xs))
-    )(xs).sum()
+    total = lambda p: jax.vmap(lambda xs: loss("native", at._replace(params=p, xs=xs)))(
+        xs
+    ).sum()
     assert all((g == 0).all() for g in jax.grad(total)(at.params))
 
 
 def test_without_jit():
     at = make_case(4, 2, 5)
     with jax.disable_jit():
-        got = jax.grad(loss, 1)(run_by_kernel, at)
-    cells.assert_close(got, jax.grad(loss, 1)(run_by_kernel, at), RTOL)
+        got = jax.grad(loss, 1)("native", at)
+    cells.assert_close(got, jax.grad(loss, 1)("native", at), RTOL)
 
 
 def test_parameters_in_sixteen_bits():
     at = make_case(6, 3, 17)
     narrow = jax.tree.map(lambda p: p.astype(jnp.bfloat16), at.params)
     widen = lambda p: jax.tree.map(lambda p: p.astype(jnp.float32), p)
-    gradient = jax.grad(lambda p: loss(run_by_kernel, at._replace(params=p)))
+    gradient = jax.grad(lambda p: loss("native", at._replace(params=p)))
     got, want = gradient(narrow), gradient(widen(narrow))
     assert {g.dtype for g in got} == {jnp.dtype(jnp.bfloat16)}
     cells.assert_close(widen(got), want, cells.tolerance(jnp.bfloat16))
@@ -313,10 +312,10 @@ def test_bfloat16(which, mode):
         return ways[mode](total, at, v)
 
     got, scan = (
-        jax.jit(functools.partial(figure, k))(at, v) for k in (run_by_kernel, None)
+        jax.jit(functools.partial(figure, k))(at, v) for k in ("native", "scan")
     )
     wide = lambda a: a.astype(np.float32) if a.dtype == jnp.bfloat16 else a
-    exact = in_float64(functools.partial(figure, None), *jax.tree.map(wide, (at, v)))
+    exact = in_float64(functools.partial(figure, "scan"), *jax.tree.map(wide, (at, v)))
     dtypes = lambda tree: [a.dtype for a in jax.tree.leaves(tree)]
     assert dtypes(got) == dtypes(scan)
     for g, s, e in zip(*map(jax.tree.leaves, (got, scan, exact)), strict=True):
@@ -328,7 +327,7 @@ def test_bfloat16(which, mode):
 def test_bfloat16_in_pieces():
     """The state between two pieces holds all of it."""
     at = narrow_case(9, 3, 17)
-    run = lambda carry, xs: outputs(run_by_kernel, at._replace(carry=carry, xs=xs))
+    run = lambda carry, xs: outputs("native", at._replace(carry=carry, xs=xs))
     whole = run(at.carry, at.xs)
     middle, first = run(at.carry, at.xs[:4])
     end, second = run(middle, at.xs[4:])
@@ -340,13 +339,13 @@ def test_padding_is_finite():
     """Also what nobody reads: a debugger of NaN does."""
     at, flags = make_case(6, 3, 17), make_flags("mask, resets", 6, 3)
     with jax.debug_nans(True):
-        jax.grad(loss, 1)(run_by_kernel, at, flags)
+        jax.grad(loss, 1)("native", at, flags)
 
 
 def test_nan_stays_in_its_row():
     at = make_case(5, 3, 18)
     at = at._replace(xs=at.xs.at[2, 1].set(jnp.nan))
-    _, hs = outputs(run_by_kernel, at)
+    _, hs = outputs("native", at)
     assert np.isnan(hs[2:, 1]).all()
     assert np.isfinite(hs[:, [0, 2]]).all()
     assert np.isfinite(hs[:2]).all()
@@ -357,38 +356,25 @@ def test_extreme_inputs():
     at = at._replace(xs=at.xs * 1e4)
     agree(outputs, at)
     # All gates are saturated.
-    assert all(
-        abs(d).max() < 1e-30 for d in jax.grad(loss, 1)(run_by_kernel, at).params
-    )
+    assert all(abs(d).max() < 1e-30 for d in jax.grad(loss, 1)("native", at).params)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_other_platforms_take_the_definition(platform):
     at = make_case(4, 2, 3)
-    f = jax.jit(jax.grad(functools.partial(loss, run_by_kernel)))
+    f = jax.jit(jax.grad(functools.partial(loss, "native")))
     text = f.trace(at).lower(lowering_platforms=(platform,)).as_text()
     assert "lstm_jax_" not in text
     assert "lstm_jax_forward" in f.trace(at).lower().as_text()
 
 
-def test_the_choice():
-    cell, at = LSTMCell(5), make_case(8, 2, 5)
-    assert ops.fastest(cell, at.xs) == "native"
-    assert ops.fastest(cell, at.xs[:1]) == "scan"
-    large = functools.partial(ops.fastest, LSTMCell(512))
-    assert large(jnp.ones((20, 1, 512))) == "scan"
-    assert large(jnp.ones((20, 32, 512))) == "native"
-    assert large(jnp.ones((20, 32, 512)), jnp.bfloat16) == "scan"
-    assert ops.fastest(cell, at.xs, jnp.bfloat16) == "native"
-    assert ops.fastest(cell, at.xs, jnp.float16) == "scan"
-    assert ops.fastest(cell, at.xs, "float32") == "native"
-    assert ops.fastest(cells.CELLS["gru"], at.xs) == "scan"
+def test_a_named_kernel_does_not_fall_back():
+    at, gru = make_case(8, 2, 5), cells.CELLS["gru, reset after"]
     with pytest.raises(NotImplementedError, match=r'float16.*"scan"'):
         ops.lstm(at.params, None, at.xs, dtype=jnp.float16, implementation="native")
+    params = gru.init(jax.random.key(0), 3)
     with pytest.raises(NotImplementedError, match="the plain LSTMCell, not GRUCell"):
-        ops.run_layer(
-            cells.CELLS["gru, reset after"], None, None, at.xs, implementation="native"
-        )
+        unroll(gru, params, None, at.xs, implementation="native")
 
 
 def test_carry_in_and_out():
@@ -411,9 +397,15 @@ def test_shard_map(flags):
 
     def outputs(kernel, params, xs, flags):
         run = lambda p, xs, f: unroll(
-            LSTMCell(6), p, None, xs, mask=f.mask, resets=f.resets, kernel=kernel
+            LSTMCell(6),
+            p,
+            None,
+            xs,
+            mask=f.mask,
+            resets=f.resets,
+            implementation=kernel,
         )[1]
-        if kernel is None:
+        if kernel == "scan":
             return run(params, xs, flags)
         return jax.shard_map(run, mesh=mesh, in_specs=specs, out_specs=rows)(
             params, xs, flags
@@ -431,10 +423,10 @@ def test_shard_map(flags):
 
 def test_export_and_ahead_of_time():
     at = make_case(6, 2, 5)
-    f = jax.jit(functools.partial(outputs, run_by_kernel))
+    f = jax.jit(functools.partial(outputs, "native"))
     names = ("lstm_jax_forward", "lstm_jax_backward")
     allowed = [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
-    gradient = jax.jit(functools.partial(value_and_grad, run_by_kernel))
+    gradient = jax.jit(functools.partial(value_and_grad, "native"))
     exported = jax.export.export(
         jax.jit(lambda *leaves: jax.tree.leaves(gradient(tree.unflatten(leaves)))),
         disabled_checks=allowed,
@@ -449,7 +441,7 @@ def test_export_and_ahead_of_time():
 def test_more_concurrent_calls_than_threads():
     """Nobody waits for a worker that is busy elsewhere, and all get the same."""
     at = make_case(60, 6, 200)
-    f = jax.jit(functools.partial(outputs, run_by_kernel))
+    f = jax.jit(functools.partial(outputs, "native"))
     want = jax.block_until_ready(f(at))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(lambda: jax.block_until_ready(f(at))) for _ in range(40)]

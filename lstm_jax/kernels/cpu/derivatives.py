@@ -7,6 +7,8 @@ Three functions, which `lstm_jax.kernels.cpu.primitives` makes known to JAX:
 * ``backward(at, residuals, d_out)``: the transpose of that, the gradients by the
   operands from those by the outputs.
 
+By definition the last two need no residuals, and can be differentiated by ``at``.
+
 Directions and gradients by the weights have as many leading axes as there are
 ``groups``: so many of the first batch axes keep weights of their own.
 """
@@ -20,9 +22,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
+from lstm_jax._types import Array
+from lstm_jax.core.loop import Inputs, run_with_rule
 from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
 from lstm_jax.core.sharding import leave_to_compiler, spec_of, vary_alike
-from lstm_jax.core.unroll import Inputs, run_with_rule
 from lstm_jax.kernels.cpu import kernel
 from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
 from lstm_jax.kernels.cpu.shards import Place, rows_of, zeros
@@ -89,14 +92,8 @@ def _definition(reverse, at):
     return Outputs(hs, *carry)
 
 
-def forward(at, *, reverse, residuals):
-    """By definition. Residuals are for the kernel alone, and empty of meaning here."""
-    _, kept = forward_shapes(at, reverse=reverse, residuals=residuals)
-    return definition(at, reverse), kept
-
-
-def tangent(at, residuals, d, *, reverse, groups):
-    del residuals
+def tangent(at, d, *, reverse, groups):
+    """The derivative of the outputs in the directions ``d``, by definition."""
 
     def derivative(at, d):
         f, by = _function_of(d, at, reverse)
@@ -108,8 +105,8 @@ def tangent(at, residuals, d, *, reverse, groups):
     return derivative(at, d)
 
 
-def backward(at, residuals, d_out, *, wrt, reverse, groups):
-    del residuals
+def backward(at, d_out, *, wrt, reverse, groups):
+    """The gradients by the operands ``wrt``, by definition."""
     # Of weights that vary nowhere `jax.shard_map` would sum gradients over the mesh;
     # here whoever asks for them does.
     at = vary_alike(at, (at, d_out))
@@ -155,15 +152,15 @@ def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
     if "w_x" in wrt:
         gradients["w_x"] = _outer_products(at.xs, dz, groups)
     if "w_h" in wrt:
-        before = _before(at, residuals.hs, reverse)
+        before = state_before(at, residuals.hs, reverse)
         gradients["w_h"] = _outer_products(before, dz, groups)
     if "b" in wrt:
         gradients["b"] = dz.sum(axis=(0, *range(1 + groups, dz.ndim - 1)))
     return {name: gradients[name].astype(getattr(at, name).dtype) for name in wrt}
 
 
-def _before(at, hs, reverse):
-    """What ``w_h`` was multiplied with."""
+def state_before(at: Operands, hs: Array, reverse: bool) -> Array:
+    """What ``w_h`` was multiplied with, from the residual ``hs``."""
     if kernel.flagged(at):
         return hs
     pieces = (hs[1:], at.h0[None]) if reverse else (at.h0[None], hs[:-1])

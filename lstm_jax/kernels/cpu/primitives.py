@@ -1,17 +1,21 @@
 """The kernel as three primitives that every transformation of JAX knows.
 
 Each of `forward`, `tangent` and `backward` is the derivative or the transpose of
-another, and on a CPU the first and the last are fused loops. All else is taken from the
-definition, `lstm_jax.unroll`: what ``tangent`` computes, everything on other platforms,
-and how ``tangent`` and ``backward`` change with the point ``at``, which is where second
-derivatives come from. Residuals are functions of that point which merely save work, so
-that no derivative goes through them.
+another. On a CPU the first and the last are fused loops. `lstm_jax.kernels.cpu.scans`
+has all three for other platforms, and for calls with too few rows to be faster by the
+kernel. Which of them runs is decided when a program is lowered, since ``vmap`` adds
+rows until then.
+
+How ``tangent`` and ``backward`` change with the point ``at`` is taken from the
+definition, `lstm_jax.unroll`: that is where second derivatives come from. Residuals are
+functions of that point which merely save work, so that no derivative goes through them.
 
 ``vmap`` folds the new axis into the batch. Where it maps the weights, the kernel runs
 with one set of them after another.
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -24,7 +28,7 @@ from jax.interpreters.xla import apply_primitive
 from lstm_jax._types import Array
 from lstm_jax.core.debugging import show_nan
 from lstm_jax.core.sharding import sum_to, types_of
-from lstm_jax.kernels.cpu import derivatives, shards
+from lstm_jax.kernels.cpu import derivatives, scans, shards
 from lstm_jax.kernels.cpu.derivatives import (
     OPERAND_AXES,
     OUTPUT_AXES,
@@ -34,17 +38,24 @@ from lstm_jax.kernels.cpu.derivatives import (
 from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
 
 
-def forward(at: Operands, *, reverse: bool) -> Outputs:
-    """The outputs alone, for where nobody will differentiate."""
+def forward(at: Operands, *, reverse: bool, least_rows: int = 0) -> Outputs:
+    """The outputs alone, for where nobody will differentiate.
+
+    The kernel runs where all steps together have ``least_rows`` rows or more.
+    """
     leaves, tree = jax.tree.flatten((at,))
-    out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=False)
+    static = dict(reverse=reverse, least_rows=least_rows)
+    out = forward_p.bind(*leaves, tree=tree, residuals=False, **static)
     return show_nan(Outputs(*out))
 
 
-def forward_with_residuals(at: Operands, *, reverse: bool) -> tuple[Outputs, Residuals]:
+def forward_with_residuals(
+    at: Operands, *, reverse: bool, least_rows: int = 0
+) -> tuple[Outputs, Residuals]:
     """The outputs, and what `tangent` and `backward` will need."""
     leaves, tree = jax.tree.flatten((at,))
-    out = forward_p.bind(*leaves, tree=tree, reverse=reverse, residuals=True)
+    static = dict(reverse=reverse, least_rows=least_rows)
+    out = forward_p.bind(*leaves, tree=tree, residuals=True, **static)
     return show_nan(Outputs(*out[:3])), Residuals(*out[3:])
 
 
@@ -54,6 +65,7 @@ def tangent(
     d: dict[str, Array],
     *,
     reverse: bool,
+    least_rows: int = 0,
     groups: int = 0,
 ) -> Outputs:
     """The derivative of the outputs in the directions ``d``, by name of the operand.
@@ -61,7 +73,8 @@ def tangent(
     Those of weights have the first ``groups`` batch axes before their own.
     """
     leaves, tree = jax.tree.flatten((at, residuals, d))
-    out = tangent_p.bind(*leaves, tree=tree, reverse=reverse, groups=groups)
+    static = dict(reverse=reverse, least_rows=least_rows, groups=groups)
+    out = tangent_p.bind(*leaves, tree=tree, **static)
     return show_nan(Outputs(*out))
 
 
@@ -72,6 +85,7 @@ def backward(
     *,
     wrt: tuple[str, ...],
     reverse: bool,
+    least_rows: int = 0,
     groups: int = 0,
 ) -> dict[str, Array]:
     """Gradients by the operands ``wrt``, by name, from those by the outputs.
@@ -80,12 +94,12 @@ def backward(
     axes before their own.
     """
     leaves, tree = jax.tree.flatten((at, residuals, d_out))
-    static = dict(wrt=wrt, reverse=reverse, groups=groups)
-    out = backward_p.bind(*leaves, tree=tree, **static)
+    static = dict(reverse=reverse, least_rows=least_rows, groups=groups)
+    out = backward_p.bind(*leaves, tree=tree, wrt=wrt, **static)
     return dict(zip(sorted(wrt), show_nan(out), strict=True))
 
 
-def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
+def _primitive(name: str, shapes: Callable, by_scan: Callable, by_kernel=None):
     primitive = Primitive(f"lstm_jax_{name}")
     primitive.multiple_results = True
 
@@ -93,22 +107,39 @@ def _primitive(name: str, shapes: Callable, compute: Callable, on_cpu=None):
         # Traced, not written out: varying axes and shardings follow JAX's own rules.
         return types_of(functools.partial(_on_leaves(shapes), **static), *leaves)
 
-    def lowering(f):
-        return mlir.lower_fun(_on_shards(_on_leaves(f), types), multiple_results=True)
+    def lowering(*ways):
+        local = _on_shards(_on_leaves(*ways), types)
+        return mlir.lower_fun(local, multiple_results=True)
 
     primitive.def_abstract_eval(types)
     primitive.def_impl(functools.partial(apply_primitive, primitive))
-    mlir.register_lowering(primitive, lowering(compute))
-    if on_cpu is not None:
-        mlir.register_lowering(primitive, lowering(on_cpu), platform="cpu")
+    mlir.register_lowering(primitive, lowering(by_scan))
+    if by_kernel is not None:
+        on_cpu = lowering(by_scan, by_kernel)
+        mlir.register_lowering(primitive, on_cpu, platform="cpu")
     return primitive
 
 
-def _on_leaves(f):
-    def on_leaves(*leaves, tree, **static):
-        return jax.tree.leaves(f(*tree.unflatten(leaves), **static))
+def _on_leaves(f, by_kernel=None):
+    """``f`` of leaves, or ``by_kernel`` where there are enough rows for it."""
+
+    def on_leaves(*leaves, tree, least_rows, **static):
+        args = tree.unflatten(leaves)
+        run = f
+        if by_kernel is not None and _has_rows(args[0], least_rows):
+            run = by_kernel
+        return jax.tree.leaves(run(*args, **static))
 
     return on_leaves
+
+
+def _has_rows(at, least):
+    """Symbolic sizes of ``jax.export`` cannot be compared, and count as too few."""
+    *steps_and_rows, _ = at.xs.shape
+    if least == 0:
+        return True
+    known = all(isinstance(n, int) for n in steps_and_rows)
+    return known and math.prod(steps_and_rows) >= least
 
 
 def _on_shards(f, types):
@@ -154,14 +185,14 @@ def _on_shards(f, types):
 forward_p = _primitive(
     "forward",
     derivatives.forward_shapes,
-    derivatives.forward,
+    scans.forward,
     derivatives.forward_by_kernel,
 )
-tangent_p = _primitive("tangent", derivatives.tangent_shapes, derivatives.tangent)
+tangent_p = _primitive("tangent", derivatives.tangent_shapes, scans.tangent)
 backward_p = _primitive(
     "backward",
     derivatives.backward_shapes,
-    derivatives.backward,
+    scans.backward,
     derivatives.backward_by_kernel,
 )
 
@@ -182,29 +213,32 @@ def _directions(d: Operands) -> dict[str, Array]:
     }
 
 
-def _forward_jvp(primals, tangents, *, tree, reverse, residuals):
+def _forward_jvp(primals, tangents, *, tree, residuals, **static):
     (at,), (d,) = tree.unflatten(primals), tree.unflatten(tangents)
-    out, kept = forward_with_residuals(at, reverse=reverse)
-    d_out = tangent(at, kept, _directions(d), reverse=reverse)
+    out, kept = forward_with_residuals(at, **static)
+    d_out = tangent(at, kept, _directions(d), **static)
     if not residuals:
         return [*out], [*d_out]
     return [*out, *kept], [*d_out, *(ad.Zero(jax.typeof(a)) for a in kept)]
 
 
-def _linear_jvp(f, by_definition, primals, tangents, *, tree, **static):
+def _linear_jvp(f, by_definition, primals, tangents, *, tree, least_rows, **static):
     """Of ``f(at, residuals, linear)``: its last argument moves, and the point does."""
+    f = functools.partial(f, least_rows=least_rows)
     at, residuals, linear = tree.unflatten(primals)
     d_at, _, d_linear = tree.unflatten(tangents)
-    terms = []
+    terms, out = [], None
     if not all(map(_is_zero, jax.tree.leaves(d_linear, is_leaf=_is_zero))):
         d_linear = jax.tree.map(ad.instantiate_zeros, d_linear, is_leaf=_is_zero)
         terms.append(f(at, residuals, d_linear, **static))
     if d := _directions(d_at):
-        moved = lambda by: by_definition(at._replace(**by), None, linear, **static)
+        moved = lambda by: by_definition(at._replace(**by), linear, **static)
         by = {name: getattr(at, name) for name in d}
-        terms.append(jax.jvp(moved, (by,), (d,))[1])
+        out, term = jax.jvp(moved, (by,), (d,))
+        terms.append(term)
     d_out = jax.tree.map(lambda *terms: sum(terms[1:], terms[0]), *terms)
-    out = f(at, residuals, linear, **static)
+    if out is None:
+        out = f(at, residuals, linear, **static)
     return jax.tree.leaves(out), jax.tree.leaves(d_out)
 
 
@@ -253,9 +287,12 @@ def _batch(primitive, leaves, axes, *, tree, **static):
     if at.w_x.mapped or at.w_h.mapped or at.b.mapped:
         return _one_by_one(functools.partial(bind, **static), leaves, axes)
     if primitive is tangent_p:
-        compute = lambda *leaves: jax.tree.leaves(
-            derivatives.tangent(*tree.unflatten(leaves), **static)
-        )
+        del static["least_rows"]
+
+        def compute(*leaves):
+            at, _, d = tree.unflatten(leaves)
+            return jax.tree.leaves(derivatives.tangent(at, d, **static))
+
         out = jax.vmap(compute, axes)(*leaves)
         return out, [0] * len(out)
     # As many of these as there are arguments.

@@ -1,0 +1,99 @@
+"""The kernel as a backend of `lstm_jax.unroll`: what it supports, and where it pays."""
+
+import functools
+
+import jax
+
+from lstm_jax._types import Array, Float
+from lstm_jax.core.activations import TEXTBOOK
+from lstm_jax.core.backends import Backend
+from lstm_jax.core.cell import Cell
+from lstm_jax.core.lstm import LSTMCarry, LSTMCell
+from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.scan import scan
+from lstm_jax.kernels.cpu import library, primitives
+from lstm_jax.kernels.cpu.kernel import Operands
+
+
+def unsupported(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
+    """Why the kernel cannot take this call, as a sentence; ``None`` if it can."""
+    if type(cell) is not LSTMCell or cell.activations != TEXTBOOK:
+        return f"the kernel knows the plain LSTMCell, not {cell!r}."
+    if (name := xs.dtype.name) not in ("float32", "bfloat16"):
+        return f"the kernel computes in float32 and bfloat16, not in {name}."
+    return unavailable()
+
+
+def unavailable() -> str | None:
+    """Why there is no kernel on this machine; ``None`` if there is one."""
+    if (backend := jax.default_backend()) != "cpu":
+        return f"the kernel runs on CPUs, and JAX computes on {backend} here."
+    loaded = library.load()
+    return loaded if isinstance(loaded, str) else None
+
+
+def slower(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
+    """Why the kernel cannot take this call or is slower with any number of rows."""
+    if reason := unsupported(cell, xs):
+        return reason
+    if not all(isinstance(n, int) for n in xs.shape):
+        return "the kernel takes known sizes, not symbols of jax.export."
+    # The kernel first brings the weights into its own order, which few steps do not pay
+    # back. Large products in bfloat16 XLA takes with the machine's own instructions.
+    # Measured, on two cores.
+    if len(xs) < 4:
+        return "the scan is faster for fewer than 4 steps."
+    if _small(cell, xs):
+        return None
+    if len(xs) < 16:
+        return "the scan is faster for large weights and fewer than 16 steps."
+    if xs.dtype.itemsize < 4:
+        return "the scan is faster for large weights in 16 bits."
+    return None
+
+
+def _small(cell, xs):
+    D = xs.shape[-1]
+    return 4 * cell.hidden_size * (D + cell.hidden_size) <= 2**18
+
+
+def _run(least_rows, cell, params, seq, reverse):
+    """All the steps: by the kernel where there are ``least_rows`` rows or more."""
+    if seq.xs.size == 0:
+        return scan(cell, params, seq, reverse)
+    reset_h, reset_c = seq.reset_carry or (None, None)
+    narrow, wide = seq.xs.dtype, accumulation_dtype(seq.xs.dtype)
+    at = Operands(
+        xs=seq.xs,
+        w_x=params.w_x.astype(narrow),
+        w_h=params.w_h.astype(narrow),
+        b=params.b.astype(wide),
+        h0=seq.carry.h.astype(narrow),
+        c0=seq.carry.c.astype(wide),
+        mask=seq.mask,
+        resets=seq.resets,
+        reset_h=None if reset_h is None else reset_h.astype(narrow),
+        reset_c=None if reset_c is None else reset_c.astype(wide),
+    )
+    least = least_rows(cell, seq.xs)
+    hs, h, c = primitives.forward(at, reverse=reverse, least_rows=least)
+    return LSTMCarry(h, c), hs
+
+
+def _any_number(cell, xs):
+    """Whoever names the kernel gets it."""
+    del cell, xs
+    return 0
+
+
+def _enough_to_pay(cell, xs):
+    """Rows of all steps together from which on the kernel is faster than the scan."""
+    return 1 if _small(cell, xs) else 100
+
+
+NATIVE = Backend(unsupported, functools.partial(_run, _any_number), explicit=True)
+FASTEST = Backend(slower, functools.partial(_run, _enough_to_pay), explicit=True)
+"""The kernel, or the scan where a program that is lowered has few rows."""
+
+# Now, so that an exported program finds the kernel in a process that only imports it.
+library.load()
