@@ -20,7 +20,7 @@ from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
-from lstm_jax.terminal import say
+from lstm_jax.terminal import accept_every_character, say
 from lstm_jax.training.record import RunError
 from lstm_jax.training.trainer import Diverged
 
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     line. 130: stopped by Ctrl-C, with the state saved. 141: whoever read the output
     has closed it.
     """
+    accept_every_character()
     args = _parse(argv)
     keep_freed_memory()
     try:
@@ -83,6 +84,8 @@ def _parse(argv):
 
 def _parser():
     parser = argparse.ArgumentParser(prog="lstm-jax", description=__doc__)
+    version = f"lstm_jax {lstm_jax.__version__}, JAX {jax.__version__}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train.add_command(commands)

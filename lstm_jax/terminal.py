@@ -1,7 +1,11 @@
 """Text for the terminal: names from files cannot send it commands."""
 
+import contextlib
+import io
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 _COMMANDS = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -38,3 +42,52 @@ def say(*words: Any, sep: str = " ", end: str = "\n", error: bool = False) -> No
     """Prints words, escaped; on standard error if ``error``."""
     stream = sys.stderr if error else sys.stdout
     print(*map(escape, words), sep=sep, end=end, file=stream)
+
+
+def accept_every_character() -> None:
+    """Makes standard output and error escape what their encoding does not have.
+
+    A terminal that says it is ASCII must not end a training by a "·".
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Kept:
+    """A stream whose reader may go away: then its text is lost, and nothing else."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._alive():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._alive():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _alive(self):
+        try:
+            yield
+        except BrokenPipeError:
+            # What is left in the buffer would meet the closed pipe once more.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def output_may_close() -> Iterator[None]:
+    """Goes on where the reader of the output has gone, as ``head`` does."""
+    with (
+        contextlib.redirect_stdout(_Kept(sys.stdout)),
+        contextlib.redirect_stderr(_Kept(sys.stderr)),
+    ):
+        yield

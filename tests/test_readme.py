@@ -10,6 +10,8 @@ from lstm_jax import cli
 from lstm_jax.commands.memory import ALL_CELLS
 from lstm_jax.config import read
 from lstm_jax.runs.configs import read_config
+from tests import tiny
+from tests.tasks import labelled
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,14 +25,28 @@ def run_blocks(text):
     return names
 
 
-def test_the_examples_run():
+def train(folder, args):
+    """A run where the examples look for it."""
+    assert cli.main(["train", *args, f"run.directory={folder / 'runs' / 'mine'}"]) == 0
+
+
+def test_the_examples_run(tmp_path, monkeypatch, optax_promotion):
+    train(tmp_path, [*tiny.write(tmp_path), "data.tokens=bytes"])
+    monkeypatch.chdir(tmp_path)
     names = run_blocks(README)
+    assert names["loss"] > 0
     assert names["ensemble_hs"].shape == (8, 7, 2, 5)
     assert names["grads"].w_h.shape == (5, 20)
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_the_docs_run(path):
+def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion):
+    if path.name == "classification.md":
+        train(tmp_path, labelled.write_series(tmp_path))
+        lines = (tmp_path / "series.csv").read_text().splitlines()
+        new = [line.rpartition(",")[0] for line in lines]
+        (tmp_path / "NEW.csv").write_text("\n".join(new) + "\n")
+        monkeypatch.chdir(tmp_path)
     run_blocks(path.read_text(encoding="utf-8"))
 
 

@@ -57,6 +57,12 @@ def test_the_best_is_that_of_the_monitored_metric(memory, capsys):
         ("train.monitor=valid_accuracy", "valid: valid_loss, valid_right"),
         ("train.monitor=loss", "valid: valid_loss, valid_right"),
         ("train.epochs=2", "steps=12 and epochs=2 both say how long to train"),
+        ("optimizer.accumulate=100", "12 is not a multiple of it: the last 12 steps"),
+        ("optimizer.accumulate=5", "would change nothing; set train.steps=10"),
+        ("train.block=1e18", "train.block"),
+        ("train.block=1000000000000000000", "should be less than or equal to 1000000"),
+        ("train.steps=3000000000", "should be less than 2147483648"),
+        ("optimizer.learning_rate=1e308", "learning_rate is 1e+308: should be less"),
     ],
 )
 def test_what_a_run_cannot_go_by(tmp_path, capsys, override, says):

@@ -130,6 +130,15 @@ def total_steps(config: Any, steps_per_epoch: int | None) -> int:
             f"end; choose another schedule."
         )
     try:
-        return config.train.total_steps(steps_per_epoch)
+        steps = config.train.total_steps(steps_per_epoch)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    every = config.optimizer.accumulate
+    if steps % every:
+        nearest = max(steps // every, 1) * every
+        raise ConfigError(
+            f"optimizer.accumulate is {every}, but {steps} is not a multiple of it: "
+            f"the last {steps % every} steps would change nothing; set train.steps="
+            f"{nearest}."
+        )
+    return steps

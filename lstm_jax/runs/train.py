@@ -20,7 +20,7 @@ from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.load import Trained, params_like, validation_of
 from lstm_jax.runs.results import report
 from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_diverged
-from lstm_jax.terminal import say
+from lstm_jax.terminal import output_may_close, say
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
@@ -109,6 +109,11 @@ def train_run(
         resume: whether it goes on where it stopped.
         free: if not empty, the only keys that it may then have other values of.
     """
+    with output_may_close():  # a closed terminal must not cost a training
+        return _train_run(config, directory, resume, free)
+
+
+def _train_run(config, directory, resume, free):
     if resume:
         run = Run(directory)
         if not os.path.isdir(run.path("checkpoints")):
@@ -189,7 +194,7 @@ def make_trainer(
     task, config, known = start.task, start.task.config, known or {}
     train, seeds = config.train, config.train.seeds
     validation = validation_of(task, known.get("validations", []))
-    rate = config.optimizer.learning_rates(
+    rate = config.optimizer.applied_rates(
         start.steps, start.batches.steps_per_epoch or 1
     )
     report = ProgressReport(

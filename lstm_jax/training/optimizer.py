@@ -9,8 +9,6 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationInfo,
     field_validator,
 )
@@ -40,16 +38,17 @@ class OptimizerConfig:
 
     name: Literal["sgd", "adam", "adamw", "lion"] = "adam"
     """The update rule: Kingma & Ba 2015, Loshchilov & Hutter 2019, Chen et al. 2023."""
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 2e-3
     """The highest learning rate of the run."""
     schedule: Literal["constant", "linear", "cosine", "epochs", "plateau"] = "cosine"
     """The course of the learning rate: `epochs` multiplies it by `decay` before every
     epoch after the first `decay_after`, `plateau` when validation has not fallen for
     `decay_after` evaluations in a row."""
     warmup_steps: NonNegativeInt = 0
-    """Steps over which the learning rate rises from 0, before the schedule starts."""
+    """Steps over which the learning rate rises to its highest value, before the
+    schedule starts."""
     final_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The learning rate of the last step, as a share of `learning_rate`."""
+    """The learning rate of the last step, as a fraction of `learning_rate`."""
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """What `epochs` and `plateau` multiply the learning rate by."""
     decay_after: NonNegativeInt = 0
@@ -66,8 +65,9 @@ class OptimizerConfig:
     """Decay of the first moment; 0 takes 0.9."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the second moment; 0 takes 0.999, of `lion` 0.99."""
-    accumulate: PositiveInt = 1
-    """Steps whose gradients make one update, of their mean. A schedule counts steps."""
+    accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Steps whose gradients make one update, of their mean. A schedule counts steps,
+    and a run has a multiple of them."""
     average: AverageName = "none"
     """The average of the parameters that is evaluated and kept: `ema`, or `nt_asgd`,
     which starts when validation is worse than `average_after` evaluations ago."""
@@ -116,8 +116,9 @@ class OptimizerConfig:
         factor of the learning rate."""
         rates = self.learning_rates(steps, steps_per_epoch)
         every = self.accumulate
-        # Accumulation counts updates, the schedule of a run counts its steps.
-        rate = rates if every == 1 else lambda count: rates(count * every)
+        # Accumulation counts updates, the schedule of a run counts its steps: an
+        # update has the rate of its last step.
+        rate = rates if every == 1 else lambda n: rates(n * every + every - 1)
         chain = optax.chain(*self._clipping(), *self._rule(rate), _scale_by_control())
         if every == 1:
             return chain
@@ -150,10 +151,23 @@ class OptimizerConfig:
         """What is averaged along the way."""
         return make_averaging(self.average, self.average_decay, self.accumulate)
 
+    def applied_rates(self, steps: int, steps_per_epoch: int = 1) -> optax.Schedule:
+        """Step to the learning rate of the update that the step is part of."""
+        rates = self.learning_rates(steps, steps_per_epoch)
+        every = self.accumulate
+        if every == 1:
+            return rates
+        return lambda step: rates((jnp.asarray(step) // every + 1) * every - 1)
+
     def learning_rates(self, steps: int, steps_per_epoch: int = 1) -> optax.Schedule:
-        """Step to learning rate: linear warm-up, then the schedule."""
-        top, warmup = self.learning_rate, min(self.warmup_steps, steps)
-        rest = max(steps - warmup, 1)
+        """Step, from 0, to learning rate: linear warm-up, then the schedule.
+
+        The warm-up does not depend on the length of the run, so a resumed run may be
+        longer. The schedule reaches ``final_share`` in the last step. It reaches 0
+        after the last step, which would do nothing otherwise.
+        """
+        top, warmup = self.learning_rate, self.warmup_steps
+        rest = max(steps - warmup - (self.final_share > 0), 1)
         match self.schedule:
             case "constant" | "plateau":
                 after = optax.constant_schedule(top)
@@ -166,7 +180,7 @@ class OptimizerConfig:
         if warmup == 0:
             return after
         return optax.join_schedules(
-            [optax.linear_schedule(0.0, top, warmup), after], [warmup]
+            [optax.linear_schedule(top / (warmup + 1), top, warmup), after], [warmup]
         )
 
     def _by_epoch(self, top, warmup, steps_per_epoch):

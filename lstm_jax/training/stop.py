@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next step."""
+"""Ctrl-C, SIGTERM and a closed terminal as a request to stop at the next step."""
 
 import contextlib
 import signal
@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """An event set by Ctrl-C or SIGTERM; a second Ctrl-C interrupts at once."""
+    """An event set by Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C interrupts at once.
+
+    Under ``nohup``, SIGHUP goes on being ignored.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -18,7 +21,11 @@ def stop_requests() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
+    kinds = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        kinds.append(hangup)
+    before = {kind: signal.signal(kind, request) for kind in kinds}
     try:
         yield stop
     finally:

@@ -6,10 +6,10 @@ which evaluate, save, log and show what has happened.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax._types import PyTree
 from lstm_jax.config import config
@@ -17,18 +17,20 @@ from lstm_jax.training.batches import Batches
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.stop import stop_requests
 
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
 
 @config
 class TrainConfig:
     """How long to train, and how often to do what."""
 
-    steps: PositiveInt | None = None
+    steps: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     """Steps of the run; 1000 where `epochs` is not set either."""
-    epochs: PositiveInt | None = None
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Epochs of the run, instead of `steps`."""
-    batch_size: PositiveInt = 32
+    batch_size: Count = 32
     """Sequences of a step."""
-    block: PositiveInt = 500
+    block: Count = 500
     """Steps in one jitted call, at most; fewer where they would take long."""
     evaluate_every: PositiveInt = 200
     """Steps between two evaluations."""
@@ -39,7 +41,7 @@ class TrainConfig:
     the schedule `plateau` go by."""
     patience: NonNegativeInt = 0
     """Evaluations without a better one after which the run stops; 0: never."""
-    seeds: PositiveInt = 1
+    seeds: Annotated[int, Field(ge=1, le=1024)] = 1
     """Models trained in one program: those of `seed`, `seed` + 1, ..."""
     tensorboard: bool = False
     """Whether event files for TensorBoard are written; needs the extra `plots`."""

@@ -128,9 +128,50 @@ def test_accumulated_gradients_make_one_update_of_their_mean():
     for k in range(2):
         mean = np.mean([p - TARGETS[t] for t in range(3 * k, 3 * k + 3)], axis=0)
         expected += [p, p]
-        p = p - 0.2 * (1 - 3 * k / 6) * mean
+        p = p - 0.2 * (1 - (3 * k + 2) / 6) * mean
         expected.append(p)
     check(states, expected)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_what_a_schedule_comes_to(name):
+    """Warm-up rises from the first step on and is as long as it says; the last step has
+    the rate that is asked for, and with none a rate above 0."""
+    values = dict(schedule=name, learning_rate=0.5, warmup_steps=4)
+    rate = lambda config, n, steps: float(config.learning_rates(steps)(n))
+    ends = build(OptimizerConfig, values | {"final_share": 0.01})
+    for steps in (5, 10, 100):
+        assert rate(ends, steps - 1, steps) == pytest.approx(
+            0.005 if steps > 5 else 0.5
+        )
+    to_zero = build(OptimizerConfig, values)
+    assert 0 < rate(to_zero, 99, 100) < 0.01
+    for config in (ends, to_zero):
+        rising = [rate(config, n, 100) for n in range(5)]
+        np.testing.assert_allclose(rising, [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-6)
+
+
+def test_a_warm_up_is_that_of_a_longer_run():
+    values = dict(schedule="constant", learning_rate=0.01, warmup_steps=100)
+    config = build(OptimizerConfig, values)
+    short, long = (
+        np.asarray(config.learning_rates(n)(np.arange(50))) for n in (50, 120)
+    )
+    np.testing.assert_array_equal(short, long)
+    assert (np.diff(long) > 0).all()
+
+
+def test_the_rate_that_is_logged_is_applied():
+    values = dict(name="sgd", learning_rate=0.2, accumulate=3, schedule="linear")
+    config = build(OptimizerConfig, values | {"clip_norm": 0.0})
+    logged = [float(config.applied_rates(6)(n)) for n in range(6)]
+    states, before, found = trained(6, values), P, []
+    for t, params in enumerate(path(states)):
+        if t % 3 == 2:
+            mean = np.mean([before - TARGETS[n] for n in range(t - 2, t + 1)], axis=0)
+            found += [float(((before - params) / mean).mean())] * 3
+            before = params
+    np.testing.assert_allclose(logged, found, rtol=1e-4)
 
 
 def test_exponential_average():
