@@ -3,9 +3,10 @@
     python -m benchmarks.kills --moments 40 --how kill
     python -m benchmarks.kills --moments 60 --how all
 
-A small classifier with shuffled batches of several shapes, loaded by threads, is trained
-once without interruption. Then it is started, ended at a random moment, and resumed, one
-run for each moment. Metrics, weights and results must be the same, bit for bit.
+A small classifier with shuffled batches of several shapes, loaded by threads, is
+trained once without interruption. Then it is started, ended at a random moment, and
+resumed, one run for each moment. Metrics, weights and results must be the same, bit for
+bit.
 
 kill     SIGKILL
 term     SIGTERM
