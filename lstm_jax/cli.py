@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _too_large(error):
     said = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
     return (
-        f"the device has not enough memory ({said}); lower the batch size, the window, "
-        f"the number of seeds or the sizes of the model."
+        f"the device has not enough memory ({said}); lower train.batch_size, "
+        f"evaluation.batch_size, train.seeds or the sizes of the model."
     )
 
 

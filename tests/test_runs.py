@@ -56,7 +56,8 @@ def test_the_best_is_that_of_the_monitored_metric(memory, capsys):
     [
         ("train.monitor=valid_accuracy", "valid: valid_loss, valid_right"),
         ("train.monitor=loss", "valid: valid_loss, valid_right"),
-        ("train.epochs=2", "steps=12 and epochs=2 both say how long to train"),
+        ("train={steps=2, epochs=2}", "both say how long to train"),
+        ("train.epochs=2", "never end; set train.steps instead"),
         ("optimizer.accumulate=100", "12 is not a multiple of it: the last 12 steps"),
         ("optimizer.accumulate=5", "would change nothing; set train.steps=10"),
         ("train.block=1e18", "train.block"),
@@ -71,14 +72,6 @@ def test_what_a_run_cannot_go_by(tmp_path, capsys, override, says):
     assert main(["train", *args]) == 2
     assert says in capsys.readouterr().err
     assert not run.exists()
-
-
-def test_epochs_of_data_that_never_end(tmp_path, capsys):
-    args = tiny.write_memory(tmp_path, f"run.directory={tmp_path / 'run'}")
-    config = tmp_path / "memory.toml"
-    config.write_text(config.read_text().replace("steps = 12", "epochs = 2"))
-    assert main(["train", *args]) == 2
-    assert "never end; set train.steps instead" in capsys.readouterr().err
 
 
 def test_epochs_are_steps(tmp_path, text):

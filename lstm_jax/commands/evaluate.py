@@ -25,7 +25,7 @@ def add_command(commands) -> None:
     command.add_argument(
         "--baselines",
         action="store_true",
-        help="compare with baselines that take long as well, such as xz on a long text",
+        help="compare with baselines that take long as well",
     )
     command.set_defaults(command=evaluate)
 
@@ -36,7 +36,7 @@ def evaluate(args) -> int:
     run = trained(args.run, args.overrides)
     run.task.check_same_data(run.run.read_json("run.json"), run.run.directory)
     split = args.split or run.task.final_split
-    if any(o.partition("=")[0] not in run.task.moved for o in args.overrides):
+    if any(o.partition("=")[0].strip() not in run.task.moved for o in args.overrides):
         # The results of the run stay what they are.
         each = [*evaluate_seeds(run, split)]
         print_metrics(run, split, each)

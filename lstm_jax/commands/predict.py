@@ -10,7 +10,7 @@ from lstm_jax import files
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, require
 from lstm_jax.terminal import say
-from lstm_jax.training.record import RunError, cannot_write
+from lstm_jax.training.record import RunError
 
 
 def add_command(commands) -> None:
@@ -26,7 +26,7 @@ def add_command(commands) -> None:
 def predict(args) -> int:
     """The command. Every row of the data has its rows in the output, in order."""
     if args.out is not None and os.path.lexists(args.out):
-        raise RunError(f"{args.out} already exists; name another file with --out.")
+        raise RunError(f"--out {args.out} already exists; name another file.")
     _, task, params = best_of(args.run)
     advice = "use a run of the task classification or tagging"
     found = require(task, Predicts, "predicts on new data", advice).predict(
@@ -41,6 +41,9 @@ def predict(args) -> int:
     try:
         files.write_text(args.out, text.getvalue())
     except (OSError, ValueError) as error:
-        raise cannot_write(args.out, error) from error
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"--out {args.out} cannot be written: {reason}; name another file."
+        ) from error
     say(f"{len(found.rows):,} rows of predictions: {args.out}")
     return 0

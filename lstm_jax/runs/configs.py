@@ -38,10 +38,24 @@ def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
     Raises:
         ConfigError: naming what is wrong with it.
     """
-    values = override(values, overrides)
+    overrides = [*overrides]
+    values = _one_length(override(values, overrides), overrides)
     config_class, _ = find_task(values.get("task"))
     config = build(config_class, values)
     return config
+
+
+def _one_length(values, overrides):
+    """Drops ``train.epochs`` of the file where an override sets ``train.steps``, and
+    the other way round: there is no value that unsets a key."""
+    named = {o.partition("=")[0].strip() for o in overrides}
+    train = values.get("train")
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        only = f"train.{one}" in named and f"train.{other}" not in named
+        if only and isinstance(train, dict):
+            rest = {key: train[key] for key in train if key != other}
+            return values | {"train": rest}
+    return values
 
 
 def config_of(run: Run, overrides: Iterable[str] = ()) -> Any:

@@ -141,9 +141,8 @@ def _of_evaluation(overrides, moved):
     for assignment in overrides:
         key = assignment.partition("=")[0].strip()
         if key not in moved and not key.startswith("evaluation."):
-            places = "".join(
-                f", or {place}=PATH for data that moved" for place in moved
-            )
+            places = " or ".join(f"{place}=PATH" for place in sorted(moved))
+            places = f", or {places} for data that moved" if places else ""
             raise ConfigError(
                 f"{assignment} would change what was trained; expected "
                 f"evaluation.KEY=VALUE{places}."

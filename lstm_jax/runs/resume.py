@@ -13,6 +13,7 @@ from lstm_jax.runs.configs import (
     differences,
     find_task,
     text_of,
+    total_steps,
 )
 from lstm_jax.runs.load import check_checkpoint, params_like, validation_of
 from lstm_jax.terminal import say
@@ -176,13 +177,18 @@ def _goes_by_evaluations(config):
 
 
 def check_resumable(
-    run: Run, task: Task, facts: Mapping[str, Any], free: Collection[str]
+    run: Run,
+    task: Task,
+    steps_per_epoch: int | None,
+    facts: Mapping[str, Any],
+    free: Collection[str],
 ) -> None:
     """A run goes on with the model and the data it began with, or not at all.
 
     Args:
         run: the run.
         task: its task, with the config of now.
+        steps_per_epoch: of its data; ``None`` where they never end.
         facts: its metadata.
         free: if not empty, the only keys that may have other values.
 
@@ -202,11 +208,10 @@ def check_resumable(
                 f"{run.directory} was trained with {key}={old!r}, not {new!r}; "
                 f"resume it as it was, or start a run with run.directory=FOLDER."
             )
-    for key in {"train.steps", "train.epochs"} & {*changed}:
-        if now.optimizer.schedule in ("linear", "cosine"):
-            old, new = changed[key]
-            print(
-                f"the learning rate goes on as that of a run with {key}={new}: its "
-                f"{now.optimizer.schedule} schedule was made for {key}={old}."
-            )
     task.check_same_data(facts, run.directory)
+    old, new = (total_steps(config, steps_per_epoch) for config in (before, now))
+    if old != new and now.optimizer.schedule in ("linear", "cosine"):
+        say(
+            f"the learning rate goes on as that of a run of {new:,} steps: its "
+            f"{now.optimizer.schedule} schedule was made for {old:,}."
+        )

@@ -119,11 +119,12 @@ def _train_run(config, directory, resume, free):
         if not os.path.isdir(run.path("checkpoints")):
             Run.open(directory)  # nothing could restore its config.toml
         with run.alone():
-            # A run goes on with what it knows of its data: another version of a
-            # library might cut the same text otherwise.
+            # A run goes on with what it has learned of its data: another version of
+            # a library might read the same data otherwise.
             metadata = known_metadata(run)
             start = Start.of(make_task(config, metadata))
-            check_resumable(run, start.task, metadata, free)
+            epoch = start.batches.steps_per_epoch
+            check_resumable(run, start.task, epoch, metadata, free)
             return train_alone(run, start, metadata, resume)
     Run.check_vacant(directory)
     start = Start.of(make_task(config))

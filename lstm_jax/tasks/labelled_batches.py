@@ -9,7 +9,7 @@ import numpy as np
 from lstm_jax.data.bucketing import Batch, bucket, bucket_sizes
 from lstm_jax.tasks.labelled_data import steps_of
 
-RUN = 8
+RUN = 4
 """Batches of one shape that come one after the other, roughly: blocks like them."""
 
 
@@ -47,7 +47,7 @@ class LabelledBatches:
         buckets: int,
         seed: int = 0,
     ):
-        self._seed, self._batch_size = seed, batch_size
+        self._seed, self._batch_size = seed, min(batch_size, len(sequences))
         self._steps = steps_of(sequences)
         self._sizes = bucket_sizes(self._steps, buckets)
         self._starts = np.concatenate([[0], np.cumsum(self._steps)])
@@ -62,9 +62,13 @@ class LabelledBatches:
     def plan(self, epoch: int) -> Sequence[Batch]:
         rng = np.random.default_rng([self._seed, epoch])
         made = bucket(self._steps, self._sizes, self._batch_size, rng=rng).batches
-        run = RUN * len(self._sizes)
-        groups = [made[n : n + run] for n in range(0, len(made), run)]
-        return [b for group in groups for b in sorted(group, key=lambda b: b.steps)]
+        run, planned = RUN * len(self._sizes), []
+        for first in range(0, len(made), run):
+            group = made[first : first + run]
+            # In an order of its own: long sequences may all be of one class.
+            for steps in rng.permutation(self._sizes):
+                planned += [batch for batch in group if batch.steps == steps]
+        return planned
 
     def load(self, batch: Batch) -> LabelledBatch:
         real = batch.members >= 0

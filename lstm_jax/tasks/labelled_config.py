@@ -97,8 +97,17 @@ class SeriesConfig(FilesConfig):
     """The column of the label."""
     features: tuple[str, ...] = ()
     """The columns of the features; empty for all that are left."""
-    delimiter: str = ","
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """What stands between the cells of a CSV file."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for n, name in enumerate(self.features):
+            if name in (self.id, self.label, self.time, *self.features[:n]):
+                raise ValueError(
+                    f"features has {name!r} twice, or it is the column of id, label or "
+                    f"time; name every feature once"
+                )
 
     def read(self, path, labels=True):
         return read_series(

@@ -4,6 +4,7 @@ Classes, standardisation and vocabulary are learned from the training split alon
 are part of the metadata of a run, so that it is used without its training data.
 """
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from lstm_jax.data.standardise import Standardisation
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.models.encoder import Inputs, Tokens
-from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig
+from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig, SeriesConfig
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.record import RunError
 
@@ -130,13 +131,25 @@ class LabelledData:
 
     def read(self, path: str | Path) -> tuple[Examples, Examples]:
         """New examples without labels: as their file has them, and encoded."""
-        found = self._config.read(str(path), labels=False)
+        config = self._config
+        if isinstance(config, SeriesConfig):
+            # By name: a file may have labels and other columns, too.
+            config = dataclasses.replace(config, features=self.features)
+        found = config.read(str(path), labels=False)
         encoded = self._encode(found)
         check_features(encoded, self.features, "new")
         return found, encoded
 
     def _encode(self, examples):
-        return encode(examples, self.tokenizer) if self.tokenizer else examples
+        if self.tokenizer is not None:
+            return encode(examples, self.tokenizer)
+        for sequence, source in zip(examples.sequences, examples.sources, strict=True):
+            if (np.abs(sequence) > np.finfo(np.float32).max).any():
+                raise DataError(
+                    f"{source}: the value {np.abs(sequence).max():g} is beyond the "
+                    f"range of 32-bit numbers; scale this feature."
+                )
+        return examples
 
     # Metadata
 

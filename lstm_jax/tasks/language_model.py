@@ -141,7 +141,9 @@ class LanguageModelling:
         self.tokenizer = restore(known) if known else self._learn()
         self.by_character = config.data.tokens in ("characters", "bytes")
         first = {"bits": BITS} if self.by_character else {"perplexity": PERPLEXITY}
-        self.metrics = first | {"loss": NATS, "bits_per_character": PER_CHARACTER}
+        self.metrics = first | {"loss": NATS}
+        if self.tokenizer.lossless:
+            self.metrics |= {"bits_per_character": PER_CHARACTER}
         vocabulary = len(self.tokenizer)
         self.model = Functional(
             lambda key: config.model.build(vocabulary, nnx.Rngs(key))

@@ -1,6 +1,7 @@
 """Tagging: one tag for every token of a sentence, by a linear layer or a CRF."""
 
 import functools
+import importlib.util
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from flax import nnx
 from pydantic import Field
 
 from lstm_jax.config import config
+from lstm_jax.data.text import DataError
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.tagger import TaggerConfig
 from lstm_jax.scores import (
@@ -106,7 +108,15 @@ class Tagging:
     def init_carry(self):
         return ()
 
+    def _check_library(self):
+        if self.has_entities and importlib.util.find_spec("nervaluate") is None:
+            raise DataError(
+                "the F1 of entities needs the package nervaluate: "
+                "pip install 'lstm-jax[entities]'."
+            )
+
     def batches(self) -> HostBatches:
+        self._check_library()
         train, config = self.data.split("train"), self.config.train
         source = LabelledBatches(
             train.sequences,
@@ -143,6 +153,7 @@ class Tagging:
 
     def evaluate(self, params, split):
         """Mean nats of a tag, accuracy, macro F1, and the F1 of entities."""
+        self._check_library()
         labelled = self.data.split(split)
         nats, tags = self._predict(params, labelled.sequences, labelled.labels)
         confusion = self._confusion(labelled, tags)

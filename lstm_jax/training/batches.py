@@ -122,7 +122,9 @@ class HostBatches:
 
     @functools.cached_property
     def steps_per_epoch(self) -> int:
-        return len(self._plan(0))
+        if not (steps := len(self._plan(0))):
+            raise ValueError("the source plans no batches, expected one or more.")
+        return steps
 
     def take(self, step: int, limit: int) -> tuple[PyTree, int]:
         first = self._batch(step)

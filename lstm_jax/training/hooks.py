@@ -13,7 +13,7 @@ from lstm_jax._types import PyTree
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metrics import PLAIN, Metrics, finite, headline, mean
 from lstm_jax.training.progress import ProgressReport
-from lstm_jax.training.record import Run
+from lstm_jax.training.record import Run, RunError
 from lstm_jax.training.step import one_seed, set_controls
 from lstm_jax.training.trainer import Diverged, Hook, Steps, Trainer
 from lstm_jax.training.validation import Validation
@@ -46,7 +46,7 @@ class Log(Hook):
         rates = np.nanmean(factors, 1) * rates
         columns: dict[str, list] = {"step": numbers.tolist()}
         for name, rows in steps.metrics.items():
-            columns[name] = _row_means(rows[there])
+            columns[name] = finite(_row_means(rows[there]))
             if name == "loss":
                 columns["learning_rate"] = rates.tolist()
             if trainer.config.seeds > 1:
@@ -101,6 +101,7 @@ class Evaluate(Hook):
         found = [metrics if np.isfinite(value) else {} for metrics, value in pairs]
         if not any(found):  # nor had those that have stopped early
             return
+        found = [self._with_monitored(metrics) for metrics in found]
         self._run.log([{"step": trainer.step} | _valid_line(found)])
         before = self.validation.best[self.validation.best_seed]
         better = self.validation.add(trainer.step, values.tolist())
@@ -113,6 +114,13 @@ class Evaluate(Hook):
         rules = self.validation.rules
         best = rules.is_better(values, than=before).any()
         trainer.say(self._sentence(trainer.step, found, best))
+
+    def _with_monitored(self, metrics):
+        """The metrics of an evaluation, the monitored one among them."""
+        if not metrics:
+            return metrics
+        name = self._monitor
+        return dict(metrics) | {name: _monitored(metrics, name, self._metrics)}
 
     def _values(self, trainer, found):
         """The monitored value of every seed; NaN of those that have diverged."""
@@ -216,6 +224,11 @@ def _monitored(found, name, metrics):
     """A metric of an evaluation, computed from another one where it is of that."""
     if name in found:
         return found[name]
+    if metrics[name].of not in found:
+        raise RunError(
+            f"train.monitor is valid_{name}, which this evaluation does not have; it "
+            f"has {', '.join(f'valid_{known}' for known in found)}."
+        )
     return metrics[name].convert(found[metrics[name].of])
 
 

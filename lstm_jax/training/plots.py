@@ -58,8 +58,8 @@ def _curves_of(name, metrics, lines):
         if len(valid[0]):
             axes.plot(*valid, "o-", color="#d94801", ms=3, lw=1.2, label="validation")
         if len(train[0]) and len(valid[0]) and metric.better == "lower":
-            bottom = min([*valid[1], *smooth]) * 0.95
-            top = np.quantile(train[1], 0.99)
+            lowest, top = min([*valid[1], *smooth]), np.quantile(train[1], 0.99)
+            bottom = lowest - 0.05 * abs(lowest)
             if bottom < top:
                 axes.set_ylim(bottom, top)
         label = metric.label or f"{shown.replace('_', ' ')} {metric.unit}".rstrip()

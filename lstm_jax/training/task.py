@@ -17,15 +17,15 @@ from lstm_jax.training.metrics import Aux, Metrics
 class Task(Protocol):
     """Data, model, loss and metrics, joined.
 
-    A new task is a config dataclass with ``task``, ``seed``, ``optimizer``, ``train``
-    and ``run``, a class with the functions below, and a line in ``tasks/__init__.py``.
-    The class is called with the config and, when it belongs to a run that exists, with
-    the metadata of that run.
+    A new task is a config dataclass (see ``config``), a class with the functions below,
+    and a line in ``tasks/__init__.py``. The class is called with the config and, when
+    it belongs to a run that exists, with the metadata of that run.
     """
 
     @property
     def config(self) -> Any:
-        """The config that the task is called with."""
+        """The config that the task is called with: ``task``, ``seed``, ``optimizer``,
+        ``train``, ``evaluation`` and ``run``."""
         ...
 
     @property
@@ -42,8 +42,6 @@ class Task(Protocol):
     def metrics(self) -> Metrics:
         """Every metric of the task, how it is shown, and which values are better."""
         ...
-
-    # Two facts of the class, known before a task is made
 
     @property
     def moved(self) -> frozenset[str]:

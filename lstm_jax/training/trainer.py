@@ -42,7 +42,8 @@ class TrainConfig:
     patience: NonNegativeInt = 0
     """Evaluations without a better one after which the run stops; 0: never."""
     seeds: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Models trained in one program: those of `seed`, `seed` + 1, ..."""
+    """Models trained in one program: those of `seed`, `seed` + 1, ... Batches of the
+    host come in the order of `seed` for all of them."""
     tensorboard: bool = False
     """Whether event files for TensorBoard are written; needs the extra `plots`."""
 
@@ -241,10 +242,12 @@ class Trainer:
 
     def _next_stop(self):
         every = [hook.every for hook in self._hooks if hook.every]
-        return min(self.total_steps, *(self.step - self.step % n + n for n in every))
+        return min([self.total_steps, *(self.step - self.step % n + n for n in every)])
 
     def _record(self, metrics, n):
-        metrics = {name: _means(pairs, n) for name, pairs in metrics.items()}
+        # A jitted function returns a dictionary in the order of its names.
+        names = ["loss", *(name for name in metrics if name != "loss")]
+        metrics = {name: _means(metrics[name], n) for name in names}
         now = time.monotonic()
         self._step_seconds = max(now - self._recorded, 1e-9) / n
         self._recorded, first = now, self.step + 1

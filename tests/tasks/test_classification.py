@@ -1,6 +1,7 @@
 """Classification and tagging, from files to predictions."""
 
 import csv
+import importlib.util
 import json
 import re
 import shutil
@@ -113,6 +114,18 @@ def test_an_epoch_is_every_sequence_once_in_an_order_of_its_own():
     assert len(orders) == 3
 
 
+def test_batches_of_one_length_come_in_no_fixed_order():
+    """Where length and class go together, training must not go class by class."""
+    sequences = [np.zeros((3 + n % 4 * 9, 1)) for n in range(960)]
+    source = LabelledBatches(sequences, np.zeros(960, int), 32, 4)
+    orders = [[batch.steps for batch in source.plan(epoch)] for epoch in range(6)]
+    assert len({tuple(order) for order in orders}) == 6
+    assert len({order[0] for order in orders}) > 1
+    for order in orders:
+        runs = 1 + int((np.diff(order) != 0).sum())
+        assert 4 < runs <= 3 * len(order) // 5, "blocks of one shape"
+
+
 def test_predictions_have_every_row_in_order(series, capsys, tmp_path):
     """Without labels, and without the training data."""
     alone, new, out = tmp_path / "alone", tmp_path / "new.csv", tmp_path / "out.csv"
@@ -143,6 +156,25 @@ def test_predictions_have_every_row_in_order(series, capsys, tmp_path):
     assert right > 0.8 * 61
     again = ["predict", alone, "--data", new, "--out", out]
     assert "already exists" in said(capsys, *again, status=2)
+    nowhere = ["predict", alone, "--data", new, "--out", tmp_path / "no" / "a.csv"]
+    assert "--out" in said(capsys, *nowhere, status=2)
+    # With labels, another column, and the features in another order.
+    rows = [f"{x},9,{r}" for r, _, x in (line.rpartition(",") for line in rows)]
+    extra = tmp_path / "extra.csv"
+    ids = [row.split(",") for row in rows]
+    table = [f"{y},odd,{i},{x}" for y, _, i, x in ids]
+    extra.write_text("\n".join(["y,label,id,x", *table]) + "\n")
+    assert [r["prediction"] for r in lstm_jax.load_run(alone).predict(extra)] == [
+        row["prediction"] for row in found
+    ]
+
+
+def test_a_value_beyond_32_bits_is_named(series, capsys, tmp_path):
+    new = tmp_path / "new.csv"
+    new.write_text("id,x,y\na,1,1\nb,1e39,1\n")
+    err = said(capsys, "predict", series / "run", "--data", new, status=2)
+    assert "new.csv, line 3" in err
+    assert "beyond the range of 32-bit numbers" in err
 
 
 @pytest.mark.parametrize(
@@ -171,6 +203,9 @@ def test_bad_series_are_named(tmp_path, capsys, line, text, says):
         (["data.kind=photos"], "data.kind is 'photos'; valid: series, texts, images"),
         (["data.text=words"], "unknown key data.text; valid: path, train, valid"),
         (["data.path="], "data.path is empty; set it to your file"),
+        (["data.delimiter=ab"], "data.delimiter"),
+        (['data.features=["x", "x"]'], "name every feature once"),
+        (['data.features=["x", "label"]'], "name every feature once"),
         (["data.valid=a.csv"], "set path, or the others"),
         (["data.valid_fraction=0"], "training needs validation data"),
         (["train.monitor=valid_f1"], "valid_loss, valid_accuracy, valid_macro_f1"),
@@ -215,6 +250,25 @@ def test_tagging(tmp_path, capsys, crf):
     assert [row["token"] for row in found] == [token for token, _ in tagged]
     right = [row["tag"] == tag for row, (_, tag) in zip(found, tagged, strict=True)]
     assert np.mean(right) == pytest.approx(result["accuracy"])
+
+
+def test_entities_without_their_library(tmp_path, capsys, monkeypatch):
+    args, run = labelled.write_sentences(tmp_path, crf=False), tmp_path / "run"
+    find = importlib.util.find_spec
+    there = lambda name, *rest: None if name == "nervaluate" else find(name, *rest)
+    monkeypatch.setattr(importlib.util, "find_spec", there)
+    err = said(capsys, "train", *args, f"run.directory={run}", status=2)
+    assert "pip install 'lstm-jax[entities]'" in err
+    assert not run.exists()
+
+
+def test_steps_take_the_place_of_epochs(tmp_path, capsys):
+    args = [*labelled.write_series(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    said(capsys, "train", *args, "train.steps=5", "optimizer.schedule=constant")
+    steps = [m["step"] for m in tiny.metrics(tmp_path / "run") if "loss" in m]
+    assert steps[-1] == 5
+    more = ["train.epochs=1", "optimizer.schedule=constant", "--resume"]
+    said(capsys, "train", *args, *more)
 
 
 def test_a_crf_has_no_weights_of_classes(tmp_path, capsys):

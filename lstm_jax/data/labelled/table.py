@@ -154,7 +154,7 @@ def _read_parquet(path):
         # Open files never follow the name of a folder or an address.
         with open(path, "rb") as file:
             table = parquet.read_table(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # Arrow's have all kinds
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise DataError(
             f"{path} cannot be read as Parquet: {reason.rstrip('.')}."
