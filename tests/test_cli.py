@@ -87,7 +87,7 @@ def refused(capsys, *argv):
         ("train.step=3", ["unknown key train.step", "valid:", "did you mean steps?"]),
         ("trian.steps=3", ["unknown key trian", "did you mean train?"]),
         ("train.steps=many", ["train.steps is 'many'", "integer"]),
-        ("train.steps=0", ["train.steps is 0", "greater than 0"]),
+        ("train.steps=0", ["train.steps is 0", "greater than or equal to 1"]),
         ("optimizer.name=adamm", ["'adamm'", "sgd, adam, adamw", "did you mean adam?"]),
         ("optimizer.momentum=0.9", ["optimizer.momentum is 0.9", "adam ", "name=sgd"]),
         (
