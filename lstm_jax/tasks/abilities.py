@@ -8,6 +8,7 @@ import numpy as np
 from lstm_jax._types import PyTree
 from lstm_jax.inference import Sampling
 from lstm_jax.interop.program import Program
+from lstm_jax.scores import class_scores
 from lstm_jax.training.record import RunError
 
 
@@ -87,6 +88,23 @@ class Details(NamedTuple):
     """How often each class was predicted for each, ``[C, C]``."""
     classes: Sequence[str]
     """The names of the classes."""
+
+
+def details_of(
+    confusion: np.ndarray, classes: Sequence[str], kind: str, counted: str
+) -> Details:
+    """Precision, recall and F1 by class, from a confusion matrix ``[C, C]``.
+
+    Args:
+        confusion: how often each class was predicted for each.
+        classes: their names.
+        kind: what a class is called, such as "tag".
+        counted: what is counted, such as "tokens".
+    """
+    scores = class_scores(confusion)
+    rows = [(name, *of) for name, of in zip(classes, scores, strict=True)]
+    columns = [kind, "precision", "recall", "F1", counted]
+    return Details(columns, rows, confusion, classes)
 
 
 @runtime_checkable

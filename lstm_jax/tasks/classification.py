@@ -14,11 +14,16 @@ from lstm_jax.config import config
 from lstm_jax.models.classifier import ClassifierConfig
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.label_loss import label_nats
-from lstm_jax.scores import accuracy, class_scores, confusion_matrix, macro_f1
-from lstm_jax.tasks.abilities import Details, Predictions
-from lstm_jax.tasks.labelled_batches import LabelledBatches
+from lstm_jax.scores import accuracy, confusion_matrix, macro_f1
+from lstm_jax.tasks.abilities import Details, Predictions, details_of
+from lstm_jax.tasks.labelled_batches import LabelledBatches, training_batches
 from lstm_jax.tasks.labelled_config import ImagesConfig, SeriesConfig, TextsConfig
-from lstm_jax.tasks.labelled_data import LabelledData, LabelledMetadata, count_weights
+from lstm_jax.tasks.labelled_data import (
+    LabelledData,
+    LabelledMetadata,
+    count_weights,
+    most_frequent,
+)
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
 from lstm_jax.training.optimizer import OptimizerConfig
@@ -109,15 +114,8 @@ class Classification:
         return ()
 
     def batches(self) -> HostBatches:
-        train, config = self.data.split("train"), self.config.train
-        source = LabelledBatches(
-            train.sequences,
-            train.labels,
-            config.batch_size,
-            config.buckets,
-            self.config.seed,
-        )
-        return HostBatches(source, config.block)
+        train = self.data.split("train")
+        return training_batches(train, self.config.train, self.config.seed)
 
     @functools.cached_property
     def _class_weights(self) -> Any:
@@ -190,10 +188,7 @@ class Classification:
 
     def baselines(self, split, every=False):
         del every
-        counts = self.data.split("train").counts
-        labels = self.data.split(split).labels
-        rate = float((labels == counts.argmax()).mean())
-        name = self.data.classes[counts.argmax()]
+        name, rate = most_frequent(self.data.split("train"), self.data.split(split))
         said = f"always {name!r}, the most frequent class: accuracy {rate:.2%}"
         yield said, {"most_frequent_accuracy": rate}
 
@@ -215,10 +210,7 @@ class Classification:
         labelled = self.data.split(split)
         _, probabilities = self._predict(params, labelled.sequences)
         confusion = self._confusion(labelled, probabilities)
-        scores = class_scores(confusion)
-        rows = [(c, *s) for c, s in zip(self.data.classes, scores, strict=True)]
-        columns = ["class", "precision", "recall", "F1", "examples"]
-        return Details(columns, rows, confusion, self.data.classes)
+        return details_of(confusion, self.data.classes, "class", "examples")
 
     def predict(self, params, path) -> Predictions:
         """The class of every sequence of a file, and the probability of each class."""

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data.bucketing import Batch, bucket, bucket_sizes
+from lstm_jax.data.labelled import Labelled
 from lstm_jax.tasks.labelled_data import steps_of
+from lstm_jax.training.batches import HostBatches
 
 RUN = 4
 """Batches of one shape that come one after the other, roughly: blocks like them."""
@@ -95,3 +97,12 @@ class LabelledBatches:
         fills it up), and the batch."""
         for batch in self._in_order:
             yield batch.members, self.load(batch)
+
+
+def training_batches(train: Labelled, config: Any, seed: int) -> HostBatches:
+    """Batches of the training split, as ``batch_size``, ``buckets`` and ``block`` of
+    the config of training say; their order is a function of ``seed``."""
+    source = LabelledBatches(
+        train.sequences, train.labels, config.batch_size, config.buckets, seed
+    )
+    return HostBatches(source, config.block)

@@ -218,6 +218,13 @@ def count_weights(data: Labelled, how: str) -> Any:
     return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
 
+def most_frequent(train: Labelled, split: Labelled) -> tuple[str, float]:
+    """The most frequent class of ``train``, and its fraction of the labels of
+    ``split``."""
+    best = int(train.counts.argmax())
+    return train.classes[best], float(split.counts[best] / split.counts.sum())
+
+
 def steps_of(sequences: Sequence[Any]) -> np.ndarray:
     """The steps of every sequence."""
     return np.array([len(sequence) for sequence in sequences], np.int64)

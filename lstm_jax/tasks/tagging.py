@@ -16,16 +16,20 @@ from lstm_jax.models.functional import Functional
 from lstm_jax.models.tagger import TaggerConfig
 from lstm_jax.scores import (
     accuracy,
-    class_scores,
     confusion_matrix,
     entity_scores,
     macro_f1,
 )
-from lstm_jax.tasks.abilities import Details, Predictions
+from lstm_jax.tasks.abilities import Details, Predictions, details_of
 from lstm_jax.tasks.classification import MOVED, EvaluationConfig, LabelledTrainConfig
-from lstm_jax.tasks.labelled_batches import LabelledBatches
+from lstm_jax.tasks.labelled_batches import LabelledBatches, training_batches
 from lstm_jax.tasks.labelled_config import SentencesConfig
-from lstm_jax.tasks.labelled_data import LabelledData, LabelledMetadata, count_weights
+from lstm_jax.tasks.labelled_data import (
+    LabelledData,
+    LabelledMetadata,
+    count_weights,
+    most_frequent,
+)
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
 from lstm_jax.training.optimizer import OptimizerConfig
@@ -117,15 +121,8 @@ class Tagging:
 
     def batches(self) -> HostBatches:
         self._check_library()
-        train, config = self.data.split("train"), self.config.train
-        source = LabelledBatches(
-            train.sequences,
-            train.labels,
-            config.batch_size,
-            config.buckets,
-            self.config.seed,
-        )
-        return HostBatches(source, config.block)
+        train = self.data.split("train")
+        return training_batches(train, self.config.train, self.config.seed)
 
     @functools.cached_property
     def _class_weights(self) -> Any:
@@ -208,10 +205,7 @@ class Tagging:
 
     def baselines(self, split, every=False):
         del every
-        counts = self.data.split("train").counts
-        tags = np.concatenate(self.data.split(split).labels)
-        rate = float((tags == counts.argmax()).mean())
-        name = self.data.classes[counts.argmax()]
+        name, rate = most_frequent(self.data.split("train"), self.data.split(split))
         said = f"always {name!r}, the most frequent tag: accuracy {rate:.2%}"
         yield said, {"most_frequent_accuracy": rate}
 
@@ -233,10 +227,7 @@ class Tagging:
         labelled = self.data.split(split)
         _, tags = self._predict(params, labelled.sequences)
         confusion = self._confusion(labelled, tags)
-        scores = class_scores(confusion)
-        rows = [(c, *s) for c, s in zip(self.data.classes, scores, strict=True)]
-        columns = ["tag", "precision", "recall", "F1", "tokens"]
-        return Details(columns, rows, confusion, self.data.classes)
+        return details_of(confusion, self.data.classes, "tag", "tokens")
 
     def predict(self, params, path) -> Predictions:
         """The tag of every token of a file."""
