@@ -23,7 +23,7 @@ from benchmarks import RESULTS
 from lstm_jax.bench import report
 from lstm_jax.bench.machine import cores
 from lstm_jax.config import read
-from lstm_jax.core.lstm import LSTMParams
+from lstm_jax.core.cells.lstm import LSTMParams
 from lstm_jax.runs.configs import make_task, read_config
 from lstm_jax.runs.train import first_params
 

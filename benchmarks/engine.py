@@ -25,7 +25,7 @@ from lstm_jax.bench.timing import paired_ratio, seconds, take_turns
 from lstm_jax.runs.configs import make_task, read_config
 from lstm_jax.runs.train import Start, make_trainer
 from lstm_jax.training.checkpoint import Checkpoints
-from lstm_jax.training.record import Run
+from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import make_block
 
 SIZES = {

@@ -17,9 +17,9 @@ from onnx import helper, numpy_helper
 from lstm_jax import LSTMCell, Stack
 from lstm_jax.interop import (
     Embed,
+    Layers,
     Linear,
     Program,
-    Recurrent,
     UnsupportedError,
     from_onnx,
     stack_from_onnx,
@@ -53,7 +53,7 @@ def read(path: Path) -> Any:
 
 def _program():
     stack = Stack([LSTMCell(3)] * 2, bidirectional=True)
-    recurrent = Recurrent(stack, stack.init(jax.random.key(0), 2))
+    recurrent = Layers(stack, stack.init(jax.random.key(0), 2))
     ones = lambda *shape: np.ones(shape, np.float32)
     program = Program([Embed(ones(5, 2)), recurrent, Linear(ones(6, 5))])
     return to_onnx(program).SerializeToString()

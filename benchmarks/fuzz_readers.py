@@ -27,10 +27,10 @@ import numpy as np
 
 from benchmarks import fuzz_onnx
 from lstm_jax.interop import InteropError, from_torch, read_tensors, write_tensors
+from lstm_jax.interop.files.stored import read_stored, save_stack
+from lstm_jax.interop.files.weight_file import WeightFile
 from lstm_jax.interop.layout import LAYOUTS
-from lstm_jax.interop.stack import read_stack
-from lstm_jax.interop.stored import read_stored, save_stack
-from lstm_jax.interop.weights import WeightFile
+from lstm_jax.interop.weights.stack import read_stack
 
 MEMORY, PATIENCE = 2**30, 20.0
 

@@ -2,12 +2,13 @@
 
 The house, from the ground up; a room imports only rooms named before it:
 
-    core         the mathematics: cells, `unroll` and its derivative rule, stacks
+    core         the mathematics, in four rooms: primitives, cells, recurrence, layers
     data         text, batches, ragged and labelled sequences, in numpy
     scores       how good predictions are, in numpy
     kernels      the LSTM in C++, for CPUs
     ops          `lstm(...)` and `lstm_stack(...)`, what modules call
     nn, linen    Flax NNX and Linen modules
+    programs     what a model computes, as data, for export
     interop      weights of other frameworks, in and out
     diagnostics  gradients of states
     inference    text from a model, and its loss on a long stream
@@ -26,39 +27,53 @@ Importing this package imports JAX and nothing heavier. Flax modules are in
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lstm_jax.core import backends, init
-from lstm_jax.core.activations import Activation, Activations
-from lstm_jax.core.bidirectional import Bidirectional, bidirectional
-from lstm_jax.core.cell import Cell
-from lstm_jax.core.cifg import CIFGLSTMCell, CIFGLSTMParams
-from lstm_jax.core.conv import ConvLSTMCell, ConvLSTMParams
-from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
-from lstm_jax.core.gru import (
+from lstm_jax.core import init
+from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.cells.cifg import CIFGLSTMCell, CIFGLSTMParams
+from lstm_jax.core.cells.conv import ConvLSTMCell, ConvLSTMParams
+from lstm_jax.core.cells.gru import (
     GRUCarry,
     GRUCell,
     GRUParams,
     ResetBeforeGRUCell,
     ResetBeforeGRUParams,
 )
-from lstm_jax.core.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, init_lstm, lstm_step
-from lstm_jax.core.min_lstm import MinLSTMCarry, MinLSTMCell, MinLSTMParams
-from lstm_jax.core.mogrifier import LowRank, MogrifierLSTMCell, MogrifierLSTMParams
-from lstm_jax.core.multiplicative import (
+from lstm_jax.core.cells.layer_norm import LayerNormLSTMCell, LayerNormLSTMParams
+from lstm_jax.core.cells.lstm import (
+    LSTMCarry,
+    LSTMCell,
+    LSTMParams,
+    init_lstm,
+    lstm_step,
+)
+from lstm_jax.core.cells.min_lstm import MinLSTMCarry, MinLSTMCell, MinLSTMParams
+from lstm_jax.core.cells.mogrifier import (
+    LowRank,
+    MogrifierLSTMCell,
+    MogrifierLSTMParams,
+)
+from lstm_jax.core.cells.multiplicative import (
     MultiplicativeLSTMCell,
     MultiplicativeLSTMParams,
 )
-from lstm_jax.core.peephole import PeepholeLSTMCell, PeepholeLSTMParams
-from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
-from lstm_jax.core.projection import LSTMPCell, LSTMPParams
-from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
-from lstm_jax.core.rnn import RNNCarry, RNNCell, RNNParams
-from lstm_jax.core.slstm import SLSTMCarry, SLSTMCell, SLSTMParams
-from lstm_jax.core.stack import Stack
-from lstm_jax.core.stream import Stream, feed
-from lstm_jax.core.unroll import unroll
-from lstm_jax.core.weight_drop import weight_drop
-from lstm_jax.core.zoneout import Zoneout
+from lstm_jax.core.cells.peephole import PeepholeLSTMCell, PeepholeLSTMParams
+from lstm_jax.core.cells.projection import LSTMPCell, LSTMPParams
+from lstm_jax.core.cells.recurrent_dropout import CandidateDropout, RecurrentDropout
+from lstm_jax.core.cells.rnn import RNNCarry, RNNCell, RNNParams
+from lstm_jax.core.cells.slstm import SLSTMCarry, SLSTMCell, SLSTMParams
+from lstm_jax.core.cells.zoneout import Zoneout
+from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
+from lstm_jax.core.layers.bidirectional import Bidirectional, bidirectional
+from lstm_jax.core.layers.feed import Stream, feed
+from lstm_jax.core.layers.penalties import (
+    activation_penalty,
+    temporal_activation_penalty,
+)
+from lstm_jax.core.layers.stack import Stack
+from lstm_jax.core.layers.weight_drop import weight_drop
+from lstm_jax.core.primitives.activations import Activation, Activations
+from lstm_jax.core.recurrence import backends
+from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.kernels.cpu.backend import FASTEST, NATIVE
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
 

@@ -21,7 +21,7 @@ from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
 from lstm_jax.terminal import accept_every_character, say
-from lstm_jax.training.record import RunError
+from lstm_jax.training.run_folder import RunError
 from lstm_jax.training.trainer import Diverged
 
 

@@ -19,10 +19,10 @@ from flax.core import FrozenDict
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
-from lstm_jax.core.bidirectional import Merge
 from lstm_jax.core.boxes import Boxes
-from lstm_jax.core.checks import check_layers
-from lstm_jax.core.stack import Skip, Stack
+from lstm_jax.core.cells.checks import check_layers
+from lstm_jax.core.layers.bidirectional import Merge
+from lstm_jax.core.layers.stack import Skip, Stack
 from lstm_jax.core.trees import from_dict, to_dict, unshared
 from lstm_jax.ops import init_options_of, lstm_cells, missing_key, run_stack
 

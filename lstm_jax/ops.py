@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
-from lstm_jax.core import backends, init
+from lstm_jax.core import init
 from lstm_jax.core.arguments import check_floating, check_size, renamed
-from lstm_jax.core.bidirectional import Merge, two_directions
-from lstm_jax.core.checks import check_flags, check_layers
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
-from lstm_jax.core.stack import Skip, Stack
-from lstm_jax.core.unroll import unroll
+from lstm_jax.core.cells.checks import check_flags, check_layers
+from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell, LSTMParams, cell_of
+from lstm_jax.core.layers.bidirectional import Merge, two_directions
+from lstm_jax.core.layers.stack import Skip, Stack
+from lstm_jax.core.recurrence import backends
+from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.kernels.cpu import backend, library
 
 

@@ -86,7 +86,7 @@ print("toured")
 """
 
 WRONG = """
-from lstm_jax.core.sequence import length_mask
+from lstm_jax.core.recurrence.sequence import length_mask
 try:
     length_mask(jnp.ones(3, bool), "six")
 except jaxtyping.TypeCheckError:

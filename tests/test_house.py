@@ -14,7 +14,7 @@ FLOORS = [
     {"data", "scores"},
     {"kernels"},
     {"ops"},
-    {"nn", "linen"},
+    {"nn", "linen", "programs"},
     {"interop", "diagnostics", "inference", "training"},
     {"models"},
     {"tasks", "bench"},
@@ -23,6 +23,24 @@ FLOORS = [
     {"cli"},
 ]
 """From the ground up; rooms on one floor do not know each other."""
+
+INNER_FLOORS = {
+    "core": [
+        {"arguments", "boxes", "precision", "sharding", "trees"},
+        {"dropout", "init", "primitives"},
+        {"cells"},
+        {"recurrence"},
+        {"layers"},
+    ],
+    "interop": [
+        {"errors", "layout"},
+        {"stablehlo", "weights"},
+        {"files"},
+        {"onnx"},
+        {"__init__"},
+    ],
+}
+"""Rooms with rooms inside."""
 
 FLOOR = {room: n for n, rooms in enumerate(FLOORS) for room in rooms}
 ENTRANCES = {"__init__": FLOOR["ops"] + 1, "__main__": FLOOR["cli"] + 1}
@@ -84,6 +102,21 @@ def test_imports_go_down(path):
     floor = ENTRANCES.get(room, FLOOR.get(room))
     for other in rooms_imported(path):
         assert other == room or FLOOR[other] < floor, f"{room} imports {other}"
+
+
+@pytest.mark.parametrize("house", INNER_FLOORS)
+def test_imports_go_down_inside(house):
+    floor = {room: n for n, rooms in enumerate(INNER_FLOORS[house]) for room in rooms}
+    for path in sorted((ROOT / "lstm_jax" / house).rglob("*.py")):
+        room = path.relative_to(ROOT / "lstm_jax" / house).parts[0].removesuffix(".py")
+        if house == "core" and room == "__init__":
+            continue
+        assert room in floor, f"{path} has no floor; give its room one in {__file__}"
+        for name in imported(path):
+            if name.startswith(f"lstm_jax.{house}."):
+                other = name.split(".")[2]
+                below = floor.get(other, -1) < floor[room]
+                assert other == room or below, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from lstm_jax.training.record import Run
+from lstm_jax.training.run_folder import Run
 
 TEXT = "".join(
     f"line {n} of a small text, {n * n} is its square.\n" for n in range(200)

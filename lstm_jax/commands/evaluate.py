@@ -3,7 +3,7 @@
 from lstm_jax.runs.load import trained
 from lstm_jax.runs.results import evaluate_seeds, print_metrics, report, total
 from lstm_jax.terminal import say
-from lstm_jax.training.record import RunError
+from lstm_jax.training.run_folder import RunError
 
 
 def add_command(commands) -> None:

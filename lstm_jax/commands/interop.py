@@ -12,26 +12,31 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from lstm_jax.core.activations import TEXTBOOK
-from lstm_jax.core.bidirectional import Bidirectional, Merge
-from lstm_jax.core.recurrent_dropout import CandidateDropout, RecurrentDropout
-from lstm_jax.core.stack import Stack
-from lstm_jax.core.wrapper import Wrapper
-from lstm_jax.interop.engine import cell_kind, layout_of
+from lstm_jax.core.cells.recurrent_dropout import CandidateDropout, RecurrentDropout
+from lstm_jax.core.cells.wrapper import Wrapper
+from lstm_jax.core.layers.bidirectional import Bidirectional, Merge
+from lstm_jax.core.layers.stack import Stack
+from lstm_jax.core.primitives.activations import TEXTBOOK
 from lstm_jax.interop.errors import InteropError, UnsupportedError
-from lstm_jax.interop.files import FORMATS as READABLE
-from lstm_jax.interop.files import write_new, write_tensors
-from lstm_jax.interop.find import Found
+from lstm_jax.interop.files.formats import FORMATS as READABLE
+from lstm_jax.interop.files.formats import write_new, write_tensors
+from lstm_jax.interop.files.stored import (
+    beside_weights,
+    is_stack,
+    read_stored,
+    save_stack,
+)
+from lstm_jax.interop.files.weight_file import WeightFile
 from lstm_jax.interop.layout import LAYOUTS
-from lstm_jax.interop.onnx_export import USUAL, to_onnx
-from lstm_jax.interop.onnx_file import LIMIT
-from lstm_jax.interop.onnx_import import from_onnx, stack_from_onnx
-from lstm_jax.interop.pieces import Recurrent
-from lstm_jax.interop.program import Program
+from lstm_jax.interop.onnx.exporter import USUAL, to_onnx
+from lstm_jax.interop.onnx.file import LIMIT
+from lstm_jax.interop.onnx.importer import from_onnx, stack_from_onnx
 from lstm_jax.interop.stablehlo import to_stablehlo
-from lstm_jax.interop.stack import write_stack
-from lstm_jax.interop.stored import beside_weights, is_stack, read_stored, save_stack
-from lstm_jax.interop.weights import WeightFile
+from lstm_jax.interop.weights.find import Found
+from lstm_jax.interop.weights.layer import cell_kind, layout_of
+from lstm_jax.interop.weights.stack import write_stack
+from lstm_jax.programs.pieces import Layers
+from lstm_jax.programs.program import Program
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Exports, require
 from lstm_jax.terminal import say
@@ -234,7 +239,7 @@ def _open(directory) -> Source:
     _, task, params = best_of(directory)
     advice = "save its weights from Python (lstm_jax.load_run)"
     task = require(task, Exports, "goes to other programs", advice)
-    layers = next(p for p in task.program(params).pieces if isinstance(p, Recurrent))
+    layers = next(p for p in task.program(params).pieces if isinstance(p, Layers))
     return Source(layers.stack, tuple(layers.params), task, params)
 
 
@@ -314,7 +319,7 @@ def _program(source: Source, args: argparse.Namespace) -> Program:
         raise InteropError("--prefix and --layout are for tensors; leave them out.")
     if source.task is not None:
         return source.task.program(source.task_params, batch_first=args.batch_first)
-    recurrent = Recurrent(source.stack, source.params)
+    recurrent = Layers(source.stack, source.params)
     return Program([recurrent], batch_first=args.batch_first)
 
 

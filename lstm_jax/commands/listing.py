@@ -9,7 +9,7 @@ from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.metadata import Monitor, read_metadata
-from lstm_jax.training.record import Run, RunError
+from lstm_jax.training.run_folder import Run, RunError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from lstm_jax.commands.memory_plots import (
 from lstm_jax.commands.receipts import altering, machine_of, recipe_of
 from lstm_jax.config import ConfigError, read
 from lstm_jax.core.arguments import seed_key
-from lstm_jax.core.unroll import unroll
+from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.runs.configs import read_config
@@ -28,7 +28,7 @@ from lstm_jax.runs.load import Trained, trained
 from lstm_jax.runs.train import first_params, train_run
 from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
-from lstm_jax.training.record import (
+from lstm_jax.training.run_folder import (
     Run,
     RunError,
     cannot_write,

@@ -24,7 +24,7 @@ from lstm_jax.runs.train import last_weights, train_run
 from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.plots import new_figure, save_figure
-from lstm_jax.training.record import Run, cannot_write, make_folder
+from lstm_jax.training.run_folder import Run, cannot_write, make_folder
 
 
 class Published(NamedTuple):

@@ -25,7 +25,7 @@ from lstm_jax.data.bucketing import (
     pad_batch,
     restore,
 )
-from lstm_jax.data.layout import Packed, last_steps, pack_like, unpack
+from lstm_jax.data.packed import Packed, last_steps, pack_like, unpack
 from lstm_jax.data.packing import pack
 from lstm_jax.data.padding import pad, unpad
 from lstm_jax.data.windows import continued_rows, cut_windows

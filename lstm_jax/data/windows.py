@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data.checks import check_count, check_sequences
-from lstm_jax.data.layout import Packed, lay_out
+from lstm_jax.data.packed import Packed, lay_out
 
 
 def continued_rows(

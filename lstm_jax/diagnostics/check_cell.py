@@ -9,8 +9,8 @@ import numpy as np
 
 from lstm_jax._types import Array, Key
 from lstm_jax.core.arguments import check_key, check_size
-from lstm_jax.core.cell import Cell, require_cell
-from lstm_jax.core.unroll import unroll
+from lstm_jax.core.cells.cell import Cell, require_cell
+from lstm_jax.core.recurrence.unroll import unroll
 
 T, B = 6, 3
 TOLERANCE = 1e-3

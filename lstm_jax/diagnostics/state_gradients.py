@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.cell import Cell, Noise, require_cell
-from lstm_jax.core.checks import check_sequence
-from lstm_jax.core.elementwise import gates
-from lstm_jax.core.loop import Inputs, run_plain
+from lstm_jax.core.cells.cell import Cell, Noise, require_cell
+from lstm_jax.core.cells.checks import check_sequence
+from lstm_jax.core.cells.wrapper import Wrapper, state_fields
+from lstm_jax.core.primitives.elementwise import gates
+from lstm_jax.core.recurrence.loop import Inputs, run_plain
 from lstm_jax.core.sharding import leave_to_compiler, spec_of
-from lstm_jax.core.wrapper import Wrapper, state_fields
 
 
 def state_gradients(

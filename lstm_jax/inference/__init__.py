@@ -17,7 +17,7 @@ from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
 from lstm_jax.inference.stepwise import spread
-from lstm_jax.inference.stream import stream_nats
+from lstm_jax.inference.stream_loss import stream_nats
 
 __all__ = [
     "Beams",

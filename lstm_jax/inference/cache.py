@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Int
 from lstm_jax.core.arguments import check_floating, check_rate
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.data.checks import check_count
 
 NONE = -1

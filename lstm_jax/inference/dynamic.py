@@ -28,8 +28,8 @@ import numpy as np
 
 from lstm_jax._types import Array, Float, Int, PyTree
 from lstm_jax.data.checks import check_count
-from lstm_jax.data.streams import check_stream
-from lstm_jax.inference.stream import check_carry
+from lstm_jax.data.token_rows import check_stream
+from lstm_jax.inference.stream_loss import check_carry
 
 Loss = Callable[
     [PyTree, PyTree, Int[Array, "T B"], Int[Array, "T B"]],

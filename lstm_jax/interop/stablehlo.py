@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from lstm_jax.core.arguments import check_choice
 from lstm_jax.interop.errors import InteropError
-from lstm_jax.interop.program import Program
+from lstm_jax.programs.program import Program
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -44,10 +44,10 @@ def to_stablehlo(
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, Stack
-    >>> from lstm_jax.interop import Program, Recurrent, to_stablehlo
+    >>> from lstm_jax.interop import Program, Layers, to_stablehlo
     >>> stack = Stack([LSTMCell(5)])
     >>> params = stack.init(jax.random.key(0), in_size=3)
-    >>> program = Program([Recurrent(stack, params)], lengths=False, carry=False)
+    >>> program = Program([Layers(stack, params)], lengths=False, carry=False)
     >>> exported = jax.export.deserialize(to_stablehlo(program))
     >>> exported.call({"inputs": jnp.ones((7, 2, 3))})["outputs"].shape
     (7, 2, 5)

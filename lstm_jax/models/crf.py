@@ -28,9 +28,9 @@ import numpy as np
 
 from lstm_jax._types import Array, Float, Int, Lengths
 from lstm_jax.core.arguments import check_floating, check_size
-from lstm_jax.core.checks import check_lengths
+from lstm_jax.core.cells.checks import check_lengths
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.core.sequence import length_mask
+from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.classes import check_classes, classes_that_count
 
 PADDING = -1

@@ -18,7 +18,7 @@ from lstm_jax._types import Array, Float, Key, Lengths
 from lstm_jax.config import config
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_floating, check_size
-from lstm_jax.core.stack import Stack
+from lstm_jax.core.layers.stack import Stack
 from lstm_jax.data.standardise import Standardisation
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent

@@ -14,13 +14,16 @@ from lstm_jax.config import config
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
-from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
+from lstm_jax.core.layers.penalties import (
+    activation_penalty,
+    temporal_activation_penalty,
+)
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.interop.pieces import Embed, Linear, Recurrent
-from lstm_jax.interop.program import Program
 from lstm_jax.models.cross_entropy import linear_cross_entropy
 from lstm_jax.nn import LSTM
 from lstm_jax.ops import missing_key
+from lstm_jax.programs.pieces import Embed, Layers, Linear
+from lstm_jax.programs.program import Program
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -290,7 +293,7 @@ class LanguageModel(nnx.Module):
         those of `lstm_jax.interop.Program`."""
         pieces = [
             Embed(self.embed.embedding[...]),
-            Recurrent(self.lstm.stack, self.lstm.params),
+            Layers(self.lstm.stack, self.lstm.params),
             Linear(*self.head_weights),
         ]
         return Program(pieces, output="logits", **options)

@@ -22,10 +22,10 @@ import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core.arguments import check_bool, check_floating, check_size
-from lstm_jax.core.checks import check_lengths
+from lstm_jax.core.cells.checks import check_lengths
 from lstm_jax.core.init import glorot
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.core.sequence import length_mask
+from lstm_jax.core.recurrence.sequence import length_mask
 
 
 def pool_last(

@@ -10,14 +10,14 @@ from pydantic import NonNegativeInt, PositiveInt, field_validator
 from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import config
 from lstm_jax.core import init
-from lstm_jax.core.cell import Cell
-from lstm_jax.core.gru import GRUCell
-from lstm_jax.core.lstm import LSTMCell
-from lstm_jax.core.rnn import RNNCell
-from lstm_jax.core.stack import Stack
-from lstm_jax.interop import pieces
-from lstm_jax.interop.program import Program
+from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.cells.gru import GRUCell
+from lstm_jax.core.cells.lstm import LSTMCell
+from lstm_jax.core.cells.rnn import RNNCell
+from lstm_jax.core.layers.stack import Stack
 from lstm_jax.nn import Recurrent
+from lstm_jax.programs import pieces
+from lstm_jax.programs.program import Program
 
 CELLS: dict[str, Callable[[int], Cell]] = {
     "lstm": LSTMCell,
@@ -131,7 +131,7 @@ class SequenceReader(nnx.Module):
         bias = self.head.bias
         assert bias is not None
         chain = [
-            pieces.Recurrent(self.layers.stack, self.layers.params),
+            pieces.Layers(self.layers.stack, self.layers.params),
             pieces.Linear(self.head.kernel[...], bias[...]),
         ]
         return Program(chain, **options)

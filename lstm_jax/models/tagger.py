@@ -13,8 +13,8 @@ from pydantic import Field
 
 from lstm_jax._types import Array, Float, Int, Key, Lengths
 from lstm_jax.config import config
-from lstm_jax.core.checks import check_lengths
-from lstm_jax.core.sequence import length_mask
+from lstm_jax.core.cells.checks import check_lengths
+from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.crf import PADDING, CRFParams, crf_decode, crf_nats, init_crf
 from lstm_jax.models.encoder import Encoder, EncoderConfig, Inputs
 from lstm_jax.models.label_loss import Total, label_nats

@@ -10,10 +10,10 @@ from flax import nnx
 from lstm_jax._types import Array, Float
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_dtype
-from lstm_jax.core.bidirectional import Merge
-from lstm_jax.core.lstm import LSTMCarry, init_lstm, lstm_step
-from lstm_jax.core.lstm import LSTMCell as CoreCell
-from lstm_jax.core.stack import Skip, Stack
+from lstm_jax.core.cells.lstm import LSTMCarry, init_lstm, lstm_step
+from lstm_jax.core.cells.lstm import LSTMCell as CoreCell
+from lstm_jax.core.layers.bidirectional import Merge
+from lstm_jax.core.layers.stack import Skip, Stack
 from lstm_jax.nn.recurrent import Recurrent
 from lstm_jax.nn.weights import Weights, boxes
 from lstm_jax.ops import lstm_cells

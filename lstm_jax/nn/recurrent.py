@@ -11,7 +11,7 @@ from flax import nnx
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
-from lstm_jax.core.stack import Stack
+from lstm_jax.core.layers.stack import Stack
 from lstm_jax.nn.weights import AssignsParams, StackWeights, boxes
 from lstm_jax.ops import init_options_of, missing_key, run_stack
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax.core.arguments import check_floating
-from lstm_jax.core.bidirectional import Bidirectional, two_directions
 from lstm_jax.core.boxes import Boxes
-from lstm_jax.core.checks import check_layers
+from lstm_jax.core.cells.checks import check_layers
+from lstm_jax.core.layers.bidirectional import Bidirectional, two_directions
 from lstm_jax.core.trees import from_dict, unshared
 
 SHARDINGS = ("out_sharding", "sharding_names", "sharding")

@@ -12,7 +12,7 @@ from lstm_jax.config import ConfigError, build, changes, dump, override, read
 from lstm_jax.tasks import TASKS
 from lstm_jax.training.metadata import Monitor
 from lstm_jax.training.metrics import Metrics
-from lstm_jax.training.record import Run, RunConfig
+from lstm_jax.training.run_folder import Run, RunConfig
 from lstm_jax.training.task import Task
 from lstm_jax.training.validation import Rules
 

@@ -19,7 +19,7 @@ from lstm_jax.runs.load import check_checkpoint, params_like, validation_of
 from lstm_jax.terminal import say
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metadata import read_metadata
-from lstm_jax.training.record import Run, RunError, irregular
+from lstm_jax.training.run_folder import Run, RunError, irregular
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.task import Task
 

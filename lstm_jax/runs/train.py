@@ -26,7 +26,7 @@ from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
 from lstm_jax.training.plots import plot_run
 from lstm_jax.training.progress import ProgressReport
-from lstm_jax.training.record import Run, RunError, environment
+from lstm_jax.training.run_folder import Run, RunError, environment
 from lstm_jax.training.step import (
     TrainState,
     init_state,

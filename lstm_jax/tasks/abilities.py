@@ -7,9 +7,9 @@ import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.inference import Sampling
-from lstm_jax.interop.program import Program
+from lstm_jax.programs.program import Program
 from lstm_jax.scores import class_scores
-from lstm_jax.training.record import RunError
+from lstm_jax.training.run_folder import RunError
 
 
 class Generator(Protocol):

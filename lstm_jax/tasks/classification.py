@@ -27,7 +27,7 @@ from lstm_jax.tasks.labelled_data import (
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
 from lstm_jax.training.optimizer import OptimizerConfig
-from lstm_jax.training.record import RunConfig
+from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
 DataConfig = Annotated[

@@ -19,19 +19,19 @@ from lstm_jax.config import config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
 from lstm_jax.data.corpus import SHARES, read_corpus, sha256
-from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import DataError
+from lstm_jax.data.token_rows import training_rows
 from lstm_jax.data.tokens import Tokenizer, learn, restore
-from lstm_jax.interop.program import Program
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.language_model import LanguageModelConfig
+from lstm_jax.programs.program import Program
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.text_generation import TextGeneration
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric
 from lstm_jax.training.optimizer import OptimizerConfig
-from lstm_jax.training.record import RunConfig, RunError
+from lstm_jax.training.run_folder import RunConfig, RunError
 from lstm_jax.training.trainer import TrainConfig
 
 

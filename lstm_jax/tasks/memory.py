@@ -10,15 +10,15 @@ from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from lstm_jax.config import config
 from lstm_jax.core.arguments import seed_key
-from lstm_jax.interop.program import Program
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.sequence_reader import SequenceReaderConfig
+from lstm_jax.programs.program import Program
 from lstm_jax.tasks.memory_problems import PROBLEMS, Problem
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric, Metrics
 from lstm_jax.training.optimizer import OptimizerConfig
-from lstm_jax.training.record import RunConfig
+from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
 _SPLIT_KEYS = {"train": 101, "valid": 102, "test": 103}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.training.record import RunError, cannot_write
+from lstm_jax.training.run_folder import RunError, cannot_write
 
 
 class Events:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from lstm_jax.training.record import RESTORED, Run, RunError
+from lstm_jax.training.run_folder import RESTORED, Run, RunError
 
 
 class Start(pydantic.BaseModel, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 
 from lstm_jax import files
 from lstm_jax.training.metrics import PLAIN, Metric, Metrics
-from lstm_jax.training.record import Run, cannot_write
+from lstm_jax.training.run_folder import Run, cannot_write
 
 
 def plot_run(run: Run, metrics: Metrics = PLAIN) -> list[Path]:

@@ -10,8 +10,8 @@ import pytest
 
 import lstm_jax
 from lstm_jax import Activation, Activations
-from lstm_jax.core.activations import FUNCTIONS
-from lstm_jax.core.elementwise import gates
+from lstm_jax.core.primitives.activations import FUNCTIONS
+from lstm_jax.core.primitives.elementwise import gates
 from tests import cells, reference
 from tests.core.test_cell_oracles import (
     cifg_step,

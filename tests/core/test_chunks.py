@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lstm_jax import LSTMCarry, init_lstm, lstm
-from lstm_jax.core import chunks
+from lstm_jax.core.recurrence import chunks
 from tests import cells
 from tests.core.test_derivatives import MODES, evaluate
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import pytest
 
 from lstm_jax import RecurrentDropout, Stack, Zoneout, unroll
-from lstm_jax.core.cell import Cell
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.primitives.matmul import matmul
 from tests import cells
 
 pytestmark = pytest.mark.usefixtures("x64")

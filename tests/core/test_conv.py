@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lstm_jax import ConvLSTMCell, LSTMCarry, unroll
-from lstm_jax.core.convolve import convolve
+from lstm_jax.core.primitives.convolve import convolve
 from tests import cells
 from tests.core.test_cell_oracles import conv_step
 from tests.reference import forward

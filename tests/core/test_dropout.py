@@ -7,7 +7,7 @@ import pytest
 
 import lstm_jax
 from lstm_jax import dropout, embedding_dropout, variational_dropout
-from lstm_jax.core import stack as core_stack
+from lstm_jax.core.layers import stack as core_stack
 from tests import cells
 from tests.shapes import B, D, H, T
 

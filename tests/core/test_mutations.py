@@ -6,7 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lstm_jax.core import elementwise, loop, lstm, sequence, stack_masks, unroll
+from lstm_jax.core.cells import lstm
+from lstm_jax.core.layers import masks
+from lstm_jax.core.primitives import elementwise
+from lstm_jax.core.recurrence import loop, sequence, unroll
 from tests.core.test_chunks import check_remat
 from tests.core.test_derivatives import check_mode
 from tests.core.test_dropout import check_pieces
@@ -137,7 +140,7 @@ FAULTS = {
         functools.partial(check_values, reverse=True, **OPTIONS["resets"]),
     ),
     "dropout masks from the start of a piece": (
-        wrap(stack_masks, "dropout", masks_from_the_start),
+        wrap(masks, "dropout", masks_from_the_start),
         functools.partial(check_pieces, 3),
     ),
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lstm_jax import SLSTMCarry, SLSTMCell, SLSTMParams, unroll
-from lstm_jax.core.elementwise import SIGMOID, TANH, gates
+from lstm_jax.core.primitives.elementwise import SIGMOID, TANH, gates
 from tests import cells
 from tests.core.test_cell_oracles import exp_slstm_step, slstm_step
 from tests.reference import forward

@@ -172,9 +172,9 @@ def test_a_loop_over_layers_has_the_masks_of_its_layers(monkeypatch, stacked):
         run = lambda p: stack(entries(p), None, xs, key=jax.random.key(3))[1]
         return jax.jit(jax.value_and_grad(lambda p: cells.scalar(run(p))))(params)
 
-    monkeypatch.setattr("lstm_jax.core.layers.LOOP_FROM", 3)
+    monkeypatch.setattr("lstm_jax.core.layers.repeat.LOOP_FROM", 3)
     got = grad(stack, entries)
-    monkeypatch.setattr("lstm_jax.core.layers.LOOP_FROM", 100)
+    monkeypatch.setattr("lstm_jax.core.layers.repeat.LOOP_FROM", 100)
     cells.assert_close(got, grad(apart, tuple), 1e-10)
 
 

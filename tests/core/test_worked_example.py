@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import lstm_jax
-from lstm_jax.core import lstm as lstm_module
+from lstm_jax.core.cells import lstm as lstm_module
 
 f = i = o = 0.8320184
 EXPECTED = dict(f=f, i=i, o=o, g=0.9216686, c=0.9332488, h=0.6091248)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lstm_jax.data import streams, text
+from lstm_jax.data import text, token_rows
 
 
 def test_the_python_reference_is_there():
@@ -22,7 +22,7 @@ def test_parts_are_consecutive_and_complete():
 @pytest.mark.parametrize("window", [1, 5, 100])
 def test_every_token_but_the_first_is_counted_once(rows, window):
     tokens = np.arange(100, 124)
-    windows = streams.evaluation_rows(tokens, rows, window)
+    windows = token_rows.evaluation_rows(tokens, rows, window)
     assert len({a.shape for a in windows}) == 1
     count, steps, _ = windows[0].shape
     assert steps <= window
@@ -39,18 +39,20 @@ def test_every_token_but_the_first_is_counted_once(rows, window):
 def test_a_stream_to_evaluate_on():
     for tokens in ([], [3]):
         with pytest.raises(text.DataError, match=f"there are {len(tokens)} tokens"):
-            streams.evaluation_rows(np.array(tokens, int), 2, 2)
+            token_rows.evaluation_rows(np.array(tokens, int), 2, 2)
     with pytest.raises(TypeError, match=r"tokens has shape \(2, 2\) and dtype int"):
-        streams.evaluation_rows(np.ones((2, 2), int), 2, 2)
+        token_rows.evaluation_rows(np.ones((2, 2), int), 2, 2)
     with pytest.raises(TypeError, match="dtype float32, expected integers"):
-        streams.evaluation_rows(np.ones(2, np.float32), 2, 2)
+        token_rows.evaluation_rows(np.ones(2, np.float32), 2, 2)
     for name in ("rows", "window"):
         with pytest.raises(ValueError, match=f"{name} is 0, expected 1 or more"):
-            streams.evaluation_rows(np.arange(5), **{"rows": 1, "window": 1, name: 0})
+            token_rows.evaluation_rows(
+                np.arange(5), **{"rows": 1, "window": 1, name: 0}
+            )
 
 
 def test_windows_of_a_row_follow_each_other():
-    rows = streams.training_rows(np.arange(23), rows=2, window=3)
+    rows = token_rows.training_rows(np.arange(23), rows=2, window=3)
     assert rows.shape == (10, 2)
     assert (np.diff(rows, axis=0) == 1).all()
     assert rows[-1, 0] == rows[0, 1]

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.data.streams import training_rows
 from lstm_jax.data.text import DataError
+from lstm_jax.data.token_rows import training_rows
 from lstm_jax.inference import dynamic_nats, gradient_squares, stream_nats
 from tests.inference import language_model as lm
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lstm_jax.data.text import DataError
-from lstm_jax.inference import stream, stream_nats
+from lstm_jax.inference import stream_loss, stream_nats
 from tests.inference import language_model as lm
 
 LENGTH, WINDOW = 301, 20
@@ -67,13 +67,13 @@ def test_streams_shorter_than_the_rows(length):
 
 def count_windows(monkeypatch):
     """How many windows are read, of how many rows."""
-    calls, window = [], stream._window
+    calls, window = [], stream_loss._window
 
     def counted(nats, params, carry, inputs, targets):
         calls.append(inputs.shape)
         return window(nats, params, carry, inputs, targets)
 
-    monkeypatch.setattr(stream, "_window", counted)
+    monkeypatch.setattr(stream_loss, "_window", counted)
     return calls
 
 

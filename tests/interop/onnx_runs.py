@@ -16,7 +16,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
 )
 
 import lstm_jax
-from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.layers.bidirectional import Bidirectional
 from lstm_jax.interop import InteropError, UnsupportedError, from_onnx, stack_from_onnx
 from tests.interop import programs
 from tests.interop.onnx_graphs import InvalidGraph

@@ -17,7 +17,7 @@ from lstm_jax import (
     RNNCell,
     Stack,
 )
-from lstm_jax.interop import Embed, Linear, Program, Recurrent
+from lstm_jax.interop import Embed, Layers, Linear, Program
 
 SIZES = [(1, 1), (7, 3), (34, 8)]
 """``(T, B)`` at which one and the same file is run."""
@@ -79,7 +79,7 @@ def random_program(seed, cells=LSTMS, largest=128):
     """A stack, in half of the cases between an embedding and a linear layer."""
     rng = np.random.default_rng(seed)
     stack, in_size = random_stack(rng, cells, largest), int(rng.integers(1, largest))
-    pieces = [Recurrent(stack, stack_params(rng, stack, in_size))]
+    pieces = [Layers(stack, stack_params(rng, stack, in_size))]
     if rng.random() < 0.5:
         out = pieces[0].out_size
         table = rng.normal(size=(11, in_size)).astype(np.float32)

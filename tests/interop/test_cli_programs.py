@@ -15,8 +15,8 @@ from lstm_jax import Activations, LSTMCell, Stack
 from lstm_jax.cli import main
 from lstm_jax.interop import (
     InteropError,
+    Layers,
     Program,
-    Recurrent,
     from_onnx,
     load_stack,
     load_stored,
@@ -110,7 +110,7 @@ def test_a_folder_keeps_what_the_file_says(tmp_path, capsys):
     stack = Stack([cell] * 2)
     params = programs.stack_params(np.random.default_rng(0), stack, 3)
     path = tmp_path / "model.onnx"
-    onnx.save(to_onnx(Program([Recurrent(stack, params)], lengths=False)), path)
+    onnx.save(to_onnx(Program([Layers(stack, params)], lengths=False)), path)
     said = listed(capsys, path)
     line = "onnx, LSTM, 1 layer, 3 features, 4 units, gate=Activation(name='hard_sig"
     assert said.startswith(f"'LSTM': {line}")

@@ -20,7 +20,7 @@ from lstm_jax.interop import (
     to_linen,
     write_tensors,
 )
-from lstm_jax.interop.weights import WeightFile
+from lstm_jax.interop.files.weight_file import WeightFile
 from tests.interop.test_keras_files import as_keras_likes
 
 SPACE = (6, 7, 5)

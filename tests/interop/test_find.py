@@ -14,9 +14,9 @@ from lstm_jax.interop import (
     load_stack,
     write_tensors,
 )
-from lstm_jax.interop.find import find_layers
-from lstm_jax.interop.stack import write_stack
-from lstm_jax.interop.weights import WeightFile
+from lstm_jax.interop.files.weight_file import WeightFile
+from lstm_jax.interop.weights.find import find_layers
+from lstm_jax.interop.weights.stack import write_stack
 from tests.interop import test_refusals as layouts
 from tests.shapes import D, H
 

@@ -9,9 +9,9 @@ import torch
 from torch.nn.utils import parametrizations, prune
 
 from lstm_jax.interop import UnsupportedError, from_torch, write_tensors
-from lstm_jax.interop.entries import of_arrays
-from lstm_jax.interop.fold import plain_name, tidy
-from lstm_jax.interop.weights import WeightFile
+from lstm_jax.interop.files.weight_file import WeightFile
+from lstm_jax.interop.weights.entries import of_arrays
+from lstm_jax.interop.weights.fold import plain_name, tidy
 
 WEIGHT = "weight_hh_l0"
 

@@ -12,7 +12,7 @@ import pytest
 
 from lstm_jax import Bidirectional
 from lstm_jax.interop import InteropError, UnsupportedError, from_keras, read_tensors
-from lstm_jax.interop.weights import WeightFile
+from lstm_jax.interop.files.weight_file import WeightFile
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"  # Keras's own

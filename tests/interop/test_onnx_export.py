@@ -14,9 +14,9 @@ from lstm_jax import Activation, Activations, LSTMCell, Stack
 from lstm_jax.interop import (
     Embed,
     InteropError,
+    Layers,
     Linear,
     Program,
-    Recurrent,
     UnsupportedError,
     to_onnx,
 )
@@ -29,7 +29,7 @@ RUNTIME_NEWEST = 25
 
 
 def small_program(**options):
-    return Program([Recurrent(*programs.two_layers())], **options)
+    return Program([Layers(*programs.two_layers())], **options)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_onnxruntime_gives_our_numbers(seed, cells):
 def test_other_functions_and_clips(cell):
     stack = Stack([cell(4, programs.FUNCTIONS[cell][0])], bidirectional=True)
     params = programs.stack_params(np.random.default_rng(0), stack, 3)
-    program = Program([Recurrent(stack, jax.tree.map(lambda a: 3 * a, params))])
+    program = Program([Layers(stack, jax.tree.map(lambda a: 3 * a, params))])
     inputs = programs.random_inputs(program, 7, 3)
     got = programs.run_session(programs.session_of(to_onnx(program)), inputs)
     want = programs.run_program(program, inputs)
@@ -66,7 +66,7 @@ def test_other_functions_and_clips(cell):
 def test_every_opset():
     """Both ends of what differs: bidirectional, batch-first, lengths and carry."""
     stack, params = programs.two_layers(bidirectional=True)
-    program = Program([Recurrent(stack, params)], batch_first=True)
+    program = Program([Layers(stack, params)], batch_first=True)
     inputs = programs.random_inputs(program, 7, 3)
     want = programs.run_program(program, inputs)
     for opset in range(14, NEWEST + 1):
@@ -132,7 +132,7 @@ def test_a_stream_in_pieces():
 
 def test_names_and_shapes():
     stack, params = programs.two_layers(bidirectional=True)
-    model = to_onnx(Program([Recurrent(stack, params)], batch_first=True))
+    model = to_onnx(Program([Layers(stack, params)], batch_first=True))
     assert described(model.graph.input) == {
         "inputs": ("B", "T", 3),
         "lengths": ("B",),
@@ -176,16 +176,16 @@ def test_layers_that_come_stacked():
     stacked = jax.tree.map(lambda *a: np.stack(a), *[params[1]] * 2)
     one = Stack([LSTMCell(4)] * 3, stacked=True)
     by_layer = Program(
-        [Recurrent(Stack([LSTMCell(4)] * 3), [params[0], *[params[1]] * 2])]
+        [Layers(Stack([LSTMCell(4)] * 3), [params[0], *[params[1]] * 2])]
     )
-    at_once = Program([Recurrent(one, [params[0], stacked])])
+    at_once = Program([Layers(one, [params[0], stacked])])
     assert to_onnx(at_once) == to_onnx(by_layer)
 
 
 def exported(cell, **options):
     stack = Stack([cell], **options)
     params = programs.stack_params(np.random.default_rng(0), stack, 3)
-    return to_onnx(Program([Recurrent(stack, params)]))
+    return to_onnx(Program([Layers(stack, params)]))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_what_onnx_does_not_know_is_named(cell, parts):
 
 def test_what_is_no_program():
     stack, params = programs.two_layers()
-    piece = Recurrent(stack, params)
+    piece = Layers(stack, params)
     w = np.ones((5, 2), np.float32)
     for pieces, message in [
         ([], "pieces is empty"),
@@ -227,7 +227,7 @@ def test_what_is_no_program():
     with pytest.raises(ValueError, match="w of Linear has shape"):
         Linear(w[0])
     with pytest.raises(ValueError, match="merge='none'"):
-        Recurrent(Stack([LSTMCell(4)], bidirectional=True, merge="none"), params)
+        Layers(Stack([LSTMCell(4)], bidirectional=True, merge="none"), params)
     with pytest.raises(ValueError, match="the name of another value"):
         Program([piece], output="layer0_h")
     with pytest.raises(ValueError, match="inputs are inputs, expected inputs, lengths"):
@@ -241,6 +241,6 @@ def test_without_the_extra(monkeypatch):
 
 
 def test_weights_larger_than_a_file_can_be(monkeypatch):
-    monkeypatch.setattr("lstm_jax.interop.onnx_export.LARGEST", 100)
+    monkeypatch.setattr("lstm_jax.interop.onnx.exporter.LARGEST", 100)
     with pytest.raises(UnsupportedError, match="the weights take"):
         to_onnx(small_program())

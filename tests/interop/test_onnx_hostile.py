@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 from lstm_jax.interop import InteropError, UnsupportedError, from_onnx
-from lstm_jax.interop.onnx_file import DEPTH, FIELDS
+from lstm_jax.interop.onnx.file import DEPTH, FIELDS
 from tests.interop import onnx_files
 from tests.interop.onnx_files import D, H
 

@@ -12,10 +12,10 @@ from onnx import helper, numpy_helper
 
 import lstm_jax
 from lstm_jax import Activation, Activations, LSTMCell, Stack
-from lstm_jax.core.bidirectional import Bidirectional
+from lstm_jax.core.layers.bidirectional import Bidirectional
 from lstm_jax.interop import (
+    Layers,
     Program,
-    Recurrent,
     UnsupportedError,
     from_onnx,
     from_torch,
@@ -43,14 +43,14 @@ def test_what_was_exported_comes_back(seed):
     stack = Stack(cells, bidirectional=bool(seed % 4 > 1))
     params = programs.stack_params(rng, stack, 3)
     flags = [bool(flag) for flag in rng.integers(0, 2, 3)]
-    model = to_onnx(Program([Recurrent(stack, params)], *flags))
+    model = to_onnx(Program([Layers(stack, params)], *flags))
     layers = from_onnx(onnx_files.data_of(model))
     got, got_params = stack_from_onnx(layers)
     assert got == stack or activations != Activations(), (
         "defaults are written as numbers"
     )
     assert_equal(got_params, params)
-    again = to_onnx(Program([Recurrent(got, got_params)], *flags))
+    again = to_onnx(Program([Layers(got, got_params)], *flags))
     assert again == model
 
 

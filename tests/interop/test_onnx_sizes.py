@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from lstm_jax.interop.onnx_sizes import Size, exact_quotient, same, symbol
+from lstm_jax.interop.onnx.sizes import Size, exact_quotient, same, symbol
 
 NAMES = ("T", "B", "N")
 

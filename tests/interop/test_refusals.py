@@ -13,7 +13,7 @@ import lstm_jax
 from lstm_jax import interop
 from lstm_jax.interop import InteropError, UnsupportedError
 from lstm_jax.interop.layout import LAYOUTS
-from lstm_jax.interop.stack import read_stack, write_stack
+from lstm_jax.interop.weights.stack import read_stack, write_stack
 from tests.shapes import D, H
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lstm_jax import GRUCell, LSTMCell, LSTMPCell, Stack
-from lstm_jax.core.chunks import chunk_length
-from lstm_jax.interop import Embed, Linear, Program, Recurrent, to_stablehlo
+from lstm_jax.core.recurrence.chunks import chunk_length
+from lstm_jax.interop import Embed, Layers, Linear, Program, to_stablehlo
 from tests.interop import programs
 
 FRESH = """
@@ -39,7 +39,7 @@ def whole_program():
     stack = Stack([LSTMCell(4), LSTMCell(4)], bidirectional=True)
     table = rng.normal(size=(11, 3)).astype(np.float32)
     w, b = programs.uniform(rng, (np.zeros((8, 5)), np.zeros(5)), 4)
-    recurrent = Recurrent(stack, programs.stack_params(rng, stack, 3))
+    recurrent = Layers(stack, programs.stack_params(rng, stack, 3))
     return Program([Embed(table), recurrent, Linear(w, b)], batch_first=True)
 
 
@@ -82,7 +82,7 @@ def gradient_of(program, inputs):
 def test_cells_that_onnx_lacks_too(cell):
     stack = Stack([cell], skip="dense")
     params = programs.stack_params(np.random.default_rng(0), stack, 3)
-    program = Program([Recurrent(stack, params)])
+    program = Program([Layers(stack, params)])
     exported = jax.export.deserialize(to_stablehlo(program, platforms=["cpu"]))
     inputs = programs.random_inputs(program, 5, 3)
     got = {name: np.asarray(a) for name, a in exported.call(inputs).items()}

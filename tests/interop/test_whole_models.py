@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from lstm_jax.interop import InteropError, UnsupportedError, from_torch, read_tensors
-from lstm_jax.interop.weights import WeightFile
+from lstm_jax.interop.files.weight_file import WeightFile
 
 LINE = "'lstm.': torch, LSTM, 1 layer, 3 features, 5 units"
 

@@ -9,10 +9,10 @@ import pytest
 from jax.experimental import checkify
 
 from lstm_jax import LSTMCarry, LSTMCell, ops
-from lstm_jax.core.convolve import convolve
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.primitives.convolve import convolve
+from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.kernels.cpu import primitives
-from lstm_jax.kernels.cpu.kernel import Operands
+from lstm_jax.kernels.cpu.calls import Operands
 from tests import cells
 
 AT = cells.make_case(LSTMCell(5), jnp.float32)

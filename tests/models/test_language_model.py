@@ -8,7 +8,10 @@ import pytest
 from flax import nnx
 from pydantic import ValidationError
 
-from lstm_jax.core.penalties import activation_penalty, temporal_activation_penalty
+from lstm_jax.core.layers.penalties import (
+    activation_penalty,
+    temporal_activation_penalty,
+)
 from lstm_jax.models.language_model import LanguageModel
 
 T, B, V = 6, 4, 9

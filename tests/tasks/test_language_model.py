@@ -6,7 +6,7 @@ import math
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.data.streams import training_rows
+from lstm_jax.data.token_rows import training_rows
 from lstm_jax.inference import Cache, cache_nats, dynamic_nats, gradient_squares
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks import stream_evaluation

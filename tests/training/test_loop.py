@@ -11,7 +11,7 @@ from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.progress import ProgressReport
-from lstm_jax.training.record import Run
+from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import Controls, TrainState
 from lstm_jax.training.trainer import Diverged, TrainConfig, Trainer
 from lstm_jax.training.validation import Rules, Validation

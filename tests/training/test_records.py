@@ -10,7 +10,7 @@ import pytest
 
 from lstm_jax.cli import main
 from lstm_jax.training import events
-from lstm_jax.training.record import RunError, cannot_write, make_folder
+from lstm_jax.training.run_folder import RunError, cannot_write, make_folder
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

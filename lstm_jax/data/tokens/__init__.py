@@ -16,7 +16,7 @@ from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens.bpe import BPE
 from lstm_jax.data.tokens.bytestring import Bytes
 from lstm_jax.data.tokens.characters import Characters
-from lstm_jax.data.tokens.stream import decode_stream
+from lstm_jax.data.tokens.decode import decode_stream
 from lstm_jax.data.tokens.tokenizer import Tokenizer
 from lstm_jax.data.tokens.words import Words
 

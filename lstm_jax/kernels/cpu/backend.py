@@ -5,14 +5,14 @@ import functools
 import jax
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.activations import TEXTBOOK
-from lstm_jax.core.backends import Backend
-from lstm_jax.core.cell import Cell
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell
+from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell
 from lstm_jax.core.precision import accumulation_dtype
-from lstm_jax.core.scan import scan
+from lstm_jax.core.primitives.activations import TEXTBOOK
+from lstm_jax.core.recurrence.backends import Backend
+from lstm_jax.core.recurrence.scan import scan
 from lstm_jax.kernels.cpu import library, primitives
-from lstm_jax.kernels.cpu.kernel import Operands
+from lstm_jax.kernels.cpu.calls import Operands
 
 
 def unsupported(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:

@@ -23,11 +23,11 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array
-from lstm_jax.core.loop import Inputs, run_with_rule
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.recurrence.loop import Inputs, run_with_rule
 from lstm_jax.core.sharding import leave_to_compiler, spec_of, vary_alike
-from lstm_jax.kernels.cpu import kernel
-from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
+from lstm_jax.kernels.cpu import calls
+from lstm_jax.kernels.cpu.calls import Operands, Outputs, Residuals
 from lstm_jax.kernels.cpu.shards import Place, rows_of, zeros
 
 # Where the batch axes of each array begin.
@@ -135,14 +135,14 @@ def _present(at):
 def forward_by_kernel(at, *, reverse, residuals):
     if at.h0.size == 0:  # an empty axis under vmap
         return forward_shapes(at, reverse=reverse, residuals=residuals)
-    return kernel.forward(at, reverse=reverse, residuals=residuals)
+    return calls.forward(at, reverse=reverse, residuals=residuals)
 
 
 def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
     if at.h0.size == 0:
         static = dict(wrt=wrt, reverse=reverse, groups=groups)
         return backward_shapes(at, residuals, d_out, **static)
-    call = functools.partial(kernel.backward, at, residuals, d_out, reverse=reverse)
+    call = functools.partial(calls.backward, at, residuals, d_out, reverse=reverse)
     if not groups:
         gradients = call(wrt=wrt)
         return {name: gradients[name] for name in wrt}
@@ -161,7 +161,7 @@ def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
 
 def state_before(at: Operands, hs: Array, reverse: bool) -> Array:
     """What ``w_h`` was multiplied with, from the residual ``hs``."""
-    if kernel.flagged(at):
+    if calls.flagged(at):
         return hs
     pieces = (hs[1:], at.h0[None]) if reverse else (at.h0[None], hs[:-1])
     return jnp.concatenate(pieces)

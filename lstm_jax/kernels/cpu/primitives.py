@@ -26,16 +26,16 @@ from jax.interpreters import ad, batching, mlir
 from jax.interpreters.xla import apply_primitive
 
 from lstm_jax._types import Array
-from lstm_jax.core.debugging import show_nan
+from lstm_jax.core.primitives.debugging import show_nan
 from lstm_jax.core.sharding import sum_to, types_of
 from lstm_jax.kernels.cpu import derivatives, scans, shards
+from lstm_jax.kernels.cpu.calls import Operands, Outputs, Residuals
 from lstm_jax.kernels.cpu.derivatives import (
     OPERAND_AXES,
     OUTPUT_AXES,
     RESIDUAL_AXES,
     gradient_axes,
 )
-from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals
 
 
 def forward(at: Operands, *, reverse: bool, least_rows: int = 0) -> Outputs:

@@ -11,17 +11,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lstm_jax.core.elementwise import gates
-from lstm_jax.core.loop import select
-from lstm_jax.core.lstm import LSTMCarry, LSTMCell, LSTMParams
-from lstm_jax.core.matmul import matmul
+from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.primitives.elementwise import gates
+from lstm_jax.core.primitives.matmul import matmul
+from lstm_jax.core.recurrence.loop import select
 from lstm_jax.core.sharding import vary_alike
+from lstm_jax.kernels.cpu.calls import Operands, Outputs, Residuals, flagged
 from lstm_jax.kernels.cpu.derivatives import (
     backward_shapes,
     definition,
     state_before,
 )
-from lstm_jax.kernels.cpu.kernel import Operands, Outputs, Residuals, flagged
 
 
 def forward(at: Operands, *, reverse: bool, residuals: bool):

@@ -5,7 +5,7 @@
 //     h_t = o * tanh(c_t)
 //
 // Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000, as defined in
-// lstm_jax/core/lstm.py.
+// lstm_jax/core/cells/lstm.py.
 //
 // The pre-activations of a tile of rows and units are summed in registers, over weights
 // packed into panels that are read from first to last, and become gates, c and h before

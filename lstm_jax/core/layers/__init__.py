@@ -1,0 +1,1 @@
+"""Layers of cells: two directions, stacks, their dropout masks, sequences in pieces."""

@@ -1,0 +1,77 @@
+"""A primitive for a map ``f(a, w)`` that is linear in each of its two arguments.
+
+Its derivatives follow from three facts alone: how to compute it, that the transpose of
+``a -> f(a, w)`` is the same map with ``transpose_w`` turned, and its gradient by ``w``.
+What surrounds a recurrence and was left to chance before is then in our hands:
+
+* the gradient of ``w`` is computed in the layout that is fast, and comes back in the
+  dtype of ``w``;
+* ``vmap`` folds the new axis into the rows of ``a``, behind the time axis, where
+  ``lax.scan`` wants it, instead of adding a dimension in front.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from lstm_jax._types import Array
+from lstm_jax.core.primitives.debugging import show_nan
+from lstm_jax.core.sharding import sum_to, types_of
+
+
+def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callable:
+    """``f(a, w, *, transpose_w)``, for ``a`` with any number of leading axes.
+
+    Args:
+        name: of the primitive.
+        compute: ``(a, w, *, transpose_w)``, in the accumulation dtype of ``a``.
+        weight_gradient: ``(a, g, w)``, the gradient by ``w`` of
+            ``vdot(g, compute(a, w, transpose_w=False))``, in the dtype of ``g``.
+    """
+    primitive = Primitive(name)
+
+    def f(a: Array, w: Array, *, transpose_w: bool) -> Array:
+        return show_nan(primitive.bind(a, w, transpose_w=transpose_w))
+
+    def abstract_eval(a, w, *, transpose_w):
+        # Traced, not written out: varying axes and shardings follow JAX's own rules.
+        plain = functools.partial(compute, transpose_w=transpose_w)
+        return types_of(plain, a, w)[0]
+
+    def transpose(g, a, w, *, transpose_w):
+        if ad.is_undefined_primal(a):
+            if type(g) is ad.Zero:
+                return ad.Zero(a.aval), None
+            out = f(g, w, transpose_w=not transpose_w).astype(a.aval.dtype)
+            return sum_to(a.aval, out, w), None
+        if type(g) is ad.Zero:
+            return None, ad.Zero(w.aval)
+        left, right = (g, a) if transpose_w else (a, g)
+        out = weight_gradient(left, right, w.aval)
+        return None, sum_to(w.aval, out.astype(w.aval.dtype), a)
+
+    def batch(operands, axes, *, transpose_w):
+        a, w = operands
+        if axes[1] is not None:
+            plain = functools.partial(compute, transpose_w=transpose_w)
+            return jax.vmap(plain, axes)(a, w), 0
+        axis = min(1, a.ndim - w.ndim)
+        a = jnp.moveaxis(a, axes[0], axis)
+        return primitive.bind(a, w, transpose_w=transpose_w), axis
+
+    primitive.def_impl(jax.jit(compute, static_argnames="transpose_w"))
+    primitive.def_abstract_eval(abstract_eval)
+    lowering = mlir.lower_fun(compute, multiple_results=False)
+    mlir.register_lowering(primitive, lowering)
+    batching.primitive_batchers[primitive] = batch
+    ad.defjvp(
+        primitive,
+        lambda da, a, w, **params: f(da, w, **params),
+        lambda dw, a, w, **params: f(a, dw, **params),
+    )
+    ad.primitive_transposes[primitive] = transpose
+    return f

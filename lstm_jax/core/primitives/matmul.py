@@ -1,0 +1,49 @@
+"""The product ``a @ w``, with the layout of its derivatives in our hands.
+
+``jax.lax.dot_general`` would do, but what surrounds a recurrence is then left to chance
+(see `lstm_jax.core.primitives.bilinear`), and was measured to cost up to a factor of
+three on a CPU:
+
+* the weight gradient should be one 2-D product with the operand on the left,
+  ``a.T @ g`` over all leading axes; the transpose of a 3-D ``dot_general`` puts ``g``
+  on the left, and XLA copies the larger array to get there;
+* inside a backward loop ``g @ w.T`` wants transposed weights made once, before the
+  loop; hence ``transpose_w``, whose own transpose is a plain product.
+
+``w`` may have a dtype of its own: it is cast to that of ``a``, the sum is kept in the
+accumulation dtype, and the gradient of ``w`` comes back in the dtype of ``w``.
+"""
+
+from jax import lax
+
+from lstm_jax._types import Array, Float
+from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.primitives.bilinear import bilinear
+
+
+def matmul(
+    a: Float[Array, "*B K"], w: Float[Array, "_ _"], *, transpose_w: bool = False
+) -> Float[Array, "*B _"]:
+    """``a @ w`` (or ``a @ w.T``) in the accumulation dtype of ``a``."""
+    return _bind(a, w, transpose_w=transpose_w)
+
+
+def _matmul(a, w, *, transpose_w):
+    rows = a.reshape(-1, a.shape[-1]) if a.size else a.reshape(0, a.shape[-1])
+    out = lax.dot_general(
+        rows,
+        w.astype(a.dtype),
+        (((1,), (1 if transpose_w else 0,)), ((), ())),
+        preferred_element_type=accumulation_dtype(a.dtype),
+    )
+    return out.reshape(*a.shape[:-1], out.shape[-1])
+
+
+def _weight_gradient(a, g, w):
+    del w
+    a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
+    dtype = accumulation_dtype(g.dtype)
+    return lax.dot_general(a, g, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
+
+
+_bind = bilinear("lstm_jax_matmul", _matmul, _weight_gradient)

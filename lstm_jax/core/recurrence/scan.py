@@ -1,0 +1,38 @@
+"""The definition of an unrolling: `jax.lax.scan` over the steps of the cell.
+
+``scan`` has the derivative rule of `lstm_jax.core.recurrence.loop`. ``plain`` is the
+same loop, differentiated by JAX as it stands.
+"""
+
+from typing import Any
+
+from lstm_jax._types import Array
+from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.primitives.associative import associative
+from lstm_jax.core.recurrence.loop import Inputs, run_plain, run_with_rule
+from lstm_jax.core.recurrence.sequence import Sequence
+
+
+def scan(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Array]:
+    """All the steps, under the rule; without a loop where the cell needs none."""
+    gx = cell.project(params, seq.xs)
+    if linear := cell.log_coefficients(params, gx):
+        return associative(
+            linear, seq.carry, seq.reset_carry, seq.mask, seq.resets, reverse
+        )
+    return run_with_rule(cell, type(params), reverse, _inputs(cell, params, seq, gx))
+
+
+def plain(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Array]:
+    """All the steps, one by one, without the rule."""
+    gx = cell.project(params, seq.xs)
+    return run_plain(cell, type(params), reverse, _inputs(cell, params, seq, gx))
+
+
+def _inputs(cell, params, seq, gx):
+    return Inputs.of(cell, params, seq.carry, gx)._replace(
+        reset_carry=seq.reset_carry,
+        mask=seq.mask,
+        resets=seq.resets,
+        noise=seq.noise,
+    )

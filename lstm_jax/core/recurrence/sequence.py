@@ -1,0 +1,85 @@
+"""What comes beside the inputs: which steps are real, where episodes begin.
+
+``lengths`` and ``mask`` become one mask here, once. Masked inputs become 0 before the
+projection: were they masked later, a NaN in the padding would reach the gradients of
+the weights as 0 * NaN, although every value is finite.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from lstm_jax._types import Array, Bool, Float
+from lstm_jax.core.cells.cell import Cell, Noise
+from lstm_jax.core.cells.checks import (
+    check_carry,
+    check_flags,
+    check_lengths,
+    check_sequence,
+)
+from lstm_jax.core.sharding import leave_to_compiler, spec_of
+
+
+class Sequence(NamedTuple):
+    """Checked arguments of an unrolling; the flags are ``None`` where nobody asked."""
+
+    carry: Any
+    xs: Float[Array, "T *B D"]
+    mask: Bool[Array, "T *B"] | None
+    resets: Bool[Array, "T *B"] | None
+    reset_carry: Any
+    noise: Noise | None = None
+    """The masks of a random cell, once they are drawn."""
+
+
+def prepare(
+    cell: Cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
+) -> Sequence:
+    """Checks the arguments of `lstm_jax.unroll` and brings them to one form."""
+    carry, xs = check_sequence(cell, params, carry, xs, dtype)
+    steps, row_axes = xs.shape[0], xs.ndim - cell.feature_axes
+    if lengths is not None and mask is not None:
+        raise ValueError(
+            "lengths and mask are both given, expected one; "
+            "combine them into one mask [T, ...]."
+        )
+    if reset_carry is not None and resets is None:
+        raise ValueError(
+            "reset_carry is given without resets, expected both; "
+            "mark the first step of every episode in resets [T, ...]."
+        )
+    mask = check_flags("mask", mask, xs.shape[:row_axes])
+    if lengths is not None:
+        mask = length_mask(check_lengths(lengths, steps, xs.shape[1:row_axes]), steps)
+    resets = check_flags("resets", resets, xs.shape[:row_axes])
+    if resets is not None:
+        reset_carry = check_carry(
+            cell, reset_carry, xs.shape[1:-1], xs.dtype, "reset_carry"
+        )
+        if reverse:
+            resets = _episode_ends(resets)
+    return Sequence(carry, xs, mask, resets, reset_carry)
+
+
+def without_padding(cell: Cell, seq: Sequence) -> Sequence:
+    """The sequence with 0 in the place of masked inputs."""
+    if seq.mask is None:
+        return seq
+
+    def zero(mask, xs):
+        real = mask.reshape(mask.shape + (1,) * cell.feature_axes)
+        return jnp.where(real, xs, jnp.zeros_like(xs))
+
+    xs = leave_to_compiler(zero, (seq.mask, seq.xs), spec_of(seq.xs))
+    return seq._replace(xs=xs)
+
+
+def length_mask(lengths, steps: int) -> Bool[Array, "T *B"]:
+    """True at the first ``lengths`` of ``steps`` steps."""
+    t = jnp.arange(steps, dtype=jnp.int32).reshape(-1, *(1,) * lengths.ndim)
+    return t < lengths[None]
+
+
+def _episode_ends(resets):
+    """Backwards, the state is reset on the other side of the same boundaries."""
+    return jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])

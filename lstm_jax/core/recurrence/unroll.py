@@ -1,0 +1,175 @@
+"""A cell over a sequence: arguments are checked and chunks cut, then a backend runs."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import PartitionSpec
+
+from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax.core.arguments import (
+    check_bool,
+    check_choice,
+    check_one_key,
+    check_remat,
+    check_start,
+    renamed,
+)
+from lstm_jax.core.cells.cell import Cell, require_cell
+from lstm_jax.core.dropout import steps_from
+from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.recurrence import backends
+from lstm_jax.core.recurrence.backends import Backend
+from lstm_jax.core.recurrence.chunks import chunk_length, scan_chunks
+from lstm_jax.core.recurrence.sequence import prepare, without_padding
+from lstm_jax.core.sharding import leave_to_compiler, spec_of, vary_alike
+
+
+@renamed(plain="implementation")
+def unroll(
+    cell: Cell,
+    params: Any,
+    carry: Any,
+    xs: Float[Array, "T ... D"],
+    *,
+    lengths: Lengths | None = None,
+    mask: Bool[Array, "T *B"] | None = None,
+    resets: Bool[Array, "T *B"] | None = None,
+    reset_carry: Any = None,
+    reverse: bool = False,
+    dtype: Any = None,
+    remat: bool | int | None = None,
+    key: Key[Array, ""] | None = None,
+    start: int | Array = 0,
+    implementation: str | None = None,
+) -> tuple[Any, Float[Array, "T ... H"]]:
+    """Runs ``cell`` over a time-major sequence with any number of batch axes.
+
+    Args:
+        cell: a `Cell`, such as ``LSTMCell(hidden_size)``.
+        params: its parameters, in any floating-point dtype.
+        carry: the state before the first step (the last one if ``reverse``); ``None``
+            is zeros.
+        xs: inputs ``[T, ..., D]``. ``T = 0`` returns the carry and no outputs.
+        lengths: real steps of every row, ``[...]``, in ``[0, T]``. A row of length 0
+            keeps its carry. Out of range, Python and numpy values raise; the values of
+            JAX arrays are unknown while tracing and act as if clipped.
+        mask: instead of ``lengths``, True at real steps, ``[T, ...]``. At the others
+            the carry is kept, the output is 0 and the input is ignored, NaN included.
+        resets: True at the first step of an episode, ``[T, ...]``: before it, the state
+            becomes ``reset_carry``, also where the step itself is masked. Backwards the
+            state is reset at the same boundaries, so a packed row equals its episodes
+            run apart.
+        reset_carry: the state at the start of an episode; ``None`` is zeros.
+        reverse: from the last step to the first; outputs stay aligned with the inputs.
+        dtype: compute dtype, by default that of ``xs``. Outputs and ``h`` have it; sums
+            and ``c`` are float32 where it has 16 bits.
+        remat: keep the carries between chunks of this many steps alone and compute the
+            rest again when differentiating backwards: less memory for about a third
+            more time. ``True`` takes chunks of about ``sqrt(T)``.
+        key: key of the masks of a random cell, such as `lstm_jax.Zoneout`; ``None``
+            is evaluation. Masks are functions of the key and the absolute step.
+        start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
+        implementation: ``None`` takes the fastest that supports the call. A named one
+            never falls back to another:
+
+            * ``"scan"``: a loop of XLA with the library's derivative rule; every cell.
+            * ``"plain"``: the same loop, differentiated by JAX as it stands. Slower to
+              differentiate backwards; ``jax.jvp`` alone needs less memory. A loop also
+              for a cell that needs none, such as `lstm_jax.MinLSTMCell`.
+            * ``"native"``: the C++ kernel, for the plain LSTM in float32 or bfloat16 on
+              a CPU.
+
+            The choice sees the batch that ``jax.vmap`` makes. Symbolic shapes of
+            ``jax.export`` take ``"scan"``. To export fixed shapes, name ``"scan"``, or
+            allow the custom calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
+
+    Returns:
+        The carry after the last step taken, and the outputs ``hs``, ``[T, ..., H]``.
+
+    Raises:
+        TypeError: an argument has the wrong dtype or is not the cell's own type.
+        ValueError: shapes do not fit, ``lengths`` leave ``[0, T]``, ``lengths`` and
+            ``mask`` are both given, ``reset_carry`` comes without ``resets``,
+            ``remat`` is less than 1, or ``implementation`` is unknown.
+        NotImplementedError: the implementation that was named does not support the
+            call.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import LSTMCell, unroll
+    >>> cell = LSTMCell(hidden_size=5)
+    >>> params = cell.init(jax.random.key(0), in_size=3)
+    >>> carry, hs = unroll(cell, params, None, jnp.ones((7, 2, 3)), lengths=[7, 4])
+    >>> hs.shape, carry.c.shape
+    ((7, 2, 5), (2, 5))
+    """
+    require_cell("cell", cell)
+    reverse = check_bool("reverse", reverse)
+    check_choice("implementation", implementation, (None, *backends.NAMED))
+    seq = prepare(
+        cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
+    )
+    remat = check_remat(remat)
+    backend = backends.choose(implementation, cell, seq.xs)
+    cut = remat or backend.pieces
+    length = chunk_length(seq.xs, cell, remat) if cut else None
+    static = _Static(cell, reverse, backend, bool(remat), length)
+    key = None if key is None else check_one_key(key)
+    return _unroll(static, params, seq, key, check_start(start))
+
+
+class _Static(NamedTuple):
+    """What is known while tracing."""
+
+    cell: Cell
+    reverse: bool
+    backend: Backend
+    remat: bool
+    length: int | None
+
+
+# Compiled once where it is called outside of any jit; inside of one it leaves no trace.
+@functools.partial(jax.jit, static_argnums=0, inline=True)
+def _unroll(static, params, seq, key, start):
+    """The checked sequence, on any mesh."""
+    if seq.carry is None:
+        seq = seq._replace(carry=_zero_carry(static.cell, seq.xs))
+    run, args = functools.partial(_run, static), (params, seq, key, start)
+    if static.backend.explicit:
+        return run(*args)
+    # The carry stays sharded as it came, and outputs are sharded like the inputs.
+    steps = PartitionSpec(*spec_of(seq.xs)[:-1], None)
+    return leave_to_compiler(run, args, (jax.tree.map(spec_of, seq.carry), steps))
+
+
+def _zero_carry(cell, xs):
+    """The carry of zeros, sharded like the rows."""
+    rows = spec_of(xs)[1:-1]
+    zero = lambda xs: cell.zero_carry(xs.shape[1:-1], xs.dtype)
+    fill = lambda a: PartitionSpec(*rows, *[None] * (a.ndim - len(rows)))
+    specs = jax.tree.map(fill, jax.eval_shape(zero, xs))
+    return leave_to_compiler(zero, (xs,), specs)
+
+
+def _run(static, params, seq, key, start):
+    """The sequence, whole or in chunks."""
+    cell, reverse, backend, remat, length = static
+    seq = without_padding(cell, seq)
+    batch_shape, dtype = seq.xs.shape[1:-1], seq.xs.dtype
+    random = () if key is None else (jax.random.key_data(key), start)
+    carry = vary_alike(seq.carry, (params, seq, random))
+    if length is not None:
+        # Gradients of the chunks are summed: in float32, also for 16-bit parameters.
+        params = jax.tree.map(lambda p: p.astype(accumulation_dtype(p.dtype)), params)
+
+    def chunk(carry, steps):
+        xs, mask, resets, step = steps
+        noise = None if key is None else cell.noise(key, step, batch_shape, dtype)
+        part = seq._replace(carry=carry, xs=xs, mask=mask, resets=resets, noise=noise)
+        return backend.run(cell, params, part, reverse)
+
+    step = None if key is None else steps_from(start, seq.xs.shape[0])
+    steps = (seq.xs, seq.mask, seq.resets, step)
+    if length is None:
+        return chunk(carry, steps)
+    return scan_chunks(chunk, carry, steps, length, reverse, remat)

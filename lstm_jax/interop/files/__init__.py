@@ -1,0 +1,1 @@
+"""Files of tensors, of many formats, and the folder that ``lstm-jax import`` writes."""

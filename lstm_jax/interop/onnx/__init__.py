@@ -1,0 +1,1 @@
+"""ONNX files to layers (``importer.py``), programs to ONNX files (``exporter.py``)."""

@@ -1,0 +1,1 @@
+"""Tensors of other frameworks to our parameters and back, one file a framework."""
