@@ -1,14 +1,19 @@
 """The training engine: it takes objects and knows no task.
 
+task.py          what a task is: a protocol of pure functions
+metrics.py       named metrics: sums and weights, units, directions
+batches.py       batches from the device or from the host, by step
 optimizer.py     an Optax chain from its config
 averaging.py     averages of the parameters
 step.py          one step, and blocks of steps of any number of seeds, as pure functions
-validation.py    what follows from validation losses: best, patience, plateaus
+trainer.py       blocks of steps, and the hooks between them
+hooks.py         logging, evaluation, checkpoints, progress
+validation.py    what follows from validation metrics: best, patience, plateaus
 checkpoint.py    the state on disk, whole or not there
-record.py        the files of a run: config, metrics, versions, weights
-progress.py      what a person sees meanwhile, in the words of the task
-events.py        the metrics once more, for TensorBoard
-plots.py         curves, from the metrics of a run
-stop.py          Ctrl-C and SIGTERM as requests
-loop.py          blocks of steps, evaluation, checkpoints, clean stops
+run_folder.py    the files of a run: config, metrics, versions, weights
+metadata.py      what is known of a run, as one typed object
+progress.py      what the user sees meanwhile
+events.py        the metrics for TensorBoard
+plots.py         curves, one image a metric
+stop.py          Ctrl-C, SIGTERM and SIGHUP as requests
 """
