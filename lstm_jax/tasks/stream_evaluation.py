@@ -25,6 +25,8 @@ LOGITS = 2**22
 """In memory at a time, at the most."""
 CACHE_WINDOW = 1024
 """Tokens between two looks at the cache, at the most."""
+SHORTEST_ROW = 32
+"""Tokens in a row of a stream, at least."""
 
 
 @config
@@ -90,9 +92,11 @@ class StreamEvaluation:
         return how(params, carry, tokens) / (len(tokens) - 1)
 
     def _static(self, params, carry, tokens):
-        # The figures depend on neither of them.
+        # Neither rows nor window changes the loss. A short row would not forget where it
+        # started, and one row after the other would have to be read for that.
         positions = max(LOGITS // self._model(params).vocabulary_size, 1)
-        rows = min(self._config.batch_size, positions)
+        long_rows = max(len(tokens) // SHORTEST_ROW, 1)
+        rows = min(self._config.batch_size, positions, long_rows)
         window = min(max(positions // rows, 1), 1024)
         return stream_nats(
             self._nats,
