@@ -20,6 +20,7 @@ from lstm_jax.models.pooling import (
     pool_max,
     pool_mean,
 )
+from lstm_jax.nn.module import Module
 
 Pooling = Literal["last", "mean", "max", "attention"]
 
@@ -49,7 +50,7 @@ class ClassifierConfig(EncoderConfig):
         )
 
 
-class SequenceClassifier(nnx.Module):
+class SequenceClassifier(Module):
     """Classifies whole sequences. Time-major.
 
     A sequence of length 0 is classified by the bias alone.

@@ -347,7 +347,16 @@ class LanguageModelling:
         """Generates text with the model."""
         return TextGeneration(self.tokenizer, self.model)
 
-    def program(self, params, **options: Any) -> Program:
-        """The trained model for other programs; options are those of
+    def program(
+        self,
+        params,
+        *,
+        batch_first: bool = False,
+        lengths: bool = True,
+        carry: bool = True,
+    ) -> Program:
+        """The trained model for other programs; the arguments are those of
         `lstm_jax.interop.Program`."""
-        return self.model(params).program(**options)
+        return self.model(params).program(
+            batch_first=batch_first, lengths=lengths, carry=carry
+        )

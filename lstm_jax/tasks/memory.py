@@ -1,7 +1,7 @@
 """Long memory: problems that want one thing to be remembered for a long time."""
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -192,7 +192,16 @@ class Memory:
 
     # Abilities
 
-    def program(self, params, **options: Any) -> Program:
-        """The trained model for other programs; options are those of
+    def program(
+        self,
+        params,
+        *,
+        batch_first: bool = False,
+        lengths: bool = True,
+        carry: bool = True,
+    ) -> Program:
+        """The trained model for other programs; the arguments are those of
         `lstm_jax.interop.Program`."""
-        return self.model(params).program(**options)
+        return self.model(params).program(
+            batch_first=batch_first, lengths=lengths, carry=carry
+        )

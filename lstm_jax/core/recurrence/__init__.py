@@ -6,4 +6,5 @@ sequence.py   the checked sequence: inputs, masks, resets
 scan.py       the backend that defines the result: `jax.lax.scan`
 loop.py       the loop of every scan, with its one derivative rule
 chunks.py     a long sequence in chunks
+truncated_bptt.py   gradients window by window, for a training loop of your own
 """
