@@ -17,6 +17,7 @@ hidden_size = 8
 input_dropout = 0.2
 [optimizer]
 learning_rate = 0.05
+[optimizer.schedule]
 warmup_steps = 2
 [train]
 steps = 12

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax.config import ConfigError, changes, read
+from lstm_jax.runs.old_keys import updated
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.metadata import Monitor, read_metadata
@@ -32,7 +33,8 @@ class Summary:
     def of(cls, directory: str | Path) -> "Summary":
         """Raises RunError, ConfigError: there is no run, or it is damaged."""
         run = Run.open(directory)
-        config, metrics = read(run.path("config.toml")), run.metrics()
+        config = updated(read(run.path("config.toml")))
+        metrics = run.metrics()
         facts = read_metadata(run)
         part = facts.get("final_part")
         monitor = Monitor(**facts.get("monitor", {}))

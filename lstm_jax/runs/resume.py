@@ -20,6 +20,7 @@ from lstm_jax.terminal import say
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metadata import read_metadata
 from lstm_jax.training.run_folder import Run, RunError, irregular
+from lstm_jax.training.schedules import Cosine, Linear
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.task import Task
 
@@ -210,8 +211,9 @@ def check_resumable(
             )
     task.check_same_data(facts, run.directory)
     old, new = (total_steps(config, steps_per_epoch) for config in (before, now))
-    if old != new and now.optimizer.schedule in ("linear", "cosine"):
+    schedule = now.optimizer.schedule
+    if old != new and isinstance(schedule, Linear | Cosine):
         say(
             f"the learning rate goes on as that of a run of {new:,} steps: its "
-            f"{now.optimizer.schedule} schedule was made for {old:,}."
+            f"{schedule.kind} schedule was made for {old:,}."
         )

@@ -26,7 +26,7 @@ from lstm_jax.tasks.labelled_data import (
 )
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
@@ -63,7 +63,7 @@ class ClassificationConfig:
     """Seed of all random numbers."""
     data: DataConfig = SeriesConfig()
     model: ClassifierConfig = ClassifierConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: LabelledTrainConfig = LabelledTrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()

@@ -32,7 +32,7 @@ from lstm_jax.tasks.labelled_data import (
 )
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 
 
@@ -46,7 +46,7 @@ class TaggingConfig:
     """Seed of all random numbers."""
     data: SentencesConfig = SentencesConfig()
     model: TaggerConfig = TaggerConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: LabelledTrainConfig = LabelledTrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
