@@ -28,6 +28,8 @@ class Summary:
     final: dict[str, Any]
     diverged: bool
     """Whether no seed is left."""
+    stopped_early: tuple[int, ...] = ()
+    """The steps at which seeds stopped early."""
 
     @classmethod
     def of(cls, directory: str | Path) -> "Summary":
@@ -50,6 +52,7 @@ class Summary:
             part,
             run.read_json(f"result-{part}.json") if part else {},
             len(facts.get("diverged", {})) == seeds,
+            tuple(sorted(facts.get("stopped_early", {}).values())),
         )
 
     @property
@@ -75,6 +78,10 @@ class Summary:
     @property
     def state(self) -> str:
         """In a word: whether it came to its end."""
+        if self.part and self.stopped_early:
+            first, last = self.stopped_early[0], self.stopped_early[-1]
+            to = f" to {last:,}" if last > first else ""
+            return f"complete, stopped early at {first:,}{to}"
         if self.part:
             return "complete"
         return "diverged" if self.diverged else "stopped"

@@ -21,6 +21,7 @@ from lstm_jax.training.validation import Rules
 
 FREE_ON_RESUME = frozenset(
     {
+        "optimizer.learning_rate",
         "run.directory",
         "train.block",
         "train.checkpoint_every",

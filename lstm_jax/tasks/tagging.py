@@ -130,17 +130,22 @@ class Tagging:
 
     def loss(self, params, carry, batch, key):
         """Mean nats of a tag; with a CRF, of whole sentences divided by their tags."""
-        total = self.model(params).loss(
+        nats = functools.partial(
+            self.model(params).loss,
             batch.xs,
             batch.labels,
             lengths=batch.lengths,
             weights=batch.weights,
-            class_weights=self._class_weights,
-            smoothing=self.config.model.label_smoothing,
             key=key,
             deterministic=False,
         )
-        return total.nats / total.weight, Aux(carry)
+        weights, smoothing = self._class_weights, self.config.model.label_smoothing
+        total = nats(class_weights=weights, smoothing=smoothing)
+        metrics = {}
+        if weights is not None or smoothing:
+            # As in evaluation, so that the two curves can be compared.
+            metrics = {"loss": Mean(*jax.lax.stop_gradient(nats()))}
+        return total.nats / total.weight, Aux(carry, metrics, total.weight)
 
     # Evaluation
 

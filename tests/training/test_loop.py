@@ -6,11 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.config import build
 from lstm_jax.training import trainer
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
-from lstm_jax.training.optimizer import Adam, OptimizerConfig
+from lstm_jax.training.optimizer import Adam
 from lstm_jax.training.progress import ProgressReport
 from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import Controls, TrainState
@@ -79,7 +78,7 @@ def run_loop(
         Trainer(count, batches, state, config, hooks, **options).fit()
     except Diverged as error:
         raise explain(error, checkpoints) from None
-    return [m for m in run.metrics() if "loss" in m]
+    return [m for m in tiny.metrics(folder) if "loss" in m]
 
 
 def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
@@ -105,7 +104,7 @@ def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
 def test_learning_rates_do_not_depend_on_blocks(tmp_path, name):
     schedule = {"kind": name, "warmup_steps": 200}
-    config = build(OptimizerConfig, {"schedule": schedule})
+    config = tiny.optimizer({"schedule": schedule})
     schedule, calls = config.learning_rates(STEPS), []
 
     def counted(step):

@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.config import ConfigError, build
-from lstm_jax.config import config as is_config
+from lstm_jax.config import ConfigError
 from lstm_jax.training.metrics import Aux
-from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.step import init_state, make_block, set_controls
 from lstm_jax.training.validation import Rules, Validation
+from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
@@ -18,13 +17,6 @@ P = np.array([0.5, -0.3, 0.2])
 TARGETS = np.random.default_rng(0).normal(size=(12, 3))
 """The loss of step t is half the squared distance of the parameters from row t."""
 CONSTANT, LINEAR = {"kind": "constant"}, {"kind": "linear"}
-
-
-@is_config
-class OneOptimizer:
-    """A config with nothing but an optimizer."""
-
-    optimizer: OptimizerConfig = Adam()
 
 
 def loss(params, carry, batch, key):
@@ -39,7 +31,7 @@ def batch_at(data, carry, step, key):
 
 def trained(steps, values, controls=(), epoch=1):
     """The state after every step; ``controls`` are what validation says before it."""
-    config = build(OptimizerConfig, {"schedule": CONSTANT, "clip_norm": None} | values)
+    config = tiny.optimizer({"schedule": CONSTANT, "clip_norm": None} | values)
     optimizer, averaging = config.build(steps, epoch), config.averaging()
     block = make_block(loss, optimizer, batch_at, 1, averaging=averaging)
     params = {"p": jnp.asarray(P, jnp.float32)}
@@ -150,12 +142,12 @@ def test_what_a_schedule_comes_to(name):
     values = dict(schedule=schedule, learning_rate=0.5)
     rate = lambda config, n, steps: float(config.learning_rates(steps)(n))
     ending = {"schedule": schedule | {"final_fraction": 0.01}}
-    ends = build(OptimizerConfig, values | ending)
+    ends = tiny.optimizer(values | ending)
     for steps in (5, 10, 100):
         assert rate(ends, steps - 1, steps) == pytest.approx(
             0.005 if steps > 5 else 0.5
         )
-    to_zero = build(OptimizerConfig, values)
+    to_zero = tiny.optimizer(values)
     assert 0 < rate(to_zero, 99, 100) < 0.01
     for config in (ends, to_zero):
         rising = [rate(config, n, 100) for n in range(5)]
@@ -165,7 +157,7 @@ def test_what_a_schedule_comes_to(name):
 def test_a_warm_up_is_that_of_a_longer_run():
     schedule = dict(kind="constant", warmup_steps=100)
     values = dict(schedule=schedule, learning_rate=0.01)
-    config = build(OptimizerConfig, values)
+    config = tiny.optimizer(values)
     short, long = (
         np.asarray(config.learning_rates(n)(np.arange(50))) for n in (50, 120)
     )
@@ -175,7 +167,7 @@ def test_a_warm_up_is_that_of_a_longer_run():
 
 def test_the_rate_that_is_logged_is_applied():
     values = dict(kind="sgd", learning_rate=0.2, accumulate=3, schedule=LINEAR)
-    config = build(OptimizerConfig, values | {"clip_norm": None})
+    config = tiny.optimizer(values | {"clip_norm": None})
     logged = [float(config.applied_rates(6)(n)) for n in range(6)]
     states, before, found = trained(6, values), P, []
     for t, params in enumerate(path(states)):
@@ -257,7 +249,7 @@ def test_every_seed_follows_its_own_validation():
 )
 def test_keys_of_another_kind_and_values_out_of_range(values, said):
     with pytest.raises(ConfigError, match=said):
-        build(OneOptimizer, {"optimizer": values})
+        tiny.optimizer(values)
 
 
 def test_what_decays():
@@ -267,7 +259,7 @@ def test_what_decays():
     for kind in ("adamw", "lion", "sgd"):
         for on, expected in (("all", names), ("matrices", names[:2])):
             values = dict(kind=kind, weight_decay=0.1, weight_decay_on=on)
-            rule = build(OptimizerConfig, values).build(3)
+            rule = tiny.optimizer(values).build(3)
             zeros = jax.tree.map(jnp.zeros_like, params)
             updates, _ = rule.update(zeros, rule.init(params), params)
             assert [n for n in names if updates[n].any()] == expected
