@@ -30,7 +30,7 @@ from lstm_jax.tasks.text_generation import TextGeneration
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig, RunError
 from lstm_jax.training.trainer import TrainConfig
 
@@ -84,7 +84,7 @@ class LanguageModellingConfig:
     """Where all that is drawn by chance comes from."""
     data: TextConfig = TextConfig()
     model: LanguageModelConfig = LanguageModelConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: WindowsConfig = WindowsConfig()
     evaluation: StreamConfig = StreamConfig()
     run: RunConfig = RunConfig()

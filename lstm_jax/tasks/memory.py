@@ -17,7 +17,7 @@ from lstm_jax.tasks.memory_problems import PROBLEMS, Problem
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric, Metrics
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
@@ -70,7 +70,7 @@ class MemoryConfig:
     """Where all that is drawn by chance comes from."""
     problem: ProblemConfig = ProblemConfig()
     model: SequenceReaderConfig = SequenceReaderConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: TrainConfig = TrainConfig()
     evaluation: SequencesConfig = SequencesConfig()
     run: RunConfig = RunConfig()

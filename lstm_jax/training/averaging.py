@@ -7,14 +7,38 @@ nt_asgd    the mean of p_t since validation stopped falling; before that, p_t it
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field, PositiveInt
 
 from lstm_jax._types import Array, Int, PyTree
+from lstm_jax.config import config
 
-AverageName = Literal["none", "ema", "nt_asgd"]
+
+@config
+class Ema:
+    """An exponential average."""
+
+    kind: Literal["ema"] = "ema"
+    """The average of the parameters that is evaluated and kept; unset: none."""
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    """How much of the average an update keeps. While there are few updates it is less,
+    so that the first parameters are forgotten."""
+
+
+@config
+class NtAsgd:
+    """The mean of the parameters since validation stopped getting better."""
+
+    kind: Literal["nt_asgd"] = "nt_asgd"
+    """The average of the parameters that is evaluated and kept; unset: none."""
+    after: PositiveInt = 5
+    """The average starts when validation is worse than so many evaluations ago."""
+
+
+AverageConfig = Annotated[Ema | NtAsgd, Field(discriminator="kind")]
 
 
 class Average(NamedTuple):
@@ -38,26 +62,25 @@ class Averaging(NamedTuple):
 no_averaging = Averaging(lambda params: (), lambda average, *_: average)
 
 
-def make_averaging(
-    name: AverageName, decay: float = 0.999, every: int = 1
-) -> Averaging:
-    """The averaging of this name.
+def make_averaging(average: Ema | NtAsgd | None, every: int = 1) -> Averaging:
+    """The averaging of a config; ``None`` averages nothing.
+
+    The decay of `Ema` is ``min(decay, (1 + n) / (10 + n))`` after ``n`` updates.
 
     Args:
-        name: see the head of this file.
-        decay: that of ``ema``; while there are few parameters it is lower,
-            ``min(decay, (1 + n) / (10 + n))``, so that the first ones are forgotten.
+        average: the config.
         every: steps between two updates of the parameters.
     """
-    match name:
-        case "none":
+    match average:
+        case None:
             return no_averaging
-        case "ema":
+        case Ema(decay=decay):
             share = lambda count, active: (
                 1 - jnp.minimum(decay, (1 + count) / (10 + count))
             )
-        case "nt_asgd":
+        case NtAsgd():
             share = lambda count, active: jnp.where(active, 1 / (count + 1), 1.0)
+    always = isinstance(average, Ema)
 
     def init(params):
         # A copy: a state is donated, and must not hold the same array twice.
@@ -68,7 +91,7 @@ def make_averaging(
         new = share(count, active)
         # Not a + new * (p - a), which for a share of 1 would not give p itself.
         move = lambda a, p: ((1 - new) * a + new * p).astype(a.dtype)
-        more = (active | (name == "ema")).astype(jnp.int32)
+        more = (active | always).astype(jnp.int32)
         after = Average(
             jax.tree.map(move, average.params, params), average.taken + more
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.training.run_folder import RunError, cannot_write
+from lstm_jax.training.run_folder import TIMES, RunError, cannot_write
 
 
 class Events:
@@ -63,14 +63,15 @@ class Events:
         from tensorboardX.proto import event_pb2
         from tensorboardX.summary import scalar
 
+        when = line.get("time", time.time())  # runs of older versions have none
         messages: Any = event_pb2  # made when it is imported, unknown before
         for name, value in line.items():
-            if name == "step":
+            if name in ("step", *TIMES):
                 continue
             several = isinstance(value, list)
             for n, one in enumerate(value if several else [value]):
                 if one is None:  # of a seed that is over
                     continue
                 summary = scalar(f"{name}/{n}" if several else name, one)
-                at = dict(step=line["step"], wall_time=time.time())
+                at = dict(step=line["step"], wall_time=when)
                 self._writer.write_event(messages.Event(**at, summary=summary))

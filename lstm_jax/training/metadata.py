@@ -16,6 +16,18 @@ class Start(pydantic.BaseModel, strict=True):
     step: pydantic.NonNegativeInt
     """The step from which it went on."""
     device: str
+    cores: int | None = None
+    changed: dict[str, list[Any]] = {}
+    """Config keys with another value from here on: the old one and the new one."""
+
+
+class Origin(pydantic.BaseModel, strict=True):
+    """The run whose best weights a run started from."""
+
+    directory: str
+    id: str
+    seed: int
+    best_step: int
 
 
 class Monitor(pydantic.BaseModel, strict=True):
@@ -38,6 +50,11 @@ class Metadata(pydantic.BaseModel, strict=True):
     seconds: pydantic.NonNegativeFloat = 0.0
     resumed: list[Start] = []
     diverged: dict[str, int] = {}
+    """Seeds that diverged, and the step at which they did."""
+    stopped_early: dict[str, int] = {}
+    """Seeds whose patience ended, and the step at which it did."""
+    init_from: Origin | None = None
+    """The run whose weights it started from."""
     final_part: Literal["train", "valid", "test"] | None = None
 
 

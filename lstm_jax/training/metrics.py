@@ -43,12 +43,26 @@ class Aux(NamedTuple):
     carry: PyTree
     """The recurrent state after the batch."""
     metrics: Mapping[str, Mean] = {}
-    """More metrics of the batch, by name. The loss itself is always one."""
+    """More metrics of the batch, by name. The loss itself is always one. If what
+    training lowers is not what evaluation measures, as with class weights, this has the
+    measured ``loss``, and the other is called ``objective``."""
+    weight: Any = 1.0
+    """The weight of the loss among those of other batches."""
 
 
 Loss = Callable[[PyTree, PyTree, PyTree, Any], tuple[Array, Aux]]
 """``(params, carry, batch, key) -> (loss, Aux(carry, metrics))``: the mean loss of a
 batch, which training lowers."""
+
+
+def of_step(loss: Any, aux: Aux) -> dict[str, Mean]:
+    """All metrics of a training step, what training lowers first.
+
+    >>> [*of_step(0.5, Aux(()))], [*of_step(0.5, Aux((), {"loss": Mean(0.4)}))]
+    (['loss'], ['objective', 'loss'])
+    """
+    name = "objective" if "loss" in aux.metrics else "loss"
+    return {name: Mean(loss * aux.weight, aux.weight)} | dict(aux.metrics)
 
 
 def over_batches(

@@ -4,7 +4,8 @@ config.toml         the resolved config
 run.json            the id of the run; data, sizes, versions and machine, and those of
                     every resume; seconds, seeds that diverged, the final split;
                     `lstm_jax.training.metadata` has its types
-metrics.jsonl       a line for every step, and for every evaluation
+metrics.jsonl       a line for every step, and for every evaluation; `seconds` is the
+                    training time so far, `time` the clock, in seconds since 1970
 tensorboard/        the same as event files, if asked for
 checkpoints/        the whole state, for resuming, and the best weights so far, with
                     copies of run.json and config.toml
@@ -55,6 +56,10 @@ class RunConfig:
 
     directory: str = ""
     """The folder of the run; empty for `runs/` and the name of the config file."""
+
+
+TIMES = ("seconds", "time")
+"""What a line of the metrics says of when it was made."""
 
 
 class RunError(ValueError):

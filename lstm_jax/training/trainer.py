@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lstm_jax._types import PyTree
 from lstm_jax.config import config
 from lstm_jax.training.batches import Batches
+from lstm_jax.training.run_folder import TIMES
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.stop import stop_requests
 
@@ -44,6 +45,9 @@ class TrainConfig:
     seeds: Annotated[int, Field(ge=1, le=1024)] = 1
     """Models trained in one program: those of `seed`, `seed` + 1, ... Batches of the
     host come in the order of `seed` for all of them."""
+    init_from: str | None = None
+    """The folder of a run whose best weights, tokenizer, classes and standardisation
+    this run starts from; unset: new weights."""
     tensorboard: bool = False
     """Whether event files for TensorBoard are written; needs the extra `plots`."""
 
@@ -86,6 +90,8 @@ class Steps(NamedTuple):
     """The number of the first step."""
     metrics: dict[str, np.ndarray]
     """The metrics of every step and seed ``[n, S]``; NaN where a seed has diverged."""
+    weights: dict[str, np.ndarray]
+    """The weights of the metrics, of the same shape."""
 
     @property
     def last(self) -> int:
@@ -197,6 +203,11 @@ class Trainer:
         """Training time in seconds, including the time before a resume."""
         return time.monotonic() - self._began
 
+    def times(self) -> dict[str, float]:
+        """What a line of the metrics says of when it was made; see `TIMES`."""
+        now = self.seconds, time.time()
+        return {name: round(at, 3) for name, at in zip(TIMES, now, strict=True)}
+
     @property
     def is_last(self) -> bool:
         """Whether the last step has been taken."""
@@ -246,19 +257,22 @@ class Trainer:
 
     def _record(self, metrics, n):
         # A jitted function returns a dictionary in the order of its names.
-        names = ["loss", *(name for name in metrics if name != "loss")]
-        metrics = {name: _means(metrics[name], n) for name in names}
+        lowered = "objective" if "objective" in metrics else "loss"
+        names = dict.fromkeys([lowered, "loss", *metrics])
+        pairs = {name: _pairs(metrics[name], n) for name in names}
+        weights = {name: rows[..., 1] for name, rows in pairs.items()}
+        metrics = {name: _means(rows) for name, rows in pairs.items()}
         now = time.monotonic()
         self._step_seconds = max(now - self._recorded, 1e-9) / n
         self._recorded, first = now, self.step + 1
         try:
-            self.end_seeds(metrics["loss"], first, "loss is {}")
+            self.end_seeds(metrics[lowered], first, f"{lowered} is {{}}")
         finally:  # what led to a divergence is kept, too
             at = np.arange(first, first + n)[:, None]
             over = (self.lost > 0) & (self.lost <= at)
             clean = lambda a: np.where(np.isfinite(a) & ~over, a, np.nan)
             metrics = {name: clean(values) for name, values in metrics.items()}
-            self._call("steps", Steps(first, metrics))
+            self._call("steps", Steps(first, metrics, weights))
         self.step += n
 
     def end_seeds(self, values: np.ndarray, step: int, what: str) -> None:
@@ -288,8 +302,12 @@ class Trainer:
             self.say(f"seed+{n} is over: {said} at step {at:,}.")
 
 
-def _means(pairs, n):
-    """``[n, S]`` from arrays ``[capacity, *S, 2]`` of total and weight."""
-    rows = np.asarray(pairs)[:n].astype(float).reshape(n, -1, 2)
+def _pairs(pairs, n):
+    """``[n, S, 2]`` from arrays ``[capacity, *S, 2]`` of total and weight."""
+    return np.asarray(pairs)[:n].astype(float).reshape(n, -1, 2)
+
+
+def _means(rows):
+    """The means ``[n, S]`` of totals and weights."""
     with np.errstate(invalid="ignore", divide="ignore"):  # a weight of 0: no value
         return rows[..., 0] / rows[..., 1]

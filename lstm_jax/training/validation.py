@@ -58,6 +58,8 @@ class Validation:
         self.rate = np.ones(seeds)
         """Factors of the learning rates."""
         self.averaging = np.zeros(seeds, bool)
+        self.ended_step = np.zeros(seeds, int)
+        """The step at which a seed stopped early, or 0."""
         self._since_best = np.zeros(seeds, int)
         self._waited = np.zeros(seeds, int)
 
@@ -88,6 +90,8 @@ class Validation:
             fall = self._waited >= rules.plateau
             self.rate = np.where(fall, self.rate * rules.decay, self.rate)
             self._waited = np.where(fall, 0, self._waited)
+        new = self.has_ended & (self.ended_step == 0)
+        self.ended_step = np.where(new, step, self.ended_step)
         self.history.append((step, now.tolist()))
         return better
 
