@@ -25,6 +25,7 @@ FREE_ON_RESUME = frozenset(
         "run.directory",
         "train.block",
         "train.checkpoint_every",
+        "train.device_bytes",
         "train.epochs",
         "train.evaluate_every",
         "train.patience",
