@@ -39,10 +39,10 @@ def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
         ConfigError: naming what is wrong with it.
     """
     overrides = [*overrides]
-    values = _one_length(override(values, overrides), overrides)
-    config_class, _ = find_task(values.get("task"))
-    config = build(config_class, values)
-    return config
+    # Once to learn the task, and then with the types of its keys.
+    config_class, _ = find_task(override(values, overrides).get("task"))
+    values = override(values, overrides, config_class)
+    return build(config_class, _one_length(values, overrides))
 
 
 def _one_length(values, overrides):

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lstm_jax.config import config
+from lstm_jax.config import PathText, config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
 from lstm_jax.data.corpus import SHARES, read_corpus, sha256
@@ -39,7 +39,7 @@ from lstm_jax.training.trainer import TrainConfig
 class TextConfig:
     """Where the text comes from, and what it is cut into."""
 
-    path: str = ""
+    path: PathText = ""
     """A UTF-8 file, plain or .gz, or a folder with one for train, valid and test each;
     empty for the Python language reference of this Python."""
     valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.05

@@ -34,7 +34,7 @@ import numpy as np
 import lstm_jax
 from lstm_jax import files
 from lstm_jax._types import PyTree
-from lstm_jax.config import config
+from lstm_jax.config import PathText, config
 
 try:
     import fcntl
@@ -53,7 +53,7 @@ RESTORED = (
 class RunConfig:
     """Where the run is kept."""
 
-    directory: str = ""
+    directory: PathText = ""
     """The folder of the run; empty for `runs/` and the name of the config file."""
 
 
