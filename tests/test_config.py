@@ -96,7 +96,11 @@ def test_a_switch_is_true_however_it_is_spelled():
         ({}, ["train.steps=1e3"], "should be a valid integer; write 1000."),
         ({}, ["train.tensorboard=yes"], "write true or false"),
         ({}, ["data.path=~no-such-user/x"], "there is no user no-such-user"),
-        ({}, ["data.path=caf\udce9.txt"], "data.path is 'caf\\udce9.txt', which is not"),
+        (
+            {},
+            ["data.path=caf\udce9.txt"],
+            "data.path is 'caf\\udce9.txt', which is not",
+        ),
     ],
 )
 def test_what_was_meant_is_said(values, overrides, says):

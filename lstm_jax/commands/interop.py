@@ -238,7 +238,7 @@ def _open(directory) -> Source:
         return Source(stored.stack, stored.params)
     _, task, params = best_of(directory)
     advice = "save its weights from Python (lstm_jax.load_run)"
-    task = require(task, Exports, "goes to other programs", advice)
+    task = require(task, Exports, "be exported", advice)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Layers))
     return Source(layers.stack, tuple(layers.params), task, params)
 
