@@ -7,7 +7,7 @@ from typing import Any
 from lstm_jax.config import expand_home
 
 
-def path(text: str) -> Path:
+def local_path(text: str) -> Path:
     """The type of an option that names a file or a folder.
 
     A shell leaves the ``~`` of ``--out=~/x`` as it is.

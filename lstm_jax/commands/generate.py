@@ -2,7 +2,7 @@
 
 import sys
 
-from lstm_jax.commands.arguments import path
+from lstm_jax.commands.arguments import local_path
 from lstm_jax.data.text import DataError
 from lstm_jax.inference import Sampling
 from lstm_jax.runs.load import best_of
@@ -24,7 +24,7 @@ def add_command(commands) -> None:
     )
     prompt.add_argument(
         "--prompt-file",
-        type=path,
+        type=local_path,
         metavar="FILE",
         help="a UTF-8 file with the prompt, without its last line end; - for standard "
         "input",

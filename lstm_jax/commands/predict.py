@@ -6,7 +6,7 @@ import os
 import sys
 
 from lstm_jax import files
-from lstm_jax.commands.arguments import path
+from lstm_jax.commands.arguments import local_path
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, require
 from lstm_jax.terminal import say
@@ -20,11 +20,11 @@ def add_command(commands) -> None:
     add("run", help="the folder of a run")
     add(
         "--data",
-        type=path,
+        type=local_path,
         required=True,
         help="a file like that of training; without labels",
     )
-    add("--out", type=path, help="a CSV file to write (standard output)")
+    add("--out", type=local_path, help="a CSV file to write (standard output)")
     command.set_defaults(command=predict)
 
 
