@@ -26,14 +26,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     console = Console()
     if not console.is_terminal:
         _widen(console)  # what programs read is not wrapped
-    needed = sum(
-        2 + max(map(_longest_word, c)) for c in zip(titles, *cells, strict=True)
-    )
-    if needed > console.width:
+    by_column = [*zip(titles, *cells, strict=True)]
+    narrowest = sum(max(map(_longest_word, column)) + 3 for column in by_column)
+    if narrowest > console.width:
         _widen(console)
     if console.width != WIDE:
-        columns_of = zip(titles, *cells, strict=True)
-        titles = [_narrow(title, column) for title, *column in columns_of]
+        titles = [_narrow(title, column) for title, *column in by_column]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for n, title in enumerate(titles):
         numbers = all(isinstance(row[n], int | float | None) for row in rows)
@@ -61,7 +59,7 @@ def _longest_word(text):
 
 def _narrow(title, column):
     """The title of a column, wrapped where its words are narrower than its cells."""
-    width = max([*map(cell_len, column), *map(_longest_word, [title])])
+    width = max([_longest_word(title), *map(cell_len, column)])
     return "\n".join(textwrap.wrap(title, max(width, 1), break_long_words=False))
 
 

@@ -1,4 +1,4 @@
-"""The installed wheel: its kernel computes what the scan does, and it has the configs."""
+"""The installed wheel: its kernel computes what the scan does, and it has configs."""
 
 from pathlib import Path
 
