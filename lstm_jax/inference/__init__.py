@@ -6,6 +6,7 @@ A model is a pure function; the state that it carries is any pytree, rows first.
     sampling.py      the next token: temperature, top-k, top-p
     generate.py      sequences drawn by chance, as they are made
     beam_search.py   the likeliest sequences
+    stopping.py      text up to the first of some stop strings
     stream_loss.py   the loss of one long stream, exactly, in parallel rows
     dynamic.py       the same of parameters that learn from the stream on the way
     cache.py         predictions mixed with those of a continuous cache
@@ -17,6 +18,7 @@ from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
 from lstm_jax.inference.stepwise import spread
+from lstm_jax.inference.stopping import up_to_stop
 from lstm_jax.inference.stream_loss import stream_losses, stream_nats
 
 __all__ = [
@@ -34,4 +36,5 @@ __all__ = [
     "spread",
     "stream_losses",
     "stream_nats",
+    "up_to_stop",
 ]
