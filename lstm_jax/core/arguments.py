@@ -1,4 +1,4 @@
-"""Checks of single arguments: sizes, rates, choices, keys. Knows nothing about cells."""
+"""Checks of single arguments: sizes, rates, choices, keys. Nothing about cells."""
 
 import difflib
 import functools
@@ -30,7 +30,7 @@ def renamed(**names: str) -> Callable[[F], F]:
 
 
 def check_static(name, value):
-    """Raises an error for a traced value where the value must be known while compiling."""
+    """Raises an error for a traced value that must be known while compiling."""
     if isinstance(value, Tracer):
         argument = name.split()[-1].partition("[")[0]
         raise TypeError(

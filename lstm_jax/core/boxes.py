@@ -22,7 +22,7 @@ class Boxes:
         self._unbox, self._of = unbox, {}
 
     def without(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The same arguments of ``init``, with initialisers that return plain arrays."""
+        """The arguments of ``init``, with initialisers that return plain arrays."""
         return {name: self._plain(name, value) for name, value in options.items()}
 
     def _plain(self, name, initializer):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def unshared(tree: Any) -> Any:
-    """Copies shared arrays, so that every leaf has its own buffer and can be donated."""
+    """Copies shared arrays: every leaf has its own buffer and can be donated."""
     seen = set()
 
     def own(a):

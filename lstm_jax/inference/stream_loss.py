@@ -1,20 +1,23 @@
 """The exact loss of one long stream of tokens, in parallel rows.
 
-A stream cut into rows is read faster, but a row would have to start from the state that
-the row before it ends in:
+A stream that is cut into rows is read faster. But each row has to start from the final
+state of the row before it:
 
     s_0 = carry          s_r = F_{r-1}(s_{r-1})          r = 1, ..., rows - 1
 
-with ``F_r`` reading row ``r``. That is solved as a fixed point: rows start from guesses
-until the ends of a pass are the starts it began with, and the stream has been read as
-if in one row. A network that forgets needs a pass or two, the second up to the window
-where its states meet those of the first. One that does not would need as many as there
-are rows, and trained ones have such units: cells whose forget gate has come to 1 count
-for as long as they are let. It is read in one row for its starts, without any losses,
-and then once more in all rows.
+where ``F_r`` reads row ``r``. This is solved as a fixed point. The rows start from
+guesses. A pass is right if the final states of the rows equal the states that the next
+rows started from. Then the result is the same as for one row.
 
-Such an iteration over pieces of time is known from differential equations (Lions,
-Maday & Turinici, "A parareal in time discretization of PDEs", 2001).
+A network that forgets needs one or two passes. The second pass stops at the window
+where its states equal those of the first pass. A network that does not forget would
+need as many passes as there are rows. Trained networks have such units: a cell whose
+forget gate is 1 counts without end. For such a network, one pass reads the stream in
+one row to find the initial states, without any losses. A second pass then reads all
+rows.
+
+This iteration over pieces of time is known from differential equations (Lions, Maday &
+Turinici, "A parareal in time discretization of PDEs", 2001).
 """
 
 import functools
@@ -34,13 +37,14 @@ Nats = Callable[
     [PyTree, PyTree, Int[Array, "T B"], Int[Array, "T B"]],
     tuple[PyTree, Float[Array, "T B"]],
 ]
-"""``(params, carry, inputs, targets)`` to the carry after them and ``-log p(target)``
-of every one. A pure function; what is not in ``params``, it must not change."""
+"""A pure function of ``(params, carry, inputs, targets)`` that returns the new carry
+and ``-log p(target)`` of every target. It must not change anything outside ``params``.
+"""
 
 PASSES = 2
-"""Over all rows side by side, before one row is read after the other."""
+"""Passes over all rows in parallel, before the rows are read one after the other."""
 STEPS = 1024
-"""Of a row in one call, at the most, where its losses are not asked for."""
+"""The most steps of a row in one call that computes no losses."""
 
 
 def stream_nats(
@@ -54,30 +58,31 @@ def stream_nats(
     window: int = 1024,
     tolerance: float = 1e-5,
 ) -> float:
-    """``sum_t -log p(tokens[t] | tokens[:t])`` over all tokens but the first.
+    """The sum over ``t`` of ``-log p(tokens[t] | tokens[:t])``, for all tokens but the
+    first.
 
-    Any number of rows gives the same number, up to rounding and ``tolerance``; how many
-    is a question of speed alone. Divide by ``len(tokens) - 1`` for the mean.
+    The number of rows changes only the speed: the result is the same up to rounding and
+    ``tolerance``. Divide by ``len(tokens) - 1`` for the mean.
 
     Args:
         nats: the model. It is compiled once for each function, so pass the same one
             every time.
         params: its parameters.
-        carry: the state of one row at the beginning; every leaf is ``[1, ...]``.
+        carry: the initial state of one row; every leaf is ``[1, ...]``.
         tokens: integers ``[N]``.
-        rows: how many parts are read side by side.
-        context: how many tokens at the end of the row before it every row reads for its
-            first guess of a start. More of them save a second pass, where the model
-            forgets fast enough.
+        rows: number of rows that are read in parallel.
+        context: number of tokens that are read before each row, to guess its initial
+            state. A larger context saves a second pass if the model forgets fast
+            enough.
         window: the most steps in one call of ``nats``.
-        tolerance: two states agree if no number in them differs by more, relative to
-            its size, or absolutely where that is below 1.
+        tolerance: two states agree if all their numbers differ by at most this much,
+            relative to their size, or absolutely for numbers below 1.
 
     Raises:
         DataError: there are fewer than two tokens.
-        ValueError: ``nats`` hands on another carry than it was given, or a size is
-            negative, or 0 where that makes no sense.
-        TypeError: ``tokens`` are no integers ``[N]``, or a size is no whole number.
+        ValueError: ``nats`` returns a carry of another structure than it was given, or
+            a size is too small.
+        TypeError: ``tokens`` are not integers ``[N]``, or a size is not a whole number.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from lstm_jax.inference import stream_nats
@@ -109,7 +114,7 @@ def stream_nats(
             end, losses[k] = _window(nats, params, states[k], inputs[k], targets[k])
             met = states[k + 1] is not None and agree(end, states[k + 1])
             states[k + 1] = end
-            if met:  # What follows would be what has been.
+            if met:  # The rest would repeat the last pass.
                 break
 
     for _ in range(PASSES):
@@ -127,8 +132,7 @@ def stream_nats(
 def check_carry(
     function: Callable, params: PyTree, carry: PyTree, rows: int = 1
 ) -> None:
-    """Raises where a step leads from ``carry`` to another kind of state, so that it
-    could not be carried."""
+    """Raises an error if a step changes structure, shapes or dtypes of ``carry``."""
     token = jax.ShapeDtypeStruct((1, rows), jnp.int32)
     kind = lambda c: f"{jnp.result_type(c)}{list(jnp.shape(c))}"
     came = jax.tree.map(kind, carry)
@@ -148,7 +152,7 @@ def check_carry(
 
 
 def _warm_up(nats, params, carry, inputs, context, window):
-    """The states in which rows end, as far as their last tokens tell."""
+    """The final states of the rows, guessed from their last tokens."""
     flat = inputs.reshape(-1, inputs.shape[-1])
     context = min(context, len(flat))
     if not context:
@@ -161,10 +165,10 @@ def _warm_up(nats, params, carry, inputs, context, window):
 
 
 def _starts(nats, params, carry, inputs):
-    """The states that rows begin with, one row read after the other.
+    """The initial states of the rows, found by reading one row after the other.
 
-    ``carry`` is that of the first row, inputs are ``[windows, window, rows]``; the
-    states have a row for each.
+    ``carry`` is the initial state of the first row. Inputs are
+    ``[windows, window, rows]``. The result has a state for each row.
     """
     flat = inputs.reshape(-1, inputs.shape[-1])
     pieces = np.array_split(flat, -(-len(flat) // STEPS))
@@ -184,12 +188,14 @@ def _window(nats, params, carry, inputs, targets):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _state_after(nats, params, carry, inputs):
-    """Without the loss, which XLA then leaves out, a large vocabulary included."""
+    """The state without the loss. XLA then skips the loss, which saves a large
+    vocabulary.
+    """
     return nats(params, carry, inputs, inputs)[0]
 
 
 def _agree(a, b, rows, tolerance):
-    """Whether the states of the first ``rows`` are the same; others are not used."""
+    """Whether the states of the first ``rows`` agree; other rows are not used."""
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         x, y = (np.asarray(leaf[:rows], np.float64) for leaf in (x, y))
         if not (np.abs(x - y) <= tolerance * np.maximum(1, np.abs(y))).all():

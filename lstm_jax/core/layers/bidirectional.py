@@ -1,4 +1,4 @@
-"""Two directions over one sequence."""
+"""Bidirectional layers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,7 @@ Merge = Literal["concat", "sum", "mul", "mean", "none"]
 
 
 class Bidirectional(NamedTuple):
-    """One value for each direction: of parameters, of carries."""
+    """One value for each direction, such as parameters or carries."""
 
     forward: Any
     backward: Any
@@ -31,11 +31,10 @@ def bidirectional(
 ) -> tuple[Bidirectional, Any]:
     """Runs a layer in both directions and merges their outputs.
 
-    ``run(params, carry, xs, reset_carry=, reverse=, **sequence)`` is one layer in one
-    direction, such as `lstm_jax.lstm`. Outputs of both directions are aligned with the
-    inputs; ``merge="none"`` returns both, in a `Bidirectional`, as ``xs`` may be one.
-    With a key, the masks of the two directions differ.
-    Schuster & Paliwal, "Bidirectional Recurrent Neural Networks", 1997.
+    ``run(params, carry, xs, reset_carry=, reverse=, **sequence)`` runs a layer in one
+    direction, such as `lstm_jax.lstm`. The outputs of both directions are aligned with
+    the inputs. ``merge="none"`` returns a `Bidirectional` of both outputs, and ``xs``
+    may be a `Bidirectional` too. With a key, the two directions have different masks.
     """
     none = Bidirectional(None, None)
     carry = none if carry is None else carry
@@ -68,12 +67,12 @@ def _merge(merge, forward, backward):
 
 
 def merged_size(merge: Merge, size: int) -> int:
-    """Features of two merged outputs of ``size`` features (of one, for ``none``)."""
+    """Features of the merged output; ``none`` counts one direction."""
     return 2 * size if merge == "concat" else size
 
 
 def map_ways(f: Callable[..., Any], *values: Any) -> Any:
-    """``f`` of values, or of each direction where a value is a `Bidirectional`."""
+    """Applies ``f`` to values, or per direction if a value is a `Bidirectional`."""
     if not any(isinstance(v, Bidirectional) for v in values):
         return f(*values)
     both = (v if isinstance(v, Bidirectional) else Bidirectional(v, v) for v in values)
@@ -81,10 +80,10 @@ def map_ways(f: Callable[..., Any], *values: Any) -> Any:
 
 
 def two_directions(name: str, entries: Sequence[Any]) -> bool:
-    """Whether layers have two directions: all of them, or none.
+    """Whether the layers are bidirectional: all of them, or none.
 
     Raises:
-        ValueError: some have one and some two.
+        ValueError: some layers are bidirectional and some are not.
     """
     two = [isinstance(entry, Bidirectional) for entry in entries]
     if len({*two}) > 1:

@@ -46,7 +46,7 @@ UNNAMED = [SCAN]
 
 
 def add(name: str, backend: Backend, *, unnamed: Backend) -> None:
-    """Adds a kernel ``backend``, and ``unnamed`` for calls that name no implementation."""
+    """Adds a kernel ``backend``; calls that name no implementation use ``unnamed``."""
     NAMED[name] = backend
     UNNAMED.insert(0, unnamed)
 

@@ -14,7 +14,7 @@ from lstm_jax.core.recurrence.sequence import Sequence
 
 
 def scan(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Array]:
-    """Runs all steps with the rule; without a loop if the cell is linear in its state."""
+    """Runs all steps with the rule; without a loop if the cell needs none."""
     gx = cell.project(params, seq.xs)
     if linear := cell.log_coefficients(params, gx):
         return associative(
