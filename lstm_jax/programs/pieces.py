@@ -38,7 +38,7 @@ class Embed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Linear:
-    """``x @ w + b`` at every step; ``w`` is ``[D, N]`` and ``b`` is ``[N]`` or ``None``."""
+    """``x @ w + b`` at each step: ``w`` is ``[D, N]``, ``b`` is ``[N]`` or ``None``."""
 
     w: Any
     b: Any = None

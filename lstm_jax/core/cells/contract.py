@@ -50,7 +50,7 @@ def params_of(cell: Cell, in_size: int, dtype: Any) -> Any:
 
 
 def check_options(cell: Cell, options: Mapping[str, Any]) -> None:
-    """Raises an error for keyword arguments that the cell's ``init`` does not accept."""
+    """Raises an error for keyword arguments that ``init`` does not accept."""
     takes = inspect.signature(cell.init).parameters
     if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         return
