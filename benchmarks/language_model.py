@@ -143,7 +143,7 @@ def windows_of(data: str, sizes: Sizes) -> np.ndarray:
     overrides = [f"data.path={data}", f"train.batch_size={sizes.B}"]
     config = read_config(read(RECIPE), [*overrides, f"train.window={sizes.T}"])
     task = make_task(config)
-    rows = task.rows
+    rows = task.rows.astype(np.int32)
     found = len(np.unique(rows)), (len(rows) - 1) // sizes.T
     if found[0] > sizes.V or found[1] != sizes.windows:
         raise ValueError(

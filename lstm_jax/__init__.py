@@ -74,6 +74,7 @@ from lstm_jax.core.layers.stack import Stack
 from lstm_jax.core.layers.weight_drop import weight_drop
 from lstm_jax.core.primitives.activations import Activation, Activations
 from lstm_jax.core.recurrence import backends
+from lstm_jax.core.recurrence.truncated_bptt import truncated_bptt
 from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.kernels.cpu.backend import FASTEST, NATIVE
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
@@ -154,6 +155,7 @@ __all__ = [
     "lstm_stack",
     "lstm_step",
     "temporal_activation_penalty",
+    "truncated_bptt",
     "unroll",
     "variational_dropout",
     "weight_drop",

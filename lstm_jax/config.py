@@ -5,7 +5,9 @@ command line ``key.path=value`` is parsed as TOML, merged over the file, and val
 the same way. What is wrong is named by its path, with what came and what is valid.
 
 A section of several kinds is a union of config dataclasses, each with a literal
-``kind``, and ``Field(discriminator="kind")``: every kind has keys of its own.
+``kind``, and ``Field(discriminator="kind")``: every kind has keys of its own. With
+`kind_or` a section without a ``kind`` has a default one. TOML has no null: a key marked
+with `NONE` takes "none" instead.
 """
 
 import dataclasses
@@ -42,6 +44,25 @@ def config(cls: type[T]) -> type[T]:
         ),
     )
     return typing.cast(type[T], made)
+
+
+def kind_or(default: str) -> pydantic.Discriminator:
+    """Chooses one of several kinds of a section; ``default`` where it has no ``kind``.
+
+    Every kind is marked with ``pydantic.Tag``, as in
+    ``Annotated[Annotated[A, Tag("a")] | Annotated[B, Tag("b")], kind_or("a")]``.
+    """
+
+    def kind(section):
+        if isinstance(section, Mapping):
+            return section.get("kind", default)
+        return getattr(section, "kind", default)
+
+    return pydantic.Discriminator(kind)
+
+
+NONE = pydantic.BeforeValidator(lambda value: None if value == "none" else value)
+"""Marks a key that may be ``None`` and has another default: "none" in TOML."""
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -150,8 +171,7 @@ def _explain(cls, problem):
     name, came = ".".join(path), problem["input"]
     match problem["type"]:
         case "unexpected_keyword_argument":
-            valid = [field.name for field in dataclasses.fields(owner)]
-            return f"unknown key {name}; {_choices(path[-1], valid)}"
+            return _unknown(cls, path, owner)
         case "literal_error":
             valid = [str(choice) for choice in _literals(owner, path[-1])]
             return f"{name} is {came!r}; {_choices(str(came), valid)}"
@@ -170,6 +190,37 @@ def _explain(cls, problem):
             )
             came = "" if isinstance(came, Mapping) else f" is {came!r}"
             return f"{name}{came}: {message[0].lower()}{message[1:]}."
+
+
+def _unknown(cls, path, owner):
+    """What to say of an unknown key, which another kind of its section may have."""
+    *sections, key = path
+    valid = [field.name for field in dataclasses.fields(owner)]
+    said = f"unknown key {'.'.join(path)}"
+    kind = {f.name: f.default for f in dataclasses.fields(owner)}.get("kind")
+    if kind is None:
+        return f"{said}; {_choices(key, valid)}"
+    said = f"{said} of kind {kind!r}; {_choices(key, valid)}"
+    others = [
+        other
+        for other, config_class in _kinds_at(cls, sections).items()
+        if key in {field.name for field in dataclasses.fields(config_class)}
+    ]
+    return f"{said}; kinds that have it: {', '.join(others)}" if others else said
+
+
+def _kinds_at(cls, sections):
+    """The kinds of the last section of a path, in any kind of those before it."""
+    found = {"": cls}
+    for name in sections:
+        hints = [typing.get_type_hints(kind) for kind in found.values()]
+        found = {
+            kind: config_class
+            for each in hints
+            if name in each
+            for kind, config_class in kinds_of(each[name]).items()
+        }
+    return found
 
 
 def _choices(came, valid):
@@ -206,16 +257,23 @@ def _flatten(values, prefix=""):
 def dump(values: Any) -> str:
     """The TOML text of a config dataclass, from which `read` and `build` restore it.
 
-    A key that is ``None`` is left out.
+    A key that is ``None``, as it is by default, is left out.
     """
-    sections, lines = [], []
-    for name, value in dataclasses.asdict(values).items():
-        if isinstance(value, Mapping):
-            entries = [f"{k} = {_toml(v)}" for k, v in value.items() if v is not None]
-            sections.append("\n".join([f"[{name}]", *entries]))
+    return "\n\n".join(_sections(values)).strip() + "\n"
+
+
+def _sections(values, path=()):
+    """The text of a section, then those of the sections in it."""
+    lines, inner = [f"[{'.'.join(path)}]"] if path else [], []
+    for field in dataclasses.fields(values):
+        value = getattr(values, field.name)
+        if dataclasses.is_dataclass(value):
+            inner += _sections(value, (*path, field.name))
         elif value is not None:
-            lines.append(f"{name} = {_toml(value)}")
-    return "\n\n".join(["\n".join(lines), *sections]).strip() + "\n"
+            lines.append(f"{field.name} = {_toml(value)}")
+        elif field.default is not None:
+            lines.append(f'{field.name} = "none"')
+    return ["\n".join(lines), *inner]
 
 
 def _toml(value):

@@ -140,15 +140,56 @@ def append(path: str | Path, data: bytes) -> None:
             raise
 
 
+def open_regular(path: str | Path) -> BinaryIO:
+    """Opens a regular file to read its bytes.
+
+    A pipe would wait for somebody to write into it, and a device may never end.
+
+    Raises:
+        OSError: the file cannot be read, or it is a folder, a pipe or a device.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    said = f"it is {kind}, expected a regular file; copy it into one"
+    raise OSError(errno.EINVAL, said, str(path))
+
+
+def read_regular(path: str | Path, most: int) -> bytes:
+    """The bytes of a regular file of at most ``most`` bytes.
+
+    Raises:
+        OSError: as `open_regular`, or the file is larger.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(most + 1) if size <= most else b""
+    if max(size, len(data)) > most:
+        said = f"it has {max(size, len(data)):,} bytes, expected at most {most:,}"
+        raise OSError(errno.EFBIG, said, str(path))
+    return data
+
+
+JSON_BYTES = 2**28
+"""A file of JSON has so many bytes at the most: a vocabulary may be in it."""
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """The object in a file of JSON.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, is not a regular file, or has more than
+            `JSON_BYTES` bytes.
         ValueError: it is not UTF-8, not JSON, not an object, or nested too deeply.
     """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = json.loads(read_regular(path, JSON_BYTES).decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(values, dict):

@@ -21,10 +21,11 @@ from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.boxes import Boxes
 from lstm_jax.core.cells.checks import check_layers
+from lstm_jax.core.cells.contract import init_options_of
 from lstm_jax.core.layers.bidirectional import Merge
 from lstm_jax.core.layers.stack import Skip, Stack
 from lstm_jax.core.trees import from_dict, to_dict, unshared
-from lstm_jax.ops import init_options_of, lstm_cells, missing_key, run_stack
+from lstm_jax.ops import lstm_cells, missing_key, run_stack
 
 __all__ = ["LSTM", "Recurrent"]
 
@@ -161,9 +162,16 @@ class _Layers(nn.Module, kw_only=True):
         like = _like(stack, in_size)
         boxes = Boxes(_unbox)
         options = boxes.without(
-            init_options_of(self.w_x, self.w_h, self.forget_bias, self.init_options)
+            init_options_of(
+                self.init_options,
+                w_x=self.w_x,
+                w_h=self.w_h,
+                forget_bias=self.forget_bias,
+            )
         )
-        draw = lambda key: stack.init(key, in_size, dtype=self.param_dtype, **options)
+        draw = lambda key: stack.init(
+            key, in_size, dtype=self.param_dtype, init_options=options
+        )
         params = self._entries("layers", draw, like, boxes.of)
         if self.trainable_carry:
             start_at = lambda _: stack.initial_carry(in_size, self.param_dtype)

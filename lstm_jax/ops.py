@@ -1,6 +1,6 @@
 """The plain LSTM as one call: a layer, layers on each other, and what modules call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -276,17 +276,6 @@ def run_stack(
         implementation=implementation,
     )
     return carries, jax.tree.map(lambda h: move(h, 0, -1 - feature_axes), hs)
-
-
-def init_options_of(
-    w_x: Any, w_h: Any, forget_bias: Any, others: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Arguments of the ``init`` of cells, without those that are ``None``."""
-    named = dict(w_x=w_x, w_h=w_h, forget_bias=forget_bias)
-    given = {name: value for name, value in named.items() if value is not None}
-    if twice := sorted(given.keys() & (others or {}).keys()):
-        raise ValueError(f"{twice[0]} is given twice, also in init_options.")
-    return given | dict(others or {})
 
 
 def missing_key(regularisers: Sequence[str], advice: str) -> ValueError:

@@ -2,8 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from lstm_jax.training.run_folder import Run
+from lstm_jax.config import build, config
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
+from lstm_jax.training.run_folder import TIMES, Run
 
 TEXT = "".join(
     f"line {n} of a small text, {n * n} is its square.\n" for n in range(200)
@@ -17,6 +20,7 @@ hidden_size = 8
 input_dropout = 0.2
 [optimizer]
 learning_rate = 0.05
+[optimizer.schedule]
 warmup_steps = 2
 [train]
 steps = 12
@@ -38,6 +42,18 @@ def write(folder: Path) -> list[str]:
     return [str(folder / "tiny.toml"), f"data.path={folder / 'text.txt'}"]
 
 
+@config
+class OneOptimizer:
+    """A config with nothing but an optimizer."""
+
+    optimizer: OptimizerConfig = Adam()
+
+
+def optimizer(values: dict[str, Any]) -> Any:
+    """The optimizer of these values of a config."""
+    return build(OneOptimizer, {"optimizer": values}).optimizer
+
+
 def new_run(folder: Path) -> Run:
     """A run that has begun, of no config."""
     run = Run.make(folder)
@@ -47,9 +63,11 @@ def new_run(folder: Path) -> Run:
 
 
 def metrics(run: Path) -> list[dict]:
-    return [
+    """The metrics of a run but for their times, which no two runs share."""
+    lines = [
         json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()
     ]
+    return [{k: v for k, v in line.items() if k not in TIMES} for line in lines]
 
 
 MEMORY = """

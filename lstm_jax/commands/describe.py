@@ -3,6 +3,7 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Collection
 from typing import Any
 
 from lstm_jax.config import ConfigError, dump, kinds_of, read
@@ -33,18 +34,28 @@ def _task_of(source):
     return source if not source.endswith(".toml") else read(source).get("task")
 
 
-def schema(kind: Any, prefix: str = "") -> list[str]:
-    """Every key of a config dataclass: its type, its default and its meaning."""
+def schema(kind: Any, prefix: str = "", shown: Collection[str] = ()) -> list[str]:
+    """Every key of a config dataclass: its type, its default and its meaning.
+
+    Args:
+        kind: the config dataclass.
+        prefix: the path of its section, with a dot behind it.
+        shown: sections in it that are left out, since another kind has shown them.
+    """
     lines, sections = [], []
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         inner = hints[field.name]
         default = kind.__pydantic_fields__[field.name].default
         if options := kinds_of(inner):
+            if field.name in shown:
+                continue
             # Only one kind at a time: the others are comments.
+            shown = set()
             for option in options.values():
                 mark = "" if isinstance(default, option) else "# "
-                keys = schema(option, f"{prefix}{field.name}.")
+                keys = schema(option, f"{prefix}{field.name}.", shown)
+                shown |= set(typing.get_type_hints(option))
                 sections += ["", *(_commented(line, mark) for line in keys)]
             continue
         key, kind_of = f"{prefix}{field.name}", _name(inner)
@@ -62,7 +73,10 @@ def _commented(line, mark):
 
 
 def _meaning(kind, name):
-    """The docstring under a field, in the class that has it or in one it inherits."""
+    """The docstring under a field, in the class that has it or in one it inherits; of
+    a ``kind`` without its own, that of the class."""
+    if name == "kind" and not kind.__pydantic_fields__[name].description:
+        return " ".join(kind.__doc__.split())
     for base in kind.__mro__:
         field = vars(base).get("__pydantic_fields__", {}).get(name)
         if field is not None and field.description:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax.config import ConfigError, changes, read
+from lstm_jax.runs.old_keys import updated
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.metadata import Monitor, read_metadata
@@ -27,12 +28,15 @@ class Summary:
     final: dict[str, Any]
     diverged: bool
     """Whether no seed is left."""
+    stopped_early: tuple[int, ...] = ()
+    """The steps at which seeds stopped early."""
 
     @classmethod
     def of(cls, directory: str | Path) -> "Summary":
         """Raises RunError, ConfigError: there is no run, or it is damaged."""
         run = Run.open(directory)
-        config, metrics = read(run.path("config.toml")), run.metrics()
+        config = updated(read(run.path("config.toml")))
+        metrics = run.metrics()
         facts = read_metadata(run)
         part = facts.get("final_part")
         monitor = Monitor(**facts.get("monitor", {}))
@@ -48,6 +52,7 @@ class Summary:
             part,
             run.read_json(f"result-{part}.json") if part else {},
             len(facts.get("diverged", {})) == seeds,
+            tuple(sorted(facts.get("stopped_early", {}).values())),
         )
 
     @property
@@ -73,6 +78,10 @@ class Summary:
     @property
     def state(self) -> str:
         """In a word: whether it came to its end."""
+        if self.part and self.stopped_early:
+            first, last = self.stopped_early[0], self.stopped_early[-1]
+            to = f" to {last:,}" if last > first else ""
+            return f"complete, stopped early at {first:,}{to}"
         if self.part:
             return "complete"
         return "diverged" if self.diverged else "stopped"

@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lstm_jax.data.text import DataError, python_reference, read_text, split
+from lstm_jax.data.stored import IN_MEMORY, UTF_8, Text, read_text, read_texts
+from lstm_jax.data.text import DataError, ends, python_reference
 
 PARTS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 """What the name of a file has in it, the first that any file has."""
@@ -18,77 +19,135 @@ SHOWN = 10
 
 
 def read_corpus(
-    path: str | Path = "", shares: Sequence[float] = SHARES
-) -> dict[str, str]:
+    path: str | Path = "",
+    shares: Sequence[float] = SHARES,
+    encoding: str = UTF_8,
+    *,
+    in_memory: int = IN_MEMORY,
+) -> dict[str, Text]:
     """Text by part: ``train``, ``valid`` and, unless it is left out, ``test``.
 
     Args:
         path: empty for the Python language reference of this Python; a file, which is
-            cut at characters by ``shares``; or a folder with one file for each part,
-            which has ``train``, ``valid`` (or ``val``) or ``test`` in its name. There
-            may be no ``test``, and other files do not matter. Files are UTF-8, or that
-            compressed by gzip.
+            cut at characters by ``shares``; or a folder. Files are text, or text
+            compressed by gzip. Of a folder, files whose names begin with a dot do not
+            matter, and the first of these that fits is read:
+
+            - one file for each part, which has ``train``, ``valid`` (or ``val``) or
+              ``test`` in its name. There may be no ``test``, and other files do not
+              matter.
+            - one folder for each part, named in the same way. All files of it are
+              one text.
+            - files without such names. All of them are one text, which is cut like
+              that of a file.
+
+            Several files are one text in the order of their names, each on lines of its
+            own.
         shares: of ``train``, ``valid`` and ``test``, 1 in all; a part with a share of 0
-            is left out. A folder needs none.
+            is left out. A folder with names for the parts needs none.
+        encoding: what files are written in.
+        in_memory: a text of more bytes stays in its file.
 
     Raises:
         DataError: a file cannot be used, a part is missing or there are several files
             for it, or the text is too short for its parts.
     """
+    whole = None
     if os.path.isdir(path):
-        return _read_folder(Path(path))
+        found = find_parts(Path(path))
+        if isinstance(found, dict):
+            return {
+                part: _read(files, path, encoding, in_memory)
+                for part, files in found.items()
+            }
+        whole = found
     _check_shares(shares)
-    text = read_text(path) if str(path) else python_reference()
-    cut = zip(PARTS, split(text, tuple(shares)), shares, strict=True)
+    if whole is not None:
+        text = _read(whole, path, encoding, in_memory)
+    elif str(path):
+        text = read_text(path, encoding=encoding, in_memory=in_memory)
+    else:
+        text = Text.of(python_reference())
+    cut = zip(PARTS, text.cut(ends(text.characters, shares)), shares, strict=True)
     parts = {part: text for part, text, share in cut if share}
-    if min(map(len, parts.values())) < 2:
+    if min(part.characters for part in parts.values()) < 2:
         raise DataError(
-            f"the text has {len(text)} characters, too few to split into "
+            f"the text has {text.characters} characters, too few to split into "
             f"{', '.join(parts)}; set data.path to a longer one."
         )
     return parts
 
 
-def sha256(parts: Mapping[str, str]) -> str:
+def sha256(parts: Mapping[str, Text]) -> str:
     """Of all parts, their names, and where one ends and the next begins.
 
-    >>> parts = {"train": "abc", "valid": "d"}
-    >>> sha256(parts) == sha256({"train": "ab", "valid": "cd"})
+    >>> parts = {"train": Text.of("abc"), "valid": Text.of("d")}
+    >>> sha256(parts) == sha256({"train": Text.of("ab"), "valid": Text.of("cd")})
     False
     """
     digest = hashlib.sha256()
     for part, text in parts.items():
-        data = text.encode()
-        digest.update(f"{part} {len(data)}\n".encode() + data)
+        digest.update(f"{part} {len(text.data)}\n".encode())
+        for chunk in text.chunks():
+            digest.update(chunk)
     return digest.hexdigest()
 
 
-def _read_folder(folder):
-    files = find_parts(folder)
-    called = {
-        part: f"{file.name} in data.path={folder}" for part, file in files.items()
-    }
-    return {part: read_text(file, called[part]) for part, file in files.items()}
+def _read(files, folder, encoding, in_memory):
+    names = [f"{file.relative_to(folder)} in data.path={folder}" for file in files]
+    return read_texts(files, names, encoding, in_memory=in_memory)
 
 
-def find_parts(folder: Path) -> dict[str, Path]:
-    """The file of each part, as in `read_corpus`."""
+def find_parts(folder: Path) -> dict[str, list[Path]] | list[Path]:
+    """The files of each part, or all files where none has the name of a part, as in
+    `read_corpus`."""
+    there = _there(folder)
+    files = [path for path in there if path.is_file()]
+    folders = [path for path in there if path.is_dir()]
+    if _chosen(files) or not (files or _chosen(folders)):
+        return {part: [file] for part, file in _by_part(folder, files, "file").items()}
+    if _chosen(folders):
+        parts = _by_part(folder, folders, "folder")
+        return {part: _files(inner) for part, inner in parts.items()}
+    return files
+
+
+def _there(folder):
+    """What is in a folder, in the order of names."""
     try:
-        there = [file for file in sorted(folder.iterdir()) if file.is_file()]
+        inside = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(
             f"data.path={folder} cannot be read: {error.strerror}."
         ) from error
-    files = [file for file in there if not file.name.startswith(".")]
-    found = {part: _named(files, words) for part, words in PARTS.items()}
+    return [path for path in inside if not path.name.startswith(".")]
+
+
+def _files(folder):
+    """All files of the folder of a part."""
+    files = [path for path in _there(folder) if path.is_file()]
+    if not files:
+        raise DataError(
+            f"data.path={folder.parent}: the folder {folder.name} has no files, "
+            f"expected the text of its part."
+        )
+    return files
+
+
+def _chosen(paths):
+    return {path for words in PARTS.values() for path in _named(paths, words)}
+
+
+def _by_part(folder, paths, kind):
+    """The file or folder of each part."""
+    found = {part: _named(paths, words) for part, words in PARTS.items()}
     train, valid, test = map(len, found.values())
-    chosen = {file for named in found.values() for file in named}
-    if (train, valid) != (1, 1) or test > 1 or len(chosen) < train + valid + test:
+    if (train, valid) != (1, 1) or test > 1 or len(_chosen(paths)) < 2 + test:
         said = "; ".join(f"{part}: {_listed(f)}" for part, f in found.items())
         raise DataError(
-            f"data.path={folder} should have one file with train in its name, one with "
-            f"valid or val, at most one with test, and none with two of them; found "
-            f"{said}; files there: {_listed(files)}."
+            f"data.path={folder} should have one {kind} with train in its name, one "
+            f"with valid or val, at most one with test, and none with two of them; "
+            f"found {said}; {kind}s there: {_listed(paths)}."
         )
     return {part: named[0] for part, named in found.items() if named}
 

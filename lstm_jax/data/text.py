@@ -1,69 +1,99 @@
-"""Texts: read from files, and cut into parts."""
+"""The bytes of data files, and where a text is cut into parts."""
 
 import gzip
+import os
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from lstm_jax.files import open_regular
+
 GZIP = b"\x1f\x8b"
 """What a file that gzip made begins with."""
+
+CHUNK = 2**20
+"""Bytes that are read at a time."""
+
+FILE_BYTES = 2**32
+"""A file that is read into memory as a whole has so many bytes at the most: 4 GiB."""
+
+GZIP_BYTES, GZIP_RATIO = 2**28, 100
+"""A file of gzip may unpack to 256 MiB, or to 100 times its size where that is more.
+Texts and tables shrink to a third or a tenth."""
 
 
 class DataError(ValueError):
     """Data that cannot be used; the message is meant for the person who owns it."""
 
 
-def read_text(path: str | Path, called: str = "") -> str:
-    """The text of a UTF-8 file, or of one compressed by gzip whatever its name.
-
-    Line ends become ``\\n``, and the mark that some programs put first is left out.
-
-    Args:
-        called: what errors call the file; ``data.path=PATH`` if empty.
-
-    Raises:
-        DataError: the file is missing, unreadable, damaged, binary, not UTF-8, empty,
-            or a single character.
-    """
-    called = called or f"data.path={path}"
-    data = read_bytes(path, called)
-    if b"\0" in data:
-        raise DataError(
-            f"{called} looks binary (byte {data.index(0)} is NUL), expected UTF-8 text."
-        )
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{called} is not UTF-8 text (byte {error.start}); convert it first."
-        ) from error
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    if len(text) < 2:
-        has = f"has a single character, {text!r}" if text else "is empty"
-        raise DataError(f"{called} {has}, expected a text to learn from.")
-    return text
-
-
 def read_bytes(path: str | Path, called: str) -> bytes:
     """The bytes of a file, or of one compressed by gzip whatever its name.
 
     Raises:
-        DataError: the file is missing, unreadable or damaged.
+        DataError: the file is missing, unreadable or damaged, is not a regular file, or
+            has more than `FILE_BYTES` bytes.
+    """
+    with open_data(path, called) as file:
+        data = bytearray()
+        _check_size(os.fstat(file.fileno()).st_size, called)
+        for chunk in unpacked(file, called):
+            data += chunk
+            _check_size(len(data), called)
+    return bytes(data)
+
+
+def _check_size(size, called):
+    if size > FILE_BYTES:
+        raise DataError(
+            f"{called} has more than {FILE_BYTES:,} bytes, the most that is read into "
+            f"memory; cut it into smaller files."
+        )
+
+
+def open_data(path: str | Path, called: str) -> BinaryIO:
+    """A data file, opened to read.
+
+    Raises:
+        DataError: it is missing or unreadable, or a folder, a pipe or a device.
     """
     try:
-        data = Path(path).read_bytes()
+        return open_regular(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{called} cannot be read: {reason}.") from error
-    if data.startswith(GZIP):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
+
+
+def unpacked(file: BinaryIO, called: str) -> Iterator[bytes]:
+    """The bytes of an open file in chunks of `CHUNK`, the last one shorter; unpacked
+    where gzip has compressed them.
+
+    Raises:
+        DataError: the file cannot be read, is damaged, or unpacks to more than
+            `GZIP_BYTES` and `GZIP_RATIO` times its size.
+    """
+    packed = file.read(len(GZIP)) == GZIP
+    file.seek(0)
+    size = os.fstat(file.fileno()).st_size
+    most, count = max(GZIP_BYTES, GZIP_RATIO * size), 0
+    source = gzip.GzipFile(fileobj=file) if packed else file
+    try:
+        while chunk := source.read(CHUNK):
+            count += len(chunk)
+            if packed and count > most:
+                raise DataError(
+                    f"{called} has {size:,} bytes of gzip that unpack to more than "
+                    f"{most:,}; unpack it first if that is right."
+                )
+            yield chunk
+    except (EOFError, zlib.error, OSError) as error:
+        if packed:
             raise DataError(
                 f"{called} is a damaged gzip file ({error}); fetch it again."
             ) from error
-    return data
+        raise DataError(f"{called} cannot be read: {error}.") from error
 
 
 def python_reference() -> str:
@@ -83,12 +113,11 @@ def python_reference() -> str:
     return "".join(topics[name] for name in sorted(topics))
 
 
-def split(text: str, shares: tuple[float, ...]) -> list[str]:
-    """Consecutive parts of ``text``, by share of its length, with nothing left over.
+def ends(length: int, shares: Sequence[float]) -> list[int]:
+    """Where consecutive parts of ``length`` end, by share, with nothing left over.
 
-    >>> split("abcdefghij", (0.7, 0.2, 0.1))
-    ['abcdefg', 'hi', 'j']
+    >>> ends(10, (0.7, 0.2, 0.1))
+    [7, 9, 10]
     """
-    ends = np.cumsum(shares)
-    ends = np.rint(ends / ends[-1] * len(text)).astype(int)
-    return [text[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    total = np.cumsum(shares)
+    return np.rint(total / total[-1] * length).astype(int).tolist()

@@ -9,7 +9,8 @@ to end in parallel rows, and the next window continues every row. Forwards only.
         carry, hs = lstm(params, carry, xs, mask=mask, resets=resets)
         carry = lax.stop_gradient(carry)
 
-One long stream, which may be cut anywhere, is `training_rows` instead.
+One long stream, which may be cut anywhere, is `training_rows` instead. For one
+update after many windows see `lstm_jax.truncated_bptt`.
 """
 
 import heapq

@@ -2,13 +2,13 @@
 
 A model is a pure function. Its state is any pytree whose arrays start with the rows.
 
-        stepwise.py      a model that reads one token at a time
-        sampling.py      the next token: temperature, top-k, top-p
-        generate.py      sampled sequences, as they are generated
-        beam_search.py   the most likely sequences
-        stream_loss.py   the exact loss of one long stream, in parallel rows
-        dynamic.py       dynamic evaluation: parameters keep learning from the stream
-        cache.py         predictions mixed with a continuous cache
+    stepwise.py      a model that reads one token at a time
+    sampling.py      the next token: temperature, top-k, top-p
+    generate.py      sampled sequences, as they are generated
+    beam_search.py   the most likely sequences
+    stream_loss.py   the exact loss of one long stream, in parallel rows
+    dynamic.py       dynamic evaluation: parameters keep learning from the stream
+    cache.py         predictions mixed with a continuous cache
 """
 
 from lstm_jax.inference.beam_search import Beams, beam_search
@@ -17,7 +17,7 @@ from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
 from lstm_jax.inference.stepwise import spread
-from lstm_jax.inference.stream_loss import stream_nats
+from lstm_jax.inference.stream_loss import stream_losses, stream_nats
 
 __all__ = [
     "Beams",
@@ -32,5 +32,6 @@ __all__ = [
     "generate_all",
     "gradient_squares",
     "spread",
+    "stream_losses",
     "stream_nats",
 ]

@@ -30,7 +30,7 @@ import numpy as np
 
 from lstm_jax._types import Array, Float, Int, PyTree
 from lstm_jax.data.checks import check_count
-from lstm_jax.data.token_rows import evaluation_rows
+from lstm_jax.data.token_rows import EvaluationRows
 from lstm_jax.inference.stepwise import spread
 
 Nats = Callable[
@@ -45,6 +45,12 @@ PASSES = 2
 """Passes over all rows in parallel, before the rows are read one after the other."""
 STEPS = 1024
 """The most steps of a row in one call that computes no losses."""
+STATES = 1024
+"""The most states of a pass that are kept, to see where the next pass
+agrees with it."""
+LOSSES = 2**24
+"""Up to this many tokens, all losses are summed at the end. With more tokens, each
+window is summed first, so its losses need not be kept."""
 
 
 def stream_nats(
@@ -94,39 +100,116 @@ def stream_nats(
     >>> print(f"{stream_nats(nats, 0.75, start, tokens, rows=2):.4f}")
     2.2493
     """
-    inputs, targets, counted = evaluation_rows(tokens, rows, window)
-    context = check_count("context", context, least=0)
-    check_carry(nats, params, carry)
-    used = int(counted.any((0, 1)).sum())
-    agree = functools.partial(_agree, rows=used, tolerance=tolerance)
+    reading = _Reading(nats, params, carry, tokens, rows, context, window, tolerance)
+    if reading.rows.predictions > LOSSES:
+        return float(np.sum(reading.run(_sum)))
+    losses = reading.run(lambda loss, _: loss)
+    counted = [reading.rows.window(k)[2] for k in range(len(losses))]
+    return _sum(np.stack(losses), np.stack(counted))
 
-    def handed_on(ends):
-        join = lambda first, end: jnp.concatenate([first, end[:-1]])
-        return jax.tree.map(join, carry, ends)
 
-    windows = len(inputs)
-    guess = _warm_up(nats, params, spread(carry, rows), inputs, context, window)
-    states: list[Any] = [handed_on(guess), *[None] * windows]
-    losses: list[Any] = [None] * windows
+def stream_losses(
+    nats: Nats, params: PyTree, carry: PyTree, tokens: np.ndarray, **options: Any
+) -> np.ndarray:
+    """``-log p(tokens[t] | tokens[:t])`` of each token but the first, ``[N - 1]``.
 
-    def read():
-        for k in range(windows):
-            end, losses[k] = _window(nats, params, states[k], inputs[k], targets[k])
-            met = states[k + 1] is not None and agree(end, states[k + 1])
-            states[k + 1] = end
-            if met:  # The rest would repeat the last pass.
+    Arguments and errors as in `stream_nats`, which returns the sum of these losses.
+
+    >>> import jax.numpy as jnp, numpy as np
+    >>> from lstm_jax.inference import stream_losses
+    >>> def nats(half, carry, inputs, targets):  # p(last two tokens are alike) = half
+    ...     likely = jnp.where(inputs == targets, half, 1 - half)
+    ...     return carry, -jnp.log(likely)
+    >>> start = jnp.zeros((1, 1))
+    >>> tokens = np.array([0, 0, 1, 1, 1])
+    >>> stream_losses(nats, 0.75, start, tokens, rows=2).round(2).tolist()
+    [0.29, 1.39, 0.29, 0.29]
+    """
+    options = {"rows": 8, "context": 256, "window": 1024, "tolerance": 1e-5} | options
+    reading = _Reading(nats, params, carry, tokens, **options)
+    return reading.rows.in_order(reading.run(lambda loss, _: np.asarray(loss)))
+
+
+def _sum(losses, counted):
+    return float(np.sum(losses, where=counted, dtype=np.float64))
+
+
+class _Reading:
+    """Reads a stream in rows until the states of the rows agree."""
+
+    def __init__(self, nats, params, carry, tokens, rows, context, window, tolerance):
+        self.rows = EvaluationRows(tokens, rows, window)
+        self._nats, self._params, self._carry = nats, params, carry
+        self._context = check_count("context", context, least=0)
+        self._window, self._tolerance = window, tolerance
+        check_carry(nats, params, carry)
+
+    def run(self, keep: Callable[[Any, np.ndarray], Any]) -> list[Any]:
+        """Reads the stream; returns ``keep(losses [T, rows], counted [T, rows])`` of
+        every window.
+        """
+        windows = self.rows.windows
+        every = -(-windows // STATES)
+        states: dict[int, Any] = {}
+        kept: list[Any] = [None] * windows
+
+        def read(state):
+            states[0] = state
+            for k in range(windows):
+                inputs, targets, counted = self.rows.window(k)
+                state, losses = _window(
+                    self._nats, self._params, state, inputs, targets
+                )
+                kept[k] = keep(losses, counted)
+                met = k + 1 in states and self._agree(state, states[k + 1])
+                if (k + 1) % every == 0 or k + 1 == windows:
+                    states[k + 1] = state
+                if met:  # The rest would repeat the last pass.
+                    break
+
+        start = self._handed_on(self._warm_up())
+        for _ in range(PASSES):
+            read(start)
+            start = self._handed_on(states[windows])
+            if self._agree(start, states[0]):
                 break
+        else:
+            read(self._starts())
+        return kept
 
-    for _ in range(PASSES):
-        read()
-        start = handed_on(states[-1])
-        if agree(start, states[0]):
-            break
-        states[0] = start
-    else:
-        states[0] = _starts(nats, params, carry, inputs)
-        read()
-    return float(np.sum(np.stack(losses), where=counted, dtype=np.float64))
+    def _handed_on(self, ends):
+        """The initial states of the rows, given the final states ``ends``."""
+        join = lambda first, end: jnp.concatenate([first, end[:-1]])
+        return jax.tree.map(join, self._carry, ends)
+
+    def _agree(self, a, b):
+        """Whether the states of the used rows agree."""
+        return _agree(a, b, rows=self.rows.used, tolerance=self._tolerance)
+
+    def _warm_up(self):
+        """The final states of the rows, guessed from their last tokens."""
+        carry, length = spread(self._carry, self.rows.rows), self.rows.length
+        context = min(self._context, length)
+        if not context:
+            return carry
+        windows = -(-context // self._window)
+        steps = context // windows
+        for at in range(length - windows * steps, length, steps):
+            inputs = self.rows.read(at, at + steps)[0]
+            carry = _state_after(self._nats, self._params, carry, inputs)
+        return carry
+
+    def _starts(self):
+        """The initial states of the rows, found by reading one row after the other."""
+        starts, length = [self._carry], self.rows.length
+        pieces = np.array_split(np.arange(length), -(-length // STEPS))
+        for row in range(self.rows.rows - 1):
+            state = starts[-1]
+            for piece in pieces:
+                inputs = self.rows.read(piece[0], piece[-1] + 1)[0][:, row : row + 1]
+                state = _state_after(self._nats, self._params, state, inputs)
+            starts.append(state)
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *starts)
 
 
 def check_carry(
@@ -149,36 +232,6 @@ def check_carry(
             f"carry is {came} and leads to {leads}, expected the same; pass the state "
             f"that the model makes, in the dtype that it computes in."
         )
-
-
-def _warm_up(nats, params, carry, inputs, context, window):
-    """The final states of the rows, guessed from their last tokens."""
-    flat = inputs.reshape(-1, inputs.shape[-1])
-    context = min(context, len(flat))
-    if not context:
-        return carry
-    windows = -(-context // window)
-    steps = context // windows
-    for piece in np.split(flat[len(flat) - windows * steps :], windows):
-        carry = _state_after(nats, params, carry, piece)
-    return carry
-
-
-def _starts(nats, params, carry, inputs):
-    """The initial states of the rows, found by reading one row after the other.
-
-    ``carry`` is the initial state of the first row. Inputs are
-    ``[windows, window, rows]``. The result has a state for each row.
-    """
-    flat = inputs.reshape(-1, inputs.shape[-1])
-    pieces = np.array_split(flat, -(-len(flat) // STEPS))
-    starts = [carry]
-    for row in range(flat.shape[1] - 1):
-        state = starts[-1]
-        for piece in pieces:
-            state = _state_after(nats, params, state, piece[:, row : row + 1])
-        starts.append(state)
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *starts)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -20,6 +20,7 @@ from lstm_jax.models.pooling import (
     pool_max,
     pool_mean,
 )
+from lstm_jax.nn.module import Module
 
 Pooling = Literal["last", "mean", "max", "attention"]
 
@@ -50,7 +51,7 @@ class ClassifierConfig(EncoderConfig):
         )
 
 
-class SequenceClassifier(nnx.Module):
+class SequenceClassifier(Module):
     """Classifies whole sequences. Time-major.
 
     Only the bias decides the class of a sequence of length 0.

@@ -22,6 +22,7 @@ from lstm_jax.core.layers.stack import Stack
 from lstm_jax.data.standardise import Standardisation
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
+from lstm_jax.nn.module import Module
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -110,7 +111,7 @@ class EncoderConfig:
         )
 
 
-class Encoder(nnx.Module):
+class Encoder(Module):
     """Hidden states of every step, from features or tokens. Time-major.
 
     Args:

@@ -1,6 +1,7 @@
 """A language model: embedding, LSTM stack, output layer."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import jax
@@ -21,6 +22,7 @@ from lstm_jax.core.layers.penalties import (
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.models.cross_entropy import linear_cross_entropy
 from lstm_jax.nn import LSTM
+from lstm_jax.nn.module import Module
 from lstm_jax.ops import missing_key
 from lstm_jax.programs.pieces import Embed, Layers, Linear
 from lstm_jax.programs.program import Program
@@ -116,7 +118,7 @@ class LanguageModelConfig:
         return LanguageModel(vocabulary_size, rngs=rngs, **options)
 
 
-class LanguageModel(nnx.Module):
+class LanguageModel(Module):
     """Predicts the next token: embedding, LSTM stack, linear layer.
 
         h = LSTM(E[x])        p(next token) = softmax(h W + b), W = E.T if tied
@@ -135,7 +137,8 @@ class LanguageModel(nnx.Module):
     Args:
         vocabulary_size: number of tokens, ``V``.
         rngs: source of keys.
-        **options: the fields of `LanguageModelConfig`.
+
+    The others are those of `LanguageModelConfig`, which says what each one does.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
@@ -146,8 +149,45 @@ class LanguageModel(nnx.Module):
     (7, 2, 10)
     """
 
-    def __init__(self, vocabulary_size: int, *, rngs: nnx.Rngs, **options: Any):
-        self.config = config = LanguageModelConfig(**options)
+    def __init__(
+        self,
+        vocabulary_size: int,
+        *,
+        embed_size: int = 64,
+        hidden_size: int | Sequence[int] = 256,
+        num_layers: int = 1,
+        tied: bool = False,
+        init_range: float = 0.0,
+        forget_bias: float = 1.0,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        output_dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        locked: bool = False,
+        activation_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+        rngs: nnx.Rngs,
+    ):
+        sizes = hidden_size if isinstance(hidden_size, int) else tuple(hidden_size)
+        self.config = config = LanguageModelConfig(
+            embed_size=embed_size,
+            hidden_size=sizes,
+            num_layers=num_layers,
+            tied=tied,
+            init_range=init_range,
+            forget_bias=forget_bias,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            output_dropout=output_dropout,
+            embedding_dropout=embedding_dropout,
+            weight_drop=weight_drop,
+            locked=locked,
+            activation_penalty=activation_penalty,
+            temporal_penalty=temporal_penalty,
+            dtype=dtype,
+        )
         self.deterministic = False
         width, out = config.embed_size, config.layer_sizes[-1]
         draw = init.uniform(config.init_range)
@@ -293,13 +333,25 @@ class LanguageModel(nnx.Module):
         )
         return jax.tree.map(lambda c: jnp.zeros(c.shape, c.dtype), shapes)
 
-    def program(self, **options: Any) -> Program:
-        """The model for export, from ``tokens`` to ``logits``; ``options`` as in
-        `lstm_jax.interop.Program`.
+    def program(
+        self,
+        *,
+        batch_first: bool = False,
+        lengths: bool = True,
+        carry: bool = True,
+    ) -> Program:
+        """The model for export, from ``tokens`` to ``logits``; the arguments are those
+        of `lstm_jax.interop.Program`.
         """
         pieces = [
             Embed(self.embed.embedding[...]),
             Layers(self.lstm.stack, self.lstm.params),
             Linear(*self.head_weights),
         ]
-        return Program(pieces, output="logits", **options)
+        return Program(
+            pieces,
+            batch_first=batch_first,
+            lengths=lengths,
+            carry=carry,
+            output="logits",
+        )

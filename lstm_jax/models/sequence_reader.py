@@ -16,6 +16,7 @@ from lstm_jax.core.cells.lstm import LSTMCell
 from lstm_jax.core.cells.rnn import RNNCell
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.nn import Recurrent
+from lstm_jax.nn.module import Module
 from lstm_jax.programs import pieces
 from lstm_jax.programs.program import Program
 
@@ -66,7 +67,7 @@ class SequenceReaderConfig:
         )
 
 
-class SequenceReader(nnx.Module):
+class SequenceReader(Module):
     """Recurrent layers, and a linear readout of every step or of the last.
 
     Time-major.
@@ -126,9 +127,15 @@ class SequenceReader(nnx.Module):
         carries, _ = self.layers(xs, key=key, deterministic=deterministic)
         return self.head(carries[-1].h.astype(jnp.float32))
 
-    def program(self, **options: Any) -> Program:
-        """The model for export, with an output for every step; ``options`` as in
-        `lstm_jax.interop.Program`.
+    def program(
+        self,
+        *,
+        batch_first: bool = False,
+        lengths: bool = True,
+        carry: bool = True,
+    ) -> Program:
+        """The model for export, with an output for every step; the arguments are those
+        of `lstm_jax.interop.Program`.
         """
         bias = self.head.bias
         assert bias is not None
@@ -136,4 +143,4 @@ class SequenceReader(nnx.Module):
             pieces.Layers(self.layers.stack, self.layers.params),
             pieces.Linear(self.head.kernel[...], bias[...]),
         ]
-        return Program(chain, **options)
+        return Program(chain, batch_first=batch_first, lengths=lengths, carry=carry)

@@ -18,6 +18,7 @@ from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.crf import PADDING, CRFParams, crf_decode, crf_nats, init_crf
 from lstm_jax.models.encoder import Encoder, EncoderConfig, Inputs
 from lstm_jax.models.label_loss import Total, label_nats
+from lstm_jax.nn.module import Module
 
 
 @config
@@ -48,7 +49,7 @@ class TaggerConfig(EncoderConfig):
         return SequenceTagger(encoder, classes, crf=self.crf, rngs=rngs)
 
 
-class SequenceTagger(nnx.Module):
+class SequenceTagger(Module):
     """Classifies every step of a sequence. Time-major.
 
     Args:

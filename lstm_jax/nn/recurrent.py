@@ -11,9 +11,10 @@ from flax import nnx
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
+from lstm_jax.core.cells.contract import init_options_of
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.nn.weights import AssignsParams, StackWeights, boxes
-from lstm_jax.ops import init_options_of, missing_key, run_stack
+from lstm_jax.ops import missing_key, run_stack
 
 
 class Recurrent(AssignsParams):
@@ -93,9 +94,14 @@ class Recurrent(AssignsParams):
         """
         self.stack = stack
         found = boxes()
-        options = init_options_of(w_x, w_h, forget_bias, init_options)
+        options = init_options_of(
+            init_options, w_x=w_x, w_h=w_h, forget_bias=forget_bias
+        )
         params = stack.init(
-            rngs.params(), in_size, dtype=param_dtype, **found.without(options)
+            rngs.params(),
+            in_size,
+            dtype=param_dtype,
+            init_options=found.without(options),
         )
         self.weights = StackWeights(params, found.of)
         carry = stack.initial_carry(in_size, param_dtype) if trainable_carry else None

@@ -12,6 +12,7 @@ from lstm_jax.core.boxes import Boxes
 from lstm_jax.core.cells.checks import check_layers
 from lstm_jax.core.layers.bidirectional import Bidirectional, two_directions
 from lstm_jax.core.trees import from_dict, unshared
+from lstm_jax.nn.module import Module
 
 SHARDINGS = ("out_sharding", "sharding_names", "sharding")
 """Metadata of a variable that name its axes."""
@@ -28,7 +29,7 @@ def boxes() -> Boxes:
     return Boxes(unbox)
 
 
-class AssignsParams(nnx.Module):
+class AssignsParams(Module):
     """A module whose property ``params`` can be assigned to."""
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax.config import ConfigError, build, changes, dump, override, read
+from lstm_jax.runs.old_keys import check_new, updated
 from lstm_jax.tasks import TASKS
+from lstm_jax.training.averaging import NtAsgd
 from lstm_jax.training.metadata import Monitor
 from lstm_jax.training.metrics import Metrics
 from lstm_jax.training.run_folder import Run, RunConfig
+from lstm_jax.training.schedules import Epochs, Plateau
 from lstm_jax.training.task import Task
 from lstm_jax.training.validation import Rules
 
 FREE_ON_RESUME = frozenset(
     {
+        "optimizer.learning_rate",
         "run.directory",
         "train.block",
         "train.checkpoint_every",
+        "train.device_bytes",
         "train.epochs",
         "train.evaluate_every",
         "train.patience",
@@ -35,11 +40,14 @@ task: data that have moved must still be the same data."""
 def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
     """The config of a task, from the values of a file.
 
+    The file may have keys of older versions (`lstm_jax.runs.old_keys`), overrides not.
+
     Raises:
         ConfigError: naming what is wrong with it.
     """
     overrides = [*overrides]
-    values = _one_length(override(values, overrides), overrides)
+    values = _one_length(override(updated(values), overrides), overrides)
+    check_new(values)
     config_class, _ = find_task(values.get("task"))
     config = build(config_class, values)
     return config
@@ -125,12 +133,13 @@ def monitor_of(config: Any, metrics: Metrics) -> Monitor:
 def rules(config: Any, monitor: Monitor | None = None) -> Rules:
     """What a run of this config does when validation gets no better."""
     optimizer, monitor = config.optimizer, monitor or Monitor()
-    plateau = optimizer.schedule == "plateau"
+    schedule, average = optimizer.schedule, optimizer.average
+    falls = isinstance(schedule, Plateau)
     return Rules(
         patience=config.train.patience,
-        plateau=optimizer.decay_after if plateau else 0,
-        decay=optimizer.decay,
-        non_monotone=optimizer.average_after if optimizer.average == "nt_asgd" else 0,
+        plateau=schedule.after if falls else 0,
+        decay=schedule.decay if falls else 1.0,
+        non_monotone=average.after if isinstance(average, NtAsgd) else 0,
         higher_is_better=monitor.better == "higher",
     )
 
@@ -138,10 +147,10 @@ def rules(config: Any, monitor: Monitor | None = None) -> Rules:
 def total_steps(config: Any, steps_per_epoch: int | None) -> int:
     """Steps of the whole run; ConfigError where epochs are asked of endless data."""
     endless = steps_per_epoch is None
-    if endless and config.optimizer.schedule == "epochs":
+    if endless and isinstance(config.optimizer.schedule, Epochs):
         raise ConfigError(
-            f"optimizer.schedule is 'epochs', but the data of task {config.task} never "
-            f"end; choose another schedule."
+            f"optimizer.schedule.kind is 'epochs', but the data of task {config.task} "
+            f"never end; choose another schedule."
         )
     try:
         steps = config.train.total_steps(steps_per_epoch)

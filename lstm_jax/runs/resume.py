@@ -20,6 +20,7 @@ from lstm_jax.terminal import say
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metadata import read_metadata
 from lstm_jax.training.run_folder import Run, RunError, irregular
+from lstm_jax.training.schedules import Cosine, Linear
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.task import Task
 
@@ -47,11 +48,24 @@ def _read_or_restore(run, name, reader):
     return reader()
 
 
-def with_diverged(facts: dict[str, Any], config: Any, lost: Any) -> dict[str, Any]:
-    """Metadata with the seeds that have diverged, and the steps at which they did."""
-    over = {config.seed + n: int(at) for n, at in enumerate(lost) if at}
-    rest = {name: value for name, value in facts.items() if name != "diverged"}
-    return rest | ({"diverged": over} if over else {})
+def with_ends(
+    facts: dict[str, Any], config: Any, diverged: Any, stopped_early: Any
+) -> dict[str, Any]:
+    """Metadata with the seeds that have diverged or stopped early.
+
+    Args:
+        facts: the metadata.
+        config: the config of the run.
+        diverged: for every seed the step at which it diverged, or 0.
+        stopped_early: for every seed the step at which its patience ended, or 0.
+    """
+    ends = {"diverged": diverged, "stopped_early": stopped_early}
+    found = {
+        name: {config.seed + n: int(at) for n, at in enumerate(steps) if at}
+        for name, steps in ends.items()
+    }
+    rest = {name: value for name, value in facts.items() if name not in ends}
+    return rest | {name: seeds for name, seeds in found.items() if seeds}
 
 
 def restore(
@@ -105,14 +119,50 @@ def restore(
     for said in irregular(metrics, step, evaluated):
         print(said)
     run.rewind(step)
-    resumed = [*facts.get("resumed", []), {"step": step} | surroundings]
+    now = {"step": step} | surroundings | _changed(run, config, step < steps)
+    if step < steps:
+        _warn_of_cores(facts, surroundings)
+    resumed = [*facts.get("resumed", []), now]
     if step < steps:  # its results are to be made again
         facts = {name: facts[name] for name in facts if name != "final_part"}
-    facts = with_diverged(facts, config, known.get("lost", []))
+    ended = validation_of(task, known.get("validations", [])).ended_step
+    facts = with_ends(facts, config, known.get("lost", []), ended)
     facts |= {"resumed": resumed}
     run.write_json("run.json", facts)
     run.write_text("config.toml", text_of(config))
     return state, best, known, facts
+
+
+def _changed(run, config, trains):
+    """What a resume changes of the config, as the metadata have it.
+
+    Raises:
+        RunError: another learning rate, and nothing is left to train with it.
+    """
+    changed = differences(config_of(run), config)
+    rate = changed.get("optimizer.learning_rate")
+    if rate and not trains:
+        raise RunError(
+            f"{run.directory} has nothing left to train with optimizer.learning_rate="
+            f"{rate[1]!r}; set train.steps to more than it has."
+        )
+    if rate:
+        say(f"optimizer.learning_rate is {rate[1]!r} from here on, after {rate[0]!r}.")
+    return (
+        {"changed": {key: [*both] for key, both in changed.items()}} if changed else {}
+    )
+
+
+def _warn_of_cores(facts, surroundings):
+    """Sums are split over the cores, and the split decides how they are rounded."""
+    before = [facts, *facts.get("resumed", [])][-1].get("cores")
+    now = surroundings.get("cores")
+    if before is not None and before != now:
+        say(
+            f"this run was trained on {before} cores so far and goes on with {now}: its "
+            f"numbers may differ in the last bits from those of a run that stayed on "
+            f"{before}."
+        )
 
 
 def _check_never_saved(run, checkpoints, metrics):
@@ -206,12 +256,14 @@ def check_resumable(
         if key not in free:
             raise RunError(
                 f"{run.directory} was trained with {key}={old!r}, not {new!r}; "
-                f"resume it as it was, or start a run with run.directory=FOLDER."
+                f"resume it as it was, or start a run with run.directory=FOLDER. A "
+                f"resume may change {', '.join(sorted(free))}."
             )
     task.check_same_data(facts, run.directory)
     old, new = (total_steps(config, steps_per_epoch) for config in (before, now))
-    if old != new and now.optimizer.schedule in ("linear", "cosine"):
+    schedule = now.optimizer.schedule
+    if old != new and isinstance(schedule, Linear | Cosine):
         say(
             f"the learning rate goes on as that of a run of {new:,} steps: its "
-            f"{now.optimizer.schedule} schedule was made for {old:,}."
+            f"{schedule.kind} schedule was made for {old:,}."
         )

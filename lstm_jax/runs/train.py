@@ -17,9 +17,10 @@ from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.runs.configs import make_task, monitor_of, text_of, total_steps
 from lstm_jax.runs.extras import print_plots
+from lstm_jax.runs.init_from import Source, check_same_source, replaced, source_of
 from lstm_jax.runs.load import Trained, params_like, validation_of
 from lstm_jax.runs.results import report
-from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_diverged
+from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_ends
 from lstm_jax.terminal import output_may_close, say
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.checkpoint import Checkpoints
@@ -60,8 +61,13 @@ class Start:
     """Steps of the whole run."""
 
     @classmethod
-    def of(cls, task: Task) -> "Start":
-        """The start of a new run; ConfigError where config and data do not fit."""
+    def of(cls, task: Task, source: Source | None = None) -> "Start":
+        """The start of a new run, from the weights of ``source`` if there is one.
+
+        Raises:
+            ConfigError: config and data do not fit.
+            RunError: the source has weights of other shapes.
+        """
         config, batches = task.config, task.batches()
         monitor_of(config, task.metrics)
         steps = total_steps(config, batches.steps_per_epoch)
@@ -69,6 +75,8 @@ class Start:
         averaging, states = config.optimizer.averaging(), []
         for seed in range(config.seed, config.seed + config.train.seeds):
             params, key = first_params(task, seed)
+            if source is not None:
+                params = replaced(params, source)
             carry = task.init_carry()
             states.append(init_state(params, carry, optimizer, key, averaging))
         state = states[0] if len(states) == 1 else stack_seeds(states)
@@ -122,13 +130,21 @@ def _train_run(config, directory, resume, free):
             # A run goes on with what it has learned of its data: another version of
             # a library might read the same data otherwise.
             metadata = known_metadata(run)
-            start = Start.of(make_task(config, metadata))
+            source = None
+            if not Checkpoints(run.path("checkpoints")).steps:
+                source = source_of(config)  # it starts again at step 0
+            if source is not None:
+                check_same_source(source, metadata)
+            start = Start.of(make_task(config, metadata), source)
             epoch = start.batches.steps_per_epoch
             check_resumable(run, start.task, epoch, metadata, free)
             return train_alone(run, start, metadata, resume)
     Run.check_vacant(directory)
-    start = Start.of(make_task(config))
+    source = source_of(config)
+    start = Start.of(make_task(config, source and source.learned), source)
     metadata = start.task.describe() | _surroundings()
+    if source is not None:
+        metadata |= {"init_from": source.origin.model_dump()}
     monitor = monitor_of(config, start.task.metrics)
     metadata |= {"monitor": monitor.model_dump()}
     run = Run.make(directory)
@@ -162,12 +178,12 @@ def train_alone(
     try:
         complete = trainer.fit()
     except Diverged as error:
-        _write_outcome(run, config, metadata, trainer)
+        _write_outcome(run, config, metadata, trainer, evaluation)
         raise explain(error, checkpoints) from None
     finally:
         for listener in run.listeners:
             listener.close()
-    metadata = _write_outcome(run, config, metadata, trainer)
+    metadata = _write_outcome(run, config, metadata, trainer, evaluation)
     if complete:
         print(f"trained in {time.monotonic() - began:.0f} s.")
         _finish(Trained(run, task, evaluation.best, evaluation.validation), metadata)
@@ -232,10 +248,11 @@ def make_trainer(
     return trainer, evaluation
 
 
-def _write_outcome(run, config, metadata, trainer):
+def _write_outcome(run, config, metadata, trainer, evaluation):
     """Writes and returns the metadata; what stands in run.json by now is not read."""
     spent = max(metadata.get("seconds", 0.0), trainer.seconds)
-    metadata = with_diverged(metadata, config, trainer.lost) | {"seconds": spent}
+    ended = evaluation.validation.ended_step
+    metadata = with_ends(metadata, config, trainer.lost, ended) | {"seconds": spent}
     run.write_json("run.json", metadata)
     return metadata
 
@@ -278,5 +295,10 @@ def _print_metadata(task, metadata):
     say(task.summary(metadata))
     device = [metadata, *metadata.get("resumed", [])][-1]["device"]
     seeds = task.config.train.seeds
+    if origin := metadata.get("init_from"):
+        say(
+            f"from the weights of {origin['directory']}, seed {origin['seed']}, which "
+            f"was best at step {origin['best_step']:,}"
+        )
     times = f"{seeds} seeds of " if seeds > 1 else ""
     say(f"{times}{metadata['parameters']:,} parameters on {device}")

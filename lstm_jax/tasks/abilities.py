@@ -57,8 +57,15 @@ class Generates(Protocol):
 class Exports(Protocol):
     """A task whose model goes to other programs."""
 
-    def program(self, params: PyTree, **options: Any) -> Program:
-        """The trained model; options are those of `lstm_jax.interop.Program`."""
+    def program(
+        self,
+        params: PyTree,
+        *,
+        batch_first: bool = False,
+        lengths: bool = True,
+        carry: bool = True,
+    ) -> Program:
+        """The trained model; the arguments are those of `lstm_jax.interop.Program`."""
         ...
 
 

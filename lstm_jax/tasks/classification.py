@@ -26,7 +26,7 @@ from lstm_jax.tasks.labelled_data import (
 )
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
@@ -63,7 +63,7 @@ class ClassificationConfig:
     """Seed of all random numbers."""
     data: DataConfig = SeriesConfig()
     model: ClassifierConfig = ClassifierConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: LabelledTrainConfig = LabelledTrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
@@ -122,7 +122,7 @@ class Classification:
         return count_weights(self.data.split("train"), self.config.train.class_weights)
 
     def loss(self, params, carry, batch, key):
-        """Mean cross-entropy of the labels, in nats."""
+        """Mean cross-entropy of the labels in nats, weighted and smoothed."""
         logits = self.model(params)(
             batch.xs, lengths=batch.lengths, key=key, deterministic=False
         )
@@ -135,7 +135,11 @@ class Classification:
         )
         right = (logits.argmax(-1) == batch.labels) * batch.weights
         metrics = {"accuracy": Mean(right.sum(), batch.weights.sum())}
-        return total.nats / total.weight, Aux(carry, metrics)
+        if self._class_weights is not None or self.config.model.label_smoothing:
+            # As in evaluation, so that the two curves can be compared.
+            plain = label_nats(logits, batch.labels, weights=batch.weights)
+            metrics |= {"loss": Mean(*jax.lax.stop_gradient(plain))}
+        return total.nats / total.weight, Aux(carry, metrics, total.weight)
 
     # Evaluation
 

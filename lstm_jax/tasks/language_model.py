@@ -18,19 +18,25 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lstm_jax.config import config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
-from lstm_jax.data.corpus import SHARES, read_corpus, sha256
+from lstm_jax.data.corpus import SHARES, find_parts, read_corpus, sha256
+from lstm_jax.data.stored import Text, check_encoding
 from lstm_jax.data.text import DataError
-from lstm_jax.data.token_rows import training_rows
-from lstm_jax.data.tokens import Tokenizer, learn, restore
+from lstm_jax.data.token_rows import training_rows, unread
+from lstm_jax.data.tokens import Tokenizer, encode_stored, learn_stored, restore
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.programs.program import Program
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.text_generation import TextGeneration
-from lstm_jax.training.batches import DeviceBatches
+from lstm_jax.training.batches import (
+    Batches,
+    DeviceBatches,
+    HostBatches,
+    restarted,
+)
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig, RunError
 from lstm_jax.training.trainer import TrainConfig
 
@@ -40,8 +46,11 @@ class TextConfig:
     """Where the text comes from, and what it is cut into."""
 
     path: str = ""
-    """A UTF-8 file, plain or .gz, or a folder with one for train, valid and test each;
-    empty for the Python language reference of this Python."""
+    """A text file, plain or .gz; a folder with a file, or a folder of files, for train,
+    valid and test each; or a folder of other files, which are one text in the order of
+    their names. If it is not set: the Python language reference of this Python."""
+    encoding: str = "utf-8"
+    """What the files are written in, by a name that Python knows, such as latin-1."""
     valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """The share of a single file to validate on; what is left is to train on."""
     test_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -54,6 +63,7 @@ class TextConfig:
     """How often a word, or a pair of `bpe`, has to occur in the training part."""
 
     def __post_init__(self):
+        check_encoding(self.encoding)
         if self.min_count > 1 and self.tokens in ("characters", "bytes"):
             raise ValueError(
                 f"min_count={self.min_count} makes no difference to {self.tokens}; "
@@ -72,6 +82,10 @@ class WindowsConfig(TrainConfig):
 
     window: PositiveInt = 64
     """Steps of backpropagation through time; the carry goes on beyond them."""
+    device_bytes: NonNegativeInt = 256 * 2**20
+    """Training tokens of more bytes stay on the host, in the file of the text where a
+    token is a byte, and go to the device a window at a time. A byte a token for
+    vocabularies of up to 256, two for up to 65,536. The figures are the same."""
 
 
 @config
@@ -84,7 +98,7 @@ class LanguageModellingConfig:
     """Where all that is drawn by chance comes from."""
     data: TextConfig = TextConfig()
     model: LanguageModelConfig = LanguageModelConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: WindowsConfig = WindowsConfig()
     evaluation: StreamConfig = StreamConfig()
     run: RunConfig = RunConfig()
@@ -92,6 +106,10 @@ class LanguageModellingConfig:
 
 SMALL = 4 * 2**20
 """Characters that xz is done with in seconds."""
+
+
+UNREAD = 0.01
+"""A user is told of a larger fraction of the training tokens that no step reads."""
 
 
 def perplexity(nats):
@@ -118,6 +136,28 @@ class TextMetadata(Metadata):
     sha256: str
     vocabulary: int
     tokenizer: dict[str, Any] | None = None
+
+
+class TextWindows:
+    """A `lstm_jax.training.batches.Source`: the windows of a text, in order.
+
+    Args:
+        rows: from `lstm_jax.data.token_rows.training_rows`.
+        window: steps of a window.
+        check: raises DataError where the text cannot be read any more.
+    """
+
+    def __init__(self, rows: np.ndarray, window: int, check: Callable[[], None]):
+        self._rows, self._window, self._check = rows, window, check
+
+    def plan(self, epoch: int) -> range:
+        del epoch
+        return range((len(self._rows) - 1) // self._window)
+
+    def load(self, batch: int) -> np.ndarray:
+        self._check()
+        at = batch * self._window
+        return self._rows[at : at + self._window + 1].copy()
 
 
 class LanguageModelling:
@@ -153,27 +193,30 @@ class LanguageModelling:
         data = self.config.data
         # A character that only the other parts have has to be known, a word has not.
         everything = data.tokens == "characters"
-        text = "".join(self.parts.values()) if everything else self.parts["train"]
-        return learn(
-            data.tokens, text, limit=data.vocabulary_limit, min_count=data.min_count
+        texts = [*self.parts.values()] if everything else [self.parts["train"]]
+        return learn_stored(
+            data.tokens, texts, limit=data.vocabulary_limit, min_count=data.min_count
         )
 
     @functools.cached_property
-    def parts(self) -> dict[str, str]:
+    def parts(self) -> dict[str, Text]:
         """The text, by the names of its parts."""
         data = self.config.data
         shares = data.valid_share, data.test_share
-        if os.path.isdir(data.path) and shares != SHARES[1:]:
+        asked = shares != SHARES[1:] and os.path.isdir(data.path)
+        if asked and isinstance(find_parts(Path(data.path)), dict):
             raise DataError(
                 f"data.path={data.path} is a folder, which has a file for each part; "
                 f"leave data.valid_share and data.test_share out."
             )
         train = 1 - data.valid_share - data.test_share
-        return read_corpus(data.path, (train, data.valid_share, data.test_share))
+        shares = train, data.valid_share, data.test_share
+        return read_corpus(data.path, shares, data.encoding)
 
     @functools.cached_property
     def tokens(self) -> Callable[[str], np.ndarray]:
-        """From a part to its tokens; DataError where there is no such part."""
+        """From a part to its tokens, in the smallest integers that hold them; DataError
+        where there is no such part."""
         return functools.cache(self._encode_part)
 
     def _encode_part(self, part):
@@ -181,13 +224,13 @@ class LanguageModelling:
             raise DataError(
                 f"the data have no part {part}, only {', '.join(self.parts)}."
             )
-        return self.tokenizer.encode(self.parts[part])
+        return encode_stored(self.tokenizer, self.parts[part])
 
     def describe(self) -> dict[str, Any]:
         """Facts about data and model for the record of the run."""
         return {
             "data": self.config.data.path or "Python language reference",
-            "parts": {part: len(text) for part, text in self.parts.items()},
+            "parts": {part: text.characters for part, text in self.parts.items()},
             "tokens": {part: self._count(part) for part in self.parts},
             "sha256": sha256(self.parts),
             "vocabulary": len(self.tokenizer),
@@ -206,10 +249,19 @@ class LanguageModelling:
         return count
 
     def summary(self, metadata):
-        return (
+        said = (
             f"{metadata['data']}: {sum(metadata['parts'].values()):,} characters, "
             f"{metadata['vocabulary']:,} distinct {self.config.data.tokens}, "
             f"sha256 {metadata['sha256'][:16]}"
+        )
+        train, count = self.config.train, len(self.tokens("train"))
+        rest = unread(count, train.batch_size, train.window)
+        if rest <= UNREAD * count:
+            return said
+        return (
+            f"{said}\nthe last {rest:,} of {count:,} training tokens are never read: "
+            f"a step takes {self.items_per_step:,}; lower train.batch_size or "
+            f"train.window."
         )
 
     def check_same_data(self, metadata: Mapping[str, Any], directory: Path) -> None:
@@ -247,9 +299,13 @@ class LanguageModelling:
         carry = lambda: build().init_carry((self.config.train.batch_size,))
         return jax.tree.map(jnp.zeros_like, jax.eval_shape(carry))
 
-    def batches(self) -> DeviceBatches:
-        rows, window = jnp.asarray(self.rows), self.config.train.window
-        return DeviceBatches(rows, self._window_at, (len(rows) - 1) // window)
+    def batches(self) -> Batches:
+        rows, window = self.rows, self.config.train.window
+        if self.tokens("train").nbytes > self.config.train.device_bytes:
+            source = TextWindows(rows, window, self.parts["train"].check)
+            return HostBatches(source, self.config.train.block, restarts=True)
+        steps = (len(rows) - 1) // window
+        return DeviceBatches(jnp.asarray(rows), self._window_at, steps)
 
     def _window_at(self, data, carry, step, key):
         """The window of ``step``, and its carry: zeros at the start of every epoch."""
@@ -257,10 +313,11 @@ class LanguageModelling:
         window = self.config.train.window
         at = step % ((data.shape[0] - 1) // window)
         batch = jax.lax.dynamic_slice_in_dim(data, at * window, window + 1)
-        return batch, jax.tree.map(lambda c: jnp.where(at == 0, 0, c), carry)
+        return batch, restarted(carry, at == 0)
 
     def loss(self, params, carry, batch, key):
         """Mean cross-entropy of the next token, in nats, and the penalties."""
+        batch = batch.astype(jnp.int32)
         inputs, targets = batch[:-1], batch[1:]
         carry, loss = self.model(params).loss(
             inputs, targets, carry, key=key, deterministic=False
@@ -277,15 +334,19 @@ class LanguageModelling:
         """Mean nats of a token over a whole split, its perplexity, and the bits of a
         character where tokens hold all of the text."""
         tokens = self.tokens(split)
+        self.parts[split].check()
         nats = self._evaluation(params, tokens)
+        return self._metrics_of(nats, tokens, self.parts[split].characters)
+
+    def _metrics_of(self, nats, tokens, characters):
+        """The metrics of a text, from the mean nats of its tokens but the first."""
         metrics = {"loss": nats}
         if not self.by_character:
             metrics["perplexity"] = float(perplexity(nats))
         if self.tokenizer.lossless:
             first = len(self.tokenizer.decode(tokens[:1]))
-            characters = max(len(self.parts[split]) - first, 1)
             total = bits(nats * (len(tokens) - 1))
-            metrics["bits_per_character"] = total / characters
+            metrics["bits_per_character"] = total / max(characters - first, 1)
         return metrics
 
     @functools.cached_property
@@ -294,7 +355,7 @@ class LanguageModelling:
 
         def training_tokens():
             """In rows, as training reads them."""
-            tokens = self.tokens("train")[: config.dynamic_tokens]
+            tokens = self.tokens("train")[: config.dynamic_tokens].astype(np.int32)
             rows = self.config.train.batch_size
             needed = rows * config.dynamic_segment + 1
             if len(tokens) < needed:
@@ -312,7 +373,7 @@ class LanguageModelling:
         if split != "test" or not self.tokenizer.lossless:
             return
         *rest, test = self.parts.values()
-        size = sum(map(len, self.parts.values()))
+        size = sum(text.characters for text in self.parts.values())
         if size > SMALL:
             if not every:
                 yield (
@@ -325,8 +386,8 @@ class LanguageModelling:
                 return
             yield f"comparing with xz -9 on {size:,} characters; Ctrl-C skips it.", {}
         # xz does not look back further, and a long text is not held twice.
-        seen = "".join(text[-DICTIONARY:] for text in rest)
-        found = xz_bits(seen, test)
+        seen = "".join(text.last(DICTIONARY + 4) for text in rest)
+        found = xz_bits(seen, str(test))
         yield (
             f"xz -9, having seen the rest: {found:.3f} bits per character",
             {"xz_bits": found},
@@ -347,7 +408,16 @@ class LanguageModelling:
         """Generates text with the model."""
         return TextGeneration(self.tokenizer, self.model)
 
-    def program(self, params, **options: Any) -> Program:
-        """The trained model for other programs; options are those of
+    def program(
+        self,
+        params,
+        *,
+        batch_first: bool = False,
+        lengths: bool = True,
+        carry: bool = True,
+    ) -> Program:
+        """The trained model for other programs; the arguments are those of
         `lstm_jax.interop.Program`."""
-        return self.model(params).program(**options)
+        return self.model(params).program(
+            batch_first=batch_first, lengths=lengths, carry=carry
+        )

@@ -1,7 +1,7 @@
 """Long memory: problems that want one thing to be remembered for a long time."""
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from lstm_jax.tasks.memory_problems import PROBLEMS, Problem
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric, Metrics
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
@@ -70,7 +70,7 @@ class MemoryConfig:
     """Where all that is drawn by chance comes from."""
     problem: ProblemConfig = ProblemConfig()
     model: SequenceReaderConfig = SequenceReaderConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: TrainConfig = TrainConfig()
     evaluation: SequencesConfig = SequencesConfig()
     run: RunConfig = RunConfig()
@@ -192,7 +192,16 @@ class Memory:
 
     # Abilities
 
-    def program(self, params, **options: Any) -> Program:
-        """The trained model for other programs; options are those of
+    def program(
+        self,
+        params,
+        *,
+        batch_first: bool = False,
+        lengths: bool = True,
+        carry: bool = True,
+    ) -> Program:
+        """The trained model for other programs; the arguments are those of
         `lstm_jax.interop.Program`."""
-        return self.model(params).program(**options)
+        return self.model(params).program(
+            batch_first=batch_first, lengths=lengths, carry=carry
+        )

@@ -17,6 +17,7 @@ from lstm_jax.inference import (
     cache_nats,
     dynamic_nats,
     gradient_squares,
+    stream_losses,
     stream_nats,
 )
 from lstm_jax.models.language_model import LanguageModel
@@ -25,6 +26,8 @@ LOGITS = 2**22
 """In memory at a time, at the most."""
 CACHE_WINDOW = 1024
 """Tokens between two looks at the cache, at the most."""
+SHORTEST_ROW = 32
+"""Tokens in a row of a stream, at least."""
 
 
 @config
@@ -89,20 +92,39 @@ class StreamEvaluation:
         carry = self._model(params).init_carry((1,))
         return how(params, carry, tokens) / (len(tokens) - 1)
 
+    def losses(self, params: PyTree, tokens: np.ndarray) -> np.ndarray:
+        """Nats of every token but the first, ``[N - 1]``.
+
+        Raises:
+            DataError: there are fewer than two tokens, or the config asks for a cache
+                or for dynamic evaluation.
+        """
+        for name in ("cache_size", "dynamic_rate"):
+            if value := getattr(self._config, name):
+                raise DataError(
+                    f"evaluation.{name}={value} gives no losses of single tokens; "
+                    f"set it to 0."
+                )
+        carry = self._model(params).init_carry((1,))
+        sizes = self._sizes(params, tokens)
+        return stream_losses(self._nats, params, carry, tokens, **sizes)
+
     def _static(self, params, carry, tokens):
-        # The figures depend on neither of them.
-        positions = max(LOGITS // self._model(params).vocabulary_size, 1)
-        rows = min(self._config.batch_size, positions)
-        window = min(max(positions // rows, 1), 1024)
         return stream_nats(
-            self._nats,
-            params,
-            carry,
-            tokens,
-            rows=rows,
-            context=self._config.context,
-            window=window,
+            self._nats, params, carry, tokens, **self._sizes(params, tokens)
         )
+
+    def _sizes(self, params, tokens):
+        """How a stream is read. The loss does not depend on it.
+
+        A short row would not forget where it started, and one row after the other would
+        have to be read for that.
+        """
+        positions = max(LOGITS // self._model(params).vocabulary_size, 1)
+        long_rows = max(len(tokens) // SHORTEST_ROW, 1)
+        rows = min(self._config.batch_size, positions, long_rows)
+        window = min(max(positions // rows, 1), 1024)
+        return dict(rows=rows, context=self._config.context, window=window)
 
     # One function each for as long as this lives: they are compiled by identity.
 
@@ -139,7 +161,7 @@ class StreamEvaluation:
             self._loss,
             params,
             carry,
-            tokens,
+            tokens.astype(np.int32, copy=False),
             segment=segment,
             rate=config.dynamic_rate,
             decay=config.dynamic_decay,
@@ -149,13 +171,13 @@ class StreamEvaluation:
     def _with_cache(self, params, carry, tokens):
         """Grave, Joulin & Usunier 2017."""
         state: Any = None
-        total, tokens = 0.0, jnp.asarray(tokens)
+        total = 0.0
         size = min(self._config.cache_size, len(tokens) - 1)
         window = min(
             CACHE_WINDOW, max(LOGITS // self._model(params).vocabulary_size, 1)
         )
         for t in range(0, len(tokens) - 1, window):
-            piece = tokens[t : t + window + 1]
+            piece = tokens[t : t + window + 1].astype(np.int32, copy=False)
             carry, state, nats = self._cached_window(size, params, carry, state, piece)
             total += float(nats)
         return total

@@ -32,7 +32,7 @@ from lstm_jax.tasks.labelled_data import (
 )
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 
 
@@ -46,7 +46,7 @@ class TaggingConfig:
     """Seed of all random numbers."""
     data: SentencesConfig = SentencesConfig()
     model: TaggerConfig = TaggerConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = Adam()
     train: LabelledTrainConfig = LabelledTrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig = RunConfig()
@@ -130,17 +130,22 @@ class Tagging:
 
     def loss(self, params, carry, batch, key):
         """Mean nats of a tag; with a CRF, of whole sentences divided by their tags."""
-        total = self.model(params).loss(
+        nats = functools.partial(
+            self.model(params).loss,
             batch.xs,
             batch.labels,
             lengths=batch.lengths,
             weights=batch.weights,
-            class_weights=self._class_weights,
-            smoothing=self.config.model.label_smoothing,
             key=key,
             deterministic=False,
         )
-        return total.nats / total.weight, Aux(carry)
+        weights, smoothing = self._class_weights, self.config.model.label_smoothing
+        total = nats(class_weights=weights, smoothing=smoothing)
+        metrics = {}
+        if weights is not None or smoothing:
+            # As in evaluation, so that the two curves can be compared.
+            metrics = {"loss": Mean(*jax.lax.stop_gradient(nats()))}
+        return total.nats / total.weight, Aux(carry, metrics, total.weight)
 
     # Evaluation
 

@@ -102,6 +102,8 @@ class HostBatches:
         block: how many batches a block takes at most.
         block_bytes: how large a block may become; a batch that is larger goes alone.
         threads: threads that load batches.
+        restarts: whether the carry is zeros at the start of every epoch, as it is for
+            a stream that begins again.
 
     Raises:
         ValueError: from `take`, if epochs have different numbers of batches.
@@ -113,7 +115,9 @@ class HostBatches:
         block: int,
         block_bytes: int = 32 * 2**20,
         threads: int = 2,
+        restarts: bool = False,
     ):
+        self._restarts = restarts
         self._source, self._block, self._block_bytes = source, block, block_bytes
         self._plan = functools.lru_cache(maxsize=2)(source.plan)
         self._threads = threads
@@ -152,6 +156,8 @@ class HostBatches:
         del key
         n = step - data.first
         pick = lambda a: jax.lax.dynamic_index_in_dim(a, n, keepdims=False)
+        if self._restarts:
+            carry = restarted(carry, step % self.steps_per_epoch == 0)
         return jax.tree.map(pick, data.batches), carry
 
     def close(self) -> None:
@@ -185,6 +191,11 @@ class HostBatches:
                 f"{self.steps_per_epoch}, expected the same number in every epoch."
             )
         return jax.tree.map(np.asarray, self._source.load(plan[n]))
+
+
+def restarted(carry: PyTree, starts: Array) -> PyTree:
+    """Zeros where a stream ``starts``, and the carry elsewhere."""
+    return jax.tree.map(lambda c: jnp.where(starts, 0, c), carry)
 
 
 def _shapes(batch):

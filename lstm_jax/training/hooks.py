@@ -52,8 +52,9 @@ class Log(Hook):
             if trainer.config.seeds > 1:
                 each = "losses" if name == "loss" else f"{name}_each"
                 columns[each] = [finite(row) for row in rows[there]]
+        times = trainer.times()
         return [
-            dict(zip(columns, line, strict=True))
+            dict(zip(columns, line, strict=True)) | times
             for line in zip(*columns.values(), strict=True)
         ]
 
@@ -102,7 +103,7 @@ class Evaluate(Hook):
         if not any(found):  # nor had those that have stopped early
             return
         found = [self._with_monitored(metrics) for metrics in found]
-        self._run.log([{"step": trainer.step} | _valid_line(found)])
+        self._run.log([{"step": trainer.step} | _valid_line(found) | trainer.times()])
         before = self.validation.best[self.validation.best_seed]
         better = self.validation.add(trainer.step, values.tolist())
         if better.any():
@@ -198,10 +199,11 @@ class Progress(Hook):
         self._report.__enter__()
 
     def steps(self, trainer: Trainer, steps: Steps) -> None:
-        values = {name: _row_means(rows) for name, rows in steps.metrics.items()}
-        self._report.update(
-            steps.last, {name: mean(finite(of)) for name, of in values.items()}
-        )
+        values = {
+            name: _weighted_mean(values, steps.weights[name])
+            for name, values in steps.metrics.items()
+        }
+        self._report.update(steps.last, values)
 
     def close(self) -> None:
         self._report.__exit__()
@@ -238,6 +240,13 @@ def _row_means(rows):
     count = there.sum(1)
     total = np.where(there, rows, 0.0).sum(1)
     return np.where(count, total / np.maximum(count, 1), np.nan).tolist()
+
+
+def _weighted_mean(values, weights):
+    """The mean over steps and seeds of the values that are finite."""
+    weights = np.where(np.isfinite(values), weights, 0.0)
+    total = (np.where(weights > 0, values, 0.0) * weights).sum()
+    return float(total / weights.sum()) if weights.any() else None
 
 
 def _valid_line(found: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The types of run.json. What it says is used only if they are right.
+"""The types of run.json. Its values are used only if their types are right.
 
-A task adds what it describes itself: see `lstm_jax.training.task.Task.metadata_type`.
+A task adds its own fields: see `lstm_jax.training.task.Task.metadata_type`.
 """
 
 from typing import Any, Literal
@@ -11,46 +11,63 @@ from lstm_jax.training.run_folder import RESTORED, Run, RunError
 
 
 class Start(pydantic.BaseModel, strict=True):
-    """Where a part of a run was trained."""
+    """One start of a run: the machine, the versions and the first step."""
 
     step: pydantic.NonNegativeInt
-    """The step from which it went on."""
+    """The step at which this start began."""
     device: str
+    cores: int | None = None
+    changed: dict[str, list[Any]] = {}
+    """Config keys with another value from here on: the old one and the new one."""
+
+
+class Origin(pydantic.BaseModel, strict=True):
+    """The run whose best weights a run started from."""
+
+    directory: str
+    id: str
+    seed: int
+    best_step: int
 
 
 class Monitor(pydantic.BaseModel, strict=True):
-    """The metric that best, patience and plateau go by."""
+    """The metric that decides the best checkpoint, patience and plateau."""
 
     name: str = "valid_loss"
     better: Literal["lower", "higher"] = "lower"
 
 
 class Metadata(pydantic.BaseModel, strict=True):
-    """What run.json holds, at least. A task extends it."""
+    """The fields that run.json has in every task. A task adds more."""
 
     parameters: int
     device: str
     python: str
     versions: dict[str, str]
     id: str = ""
-    """Of the run; runs of older versions have none."""
+    """The id of the run; runs of older versions have none."""
     monitor: Monitor = Monitor()
     seconds: pydantic.NonNegativeFloat = 0.0
     resumed: list[Start] = []
     diverged: dict[str, int] = {}
+    """Seeds that diverged, and the step at which they did."""
+    stopped_early: dict[str, int] = {}
+    """Seeds whose patience ended, and the step at which it did."""
+    init_from: Origin | None = None
+    """The run whose weights it started from."""
     final_part: Literal["train", "valid", "test"] | None = None
 
 
 def read_metadata(run: Run, kind: type[Metadata] = Metadata) -> dict[str, Any]:
-    """The contents of run.json, all of it.
+    """Reads all of run.json.
 
     Args:
         run: the run.
-        kind: the types that it must have; more is welcome.
+        kind: the types of the required fields; other fields are allowed.
 
     Raises:
-        RunError: it is missing or corrupt, or something in it is missing or has
-            another type.
+        RunError: the file is missing or corrupt, or a field is missing or has another
+            type.
     """
     facts = run.read_json("run.json")
     try:
@@ -60,7 +77,7 @@ def read_metadata(run: Run, kind: type[Metadata] = Metadata) -> dict[str, Any]:
         where = ".".join(map(str, first["loc"]))
         came = "" if first["type"] == "missing" else f" (it is {first['input']!r:.80})"
         raise RunError(
-            f"{run.path('run.json')} is damaged: {where}: {first['msg']}{came}; "
+            f"{run.path('run.json')} is corrupt: {where}: {first['msg']}{came}; "
             f"{RESTORED}."
         ) from error
     return facts

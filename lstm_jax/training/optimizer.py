@@ -1,113 +1,48 @@
-"""An Optax chain from its config."""
+"""An Optax chain from its config: clipping, update rule, schedule, averages."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    ValidationInfo,
-    field_validator,
+from pydantic import Field, NonNegativeFloat, PositiveFloat, Tag
+
+from lstm_jax._types import PyTree
+from lstm_jax.config import NONE, config, kind_or
+from lstm_jax.training.averaging import (
+    AverageConfig,
+    Averaging,
+    NtAsgd,
+    make_averaging,
 )
+from lstm_jax.training.schedules import Cosine, Plateau, ScheduleConfig
 
-from lstm_jax.config import config
-from lstm_jax.training.averaging import AverageName, Averaging, make_averaging
-
-_USED_BY = {
-    "final_share": ("schedule", ("linear", "cosine")),
-    "decay": ("schedule", ("epochs", "plateau")),
-    "decay_after": ("schedule", ("epochs", "plateau")),
-    "momentum": ("name", ("sgd",)),
-    "weight_decay": ("name", ("adamw", "lion", "sgd")),
-    "beta1": ("name", ("adam", "adamw", "lion")),
-    "beta2": ("name", ("adam", "adamw", "lion")),
-    "average_decay": ("average", ("ema",)),
-    "average_after": ("average", ("nt_asgd",)),
-}
-"""Figures that only some choices read; elsewhere they would do nothing in silence."""
-
-_BETAS = {"adam": (0.9, 0.999), "adamw": (0.9, 0.999), "lion": (0.9, 0.99)}
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 @config
-class OptimizerConfig:
-    """Clipping, update rule, learning-rate schedule and averages of the parameters."""
+class _Optimizer:
+    """What every update rule has."""
 
-    name: Literal["sgd", "adam", "adamw", "lion"] = "adam"
-    """The update rule: Kingma & Ba 2015, Loshchilov & Hutter 2019, Chen et al. 2023."""
+    kind: str = ""
+    """The update rule."""
     learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 2e-3
     """The highest learning rate of the run."""
-    schedule: Literal["constant", "linear", "cosine", "epochs", "plateau"] = "cosine"
-    """The course of the learning rate: `epochs` multiplies it by `decay` before every
-    epoch after the first `decay_after`, `plateau` when validation has not fallen for
-    `decay_after` evaluations in a row."""
-    warmup_steps: NonNegativeInt = 0
-    """Steps over which the learning rate rises to its highest value, before the
-    schedule starts."""
-    final_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The learning rate of the last step, as a fraction of `learning_rate`."""
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """What `epochs` and `plateau` multiply the learning rate by."""
-    decay_after: NonNegativeInt = 0
-    """Epochs, or evaluations, that `epochs` and `plateau` wait for."""
-    clip_norm: NonNegativeFloat = 1.0
-    """Gradients of a larger global norm are scaled down to it; 0 leaves them."""
-    clip_value: NonNegativeFloat = 0.0
-    """Every single gradient is cut to this size, before the norm; 0 leaves them."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The momentum of `sgd`."""
-    weight_decay: NonNegativeFloat = 0.0
-    """Decoupled in `adamw` and `lion`; added to the clipped gradient in `sgd`."""
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the first moment; 0 takes 0.9."""
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the second moment; 0 takes 0.999, of `lion` 0.99."""
+    clip_norm: Annotated[PositiveFloat | None, NONE] = 1.0
+    """Gradients of a larger global norm are scaled down to it; "none" leaves them."""
+    clip_value: PositiveFloat | None = None
+    """Every single gradient is cut to this size, before the norm; unset leaves them."""
     accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Steps whose gradients make one update, of their mean. A schedule counts steps,
     and a run has a multiple of them."""
-    average: AverageName = "none"
-    """The average of the parameters that is evaluated and kept: `ema`, or `nt_asgd`,
-    which starts when validation is worse than `average_after` evaluations ago."""
-    average_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """How much an update of `ema` keeps."""
-    average_after: NonNegativeInt = 0
-    """Evaluations that `nt_asgd` looks back."""
-
-    @field_validator(*_USED_BY)
-    @classmethod
-    def _is_used(cls, value: float, info: ValidationInfo) -> float:
-        choice, users = _USED_BY[str(info.field_name)]
-        if not value or choice not in info.data:  # absent if itself invalid
-            return value
-        chosen = info.data[choice]
-        if chosen not in users:
-            raise ValueError(
-                f"{chosen} makes no use of it, expected 0; leave it out, or set "
-                f"optimizer.{choice}={' or '.join(users)}"
-            )
-        return value
-
-    def __post_init__(self):
-        needed = {
-            "decay": self.schedule in ("epochs", "plateau"),
-            "decay_after": self.schedule == "plateau",
-            "average_decay": self.average == "ema",
-            "average_after": self.average == "nt_asgd",
-        }
-        for name, is_needed in needed.items():
-            if is_needed and not getattr(self, name):
-                choice, _ = _USED_BY[name]
-                raise ValueError(
-                    f"{getattr(self, choice)} needs optimizer.{name}, more than 0"
-                )
+    schedule: ScheduleConfig = Cosine()
+    average: Annotated[AverageConfig | None, NONE] = None
 
     @property
     def follows_validation(self) -> bool:
         """Whether evaluations change what is trained, not only what is known."""
-        return self.schedule == "plateau" or self.average == "nt_asgd"
+        return isinstance(self.schedule, Plateau) or isinstance(self.average, NtAsgd)
 
     def build(
         self, steps: int, steps_per_epoch: int = 1
@@ -126,30 +61,17 @@ class OptimizerConfig:
         return optax.GradientTransformationExtraArgs(multi.init, multi.update)
 
     def _clipping(self):
-        if self.clip_value:
+        if self.clip_value is not None:
             yield optax.clip(self.clip_value)
-        if self.clip_norm:
+        if self.clip_norm is not None:
             yield optax.clip_by_global_norm(self.clip_norm)
 
-    def _rule(self, rate):
-        if self.name == "sgd":
-            if self.weight_decay:
-                yield optax.add_decayed_weights(self.weight_decay)
-            yield optax.sgd(rate, momentum=self.momentum or None)
-            return
-        b1, b2 = _BETAS[self.name]
-        options: Any = dict(b1=self.beta1 or b1, b2=self.beta2 or b2)
-        match self.name:
-            case "adam":
-                yield optax.adam(rate, **options)
-            case "adamw":
-                yield optax.adamw(rate, weight_decay=self.weight_decay, **options)
-            case "lion":
-                yield optax.lion(rate, weight_decay=self.weight_decay, **options)
+    def _rule(self, rate: optax.Schedule) -> Iterator[Any]:
+        raise NotImplementedError
 
     def averaging(self) -> Averaging:
         """What is averaged along the way."""
-        return make_averaging(self.average, self.average_decay, self.accumulate)
+        return make_averaging(self.average, self.accumulate)
 
     def applied_rates(self, steps: int, steps_per_epoch: int = 1) -> optax.Schedule:
         """Step to the learning rate of the update that the step is part of."""
@@ -160,36 +82,105 @@ class OptimizerConfig:
         return lambda step: rates((jnp.asarray(step) // every + 1) * every - 1)
 
     def learning_rates(self, steps: int, steps_per_epoch: int = 1) -> optax.Schedule:
-        """Step, from 0, to learning rate: linear warm-up, then the schedule.
+        """Step, from 0, to learning rate: see `lstm_jax.training.schedules`."""
+        return self.schedule.rates(self.learning_rate, steps, steps_per_epoch)
 
-        The warm-up does not depend on the length of the run, so a resumed run may be
-        longer. The schedule reaches ``final_share`` in the last step. It reaches 0
-        after the last step, which would do nothing otherwise.
-        """
-        top, warmup = self.learning_rate, self.warmup_steps
-        rest = max(steps - warmup - (self.final_share > 0), 1)
-        match self.schedule:
-            case "constant" | "plateau":
-                after = optax.constant_schedule(top)
-            case "linear":
-                after = optax.linear_schedule(top, top * self.final_share, rest)
-            case "cosine":
-                after = optax.cosine_decay_schedule(top, rest, self.final_share)
-            case "epochs":
-                after = self._by_epoch(top, warmup, steps_per_epoch)
-        if warmup == 0:
-            return after
-        return optax.join_schedules(
-            [optax.linear_schedule(top / (warmup + 1), top, warmup), after], [warmup]
+
+@config
+class _Decaying(_Optimizer):
+    weight_decay: NonNegativeFloat = 0.0
+    """How much parameters shrink with every update, times the learning rate."""
+    weight_decay_on: Literal["all", "matrices"] = "all"
+    """What decays: "all" parameters, biases and embeddings too; or only "matrices",
+    which leaves out embeddings and whatever has fewer than two axes."""
+
+    @property
+    def _mask(self) -> Any:
+        return None if self.weight_decay_on == "all" else matrices
+
+
+@config
+class Sgd(_Decaying):
+    """Stochastic gradient descent. `weight_decay` is added to the clipped gradient."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Decay = 0.0
+    """How much of the last update is added to the next one; 0: plain descent."""
+
+    def _rule(self, rate):
+        if self.weight_decay:
+            yield optax.add_decayed_weights(self.weight_decay, self._mask)
+        yield optax.sgd(rate, momentum=self.momentum or None)
+
+
+@config
+class Adam(_Optimizer):
+    """Adam (Kingma & Ba 2015)."""
+
+    kind: Literal["adam"] = "adam"
+    beta1: Decay = 0.9
+    """Decay of the first moment."""
+    beta2: Decay = 0.999
+    """Decay of the second moment."""
+
+    def _rule(self, rate):
+        yield optax.adam(rate, b1=self.beta1, b2=self.beta2)
+
+
+@config
+class AdamW(_Decaying):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+    beta1: Decay = 0.9
+    """Decay of the first moment."""
+    beta2: Decay = 0.999
+    """Decay of the second moment."""
+
+    def _rule(self, rate):
+        betas: Any = dict(b1=self.beta1, b2=self.beta2)
+        yield optax.adamw(
+            rate, weight_decay=self.weight_decay, mask=self._mask, **betas
         )
 
-    def _by_epoch(self, top, warmup, steps_per_epoch):
-        def rate(count):
-            epoch = (count + warmup) // steps_per_epoch
-            times = jnp.maximum(epoch + 1 - self.decay_after, 0)
-            return top * jnp.float32(self.decay) ** times.astype("float32")
 
-        return rate
+@config
+class Lion(_Decaying):
+    """Lion (Chen et al. 2023), with decoupled weight decay."""
+
+    kind: Literal["lion"] = "lion"
+    beta1: Decay = 0.9
+    """The part of the momentum in an update."""
+    beta2: Decay = 0.99
+    """Decay of the momentum."""
+
+    def _rule(self, rate):
+        betas: Any = dict(b1=self.beta1, b2=self.beta2)
+        yield optax.lion(rate, weight_decay=self.weight_decay, mask=self._mask, **betas)
+
+
+OptimizerConfig = Annotated[
+    Annotated[Adam, Tag("adam")]
+    | Annotated[AdamW, Tag("adamw")]
+    | Annotated[Lion, Tag("lion")]
+    | Annotated[Sgd, Tag("sgd")],
+    kind_or("adam"),
+]
+"""An optimizer; without a ``kind`` it is `Adam`."""
+
+
+def matrices(params: PyTree) -> PyTree:
+    """True for every matrix that is not an embedding, False for all other parameters.
+
+    >>> matrices({"w_h": jnp.ones((2, 8)), "b": jnp.ones(8)})
+    {'b': False, 'w_h': True}
+    """
+
+    def decays(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        return jnp.ndim(leaf) >= 2 and "embed" not in name
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def _scale_by_control():

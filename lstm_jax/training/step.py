@@ -11,7 +11,7 @@ import optax
 from lstm_jax._types import Array, Bool, Float, Int, Key, PyTree
 from lstm_jax.training.averaging import Averaging, no_averaging
 from lstm_jax.training.batches import BatchAt
-from lstm_jax.training.metrics import Loss, Mean, as_arrays
+from lstm_jax.training.metrics import Loss, Mean, as_arrays, of_step
 
 DATA = 2**32 - 1
 """Folded into a key it gives that of the data; no step comes near it."""
@@ -85,7 +85,7 @@ def train_step(
     """One step of truncated backpropagation through time (Werbos 1990).
 
     The recurrent carry goes on into the next window, its gradient does not. Returns the
-    next state and the metrics of the batch, ``loss`` first.
+    next state and the metrics of the batch, what training lowers first.
     """
     key = jax.random.fold_in(state.key, state.step)
     carry = jax.lax.stop_gradient(state.carry)
@@ -100,7 +100,7 @@ def train_step(
     state = TrainState(
         params, opt_state, average, aux.carry, state.controls, step, state.key
     )
-    return state, {"loss": Mean(value)} | dict(aux.metrics)
+    return state, of_step(value, aux)
 
 
 def make_block(
@@ -136,8 +136,7 @@ def make_block(
     def names(state, data):
         """The metrics of a step, which are known when a loss has been traced."""
         batch, carry = next_batch(state, data)
-        _, aux = loss(state.params, carry, batch, state.key)
-        return dict(aux.metrics)
+        return of_step(*loss(state.params, carry, batch, state.key))
 
     if seeds > 1:
         axes: Any = (SEEDS, None)
@@ -152,7 +151,7 @@ def make_block(
 
     def block(state, data, n):
         shape = (capacity, seeds, 2) if seeds > 1 else (capacity, 2)
-        found = {"loss", *jax.eval_shape(names, state, data)}
+        found = jax.eval_shape(names, state, data)
         metrics = {name: jnp.zeros(shape, jnp.float32) for name in found}
         state, _, metrics = jax.lax.fori_loop(0, n, body, (state, data, metrics))
         return state, metrics

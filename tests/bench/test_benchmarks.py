@@ -18,7 +18,7 @@ from tests import tiny
 
 SCRIPTS = (
     *("unroll", "properties", "family", "packing"),
-    *("layers", "language_model", "kernel", "phases"),
+    *("layers", "language_model", "kernel", "phases", "large_text"),
 )
 CASES = {
     "layers": Case((2, 3, 4, 5), layers=2),

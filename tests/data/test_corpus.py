@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstm_jax.data.corpus import read_corpus, sha256
+from lstm_jax.data import corpus
+from lstm_jax.data.corpus import sha256
+from lstm_jax.data.stored import Text
 from lstm_jax.data.text import DataError, python_reference
 
 TEXT = "".join(f"line {n}: é, 最 and {n * n}\n" for n in range(30))
@@ -19,6 +21,13 @@ def written(folder, **contents):
         data = content if isinstance(content, bytes) else content.encode()
         (folder / name.replace("_", ".")).write_bytes(data)
     return folder
+
+
+def read_corpus(*args, **options):
+    """The parts as strings."""
+    parts = corpus.read_corpus(*args, **options)
+    assert all(len(str(text)) == text.characters for text in parts.values())
+    return {part: str(text) for part, text in parts.items()}
 
 
 def refusal(path, shares=(0.9, 0.05, 0.05)):
@@ -87,7 +96,7 @@ def test_val_is_valid_where_nothing_else_is(tmp_path):
         (["train", "valid", "test_1", "test_2"], "test: test.1, test.2; files"),
         (["train", "valid_1", "valid_2"], "valid: valid.1, valid.2; test: none"),
         (["train", "latest_valid"], "valid: latest.valid; test: latest.valid"),
-        ([f"f_{n:02}" for n in range(12)], "f.08, f.09 and 2 more."),
+        (["train", *(f"f_{n:02}" for n in range(12))], "f.08, f.09 and 3 more."),
     ],
 )
 def test_a_folder_that_leaves_a_choice(tmp_path, files, found):
@@ -158,5 +167,6 @@ def test_the_sum_is_of_all_there_is():
         {"train": "abc", "valid": "de", "test": ""},
         {"train": "abcvalidde"},
     ]
-    assert sha256(parts) == sha256(dict(parts))
-    assert len({sha256(p) for p in [parts, *others]}) == 6
+    of = lambda parts: sha256({name: Text.of(text) for name, text in parts.items()})
+    assert of(parts) == of(dict(parts))
+    assert len({of(p) for p in [parts, *others]}) == 6

@@ -264,10 +264,10 @@ def test_entities_without_their_library(tmp_path, capsys, monkeypatch):
 
 def test_steps_take_the_place_of_epochs(tmp_path, capsys):
     args = [*labelled.write_series(tmp_path), f"run.directory={tmp_path / 'run'}"]
-    said(capsys, "train", *args, "train.steps=5", "optimizer.schedule=constant")
+    said(capsys, "train", *args, "train.steps=5", "optimizer.schedule.kind=constant")
     steps = [m["step"] for m in tiny.metrics(tmp_path / "run") if "loss" in m]
     assert steps[-1] == 5
-    more = ["train.epochs=1", "optimizer.schedule=constant", "--resume"]
+    more = ["train.epochs=1", "optimizer.schedule.kind=constant", "--resume"]
     said(capsys, "train", *args, *more)
 
 

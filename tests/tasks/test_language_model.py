@@ -283,7 +283,7 @@ def test_a_run_of_words_goes_on_bit_for_bit(tmp_path, capsys):
     rates = ("dropout", "output_dropout", "embedding_dropout", "weight_drop")
     options += [f"model.{name}=0.2" for name in rates]
     options += ["model.activation_penalty=2.0", "model.temporal_penalty=1.0"]
-    options += ["optimizer.schedule=constant", *tiny.write(tmp_path)[1:]]
+    options += ["optimizer.schedule.kind=constant", *tiny.write(tmp_path)[1:]]
     config = tiny.write(tmp_path)[0]
     once, twice = tmp_path / "once", tmp_path / "twice"
     said(capsys, "train", config, *options, f"run.directory={once}")

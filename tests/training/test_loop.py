@@ -9,7 +9,7 @@ import pytest
 from lstm_jax.training import trainer
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
-from lstm_jax.training.optimizer import OptimizerConfig
+from lstm_jax.training.optimizer import Adam
 from lstm_jax.training.progress import ProgressReport
 from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import Controls, TrainState
@@ -78,18 +78,18 @@ def run_loop(
         Trainer(count, batches, state, config, hooks, **options).fit()
     except Diverged as error:
         raise explain(error, checkpoints) from None
-    return [m for m in run.metrics() if "loss" in m]
+    return [m for m in tiny.metrics(folder) if "loss" in m]
 
 
 def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
     losses = np.ones((STEPS, 3))
     losses[700:, 1] = np.nan
     losses[900:, 0] = np.inf
-    schedule = OptimizerConfig().learning_rates(STEPS)
+    schedule = Adam().learning_rates(STEPS)
     lines = run_loop(tmp_path / "run", schedule, loss=losses, every=800, seeds=3)
     said = capsys.readouterr().out
-    assert "seed+1 is over: loss is nan at step 701." in said
-    assert "seed+0 is over: loss is inf at step 901." in said
+    assert "seed+1 diverged: loss is nan at step 701." in said
+    assert "seed+0 diverged: loss is inf at step 901." in said
     assert [line["losses"] for line in lines[699:701]] == [[1.0] * 3, [1.0, None, 1.0]]
     assert lines[-1]["step"] == STEPS
     assert {line["loss"] for line in lines} == {1.0}
@@ -103,7 +103,8 @@ def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine"])
 def test_learning_rates_do_not_depend_on_blocks(tmp_path, name):
-    config = OptimizerConfig(schedule=name, warmup_steps=200)
+    schedule = {"kind": name, "warmup_steps": 200}
+    config = tiny.optimizer({"schedule": schedule})
     schedule, calls = config.learning_rates(STEPS), []
 
     def counted(step):
@@ -124,14 +125,14 @@ def test_learning_rates_do_not_depend_on_blocks(tmp_path, name):
     [(None, "there is no checkpoint yet"), (400, "is kept, that of step 400")],
 )
 def test_what_is_left_after_a_loss_that_is_not_finite(tmp_path, last_step, said):
-    schedule = OptimizerConfig().learning_rates(STEPS)
+    schedule = Adam().learning_rates(STEPS)
     with pytest.raises(Diverged, match="loss is nan at step 501; ") as error:
         run_loop(tmp_path / "run", schedule, 500, loss=np.nan, last_step=last_step)
     assert said in str(error.value)
 
 
 def test_patience_ends_a_run(tmp_path):
-    schedule = OptimizerConfig().learning_rates(STEPS)
+    schedule = Adam().learning_rates(STEPS)
     lines = run_loop(tmp_path / "run", schedule, every=100, rules=Rules(patience=3))
     assert lines[-1]["step"] == 400, "the first evaluation and three that are no better"
 
@@ -146,7 +147,7 @@ def test_a_request_to_stop_waits_for_little(tmp_path, monkeypatch, seconds, most
         sizes.append(n)
         clock.now += seconds * n
 
-    schedule = OptimizerConfig().learning_rates(STEPS)
+    schedule = Adam().learning_rates(STEPS)
     run_loop(tmp_path / "run", schedule, start=STEPS - 200, watch=watch)
     assert sum(sizes) == 200
     assert sizes[0] == 1, "how long a step takes is not known yet"
@@ -157,7 +158,7 @@ def test_a_seed_that_is_over_stays_over(tmp_path):
     """Also where its loss is finite again, and where the run was stopped since."""
     losses, saved = np.ones((STEPS, 2)), []
     losses[700, 1] = np.inf
-    schedule = OptimizerConfig().learning_rates(STEPS)
+    schedule = Adam().learning_rates(STEPS)
     options = dict(loss=losses, every=800, seeds=2)
     save = lambda state, best, facts: saved.append(facts["lost"])
     whole = run_loop(tmp_path / "whole", schedule, save=save, **options)
@@ -170,13 +171,13 @@ def test_a_seed_that_is_over_stays_over(tmp_path):
 
 
 def test_other_ways_not_to_be_finite(tmp_path, capsys):
-    schedule = OptimizerConfig().learning_rates(STEPS)
+    schedule = Adam().learning_rates(STEPS)
     second = lambda params: {"loss": np.nan if params["w"][0] == 1 else 1.0}
     run_loop(tmp_path / "a", schedule, evaluate=second, start=STEPS - 1, seeds=2)
     run_loop(tmp_path / "b", schedule, weights=[0, np.nan], start=STEPS - 1, seeds=2)
     said = capsys.readouterr().out
-    assert "seed+1 is over: validation loss is nan at step 3,000." in said
-    assert "seed+1 is over: a parameter is not finite at step 3,000." in said
+    assert "seed+1 diverged: validation loss is nan at step 3,000." in said
+    assert "seed+1 diverged: a parameter is not finite at step 3,000." in said
     with pytest.raises(Diverged, match="a parameter is not finite at step 3,000; "):
         run_loop(tmp_path / "c", schedule, weights=[np.inf], start=STEPS - 1)
 
@@ -189,7 +190,7 @@ def test_what_patience_has_ended_has_its_best(tmp_path, every, capsys):
     losses = np.ones((STEPS, 2))
     losses[700:, 0] = np.nan
     losses[1100:, 1] = np.nan
-    schedule = OptimizerConfig().learning_rates(STEPS)
+    schedule = Adam().learning_rates(STEPS)
     options = dict(loss=losses, every=every, rules=Rules(patience=2), seeds=2)
     if every > STEPS:  # no patience has ended anything
         with pytest.raises(Diverged, match="loss is nan at step 1,101; "):
@@ -197,7 +198,7 @@ def test_what_patience_has_ended_has_its_best(tmp_path, every, capsys):
         return
     evaluate = lambda params: {"loss": next(figures)}
     lines = run_loop(tmp_path / "run", schedule, evaluate=evaluate, **options)
-    assert "seed+1 is over: loss is nan at step 1,101." in capsys.readouterr().out
+    assert "seed+1 diverged: loss is nan at step 1,101." in capsys.readouterr().out
     assert lines[-1] == lines[699] | {"step": 1100, "losses": [None, 1.0]} | {
         "learning_rate": lines[-1]["learning_rate"]
     }

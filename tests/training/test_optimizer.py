@@ -5,17 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax.config import ConfigError, build
+from lstm_jax.config import ConfigError
 from lstm_jax.training.metrics import Aux
-from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.step import init_state, make_block, set_controls
 from lstm_jax.training.validation import Rules, Validation
+from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 P = np.array([0.5, -0.3, 0.2])
 TARGETS = np.random.default_rng(0).normal(size=(12, 3))
 """The loss of step t is half the squared distance of the parameters from row t."""
+CONSTANT, LINEAR = {"kind": "constant"}, {"kind": "linear"}
 
 
 def loss(params, carry, batch, key):
@@ -30,7 +31,7 @@ def batch_at(data, carry, step, key):
 
 def trained(steps, values, controls=(), epoch=1):
     """The state after every step; ``controls`` are what validation says before it."""
-    config = build(OptimizerConfig, {"schedule": "constant", "clip_norm": 0.0} | values)
+    config = tiny.optimizer({"schedule": CONSTANT, "clip_norm": None} | values)
     optimizer, averaging = config.build(steps, epoch), config.averaging()
     block = make_block(loss, optimizer, batch_at, 1, averaging=averaging)
     params = {"p": jnp.asarray(P, jnp.float32)}
@@ -60,7 +61,7 @@ def check(states, expected):
 
 
 def test_sgd_with_weight_decay():
-    states = trained(5, dict(name="sgd", learning_rate=0.1, weight_decay=0.2))
+    states = trained(5, dict(kind="sgd", learning_rate=0.1, weight_decay=0.2))
     check(states, descent(5, 0.1, lambda p, t: p - TARGETS[t] + 0.2 * p))
 
 
@@ -75,7 +76,7 @@ def test_lion():
         m = 0.99 * m + 0.01 * g
         return update
 
-    values = dict(name="lion", learning_rate=0.1, weight_decay=0.3, beta1=0.8)
+    values = dict(kind="lion", learning_rate=0.1, weight_decay=0.3, beta1=0.8)
     check(trained(6, values), descent(6, 0.1, gradient))
 
 
@@ -90,7 +91,7 @@ def test_adam(name):
         step = m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.95 ** (t + 1))) + 1e-8)
         return step + (0.1 * p if name == "adamw" else 0)
 
-    values = dict(name=name, learning_rate=0.01, beta2=0.95)
+    values = dict(kind=name, learning_rate=0.01, beta2=0.95)
     values |= {"weight_decay": 0.1} if name == "adamw" else {}
     check(trained(6, values), descent(6, 0.01, gradient))
 
@@ -100,14 +101,14 @@ def test_clipping_by_value_comes_before_the_norm():
         g = np.clip(p - TARGETS[t], -0.4, 0.4)
         return g * min(1, 0.5 / np.linalg.norm(g))
 
-    values = dict(name="sgd", learning_rate=0.1, clip_value=0.4, clip_norm=0.5)
+    values = dict(kind="sgd", learning_rate=0.1, clip_value=0.4, clip_norm=0.5)
     check(trained(6, values), descent(6, 0.1, gradient))
 
 
 def test_decay_by_epoch():
     """As in the code of Zaremba et al. 2014: halved before epochs after so many."""
-    values = dict(name="sgd", learning_rate=1.0, schedule="epochs")
-    values |= dict(decay=0.5, decay_after=2)
+    values = dict(kind="sgd", learning_rate=1.0)
+    values |= dict(schedule=dict(kind="epochs", decay=0.5, after=2))
     rate = lambda t: 1.0 * 0.5 ** max(t // 3 + 1 - 2, 0)
     assert [rate(t) for t in (0, 5, 6, 8, 9)] == [1, 1, 0.5, 0.5, 0.25]
     check(trained(12, values, epoch=3), descent(12, rate))
@@ -116,13 +117,13 @@ def test_decay_by_epoch():
 def test_what_validation_says_scales_the_learning_rate():
     factors = [1, 1, 0.5, 0.5, 0.25]
     states = trained(
-        5, dict(name="sgd", learning_rate=0.2), [(f, False) for f in factors]
+        5, dict(kind="sgd", learning_rate=0.2), [(f, False) for f in factors]
     )
     check(states, descent(5, lambda t: 0.2 * factors[t]))
 
 
 def test_accumulated_gradients_make_one_update_of_their_mean():
-    values = dict(name="sgd", learning_rate=0.2, accumulate=3, schedule="linear")
+    values = dict(kind="sgd", learning_rate=0.2, accumulate=3, schedule=LINEAR)
     states = trained(6, values)
     p, expected = P, []
     for k in range(2):
@@ -137,14 +138,16 @@ def test_accumulated_gradients_make_one_update_of_their_mean():
 def test_what_a_schedule_comes_to(name):
     """Warm-up rises from the first step on and is as long as it says; the last step has
     the rate that is asked for, and with none a rate above 0."""
-    values = dict(schedule=name, learning_rate=0.5, warmup_steps=4)
+    schedule = dict(kind=name, warmup_steps=4)
+    values = dict(schedule=schedule, learning_rate=0.5)
     rate = lambda config, n, steps: float(config.learning_rates(steps)(n))
-    ends = build(OptimizerConfig, values | {"final_share": 0.01})
+    ending = {"schedule": schedule | {"final_fraction": 0.01}}
+    ends = tiny.optimizer(values | ending)
     for steps in (5, 10, 100):
         assert rate(ends, steps - 1, steps) == pytest.approx(
             0.005 if steps > 5 else 0.5
         )
-    to_zero = build(OptimizerConfig, values)
+    to_zero = tiny.optimizer(values)
     assert 0 < rate(to_zero, 99, 100) < 0.01
     for config in (ends, to_zero):
         rising = [rate(config, n, 100) for n in range(5)]
@@ -152,8 +155,9 @@ def test_what_a_schedule_comes_to(name):
 
 
 def test_a_warm_up_is_that_of_a_longer_run():
-    values = dict(schedule="constant", learning_rate=0.01, warmup_steps=100)
-    config = build(OptimizerConfig, values)
+    schedule = dict(kind="constant", warmup_steps=100)
+    values = dict(schedule=schedule, learning_rate=0.01)
+    config = tiny.optimizer(values)
     short, long = (
         np.asarray(config.learning_rates(n)(np.arange(50))) for n in (50, 120)
     )
@@ -162,8 +166,8 @@ def test_a_warm_up_is_that_of_a_longer_run():
 
 
 def test_the_rate_that_is_logged_is_applied():
-    values = dict(name="sgd", learning_rate=0.2, accumulate=3, schedule="linear")
-    config = build(OptimizerConfig, values | {"clip_norm": 0.0})
+    values = dict(kind="sgd", learning_rate=0.2, accumulate=3, schedule=LINEAR)
+    config = tiny.optimizer(values | {"clip_norm": None})
     logged = [float(config.applied_rates(6)(n)) for n in range(6)]
     states, before, found = trained(6, values), P, []
     for t, params in enumerate(path(states)):
@@ -175,7 +179,7 @@ def test_the_rate_that_is_logged_is_applied():
 
 
 def test_exponential_average():
-    values = dict(name="sgd", learning_rate=0.1, average="ema", average_decay=0.3)
+    values = dict(kind="sgd", learning_rate=0.1, average=dict(kind="ema", decay=0.3))
     states = trained(6, values)
     average = P
     for n, (params, kept) in enumerate(states):
@@ -186,7 +190,7 @@ def test_exponential_average():
 
 def test_the_average_that_validation_starts():
     active = [False, False, True, True, True]
-    values = dict(name="sgd", learning_rate=0.1, average="nt_asgd", average_after=1)
+    values = dict(kind="sgd", learning_rate=0.1, average=dict(kind="nt_asgd", after=1))
     states = trained(5, values, [(1.0, on) for on in active])
     steps = path(states)
     kept = np.array([average.params["p"] for _, average in states])
@@ -234,15 +238,28 @@ def test_every_seed_follows_its_own_validation():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (dict(name="lion", momentum=0.9), "momentum is 0.9: lion makes no use of it"),
-        (dict(name="sgd", beta2=0.9), "beta2 is 0.9: sgd makes no use of it"),
-        (dict(decay=0.5), "decay is 0.5: cosine makes no use of it"),
-        (dict(average_decay=0.9), "average_decay is 0.9: none makes no use of it"),
-        (dict(schedule="plateau"), "plateau needs optimizer.decay, more than 0"),
-        (dict(average="ema"), "ema needs optimizer.average_decay, more than 0"),
-        (dict(average="nt_asgd"), "nt_asgd needs optimizer.average_after"),
+        (dict(kind="lion", momentum=0.9), "momentum of kind 'lion'.* it: sgd"),
+        (dict(kind="sgd", beta2=0.9), "beta2 of kind 'sgd'.* it: adam, adamw, lion"),
+        (dict(schedule={"decay": 0.5}), "decay of kind 'cosine'.* it: epochs, plateau"),
+        (dict(average={"decay": 0.9}), "average.kind is missing; valid: ema, nt_asgd"),
+        (dict(schedule={"kind": "epochs", "decay": 0.0}), "greater than 0"),
+        (dict(average={"kind": "nt_asgd", "after": 0}), "greater than 0"),
+        (dict(clip_norm=0.0), "clip_norm is 0.0: should be greater than 0"),
     ],
 )
-def test_figures_that_do_nothing_or_are_missing(values, said):
+def test_keys_of_another_kind_and_values_out_of_range(values, said):
     with pytest.raises(ConfigError, match=said):
-        build(OptimizerConfig, values)
+        tiny.optimizer(values)
+
+
+def test_what_decays():
+    """With zero gradients only weight decay moves a parameter."""
+    names = ["lstm.w_h", "head.kernel", "head.bias", "embed.embedding"]
+    params = {n: jnp.ones((2, 2) if "bias" not in n else 2) for n in names}
+    for kind in ("adamw", "lion", "sgd"):
+        for on, expected in (("all", names), ("matrices", names[:2])):
+            values = dict(kind=kind, weight_decay=0.1, weight_decay_on=on)
+            rule = tiny.optimizer(values).build(3)
+            zeros = jax.tree.map(jnp.zeros_like, params)
+            updates, _ = rule.update(zeros, rule.init(params), params)
+            assert [n for n in names if updates[n].any()] == expected

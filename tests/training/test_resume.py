@@ -129,7 +129,7 @@ def test_a_text_that_has_moved_is_still_the_text(whole, tmp_path, capsys):
 def test_the_weights_of_the_last_step(whole, tmp_path):
     """Here they are not the best ones, which were those of the first."""
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
-    worse = ["optimizer.learning_rate=30.0", "optimizer.schedule=constant"]
+    worse = ["optimizer.learning_rate=30.0", "optimizer.schedule.kind=constant"]
     assert main(["train", *args, *worse, "train.evaluate_every=1"]) == 0
     run = trained(tmp_path / "run")
     metrics = tiny.metrics(run.run.directory)
@@ -154,8 +154,12 @@ def test_a_run_is_not_written_to_before_its_state_is_at_hand(whole, monkeypatch)
 
 def test_a_non_finite_loss_stops_the_run(tmp_path, capsys):
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
-    broken = ["optimizer.name=sgd", "optimizer.learning_rate=1e30"]
-    off = ["optimizer.clip_norm=0", "optimizer.warmup_steps=4", "train.block=2"]
+    broken = ["optimizer.kind=sgd", "optimizer.learning_rate=1e30"]
+    off = [
+        "optimizer.clip_norm=none",
+        "optimizer.schedule.warmup_steps=4",
+        "train.block=2",
+    ]
     assert main(["train", *args, *broken, *off, "train.checkpoint_every=1"]) == 1
     said = capsys.readouterr().err
     assert "at step" in said

@@ -29,14 +29,14 @@ pytestmark = pytest.mark.usefixtures("optax_promotion")
 
 EVERYTHING = [
     "model.hidden_size=3",
-    "optimizer.name=sgd",
+    "optimizer.kind=sgd",
     "optimizer.momentum=0.9",
     "optimizer.learning_rate=0.5",
-    "optimizer.schedule=plateau",
-    "optimizer.decay=0.5",
-    "optimizer.decay_after=1",
-    "optimizer.average=nt_asgd",
-    "optimizer.average_after=1",
+    "optimizer.schedule.kind=plateau",
+    "optimizer.schedule.decay=0.5",
+    "optimizer.schedule.after=1",
+    "optimizer.average.kind=nt_asgd",
+    "optimizer.average.after=1",
     "optimizer.accumulate=2",
     "train.evaluate_every=2",
     "train.seeds=2",
@@ -360,10 +360,10 @@ def test_another_patience_would_have_kept_other_weights(tmp_path, capsys, monkey
 
 
 RULES = {
-    "ema": ["optimizer.average=ema", "optimizer.average_decay=0.9"],
-    "lion": ["optimizer.name=lion", "optimizer.learning_rate=0.01"],
+    "ema": ["optimizer.average.kind=ema", "optimizer.average.decay=0.9"],
+    "lion": ["optimizer.kind=lion", "optimizer.learning_rate=0.01"],
     "patience": ["train.patience=3", "train.evaluate_every=2"],
-    "adamw": ["optimizer.name=adamw", "optimizer.weight_decay=0.1"],
+    "adamw": ["optimizer.kind=adamw", "optimizer.weight_decay=0.1"],
 }
 
 
@@ -398,7 +398,7 @@ def test_a_record_that_is_no_text(cut, capsys, name):
     status = main(["train", *arguments(cut.parent), "--resume"])
     assert status == (0 if restored else 2)
     said = capsys.readouterr()
-    assert "damaged" in (said.out if restored else said.err)
+    assert "corrupt" in (said.out if restored else said.err)
 
 
 def test_a_run_that_goes_on_is_not_complete(cut, capsys, monkeypatch):

@@ -61,6 +61,15 @@ def check_options(cell: Cell, options: Mapping[str, Any]) -> None:
         )
 
 
+def init_options_of(others: Mapping[str, Any] | None, **named: Any) -> dict[str, Any]:
+    """Arguments of the ``init`` of cells: those ``named`` that are not ``None``, and
+    ``others``. ValueError where one is given twice."""
+    given = {name: value for name, value in named.items() if value is not None}
+    if twice := sorted(given.keys() & (others or {}).keys()):
+        raise ValueError(f"{twice[0]} is given twice, also in init_options.")
+    return given | dict(others or {})
+
+
 def _check_params(cell, params):
     kind = type(params)
     if not isinstance(params, tuple) or not hasattr(kind, "_fields"):

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax._types import Array, Float, Key
+from lstm_jax._types import Array, Bool, Float, Key, Lengths
 
 Merge = Literal["concat", "sum", "mul", "mean", "none"]
 
@@ -24,18 +24,56 @@ def bidirectional(
     carry: Bidirectional | None,
     xs: Float[Array, "T *B D"] | Bidirectional,
     *,
+    lengths: Lengths | None = None,
+    mask: Bool[Array, "T *B"] | None = None,
+    resets: Bool[Array, "T *B"] | None = None,
     reset_carry: Bidirectional | None = None,
     merge: Merge = "concat",
     key: Key[Array, ""] | None = None,
-    **sequence: Any,
+    start: int | Array | None = None,
+    dtype: Any = None,
+    remat: bool | int | None = None,
+    implementation: str | None = None,
 ) -> tuple[Bidirectional, Any]:
     """Runs a layer in both directions and merges their outputs.
 
-    ``run(params, carry, xs, reset_carry=, reverse=, **sequence)`` runs a layer in one
-    direction, such as `lstm_jax.lstm`. The outputs of both directions are aligned with
-    the inputs. ``merge="none"`` returns a `Bidirectional` of both outputs, and ``xs``
-    may be a `Bidirectional` too. With a key, the two directions have different masks.
+    The outputs of both directions are aligned with the inputs. Schuster & Paliwal,
+    "Bidirectional Recurrent Neural Networks", 1997.
+
+    Args:
+        run: runs a layer in one direction, such as `lstm_jax.lstm`. It is called as
+            ``run(params, carry, xs, reset_carry=, reverse=)``, with those of the
+            arguments below that are not ``None``.
+        params: the parameters of both directions.
+        carry: the states of both directions; ``None`` is zeros.
+        xs: inputs ``[T, ..., D]``, or a `Bidirectional` with the inputs of each
+            direction.
+        lengths, mask, resets, start, dtype, remat, implementation: as in
+            `lstm_jax.unroll`.
+        reset_carry: the states at the start of an episode; ``None`` is zeros.
+        merge: how to join the two outputs, as in `lstm_jax.Stack`. ``"none"`` returns
+            both, in a `Bidirectional`.
+        key: split into one key per direction, so their masks differ.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import Bidirectional, bidirectional, init_lstm, lstm
+    >>> params = Bidirectional(
+    ...     *(init_lstm(key, 3, 5) for key in jax.random.split(jax.random.key(0))))
+    >>> carry, hs = bidirectional(
+    ...     lstm, params, None, jnp.ones((7, 2, 3)), lengths=[7, 4])
+    >>> hs.shape, carry.backward.c.shape
+    ((7, 2, 10), (2, 5))
     """
+    sequence = dict(
+        lengths=lengths,
+        mask=mask,
+        resets=resets,
+        start=start,
+        dtype=dtype,
+        remat=remat,
+        implementation=implementation,
+    )
+    given = {name: value for name, value in sequence.items() if value is not None}
     none = Bidirectional(None, None)
     carry = none if carry is None else carry
     reset_carry = none if reset_carry is None else reset_carry
@@ -44,7 +82,7 @@ def bidirectional(
     ways = zip(params, carry, xs, reset_carry, keys, (False, True), strict=True)
     carries, outputs = zip(
         *(
-            run(p, c, x, reset_carry=r, reverse=reverse, **k, **sequence)
+            run(p, c, x, reset_carry=r, reverse=reverse, **k, **given)
             for p, c, x, r, k, reverse in ways
         ),
         strict=True,

@@ -8,13 +8,14 @@ directions, and adds the skip connection.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Bool, Float, Key, Lengths
+from lstm_jax.core import init
 from lstm_jax.core.arguments import (
     check_bool,
     check_choice,
@@ -27,7 +28,7 @@ from lstm_jax.core.arguments import (
 )
 from lstm_jax.core.cells.cell import Cell, is_random, require_cell
 from lstm_jax.core.cells.checks import check_layers, check_time_major
-from lstm_jax.core.cells.contract import check_options, params_of
+from lstm_jax.core.cells.contract import check_options, init_options_of, params_of
 from lstm_jax.core.layers.bidirectional import (
     Bidirectional,
     Merge,
@@ -150,21 +151,47 @@ class Stack:
             return cell.out_size
         return merged_size(self.merge, cell.out_size)
 
-    def init(self, key: Key[Array, ""], in_size: int, **init: Any) -> tuple[Any, ...]:
-        """Parameters: for each layer ``cell.init(key, in_size, **init)``, or a
+    def init(
+        self,
+        key: Key[Array, ""],
+        in_size: int,
+        *,
+        w_x: init.Initializer | None = None,
+        w_h: init.Initializer | None = None,
+        forget_bias: init.ForgetBias | None = None,
+        dtype: Any = None,
+        init_options: Mapping[str, Any] | None = None,
+    ) -> tuple[Any, ...]:
+        """Parameters: for each layer ``cell.init(key, in_size, ...)``, or a
         `Bidirectional` of two.
+
+        Args:
+            key: key of the random numbers.
+            in_size: ``D``, features of an input.
+            w_x, w_h, forget_bias, dtype: as in `lstm_jax.init_lstm`; ``None`` uses the
+                default of the cells.
+            init_options: other arguments for ``init`` of the cells, such as
+                ``{"w_hr": ...}``.
+
+        Raises:
+            TypeError: ``init`` of a cell does not accept one of these.
+            ValueError: an argument is given twice, once in ``init_options``.
         """
         check_size("in_size", in_size)
+        options = init_options_of(
+            init_options, w_x=w_x, w_h=w_h, forget_bias=forget_bias, dtype=dtype
+        )
         keys = jax.random.split(check_one_key(key), len(self.cells))
 
         def layer(key, cell, features):
             params_of(cell, features, jnp.dtype(jnp.float32))
-            check_options(cell, init)
+            check_options(cell, options)
             if not self.bidirectional:
-                return cell.init(key, features, **init)
+                return cell.init(key, features, **options)
             one, other = jax.random.split(key)
             return Bidirectional(
-                cell.init(one, features, **init), cell.init(other, features, **init)
+                cell.init(one, features, **options),
+                cell.init(other, features, **options),
             )
 
         layers = map(layer, keys, self.cells, self.sizes(in_size)[:-1])

@@ -5,13 +5,18 @@
     words         what stands between white space, line ends, and an unknown one
     bpe           frequent runs of bytes, by the library ``tokenizers`` (an extra)
 
-`learn` makes one from a text, `restore` from what its ``facts`` said.
+`learn` makes one from a text, `restore` from what its ``facts`` said. `learn_stored`
+and `encode_stored` do the work on a text of `lstm_jax.data.stored`, which may be larger
+than memory: bytes are the text itself, and characters come piece by piece.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from lstm_jax.data.checks import check_count
+from lstm_jax.data.stored import Text
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens.bpe import BPE
 from lstm_jax.data.tokens.bytestring import Bytes
@@ -28,7 +33,9 @@ __all__ = [
     "Tokenizer",
     "Words",
     "decode_stream",
+    "encode_stored",
     "learn",
+    "learn_stored",
     "restore",
 ]
 
@@ -58,6 +65,48 @@ def learn(name: str, text: str, *, limit: int = 0, min_count: int = 1) -> Tokeni
     if not text:
         raise DataError(f"the text is empty, expected one to learn {name} from.")
     return kind.learn(text, limit=limit, min_count=min_count)
+
+
+def learn_stored(
+    name: str, texts: Sequence[Text], *, limit: int = 0, min_count: int = 1
+) -> Tokenizer:
+    """The tokenizer ``name`` with the vocabulary of all ``texts``.
+
+    Arguments and errors are those of `learn`. The vocabularies of bytes and of
+    characters need no more than a piece of a text in memory.
+
+    >>> learn_stored("characters", [Text.of("abba"), Text.of("ca")])
+    Characters(characters='abc')
+    """
+    if _kind(name) is Bytes:
+        text = "bytes are known before"
+    elif _kind(name) is Characters:
+        text = "".join({c for text in texts for piece in text.pieces() for c in piece})
+    else:
+        text = "".join(map(str, texts))
+    return learn(name, text, limit=limit, min_count=min_count)
+
+
+def encode_stored(tokenizer: Tokenizer, text: Text) -> np.ndarray:
+    """The tokens of a text ``[T]`` in the smallest unsigned integers that hold the
+    vocabulary. Bytes are those of the text, and nothing is copied.
+
+    Raises:
+        DataError: the text has what no token stands for.
+
+    >>> encode_stored(Bytes(), Text.of("né"))
+    array([110, 195, 169], dtype=uint8)
+    """
+    if isinstance(tokenizer, Bytes):
+        return text.data
+    dtype = np.min_scalar_type(len(tokenizer) - 1)
+    if not isinstance(tokenizer, Characters):
+        return tokenizer.encode(str(text)).astype(dtype)
+    tokens, at = np.empty(text.characters, dtype), 0
+    for piece in text.pieces():
+        tokens[at : at + len(piece)] = tokenizer.encode(piece)
+        at += len(piece)
+    return tokens
 
 
 def restore(facts: Mapping[str, Any]) -> Tokenizer:

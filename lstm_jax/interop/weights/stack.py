@@ -23,7 +23,7 @@ from lstm_jax.core.layers.bidirectional import (
     merged_size,
     two_directions,
 )
-from lstm_jax.core.layers.stack import Stack
+from lstm_jax.core.layers.stack import Skip, Stack
 from lstm_jax.interop.errors import InteropError, refuse
 from lstm_jax.interop.layout import LAYOUTS, Layout
 from lstm_jax.interop.weights.layer import cell_kind, is_cell, read_layer, write_layer
@@ -40,14 +40,24 @@ CELLS = {
 }
 
 
-def stack_of(params: Sequence[Any], **facts: Any) -> Stack:
+def stack_of(
+    params: Sequence[Any],
+    *,
+    merge: Merge = "concat",
+    skip: Skip | None = None,
+    input_dropout: float = 0.0,
+    dropout: float = 0.0,
+    output_dropout: float = 0.0,
+    locked: bool = False,
+    weight_drop: float = 0.0,
+) -> Stack:
     """The `lstm_jax.Stack` that runs these parameters.
 
     Args:
         params: one entry per layer, as the converters return for several layers. For a
             single cell pass ``[params]``.
-        **facts: options that weights do not contain: ``merge``, ``skip``, dropout; see
-            `lstm_jax.Stack`.
+        merge, skip, input_dropout, dropout, output_dropout, locked, weight_drop:
+            options that weights do not contain; see `lstm_jax.Stack`.
 
     Raises:
         InteropError: ``params`` is not a sequence of layers.
@@ -64,7 +74,17 @@ def stack_of(params: Sequence[Any], **facts: Any) -> Stack:
     """
     check_layers(params)
     cells = [cell_of(entry) for entry in params]
-    return Stack(cells, bidirectional=_two_directions(params), **facts)
+    return Stack(
+        cells,
+        bidirectional=_two_directions(params),
+        merge=merge,
+        skip=skip,
+        input_dropout=input_dropout,
+        dropout=dropout,
+        output_dropout=output_dropout,
+        locked=locked,
+        weight_drop=weight_drop,
+    )
 
 
 def check_layers(params: Any) -> None:
