@@ -1,26 +1,27 @@
-"""lstm_jax: the Long Short-Term Memory for JAX.
+"""lstm_jax: LSTMs for JAX.
 
-The house, from the ground up; a room imports only rooms named before it:
+The subpackages ("rooms"), from the ground up. A room imports only the rooms above it in
+this list:
 
-    core         the mathematics, in four rooms: primitives, cells, recurrence, layers
+    core         the equations, in four rooms: primitives, cells, recurrence, layers
     data         text, batches, ragged and labelled sequences, in numpy
-    scores       how good predictions are, in numpy
+    scores       metrics of predictions, in numpy
     kernels      the LSTM in C++, for CPUs
-    ops          `lstm(...)` and `lstm_stack(...)`, what modules call
+    ops          `lstm(...)` and `lstm_stack(...)`, which the modules call
     nn, linen    Flax NNX and Linen modules
-    programs     what a model computes, as data, for export
-    interop      weights of other frameworks, in and out
-    diagnostics  gradients of states
-    inference    text from a model, and its loss on a long stream
+    programs     descriptions of models, for export
+    interop      weights to and from other frameworks
+    diagnostics  gradients of states, checks of a cell
+    inference    generation, beam search, loss on a long stream
     training     the training loop, checkpoints, metrics
     models       language model, memory model, classifier, tagger
-    tasks        data + model + loss, joined
+    tasks        data, model and loss together
     runs         a run from its config to its results, and back into Python
-    bench        our LSTM beside those of other libraries, timed
+    bench        timings of our LSTM and of other libraries
     commands     the commands of the command line
     cli          the command ``lstm-jax``
 
-Importing this package imports JAX and nothing heavier. Flax modules are in
+Importing this package imports nothing heavier than JAX. Flax modules are in
 ``lstm_jax.nn`` and ``lstm_jax.linen``.
 """
 
@@ -86,7 +87,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _LATER = {"load_run": "lstm_jax.runs.loaded"}
-"""Names whose rooms import more than JAX: they are imported when they are asked for."""
+"""Names that need more than JAX. They are imported on first use."""
 
 
 def __getattr__(name: str) -> Any:

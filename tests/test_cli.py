@@ -271,7 +271,7 @@ def test_a_start_that_was_cut_short_can_be_made_again(
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path, capsys):
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path}"]
-    assert "holds a run already" in refused(capsys, "train", *args)
+    assert "already holds a run" in refused(capsys, "train", *args)
 
 
 def test_an_unknown_character_in_a_prompt(trained, capsys):

@@ -57,7 +57,7 @@ def test_what_it_leaves(contest):
 def test_it_goes_on_where_it_stopped(contest, capsys):
     folder, args = contest
     assert main(["memory", *args, "--cells", *CELLS]) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "already holds a run" in capsys.readouterr().err
     out = folder.parent / "receipts"
     more = ["--resume", "--out", str(out)]
     assert main(["memory", *args, "--cells", *CELLS, *more]) == 0
@@ -106,7 +106,7 @@ def test_what_would_be_found_out_too_late(tmp_path, capsys):
     (tmp_path / "runs" / "rnn").mkdir(parents=True)
     (tmp_path / "runs" / "rnn" / "metrics.jsonl").touch()
     assert main(["memory", *args, "--cells", "lstm", "rnn"]) == 2
-    assert "rnn holds a run already" in capsys.readouterr().err
+    assert "rnn already holds a run" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "lstm").exists()
 
 

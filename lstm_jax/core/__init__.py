@@ -1,7 +1,7 @@
-"""The mathematics. Needs JAX alone. Its rooms, from the ground up:
+"""The equations. Needs only JAX. The rooms, from the ground up:
 
 primitives    products and elementwise equations, with their derivatives
-cells         the LSTM and its family, each in one file
-recurrence    a cell over a sequence, `unroll` and its derivative rule
-layers        two directions, stacks, sequences that come in pieces
+cells         the LSTM and its variants, one file each
+recurrence    runs a cell over a sequence: `unroll` and its derivative rule
+layers        bidirectional layers, stacks, streams
 """

@@ -1,4 +1,4 @@
-"""Checks of single values: sizes, rates, choices, keys. They know nothing of cells."""
+"""Checks of single arguments: sizes, rates, choices, keys. Nothing about cells."""
 
 import difflib
 import functools
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def renamed(**names: str) -> Callable[[F], F]:
-    """Refuses an old keyword, ``old="new"``, and says the new one."""
+    """Raises an error for an old keyword and names the new one: ``old="new"``."""
 
     def decorate(f: F) -> F:
         @functools.wraps(f)
@@ -30,7 +30,7 @@ def renamed(**names: str) -> Callable[[F], F]:
 
 
 def check_static(name, value):
-    """Refuses a traced value where Python has to know it."""
+    """Raises an error for a traced value that must be known while compiling."""
     if isinstance(value, Tracer):
         argument = name.split()[-1].partition("[")[0]
         raise TypeError(
@@ -56,7 +56,7 @@ def check_size(name, size, least=1, most=None):
 
 
 def check_rate(name, rate):
-    """Raises where ``rate``, the fraction that is dropped, is outside ``[0, 1)``."""
+    """Raises an error unless ``rate``, the dropped fraction, is in ``[0, 1)``."""
     check_static(name, rate)
     number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
     if not number or not 0.0 <= rate < 1.0:
@@ -94,10 +94,10 @@ def check_floating(name, x):
 
 
 def check_key(key: Any) -> Any:
-    """A typed key to draw from; ``None`` stays.
+    """Converts a key to a typed threefry key; ``None`` stays ``None``.
 
-    Flax hands on old-style keys, arrays of words, where it was given one. Whatever
-    made the key, numbers are drawn from it by threefry; see `_threefry`.
+    Old-style keys are accepted, because Flax passes on the key that the user gave.
+    `_threefry` says why every key becomes a threefry key.
     """
     if key is None:
         return None
@@ -118,7 +118,7 @@ def check_key(key: Any) -> Any:
 
 
 def check_one_key(key: Any, name: str = "key") -> Any:
-    """One key to draw from."""
+    """Checks that ``key`` is one key, not ``None`` and not an array of keys."""
     key = check_key(key)
     if key is None or key.ndim:
         came = "None" if key is None else f"of shape {key.shape}"
@@ -135,16 +135,17 @@ IMPLEMENTATION = "threefry2x32"
 
 
 def seed_key(seed):
-    """The key of a seed, whatever ``jax_default_prng_impl`` says: a run is a function
-    of its seed."""
+    """The key of a seed, independent of ``jax_default_prng_impl``, so that a run
+    depends only on its seed.
+    """
     return jax.random.key(seed, impl=IMPLEMENTATION)
 
 
 def _threefry(key):
-    """The key as one of threefry, made from all of its words.
+    """Converts a key to threefry, using all of its words.
 
-    Masks and samples are functions of the key and of a step or a row. Under ``vmap``
-    the other implementations, such as "rbg", draw numbers that depend on the batch.
+    Masks and samples must depend only on the key and a step or a row. Other
+    implementations, such as "rbg", depend on the batch under ``vmap``.
     """
     if str(jax.random.key_impl(key)) == IMPLEMENTATION:
         return key
@@ -158,7 +159,7 @@ def _threefry(key):
 
 
 def check_start(start: Any) -> Any:
-    """An absolute step: a number that fits 32 bits, or a traced one."""
+    """Checks an absolute step: an integer that fits 32 bits, or a traced integer."""
     if isinstance(start, jax.Array | np.ndarray):
         if start.shape == () and jnp.issubdtype(start.dtype, jnp.integer):
             return start
@@ -171,7 +172,7 @@ def check_start(start: Any) -> Any:
 
 
 def check_remat(remat):
-    """A chunk length, ``True``, or ``False`` for none."""
+    """Returns a chunk length, ``True``, or ``False`` for no chunks."""
     check_static("remat", remat)
     if remat is None or isinstance(remat, bool):
         return bool(remat)

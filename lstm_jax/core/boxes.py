@@ -1,18 +1,19 @@
-"""Initialisers that return an array in a box, with facts such as its sharding.
+"""Initialisers that return an array in a box, with metadata such as its sharding.
 
-`lstm_jax.core.init` joins what the initialisers of single gates return. The box is
-taken off before, and a Flax module puts it on the parameter that comes of it.
+`lstm_jax.core.init` concatenates arrays that the initialisers of single gates return.
+This file removes the boxes first. A Flax module then puts each box on the finished
+parameter.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 FIELDS = {"forget_bias": ("b",), "w_h": ("w_h", "w_hn")}
-"""Arguments of an ``init`` that draw fields of other names."""
+"""Arguments of ``init`` whose name differs from the parameters they initialise."""
 
 
 class Boxes:
-    """The boxes that initialisers returned, by the argument that named them.
+    """Collects the boxes that initialisers return, by argument name.
 
     ``unbox`` returns ``(value, box)``, with ``None`` for a value without a box.
     """
@@ -21,7 +22,7 @@ class Boxes:
         self._unbox, self._of = unbox, {}
 
     def without(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of an ``init`` whose initialisers return plain arrays."""
+        """The arguments of ``init``, with initialisers that return plain arrays."""
         return {name: self._plain(name, value) for name, value in options.items()}
 
     def _plain(self, name, initializer):
@@ -37,5 +38,5 @@ class Boxes:
         return init
 
     def of(self, field: str) -> Any:
-        """The box of a field of the parameters, or ``None``."""
+        """The box of a parameter field, or ``None``."""
         return self._of.get(field)

@@ -1,11 +1,11 @@
-"""Dropout of values, whole units or whole words.
+"""Dropout of single values, whole units or whole words.
 
-A mask is a function of (key, absolute step), or of the key alone where it is the same
-at every step. However a sequence is cut (streamed, resumed, recomputed in chunks), each
-step sees the mask it would see in one call.
+A mask depends only on the key and the absolute step, or only on the key if it is the
+same at every step. A sequence may be streamed, resumed, or recomputed in chunks: each
+step sees the same mask as in one call.
 
-Keys of every implementation do. All are drawn from by threefry, the default, since the
-numbers of the others depend on the batch (see `check_key`).
+Keys of every implementation work. Masks always use threefry, because other
+implementations depend on the batch (see `check_key`).
 """
 
 import math
@@ -25,10 +25,10 @@ def dropout(
     rate: float,
     start: int | Array = 0,
 ) -> Float[Array, "T *B D"]:
-    """Zeroes a share ``rate`` of ``xs`` and scales the rest by ``1 / (1 - rate)``.
+    """Zeroes each value of ``xs`` with probability ``rate`` and scales the rest.
 
-    Srivastava et al., "Dropout", JMLR 15, 2014. ``start`` is the absolute step of
-    ``xs[0]``.
+    The scale is ``1 / (1 - rate)``. ``start`` is the absolute step of ``xs[0]``.
+    Srivastava et al., "Dropout", JMLR 15, 2014.
 
     Raises:
         ValueError: ``rate`` is not in ``[0, 1)``.
@@ -48,14 +48,14 @@ def dropout(
 
 
 def steps_from(start: int | Array, count: int) -> Int[Array, "T"]:
-    """``count`` absolute steps from ``start`` on."""
+    """``count`` absolute steps, starting at ``start``."""
     return jnp.asarray(start, jnp.int32) + jnp.arange(count, dtype=jnp.int32)
 
 
 def keep_mask(key: Key[Array, ""], rate: float, shape: tuple) -> Bool[Array, "..."]:
     """True with probability ``1 - rate``, to the nearest 65536th.
 
-    Random bits are what a mask costs, so one word serves two elements.
+    Random bits dominate the cost of a mask, so one 32-bit word serves two elements.
     """
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
@@ -75,12 +75,13 @@ def keep_masks(
 def variational_dropout(
     key: Key[Array, ""], xs: Float[Array, "T *B D"], rate: float
 ) -> Float[Array, "T *B D"]:
-    """Zeroes a share ``rate`` of the units of every row, the same ones at every step.
+    """Zeroes each unit of a row with probability ``rate``, the same units at every
+    step.
 
-    For the inputs or outputs of a layer: the mask ``[..., D]`` is a function of the key
-    alone, so a sequence that comes in pieces keeps it for as long as it keeps the key.
-    The rest is scaled by ``1 / (1 - rate)``. Gal & Ghahramani, "A Theoretically
-    Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016.
+    Use it for the inputs or outputs of a layer. The mask ``[..., D]`` depends only on
+    the key: pieces of a sequence share the mask if they share the key. The rest is
+    scaled by ``1 / (1 - rate)``. Gal & Ghahramani, "A Theoretically Grounded
+    Application of Dropout in Recurrent Neural Networks", NeurIPS 2016.
 
     Raises:
         ValueError: ``rate`` is not in ``[0, 1)``.
@@ -100,10 +101,10 @@ def variational_dropout(
 def embedding_dropout(
     key: Key[Array, ""], table: Float[Array, "V E"], rate: float
 ) -> Float[Array, "V E"]:
-    """Zeroes a share ``rate`` of the rows of an embedding and scales the rest.
+    """Zeroes each row of an embedding with probability ``rate`` and scales the rest.
 
-    A word that is dropped is dropped wherever it occurs, and the words left are scaled
-    by ``1 / (1 - rate)``. Draw it once a batch, before the lookup. Gal & Ghahramani
+    A dropped word is dropped everywhere in the batch. The other words are scaled by
+    ``1 / (1 - rate)``. Apply it once per batch, before the lookup. Gal & Ghahramani
     2016; Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models",
     ICLR 2018.
 
@@ -123,7 +124,7 @@ def embedding_dropout(
 def drop_and_scale(
     keep: Bool[Array, "*S"], a: Float[Array, "*S"], rate: float
 ) -> Float[Array, "*S"]:
-    """0 where ``keep`` is False; the rest of ``a`` scaled to the same expectation."""
+    """0 where ``keep`` is False; elsewhere ``a``, scaled to keep the expectation."""
     scale = jnp.asarray(1.0 / (1.0 - rate), a.dtype)
     drop = lambda keep, a: jnp.where(keep, a * scale, jnp.zeros_like(a))
     return leave_to_compiler(drop, (keep, a), spec_of(a))

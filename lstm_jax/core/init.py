@@ -1,8 +1,8 @@
 """Initialisers of gate weights and biases.
 
-A fused ``[n, 4H]`` matrix is four matrices side by side. Each is drawn on its own:
-one draw for all four would make Glorot's fan wrong and would not be orthogonal for any
-gate. Draws are float32 and cast afterwards, since QR has no 16-bit form.
+A fused ``[n, 4H]`` matrix is four matrices next to each other. Each matrix is drawn
+separately. A single draw for all four would give Glorot the wrong fan, and no gate
+would be orthogonal. Draws are float32 and then cast, because QR has no 16-bit form.
 """
 
 from collections.abc import Callable
@@ -29,8 +29,8 @@ zeros = jax.nn.initializers.zeros
 def uniform(scale: float | None = None) -> Initializer:
     """U(-scale, scale); ``None`` takes ``1/sqrt(H)``, as torch does.
 
-    ``H`` is the last axis of a gate's shape: the hidden units, but for the projection
-    ``w_hr`` of an `lstm_jax.LSTMPCell`.
+    ``H`` is the last axis of a gate's shape: the number of hidden units. The exception
+    is the projection ``w_hr`` of an `lstm_jax.LSTMPCell`.
 
     >>> import jax
     >>> from lstm_jax import init, init_lstm
@@ -48,7 +48,7 @@ def uniform(scale: float | None = None) -> Initializer:
 
 
 def identity(scale: float = 1.0) -> Initializer:
-    """``scale`` times the identity, for the recurrent weights of a plain network.
+    """``scale`` times the identity, for the recurrent weights of a plain RNN.
 
     Le, Jaitly & Hinton, "A Simple Way to Initialize Recurrent Networks of Rectified
     Linear Units", 2015. The initialiser raises ValueError for a matrix that is not
@@ -73,12 +73,12 @@ def identity(scale: float = 1.0) -> Initializer:
 
 
 ForgetBias = float | Callable[..., tuple[Array, Array]]
-"""A number for the forget gate, 0 for the input gate; or ``(key, shape, dtype) ->
-(b_i, b_f)``, such as `chrono`."""
+"""A number for the forget gate (the input gate gets 0), or a function
+``(key, shape, dtype) -> (b_i, b_f)``, such as `chrono`."""
 
 
 def chrono(max_steps: int) -> ForgetBias:
-    """Biases for dependencies of up to ``max_steps``: the ``forget_bias`` of an LSTM.
+    """``forget_bias`` of an LSTM for dependencies of up to ``max_steps`` steps.
 
         b_f ~ log(U[1, max_steps - 1])        b_i = -b_f
 
@@ -111,7 +111,7 @@ def chrono(max_steps: int) -> ForgetBias:
 def gate_bias(
     forget_bias: ForgetBias, key: Key[Array, ""], hidden_size: int, dtype=jnp.float32
 ) -> Float[Array, "gH"]:
-    """The bias ``[4H]`` of gates in the order i, f, g, o; those of g and o are 0."""
+    """The bias ``[4H]`` of the gates i, f, g, o. The biases of g and o are 0."""
     zero = jnp.zeros(hidden_size, dtype)
     if callable(forget_bias):
         biases = forget_bias(key, (hidden_size,), accumulation_dtype(dtype))
@@ -128,7 +128,7 @@ def per_gate(
     gates: int,
     dtype=jnp.float32,
 ) -> Float[Array, "*N gH"]:
-    """``gates`` independent draws of ``[..., n, H]``, side by side."""
+    """``gates`` independent draws of ``[..., n, H]``, concatenated on the last axis."""
     check_dtype(dtype)
     check_size("in_size", shape[-2])
     keys = jax.random.split(key, gates)

@@ -1,14 +1,15 @@
-"""Arrays that are spread over the devices of a mesh.
+"""Arrays that are sharded over the devices of a mesh.
 
-On a mesh with explicit axes, the default of ``jax.make_mesh``, the type of an array
-says how it is sharded, and every operation must say how its result is.
-`leave_to_compiler` takes a whole recurrence out of that: XLA places what is inside, and
-the results are typed like the inputs.
+On a mesh with explicit axes (the default of ``jax.make_mesh``), the type of an array
+contains its sharding, and every operation must state the sharding of its result.
+`leave_to_compiler` exempts a whole recurrence: XLA shards the values inside, and the
+results are sharded like the inputs.
 
-Inside ``shard_map`` JAX keeps account of the mesh axes over which a value varies, and
-lets its own operations mix values that vary differently. An empty sum is an exact 0
-that varies like its argument, NaN or not: adding it makes a value vary likewise.
-Outside of ``shard_map`` XLA removes it.
+Inside ``shard_map``, JAX tracks the mesh axes over which a value varies. JAX's own
+operations may mix values that vary differently; a primitive of ours may not. To make a
+value vary like another, this file adds an empty sum of the other. An empty sum is
+exactly 0, even if the other is NaN, and it varies like the other. Outside
+``shard_map``, XLA removes it.
 """
 
 import contextlib
@@ -26,11 +27,11 @@ from lstm_jax._types import Array, PyTree
 
 
 def vary_alike(tree: PyTree, others: PyTree) -> PyTree:
-    """``tree``, varying over every mesh axis that a leaf of ``others`` varies over.
+    """Returns ``tree``, made to vary over every mesh axis that ``others`` vary over.
 
-    The carry of a scan must vary like what its step returns. Under ``jax.vmap`` the
-    result is mapped where ``others`` are, so this is not for weights, whose products
-    would be as many as there are rows.
+    The carry of a scan must vary like the result of its step. Under ``jax.vmap`` the
+    result also gets the batch axis of ``others``. So do not use this for weights: each
+    row would get its own product.
     """
     leaves = jax.tree.leaves(others)
     if not any(isinstance(leaf, Tracer) for leaf in leaves):
@@ -41,10 +42,10 @@ def vary_alike(tree: PyTree, others: PyTree) -> PyTree:
 
 
 def sum_to(aval: ShapedArray, cotangent: Array, other: Array) -> Array:
-    """The cotangent of an operand that varied over fewer mesh axes than ``other``.
+    """The cotangent of an operand that varies over fewer mesh axes than ``other``.
 
-    Where a replicated value met a varying one, its cotangents are summed over the mesh:
-    the transpose of beginning to vary, which JAX derives itself.
+    If a replicated value meets a varying one, its cotangents must be summed over the
+    mesh. This sum is the transpose of starting to vary, which JAX derives itself.
     """
     begin = lambda x: x + _zero(other).astype(x.dtype)
     return jax.linear_transpose(begin, aval)(cotangent)[0]
@@ -56,10 +57,10 @@ def _zero(x):
 
 
 def leave_to_compiler(f: Callable[..., Any], args: tuple, specs: PyTree) -> Any:
-    """``f(*args)``, where XLA decides how the values between are sharded.
+    """Calls ``f(*args)`` and lets XLA shard the values inside.
 
-    ``specs`` has a ``PartitionSpec`` for every result. It is read where an argument
-    lies on a mesh with explicit axes; everywhere else ``f`` is simply called.
+    ``specs`` has a ``PartitionSpec`` for every result. It matters only if an argument
+    is on a mesh with explicit axes. Otherwise ``f`` is simply called.
     """
     mesh = _explicit_mesh(args)
     if mesh is None:
@@ -70,14 +71,14 @@ def leave_to_compiler(f: Callable[..., Any], args: tuple, specs: PyTree) -> Any:
 
 
 def spec_of(x: Array) -> PartitionSpec:
-    """How the type of an array says that it is sharded."""
+    """The sharding in the type of an array."""
     return jax.typeof(x).sharding.spec
 
 
 def types_of(f: Callable[..., Any], *avals: Any) -> list[ShapedArray]:
-    """The types of the results of ``f``, on the mesh of its arguments.
+    """The types of the results of ``f``, on the mesh of the arguments.
 
-    Newer versions of JAX forget the mesh of an argument outside of `jax.set_mesh`.
+    Newer versions of JAX drop the mesh of an argument outside of `jax.set_mesh`.
     """
     mesh = _explicit_mesh(avals)
     context = contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Parameters and states as trees: by name in nested dicts, and no array twice."""
+"""Parameters and states as trees: nested dicts by name, and buffers without sharing."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 
 def unshared(tree: Any) -> Any:
-    """The same values with a buffer each, so that all of them can be donated."""
+    """Copies shared arrays: every leaf has its own buffer and can be donated."""
     seen = set()
 
     def own(a):
@@ -23,10 +23,11 @@ def unshared(tree: Any) -> Any:
 def to_dict(
     tree: Any, leaf: Callable[[str, Any], Any] = lambda name, a: a, name: str = ""
 ) -> Any:
-    """Named tuples as dicts of their fields, tuples as dicts of ``"0"``, ``"1"``, ...
+    """Converts named tuples to dicts of fields, and tuples to dicts of ``"0"``,
+    ``"1"``, ...
 
-    A field that is ``None`` is left out. ``leaf(name, array)`` is what stands for an
-    array, under the name of the innermost field.
+    Fields that are ``None`` are left out. ``leaf(name, array)`` converts each array;
+    ``name`` is the innermost field name.
     """
     if hasattr(tree, "_fields"):
         items = {field: (field, getattr(tree, field)) for field in tree._fields}
@@ -38,9 +39,9 @@ def to_dict(
 
 
 def from_dict(tree: Any, like: Any, path: str = "params") -> Any:
-    """The inverse of `to_dict`, for a tree of the structure of ``like``.
+    """The inverse of `to_dict`. The result has the structure of ``like``.
 
-    Parts that have that structure already stay, and a list stands for a tuple.
+    Subtrees that already have this structure are kept. A list counts as a tuple.
     """
     if hasattr(like, "_fields"):
         names, make, child = like._fields, type(like)._make, "{}.{}"

@@ -1,7 +1,7 @@
-"""What goes on inside a network.
+"""Diagnostics of networks and cells.
 
-state_gradients.py      how much of a loss reaches the states of earlier steps
-check_cell.py           whether the derivative rule holds for a cell of your own
+state_gradients.py      gradients of a loss by the states of earlier steps
+check_cell.py           tests the derivative rule for a cell of your own
 """
 
 from lstm_jax.diagnostics.check_cell import check_cell

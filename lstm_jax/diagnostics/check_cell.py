@@ -1,4 +1,4 @@
-"""A check for people who write cells: does the derivative rule hold for this one?"""
+"""A test for your own cell: does the derivative rule hold for it?"""
 
 import functools
 from typing import Any
@@ -14,8 +14,8 @@ from lstm_jax.core.recurrence.unroll import unroll
 
 T, B = 6, 3
 TOLERANCE = 1e-3
-"""Of the largest number. The two ways add in another order, and a rule that does not
-hold is wrong by far more."""
+"""Relative to the largest number. The two computations add in different orders. A wrong
+rule has a far larger error."""
 
 
 def check_cell(
@@ -27,17 +27,17 @@ def check_cell(
     see whether a parameter in ``Cell.added`` is simply added to ``gx``. If it is not,
     gradients are wrong and nothing says so. Call this function once, in a test.
 
-    Values, ``jvp``, ``vjp`` and ``vmap`` over rows are compared on random numbers, with
+    It compares values, ``jvp``, ``vjp`` and ``vmap`` over rows on random numbers, with
     and without padding and resets.
 
     Args:
         cell: the cell.
         in_size: ``D``, features of the inputs.
-        key: where parameters and inputs are drawn from; by default always the same.
+        key: key for random parameters and inputs; by default always the same.
 
     Raises:
-        TypeError: ``cell`` breaks a promise that `lstm_jax.Cell` lists.
-        ValueError: the two ways differ; the message says in what.
+        TypeError: ``cell`` breaks a rule that `lstm_jax.Cell` lists.
+        ValueError: the two computations differ; the message says where.
 
     >>> from lstm_jax import GRUCell
     >>> from lstm_jax.diagnostics import check_cell
@@ -75,7 +75,7 @@ def check_cell(
 
 
 def _figures(run, at, direction):
-    """What is compared, by the name that it has in an error."""
+    """The compared values, by their names in error messages."""
 
     def smooth(params, xs):
         out = jax.tree.leaves(run(params, None, xs))
@@ -112,7 +112,7 @@ def _compare(cell, what, got, want):
 
 
 def _near(key, tree):
-    """The tree with random numbers added, so that no bias is 0."""
+    """Adds random numbers to the tree, so that no bias is 0."""
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
     draw = lambda k, a: a + jax.random.normal(k, a.shape, a.dtype) / 2

@@ -1,4 +1,4 @@
-"""How much of a loss reaches the states of earlier steps."""
+"""Gradients of a loss by the states of earlier steps."""
 
 import dataclasses
 import functools
@@ -24,26 +24,26 @@ def state_gradients(
     xs: Float[Array, "T *B D"],
     loss: Callable[[Float[Array, "T *B H"]], Array],
 ) -> Any:
-    """``|dL/dh_t|`` of every step, and that of any other state of the cell.
+    """``|dL/dh_t|`` of every step, and the same for any other state of the cell.
 
-    The derivative of the whole loss with respect to a state as it leaves step ``t``,
-    the other states of that step being held: what backpropagation through time brings
-    there (Hochreiter & Schmidhuber 1997, section 3.1; Pascanu, Mikolov & Bengio 2013).
-    For an LSTM look at ``c`` as well, along which it remembers.
+    It is the derivative of the whole loss by a state after step ``t``, with the other
+    states of that step held constant. Backpropagation through time computes the same
+    (Hochreiter & Schmidhuber 1997, section 3.1; Pascanu, Mikolov & Bengio 2013). For an
+    LSTM, look at ``c`` as well, which holds its memory.
 
     Args:
         cell: a cell whose output is the ``h`` of its carry.
         params: its parameters.
         xs: inputs ``[T, ..., D]``.
-        loss: of the outputs ``hs``, ``[T, ..., H]``, to a number.
+        loss: a function from the outputs ``hs``, ``[T, ..., H]``, to a number.
 
     Returns:
         A carry of arrays ``[T, ...]``: Euclidean norms over the units.
 
     Raises:
-        TypeError: ``cell`` is not a cell, or its carry has no ``h``; and as
+        TypeError: ``cell`` is not a cell, or its carry has no ``h``; or as in
             `lstm_jax.unroll`.
-        ValueError: as `lstm_jax.unroll`.
+        ValueError: as in `lstm_jax.unroll`.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import RNNCell
@@ -84,9 +84,10 @@ def _norms(cell, loss, params, xs):
 
 @dataclasses.dataclass(frozen=True)
 class _Nudged(Wrapper):
-    """The cell inside, in evaluation, with something added to its state every step.
+    """The inner cell in evaluation mode, with a number added to its state at every
+    step.
 
-    The loop hands stepwise noise to a cell, and that is the way in for what is added.
+    The loop passes stepwise noise to a cell; this class uses the noise as the addend.
     """
 
     def noisy_step(self, noise, params, carry, gx, dot, gates=gates):

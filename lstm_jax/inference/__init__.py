@@ -1,15 +1,15 @@
-"""What a trained model is used for: text from it, and its loss on a long stream.
+"""Uses a trained model: generation, beam search, and the loss on a long stream.
 
-A model is a pure function; the state that it carries is any pytree, rows first.
+A model is a pure function. Its state is any pytree whose arrays start with the rows.
 
     stepwise.py      a model that reads one token at a time
     sampling.py      the next token: temperature, top-k, top-p
-    generate.py      sequences drawn by chance, as they are made
-    beam_search.py   the likeliest sequences
+    generate.py      sampled sequences, as they are generated
+    beam_search.py   the most likely sequences
     stopping.py      text up to the first of some stop strings
-    stream_loss.py   the loss of one long stream, exactly, in parallel rows
-    dynamic.py       the same of parameters that learn from the stream on the way
-    cache.py         predictions mixed with those of a continuous cache
+    stream_loss.py   the exact loss of one long stream, in parallel rows
+    dynamic.py       dynamic evaluation: parameters keep learning from the stream
+    cache.py         predictions mixed with a continuous cache
 """
 
 from lstm_jax.inference.beam_search import Beams, beam_search

@@ -1,11 +1,11 @@
-"""The likeliest sequences, as far as a beam finds them.
+"""Beam search: the most likely sequences that a beam finds.
 
     S(y) = sum over t of log p(y_t | y_1 ... y_{t-1})
     rank(y) = S(y) / ((5 + |y|) / 6) ** alpha
 
-At every step each of ``width`` sequences is continued by every token, and of all
-continuations the ``width`` of the highest rank are kept. One that has come to ``end``
-stays as it is, and competes with the others. Lowerre, "The Harpy Speech Recognition
+At every step, each of ``width`` sequences is continued by every token, and the
+``width`` continuations of highest rank are kept. A sequence that has reached ``end``
+stays as it is and competes with the others. Lowerre, "The Harpy Speech Recognition
 System", 1976; Sutskever, Vinyals & Le, "Sequence to Sequence Learning with Neural
 Networks", NeurIPS 2014; the rank: Wu et al., "Google's Neural Machine Translation
 System", 2016, eq. 14.
@@ -28,9 +28,9 @@ class Beams(NamedTuple):
     """Sequences, best first."""
 
     tokens: Int[Array, "width length"]
-    """int32; after ``end`` nothing but ``end``."""
+    """int32; after ``end`` all tokens are ``end``."""
     scores: Float[Array, "width"]
-    """What they are ranked by: with ``alpha=0`` the log-probability in nats."""
+    """The ranks. With ``alpha=0`` they are log-probabilities in nats."""
 
 
 def beam_search(
@@ -43,27 +43,27 @@ def beam_search(
     end: int | None = None,
     alpha: float = 0.0,
 ) -> Beams:
-    """The best of the sequences that follow a prompt, one jitted loop in all.
+    """The best sequences after a prompt, in one jitted loop.
 
     Args:
         step: the model, as in `generate`.
-        carry: what it knows after the prompt, ``[1, ...]`` in every array.
-        logits: what it then says of the first token, ``[1, V]``.
-        width: sequences kept, any number. 1 takes the likeliest token at every step;
+        carry: the state after the prompt, ``[1, ...]`` in every array.
+        logits: the logits of the first token, ``[1, V]``.
+        width: number of sequences kept. 1 takes the most likely token at every step;
             ``V ** (length - 1)`` is exact.
-        length: tokens of a sequence, less where it ends before.
-        end: the token after which a sequence is complete; ``None``: all have
-            ``length`` tokens.
-        alpha: of the length normalisation; 0 is none, which favours short sequences.
-            ``|y|`` counts ``end``.
+        length: tokens of a sequence; fewer if it reaches ``end`` earlier.
+        end: the token that ends a sequence. ``None``: all sequences have ``length``
+            tokens.
+        alpha: strength of the length normalisation. 0 is none, which favours short
+            sequences. ``|y|`` counts ``end``.
 
     Returns:
-        `Beams`. Where there are fewer than ``width`` sequences, the rest have the
-        score ``-inf`` and mean nothing. NaN among the logits shows in the scores.
+        `Beams`. If there are fewer than ``width`` sequences, the rest have the score
+        ``-inf`` and no meaning. NaN in the logits gives NaN in the scores.
 
     Raises:
-        TypeError, ValueError: an argument is not what is described here, or ``alpha``
-            is given without ``end``, where it would change nothing but the scores.
+        TypeError, ValueError: an argument is not as described, or ``alpha`` is given
+            without ``end``, where it has no effect on the order.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.inference import beam_search
@@ -105,7 +105,7 @@ def _check_end(end, alpha, vocabulary):
 
 
 class _Beam(NamedTuple):
-    """Sequences so far, and what the model says after each."""
+    """The sequences so far, and the model's logits after each."""
 
     tokens: Int[Array, "width length"]
     nats: Float[Array, "width"]
@@ -118,7 +118,7 @@ class _Beam(NamedTuple):
 @functools.partial(jax.jit, static_argnames=("width", "length"))
 def _search(step, carry, logits, end, alpha, *, width, length):
     carry, logits = spread((carry, logits), width)
-    # All but the first are dead until there are continuations enough.
+    # At the start all beams are equal, so only the first one counts.
     alone = jnp.where(jnp.arange(width) == 0, 0.0, -jnp.inf).astype(logits.dtype)
     beam = _Beam(
         jnp.full((width, length), end, jnp.int32),

@@ -1,10 +1,10 @@
-"""The continuous cache: words seen a while ago, found by the states they followed.
+"""The continuous cache: recent words, found by the hidden states that they followed.
 
     p(w) = (1 - share) p_model(w) + share p_cache(w)
     p_cache(w)  ~  sum over t - size <= i < t of  [w = x_{i+1}] exp(theta h_t . h_i)
 
 ``h_t`` is what the output layer reads when it predicts ``x_{t+1}``. The cache needs no
-training and changes no parameter. Before the first pair is in it, ``p = p_model``.
+training and changes no parameter. An empty cache gives ``p = p_model``.
 
 Grave, Joulin & Usunier, "Improving Neural Language Models with a Continuous Cache",
 ICLR 2017.
@@ -22,18 +22,18 @@ from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.data.checks import check_count
 
 NONE = -1
-"""The target of a place of the cache with nothing in it."""
+"""The target of an empty place of the cache."""
 
 
 class Cache(NamedTuple):
-    """The last ``size`` states, and the tokens that followed them, oldest first."""
+    """The last ``size`` states and the token that followed each, oldest first."""
 
     hs: Float[Array, "S H"]
     targets: Int[Array, "S"]
 
     @classmethod
     def empty(cls, size: int, hidden_size: int, dtype=jnp.float32) -> "Cache":
-        """A cache of ``size`` places with nothing in them."""
+        """A cache of ``size`` empty places."""
         size = check_count("size", size)
         hidden_size = check_count("hidden_size", hidden_size)
         hs = jnp.zeros((size, hidden_size), dtype)
@@ -50,26 +50,27 @@ def cache_nats(
     share: float,
     chunk: int = 256,
 ) -> tuple[Cache, Float[Array, "T"]]:
-    """``-log p(target)`` of the model with a cache, and the cache after it.
+    """``-log p(target)`` of the model with a cache, and the updated cache.
 
-    A stream may come in pieces of any lengths, the cache handed on from one to the
-    next. Scores are taken ``chunk`` steps at a time, all of which look back over
-    ``size + chunk`` states, and never are more in memory.
+    A stream may come in pieces of any length: pass the cache on to the next piece. The
+    scores are computed ``chunk`` steps at a time. Each chunk looks back over
+    ``size + chunk`` states, which limits the memory.
 
     Args:
-        cache: what was seen before; `Cache.empty` at the beginning.
+        cache: the cache so far; `Cache.empty` at the start.
         hs: states ``[T, H]`` of one stream, as the output layer reads them.
         targets: the tokens that follow them, 0 or more.
         model_nats: ``-log p_model(target)``.
-        theta: how much likelier a token is that followed a similar state. 0: counts of
-            the last ``size`` tokens.
-        share: of the cache in the prediction, in ``[0, 1)``; 0 is the model alone.
-        chunk: steps at a time.
+        theta: weight of similar states: a token counts more if it followed a similar
+            state. 0 counts the last ``size`` tokens equally.
+        share: fraction of the cache in the prediction, in ``[0, 1)``. 0 is the model
+            alone.
+        chunk: steps computed at a time.
 
     Raises:
-        TypeError: ``hs`` holds no floating-point numbers or not those of the cache, or
-            ``targets`` no integers.
-        ValueError: shapes that do not fit each other, or a ``share`` out of range.
+        TypeError: ``hs`` is not floating point or has another dtype than the cache, or
+            ``targets`` are not integers.
+        ValueError: shapes do not match, or ``share`` is out of range.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.inference import Cache, cache_nats
@@ -113,7 +114,7 @@ def _check(cache, hs, targets, model_nats):
 @functools.partial(jax.jit, static_argnums=0)
 def _cache_nats(chunk, cache, hs, targets, model_nats, theta, share):
     steps, size = len(hs), len(cache.targets)
-    # Step t of this piece looks back over places t to t + size - 1 of these.
+    # Step t of this piece looks back over entries t to t + size - 1 of this array.
     hs = jnp.concatenate([cache.hs, hs])
     targets = jnp.concatenate([cache.targets, targets.astype(jnp.int32)])
     cache = Cache(hs[steps:], targets[steps:])

@@ -1,22 +1,24 @@
 """Dynamic evaluation: a model that keeps learning from the stream it is evaluated on.
 
-The stream comes in segments. A segment is first predicted, and counted, with what was
-learned from those before it; then the parameters ``w`` take a step down its gradient
-``g``, and are drawn back towards those that training found, ``w_0``:
+The stream comes in segments. Each segment is first predicted and counted, with the
+parameters learned from the segments before it. Then the parameters ``w`` take a step
+down the gradient ``g`` of the segment, and a step back towards the trained parameters
+``w_0``:
 
     R = sqrt(MS)                                MS = mean over training segments of g^2
     w <- w - rate g / (R + epsilon) + decay min(R / mean(R), 1 / decay) (w_0 - w)
 
-Parameters whose gradients are usually large take smaller steps and return faster; the
-limit keeps ``w`` from overshooting ``w_0``. Without ``MS`` it is gradient descent:
+Parameters with usually large gradients take smaller steps and return faster. The limit
+``1 / decay`` keeps ``w`` from overshooting ``w_0``. Without ``MS`` it is gradient
+descent:
 
     w <- w - rate g + decay (w_0 - w)
 
 Krause, Kahembwe, Murray & Renals, "Dynamic Evaluation of Neural Sequence Models", ICML
-2018. ``g`` is the gradient of the mean loss of a segment, and ``MS`` is taken with
-the trained parameters, of segments as wide as training's batches, as in the authors'
-code. ``mean(R)`` is over all parameters alike; their code takes the mean of the means
-of the arrays, so that its values of ``decay`` differ from these by a factor.
+2018. ``g`` is the gradient of the mean loss of a segment. As in the authors' code,
+``MS`` uses the trained parameters and segments with the batch size of training.
+``mean(R)`` is over all parameters. The authors' code averages the means of the arrays,
+so its values of ``decay`` differ from ours by a factor.
 """
 
 import functools
@@ -35,27 +37,28 @@ Loss = Callable[
     [PyTree, PyTree, Int[Array, "T B"], Int[Array, "T B"]],
     tuple[PyTree, Float[Array, ""]],
 ]
-"""``(params, carry, inputs, targets)`` to the carry after them and their mean
-``-log p(target)``. A pure function."""
+"""A pure function of ``(params, carry, inputs, targets)`` that returns the new carry
+and the mean ``-log p(target)``."""
 
 
 def gradient_squares(
     loss: Loss, params: PyTree, carry: PyTree, tokens: np.ndarray, *, segment: int
 ) -> PyTree:
-    """``MS``: the mean of the squared gradients of segments, for `dynamic_nats`.
+    """``MS``, the mean squared gradient of segments, for `dynamic_nats`.
 
     Args:
         loss: the model, compiled once for each function.
-        params: its parameters; they do not learn here.
-        carry: the state at the beginning; every leaf is ``[B, ...]``.
-        tokens: integers ``[N, B]``, rows as in training (`data.streams.training_rows`),
-            or ``[N]``, one stream. What does not fill a segment at the end is left out.
+        params: its parameters; they do not change here.
+        carry: the initial state; every leaf is ``[B, ...]``.
+        tokens: integers ``[N, B]``, rows as in training
+            (`data.token_rows.training_rows`), or ``[N]``, one stream. Steps at the end
+            that do not fill a segment are left out.
         segment: steps in a segment, as in `dynamic_nats`.
 
     Raises:
-        TypeError: ``tokens`` are no integers, or ``segment`` is no whole number.
-        ValueError: ``tokens`` do not fill one segment, or ``loss`` hands on another
-            carry than it was given.
+        TypeError: ``tokens`` are not integers, or ``segment`` is not a whole number.
+        ValueError: ``tokens`` do not fill one segment, or ``loss`` returns a carry of
+            another structure than it was given.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from lstm_jax.inference import gradient_squares
@@ -98,33 +101,34 @@ def dynamic_nats(
     squares: PyTree | None,
     epsilon: float = 2e-5,
 ) -> float:
-    """``sum_t -log p(tokens[t] | tokens[:t])`` of parameters that learn on the way.
+    """``sum_t -log p(tokens[t] | tokens[:t])``, while the parameters keep learning.
 
-    Divide by ``len(tokens) - 1`` for the mean. Every segment is counted before anything
-    is learned from it, so no token is predicted with knowledge of itself; the carry
-    goes on from segment to segment, without a gradient.
+    Divide by ``len(tokens) - 1`` for the mean. Every segment is counted before the
+    parameters learn from it, so no token helps to predict itself. The carry passes from
+    segment to segment without a gradient.
 
     Args:
-        loss: the model, compiled once for each function and length of ``tokens``.
+        loss: the model. It is compiled once for each function and length of ``tokens``.
         params: its parameters, ``w_0``.
-        carry: the state of one row at the beginning; every leaf is ``[1, ...]``.
+        carry: the initial state of one row; every leaf is ``[1, ...]``.
         tokens: integers ``[N]``.
         segment: steps in a segment (5 in the authors' code, for words). The last may be
             shorter.
-        rate: of learning; 0 is static evaluation. With longer segments, and fewer
-            steps therefore, it wants to be larger in proportion; ``decay`` as well.
-        decay: share of the way back to ``w_0`` in a step, in ``[0, 1]``.
-        squares: what `gradient_squares` found on the training data; ``None`` for plain
-            gradient descent.
-        epsilon: see above; the default is that of the authors' code. A parameter
-            whose gradient was 0 in all of training steps by ``rate / epsilon``.
+        rate: learning rate; 0 is static evaluation. With longer segments there are
+            fewer steps, so increase ``rate`` and ``decay`` in proportion.
+        decay: fraction of the way back to ``w_0`` in a step, in ``[0, 1]``.
+        squares: the result of `gradient_squares` on the training data; ``None`` for
+            plain gradient descent.
+        epsilon: see above; the default is from the authors' code. A parameter whose
+            gradient was 0 throughout training has the learning rate ``rate / epsilon``.
 
     Raises:
         DataError: there are fewer than two tokens.
-        TypeError: ``tokens`` are no integers ``[N]``, ``segment`` is no whole number.
+        TypeError: ``tokens`` are not integers ``[N]``, or ``segment`` is not a whole
+            number.
         ValueError: ``rate``, ``decay`` or ``epsilon`` is out of range, ``squares`` does
-            not fit ``params`` or is zero everywhere, or ``loss`` hands on another
-            carry than it was given.
+            not match ``params`` or is zero everywhere, or ``loss`` returns a carry of
+            another structure than it was given.
 
     >>> import jax, jax.numpy as jnp, numpy as np
     >>> from lstm_jax.inference import dynamic_nats
@@ -172,7 +176,7 @@ def _inexact(params):
 
 
 def _rates(params, rate, decay, squares, epsilon):
-    """What gradients, and ways back, are multiplied by: trees like ``params``."""
+    """The factors of the gradients and of the way back: trees like ``params``."""
     if squares is None:
         every = lambda value: jax.tree.map(
             lambda p: jnp.asarray(value, p.dtype), params

@@ -1,9 +1,9 @@
-"""Sequences drawn by chance, a token from all before it, as they are made.
+"""Samples sequences token by token.
 
     y_t ~ p(y_t | y_1 ... y_{t-1}),  the distribution of `sampling`
 
-The token of sample ``b`` at step ``t`` is drawn with a key of its own, that of
-``(key, b, t)``, so it depends on nothing but these and what the model says.
+The token of sample ``b`` at step ``t`` has its own key, made from ``(key, b, t)``. So
+it depends only on this key and on the model's logits.
 """
 
 import functools
@@ -19,7 +19,7 @@ from lstm_jax.inference.sampling import Sampling, draw
 from lstm_jax.inference.stepwise import Step, check_step
 
 _NONE = -1
-"""In place of a token that could not be drawn."""
+"""Marks a token that could not be drawn."""
 
 
 def generate(
@@ -32,27 +32,27 @@ def generate(
     *,
     chunk: int = 16,
 ) -> Iterator[np.ndarray]:
-    """Tokens as they are made, in arrays ``[B, n]``, ``n`` being ``chunk`` or the rest.
+    """Yields tokens as they are generated, in arrays ``[B, n]``, where ``n`` is
+    ``chunk`` or the rest.
 
-    A chunk is one call of one compiled program, whatever the length. Another chunk
-    gives the same tokens, and so do other samples beside a sample, as far as the model
-    computes the same logits for it (in a batch of another size they may be rounded
-    otherwise).
+    Each chunk is one call of the same compiled program, for any length. The tokens
+    depend neither on ``chunk`` nor on the other samples, as long as the model computes
+    the same logits. (In a batch of another size, logits may be rounded differently.)
 
     Args:
-        step: the model, ``(carry, tokens [B]) -> (carry, logits [B, V])``; give its
+        step: the model, ``(carry, tokens [B]) -> (carry, logits [B, V])``. Pass its
             parameters as ``jax.tree_util.Partial(function, params)``.
-        carry: what the model knows after the prompt, the batch first in every array.
-        logits: what it then says of the first token, ``[B, V]``. For several samples
-            of one prompt see `spread`.
-        key: where chance comes from, of JAX's default kind.
-        length: tokens to make.
+        carry: the state after the prompt; every array starts with the batch axis.
+        logits: the logits of the first token, ``[B, V]``. For several samples of one
+            prompt see `spread`.
+        key: a typed key, or an old-style key.
+        length: number of tokens to generate.
         sampling: how a token is drawn.
-        chunk: tokens made at a time.
+        chunk: number of tokens generated at a time.
 
     Raises:
-        TypeError, ValueError: an argument is not what is described here, at the call;
-            later, logits hold NaN or have no finite maximum.
+        TypeError, ValueError: an argument is not as described (raised by the call), or
+            logits contain NaN or have no finite maximum (raised later).
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax.inference import Sampling, generate
@@ -68,7 +68,7 @@ def generate(
     step, carry, logits = check_step(step, carry, logits)
     samples = jnp.arange(len(logits), dtype=jnp.int32)
     keys = jax.vmap(jax.random.fold_in, (None, 0))(check_one_key(key), samples)
-    # Not a generator itself, so that what is wrong is told where it was given.
+    # Not itself a generator, so that wrong arguments raise in the call.
     return _chunks(step, carry, logits, keys, length, sampling, chunk)
 
 
@@ -86,10 +86,10 @@ def _chunks(step, carry, logits, keys, length, sampling, chunk):
 
 @functools.partial(jax.jit, static_argnames=("capacity", "sampling"))
 def _make(step, carry, logits, keys, start, count, *, capacity, sampling):
-    """``count`` tokens from step ``start`` on, in an array ``[capacity, B]``.
+    """Generates ``count`` tokens from step ``start`` on, in an array ``[capacity, B]``.
 
-    Both are arguments of one program, not constants of many: however a sequence is
-    cut, the same instructions make it.
+    ``start`` and ``count`` are traced arguments of one program, not constants. So the
+    same instructions generate a sequence, however it is cut.
     """
 
     def one(i, state):
@@ -126,7 +126,7 @@ def generate_all(
     *,
     chunk: int = 16,
 ) -> np.ndarray:
-    """The tokens of `generate` at once, ``[B, length]``; see there.
+    """All tokens of `generate` in one array, ``[B, length]``; see `generate`.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax.inference import Sampling, generate_all, spread

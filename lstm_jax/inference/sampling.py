@@ -1,4 +1,4 @@
-"""The next token, drawn by chance from what a model says.
+"""Samples the next token from logits.
 
     temperature T    z_v = (l_v - max l) / T; T = 0 leaves the likeliest token alone
     top-k            the k largest z
@@ -21,13 +21,14 @@ from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.core.arguments import check_floating, check_key
 
 _TINY = float(np.finfo(np.float32).tiny)
-"""Stands for smaller numbers, which would be 0 in float32; so would the inverse of one
-above ``1 / _TINY``."""
+"""Replaces smaller temperatures, which would become 0 in float32. The inverse of a
+temperature above ``1 / _TINY`` would become 0 too."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn; by default as the model says. A static argument of `jit`.
+    """How to draw a token. The default uses the model's distribution. A static argument
+    of `jit`.
 
     Raises:
         ValueError: a value is out of its range.
@@ -38,12 +39,12 @@ class Sampling:
     """
 
     temperature: float = 1.0
-    """What logits are divided by; 0 takes the likeliest token."""
+    """Divides the logits; 0 takes the most likely token."""
     top_k: int = 0
-    """How many of the likeliest tokens may be drawn; 0 for all."""
+    """The number of most likely tokens to choose from; 0 for all."""
     top_p: float = 1.0
-    """The mass that those which may be drawn have together, at least. Below 1 all
-    tokens are sorted, or ``top_k`` of them, which takes less time."""
+    """The least total probability of the tokens to choose from. Below 1, all tokens are
+    sorted, or only ``top_k`` tokens, which is faster."""
 
     def __post_init__(self):
         if not _is_number(self.temperature) or not 0 <= self.temperature < math.inf:
@@ -74,13 +75,13 @@ def filter_logits(
 ) -> Float[Array, "*B V"]:
     """Logits of the distribution that ``sampling`` draws from, in float32.
 
-    See the head of this file. Of equal logits those of lower indices count as likelier,
-    so top-k leaves exactly ``k`` tokens (all, where there are not as many), and at
-    least one is left in any case. The largest is 0, the rest that may not be drawn
-    ``-inf``.
+    See the equations at the top of this file. Among equal logits, lower indices count
+    as more likely. So top-k keeps exactly ``k`` tokens (or all, if there are fewer),
+    and at least one token is always kept. The largest logit is 0, and excluded tokens
+    have ``-inf``.
 
     Raises:
-        TypeError: ``logits`` holds no floating-point numbers.
+        TypeError: ``logits`` is not floating point.
         ValueError: ``logits`` has no last axis, or an empty one.
 
     >>> import jax.numpy as jnp
@@ -107,7 +108,9 @@ def _check_logits(logits):
 
 
 def _keep_top(z, k, p):
-    """``-inf`` for all but the ``k`` largest, and of those all past a mass of ``p``."""
+    """Keeps the ``k`` largest, and of these only the first that reach a mass of ``p``;
+    the rest become ``-inf``.
+    """
     top, order = jax.lax.top_k(z, min(k, z.shape[-1]))
     if p < 1:
         mass = jnp.cumsum(jax.nn.softmax(top), axis=-1)
@@ -120,16 +123,16 @@ def _keep_top(z, k, p):
 def draw(
     logits: Float[Array, "*B V"], keys: Key[Array, "*B"], sampling: Sampling
 ) -> Int[Array, "*B"]:
-    """A token for every row, int32: a function of that row and its key alone.
+    """Draws a token for every row, int32. It depends only on the row and its key.
 
     Args:
         logits: ``[..., V]``.
-        keys: a key for every row.
+        keys: one key for every row.
         sampling: which tokens may be drawn, and how likely each is.
 
     Raises:
-        TypeError: ``keys`` are no keys of JAX; and as `filter_logits`.
-        ValueError: there is not a key for every row; and as `filter_logits`.
+        TypeError: ``keys`` are not JAX keys; or as in `filter_logits`.
+        ValueError: there is not one key for every row; or as in `filter_logits`.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax.inference import Sampling, draw

@@ -2,10 +2,10 @@
 
     step(carry, tokens [B]) -> (carry, logits [B, V])
 
-The carry is any pytree whose arrays have the batch as their first axis; logits are of
-the token that follows. Parameters go in as ``jax.tree_util.Partial(function, params)``:
-so they are arguments of the compiled program, and new ones need no new program. Those
-that a plain function closes over are constants of it.
+The carry is any pytree whose arrays start with the batch axis. The logits predict the
+next token. Pass parameters as ``jax.tree_util.Partial(function, params)``. Then they
+are arguments of the compiled program, and new parameters need no new program.
+Parameters that a plain function closes over become constants of the program.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from lstm_jax.core.arguments import check_floating, check_size
 from lstm_jax.core.precision import accumulation_dtype
 
 Step = Callable[[PyTree, Int[Array, "B"]], tuple[PyTree, Float[Array, "B V"]]]
-"""``(carry, tokens) -> (carry, logits)``, the tokens int32."""
+"""``(carry, tokens) -> (carry, logits)``, with int32 tokens."""
 
 
 def spread(tree: PyTree, count: int) -> PyTree:
-    """The arrays of one sequence, ``[1, ...]``, as those of ``count`` equal ones.
+    """Repeats the arrays of one sequence, ``[1, ...]``, for ``count`` sequences.
 
     Raises:
         ValueError: an array's first axis is not 1.
@@ -40,7 +40,7 @@ def spread(tree: PyTree, count: int) -> PyTree:
 
 
 def check_batch(name, tree, batch):
-    """Raises where an array's first axis is not ``batch``."""
+    """Raises an error if the first axis of an array is not ``batch``."""
     for path, leaf in jax.tree.leaves_with_path(tree):
         if jnp.shape(leaf)[:1] != (batch,):
             raise ValueError(
@@ -50,8 +50,9 @@ def check_batch(name, tree, batch):
 
 
 def check_step(step, carry, logits):
-    """``(step, carry, logits)``, ready for a loop, or the reason why they are not: the
-    step as an argument of a program, its logits in the accumulation dtype."""
+    """Checks ``(step, carry, logits)`` and prepares them for a loop. The step becomes
+    an argument of a program, and its logits get the accumulation dtype.
+    """
     if not callable(step):
         raise TypeError(
             f"step is {type(step).__name__}, expected a function "
@@ -71,7 +72,7 @@ def check_step(step, carry, logits):
 
 
 def _check_result(step, carry, logits):
-    """Raises where the loop could not go on with what a step returns."""
+    """Raises an error if a loop cannot continue with the results of a step."""
     tokens = jax.ShapeDtypeStruct(logits.shape[:1], jnp.int32)
     result = jax.eval_shape(step, carry, tokens)
     if not isinstance(result, tuple) or len(result) != 2:
@@ -93,7 +94,7 @@ def _check_result(step, carry, logits):
 
 
 def _facts(tree):
-    """What a loop asks of what it carries."""
+    """The structure, shapes and dtypes that a loop must keep."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
 

@@ -1,20 +1,23 @@
 """The exact loss of one long stream of tokens, in parallel rows.
 
-A stream cut into rows is read faster, but a row would have to start from the state that
-the row before it ends in:
+A stream that is cut into rows is read faster. But each row has to start from the final
+state of the row before it:
 
     s_0 = carry          s_r = F_{r-1}(s_{r-1})          r = 1, ..., rows - 1
 
-with ``F_r`` reading row ``r``. That is solved as a fixed point: rows start from guesses
-until the ends of a pass are the starts it began with, and the stream has been read as
-if in one row. A network that forgets needs a pass or two, the second up to the window
-where its states meet those of the first. One that does not would need as many as there
-are rows, and trained ones have such units: cells whose forget gate has come to 1 count
-for as long as they are let. It is read in one row for its starts, without any losses,
-and then once more in all rows.
+where ``F_r`` reads row ``r``. This is solved as a fixed point. The rows start from
+guesses. A pass is right if the final states of the rows equal the states that the next
+rows started from. Then the result is the same as for one row.
 
-Such an iteration over pieces of time is known from differential equations (Lions,
-Maday & Turinici, "A parareal in time discretization of PDEs", 2001).
+A network that forgets needs one or two passes. The second pass stops at the window
+where its states equal those of the first pass. A network that does not forget would
+need as many passes as there are rows. Trained networks have such units: a cell whose
+forget gate is 1 counts without end. For such a network, one pass reads the stream in
+one row to find the initial states, without any losses. A second pass then reads all
+rows.
+
+This iteration over pieces of time is known from differential equations (Lions, Maday &
+Turinici, "A parareal in time discretization of PDEs", 2001).
 """
 
 import functools
@@ -34,18 +37,20 @@ Nats = Callable[
     [PyTree, PyTree, Int[Array, "T B"], Int[Array, "T B"]],
     tuple[PyTree, Float[Array, "T B"]],
 ]
-"""``(params, carry, inputs, targets)`` to the carry after them and ``-log p(target)``
-of every one. A pure function; what is not in ``params``, it must not change."""
+"""A pure function of ``(params, carry, inputs, targets)`` that returns the new carry
+and ``-log p(target)`` of every target. It must not change anything outside ``params``.
+"""
 
 PASSES = 2
-"""Over all rows side by side, before one row is read after the other."""
+"""Passes over all rows in parallel, before the rows are read one after the other."""
 STEPS = 1024
-"""Of a row in one call, at the most, where its losses are not asked for."""
+"""The most steps of a row in one call that computes no losses."""
 STATES = 1024
-"""States of a pass that are kept, at the most, to see where the next pass meets it."""
+"""The most states of a pass that are kept, to see where the next pass
+agrees with it."""
 LOSSES = 2**24
-"""Of so many tokens losses are added together; of more, those of each window first, so
-that they need not be kept."""
+"""Up to this many tokens, all losses are summed at the end. With more tokens, each
+window is summed first, so its losses need not be kept."""
 
 
 def stream_nats(
@@ -59,30 +64,31 @@ def stream_nats(
     window: int = 1024,
     tolerance: float = 1e-5,
 ) -> float:
-    """``sum_t -log p(tokens[t] | tokens[:t])`` over all tokens but the first.
+    """The sum over ``t`` of ``-log p(tokens[t] | tokens[:t])``, for all tokens but the
+    first.
 
-    Any number of rows gives the same number, up to rounding and ``tolerance``; how many
-    is a question of speed alone. Divide by ``len(tokens) - 1`` for the mean.
+    The number of rows changes only the speed: the result is the same up to rounding and
+    ``tolerance``. Divide by ``len(tokens) - 1`` for the mean.
 
     Args:
         nats: the model. It is compiled once for each function, so pass the same one
             every time.
         params: its parameters.
-        carry: the state of one row at the beginning; every leaf is ``[1, ...]``.
+        carry: the initial state of one row; every leaf is ``[1, ...]``.
         tokens: integers ``[N]``.
-        rows: how many parts are read side by side.
-        context: how many tokens at the end of the row before it every row reads for its
-            first guess of a start. More of them save a second pass, where the model
-            forgets fast enough.
+        rows: number of rows that are read in parallel.
+        context: number of tokens that are read before each row, to guess its initial
+            state. A larger context saves a second pass if the model forgets fast
+            enough.
         window: the most steps in one call of ``nats``.
-        tolerance: two states agree if no number in them differs by more, relative to
-            its size, or absolutely where that is below 1.
+        tolerance: two states agree if all their numbers differ by at most this much,
+            relative to their size, or absolutely for numbers below 1.
 
     Raises:
         DataError: there are fewer than two tokens.
-        ValueError: ``nats`` hands on another carry than it was given, or a size is
-            negative, or 0 where that makes no sense.
-        TypeError: ``tokens`` are no integers ``[N]``, or a size is no whole number.
+        ValueError: ``nats`` returns a carry of another structure than it was given, or
+            a size is too small.
+        TypeError: ``tokens`` are not integers ``[N]``, or a size is not a whole number.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from lstm_jax.inference import stream_nats
@@ -107,7 +113,7 @@ def stream_losses(
 ) -> np.ndarray:
     """``-log p(tokens[t] | tokens[:t])`` of each token but the first, ``[N - 1]``.
 
-    Arguments and errors are those of `stream_nats`, which adds these losses.
+    Arguments and errors as in `stream_nats`, which returns the sum of these losses.
 
     >>> import jax.numpy as jnp, numpy as np
     >>> from lstm_jax.inference import stream_losses
@@ -129,7 +135,7 @@ def _sum(losses, counted):
 
 
 class _Reading:
-    """A stream that is read in rows until their states agree."""
+    """Reads a stream in rows until the states of the rows agree."""
 
     def __init__(self, nats, params, carry, tokens, rows, context, window, tolerance):
         self.rows = EvaluationRows(tokens, rows, window)
@@ -139,7 +145,9 @@ class _Reading:
         check_carry(nats, params, carry)
 
     def run(self, keep: Callable[[Any, np.ndarray], Any]) -> list[Any]:
-        """``keep(losses [T, rows], counted [T, rows])`` of every window."""
+        """Reads the stream; returns ``keep(losses [T, rows], counted [T, rows])`` of
+        every window.
+        """
         windows = self.rows.windows
         every = -(-windows // STATES)
         states: dict[int, Any] = {}
@@ -156,7 +164,7 @@ class _Reading:
                 met = k + 1 in states and self._agree(state, states[k + 1])
                 if (k + 1) % every == 0 or k + 1 == windows:
                     states[k + 1] = state
-                if met:  # What follows would be what has been.
+                if met:  # The rest would repeat the last pass.
                     break
 
         start = self._handed_on(self._warm_up())
@@ -170,16 +178,16 @@ class _Reading:
         return kept
 
     def _handed_on(self, ends):
-        """The states that rows start from, where they end in ``ends``."""
+        """The initial states of the rows, given the final states ``ends``."""
         join = lambda first, end: jnp.concatenate([first, end[:-1]])
         return jax.tree.map(join, self._carry, ends)
 
     def _agree(self, a, b):
-        """Whether the states of rows that are used are the same."""
+        """Whether the states of the used rows agree."""
         return _agree(a, b, rows=self.rows.used, tolerance=self._tolerance)
 
     def _warm_up(self):
-        """The states in which rows end, as far as their last tokens tell."""
+        """The final states of the rows, guessed from their last tokens."""
         carry, length = spread(self._carry, self.rows.rows), self.rows.length
         context = min(self._context, length)
         if not context:
@@ -192,7 +200,7 @@ class _Reading:
         return carry
 
     def _starts(self):
-        """The states that rows begin with, one row read after the other."""
+        """The initial states of the rows, found by reading one row after the other."""
         starts, length = [self._carry], self.rows.length
         pieces = np.array_split(np.arange(length), -(-length // STEPS))
         for row in range(self.rows.rows - 1):
@@ -207,8 +215,7 @@ class _Reading:
 def check_carry(
     function: Callable, params: PyTree, carry: PyTree, rows: int = 1
 ) -> None:
-    """Raises where a step leads from ``carry`` to another kind of state, so that it
-    could not be carried."""
+    """Raises an error if a step changes structure, shapes or dtypes of ``carry``."""
     token = jax.ShapeDtypeStruct((1, rows), jnp.int32)
     kind = lambda c: f"{jnp.result_type(c)}{list(jnp.shape(c))}"
     came = jax.tree.map(kind, carry)
@@ -234,12 +241,14 @@ def _window(nats, params, carry, inputs, targets):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _state_after(nats, params, carry, inputs):
-    """Without the loss, which XLA then leaves out, a large vocabulary included."""
+    """The state without the loss. XLA then skips the loss, which saves a large
+    vocabulary.
+    """
     return nats(params, carry, inputs, inputs)[0]
 
 
 def _agree(a, b, rows, tolerance):
-    """Whether the states of the first ``rows`` are the same; others are not used."""
+    """Whether the states of the first ``rows`` agree; other rows are not used."""
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         x, y = (np.asarray(leaf[:rows], np.float64) for leaf in (x, y))
         if not (np.abs(x - y) <= tolerance * np.maximum(1, np.abs(y))).all():

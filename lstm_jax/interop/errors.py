@@ -1,18 +1,18 @@
-"""What goes wrong with foreign weights; every message is meant for their owner."""
+"""Errors about weights of other frameworks. Every message is meant for the user."""
 
 from collections.abc import Sequence
 
 
 class InteropError(ValueError):
-    """Weights, or a file of them, that cannot be read or written as asked."""
+    """Weights, or a file of weights, that cannot be read or written."""
 
 
 class UnsupportedError(InteropError, NotImplementedError):
-    """Weights that are in order but have no equal on the other side."""
+    """Valid weights that have no equal on the other side."""
 
 
 def refuse(head: str, problems: Sequence[str], hint: str = "") -> None:
-    """Raises one error that names every problem, if there are any."""
+    """Raises one error that lists all problems, if there are any."""
     if problems:
         shown, rest = problems[:20], len(problems) - 20
         more = f"; and {rest} more" if rest > 0 else ""
@@ -20,5 +20,5 @@ def refuse(head: str, problems: Sequence[str], hint: str = "") -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough to be part of ours."""
+    """The first line of another library's error, shortened for use in ours."""
     return str(error).partition("\n")[0][:200]

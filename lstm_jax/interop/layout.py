@@ -1,9 +1,9 @@
 """The layouts of other frameworks, as data.
 
-Gates have our letters everywhere: ``i f g o`` of an LSTM, ``r z n`` of a GRU, ``h`` for
-all of a plain network. Sizes are
-``D`` features, ``H`` units, ``P`` features of the hidden state, ``H`` unless projected.
-A tensor holds one or several parts of a layer:
+The gates have our letters everywhere: ``i f g o`` of an LSTM, ``r z n`` of a GRU, ``h``
+for all of a plain RNN. The sizes are ``D`` features, ``H`` units, and ``P`` features of
+the hidden state (``H`` without a projection). A tensor holds one or several parts of a
+layer:
 
     w_x    [D, nH]   of the input                b_x    [nH]   bias beside ``x w_x``
     w_h    [P, nH]   of the hidden state         b_h    [nH]   bias beside ``h w_h``
@@ -11,10 +11,10 @@ A tensor holds one or several parts of a layer:
     p      [nH]      peepholes                   gain_x, shift_x, gain_h, shift_h [nH],
     gain_c, shift_c  [H]                         of normalisations
 
-Kernels of a convolutional cell have their axes of space in front, ``[*K, D, nH]``.
+Kernels of a convolutional cell start with their spatial axes, ``[*K, D, nH]``.
 
-Each row of `LAYOUTS` was read from the sources of the framework named, and a test holds
-it against the numbers of that framework.
+Each row of `LAYOUTS` comes from the source code of the framework, and a test compares
+it with the outputs of that framework.
 """
 
 import dataclasses
@@ -30,24 +30,24 @@ GATES = {
     "rnn": "h",
     "conv_lstm": "ifgo",
 }
-"""The order of gates in this package."""
+"""The gate order of this package."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """One tensor, or one for each gate where its name has a ``{gate}``.
+    """One tensor, or one per gate if its name contains ``{gate}``.
 
     Args:
-        name: as the framework has it.
-        parts: what it holds, one after the other along the first axis.
-        gates: side by side along the last axis, in this order; ``_`` is a block that
-            the framework does not read. Empty for a part without gates.
-        transposed: stored with the axis of gates first.
-        stacked: the parts lie on a leading axis of their own.
-        group: tensors of a group are there together or not at all; empty: required.
-        spelling: pairs of a gate and what it is called in ``name``.
-        cudnn: the memory of each gate's block is the transposed matrix, as cuDNN has
-            it, whatever shape the framework gives it.
+        name: its name in the framework.
+        parts: the parts that it holds, concatenated on the first axis.
+        gates: the gates, concatenated on the last axis in this order. ``_`` is a block
+            that the framework does not read. Empty for a part without gates.
+        transposed: whether it is stored with the gate axis first.
+        stacked: whether the parts are on a separate leading axis.
+        group: tensors of one group are all present or all absent; empty: required.
+        spelling: pairs of a gate and its spelling in ``name``.
+        cudnn: whether the memory of each gate's block is the transposed matrix, as in
+            cuDNN, whatever shape the framework shows.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Tensor:
 
     @property
     def apart(self) -> bool:
-        """Every gate has a tensor of its own."""
+        """Whether every gate has its own tensor."""
         return "{gate}" in self.name
 
     def names(self) -> dict[str, str]:
-        """Its names, each with the gates that it holds."""
+        """Its names, each with the gates in that tensor."""
         if not self.apart:
             return {self.name: self.gates}
         called = dict(self.spelling)
@@ -74,24 +74,24 @@ class Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How one layer's weights lie in a framework.
+    """How a framework stores the weights of one layer.
 
     Args:
         name: its key in `LAYOUTS`.
-        tensors: the first one that holds ``w_x`` tells the sizes.
-        cell: which cell this is.
-        forget_bias: what the framework adds to the forget gate at run time.
-        negated: gates whose weights and bias have the other sign there, for a gate
+        tensors: the first one with ``w_x`` gives the sizes.
+        cell: the kind of cell.
+        forget_bias: the number that the framework adds to the forget gate at run time.
+        negated: gates whose weights and bias have the opposite sign, for a gate
             ``1 - sigmoid(z) = sigmoid(-z)``.
-        carry: the order of the state, and whether the states of all layers and
-            directions lie in one array each, layer after layer.
+        carry: the order of the states, and whether one array holds a state of all
+            layers and directions, layer after layer.
         place: names of a stack of layers, from ``{name}``, ``{layer}``, ``{way}``
             (``forward.``, ``backward.`` or nothing) and ``{reverse}`` (``_reverse`` or
             nothing). A single layer in two directions may leave out the layer.
-        spatial: its kernels are convolutions, with axes of space in front.
+        spatial: whether its kernels are convolutions, with spatial axes first.
         scope: a word that the framework puts into the path of these tensors. A dense
-            layer has the same names and shapes, so without this word nothing in a file
-            says that they are a recurrent layer's.
+            layer has the same names and shapes, so only this word shows that the
+            tensors belong to a recurrent layer.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Layout:
     scope: str = ""
 
     def parts(self) -> dict[str, set[str]]:
-        """Every part that has a place here, with its gates."""
+        """Every part of this layout, with its gates."""
         found: dict[str, set[str]] = {}
         for tensor in self.tensors:
             for part in tensor.parts:
@@ -115,7 +115,7 @@ class Layout:
 
 
 def _pair(names, gates, bias=("b_x", "bias"), **facts):
-    """Kernels of inputs and state, and one bias or none."""
+    """Kernels of inputs and state, and a bias or none."""
     w_x, w_h = names
     part, name = bias
     return (
@@ -134,7 +134,7 @@ def _torch(gates):
 
 
 def _tf(w, b, gates, peepholes):
-    """One kernel for ``[x, h]``, as TensorFlow has it."""
+    """One kernel for ``[x, h]``, as in TensorFlow."""
     return (
         Tensor(w, ("w_x", "w_h"), gates),
         Tensor(b, ("b_x",), gates),
@@ -143,13 +143,13 @@ def _tf(w, b, gates, peepholes):
 
 
 def _cudnn(gates):
-    """Both biases, one behind the other."""
+    """Both biases, concatenated."""
     kernels = _pair(_KERAS, gates, cudnn=True)[:2]
     return (*kernels, Tensor("bias", ("b_x", "b_h"), gates))
 
 
 def _onnx(gates):
-    """Of one direction; two biases, one behind the other."""
+    """One direction; both biases, concatenated."""
     return (
         Tensor("W", ("w_x",), gates, transposed=True),
         Tensor("R", ("w_h",), gates, transposed=True),
@@ -168,7 +168,7 @@ _TF: dict[str, Any] = dict(carry="ch", scope="lstm")
 _TORCH: dict[str, Any] = dict(carry_joined=True, place="{name}_l{layer}{reverse}")
 
 _TABLE = (
-    # This package: names of the fields.
+    # This package: the names are field names.
     Layout(
         "lstm_jax",
         (
@@ -207,7 +207,7 @@ _TABLE = (
     Layout(
         "lstm_jax.conv", _pair(_OURS, "ifgo", ("b_x", "b")), "conv_lstm", spatial=True
     ),
-    # torch.nn.LSTM, GRU and RNN; their cells leave out the ending of the names.
+    # torch.nn.LSTM, GRU and RNN. The names of their cells have no ending.
     Layout(
         "torch",
         (
@@ -218,9 +218,9 @@ _TABLE = (
     ),
     Layout("torch.gru", _torch("rzn"), "gru", **_TORCH),
     Layout("torch.rnn", _torch("h"), "rnn", **_TORCH),
-    # jax.experimental.rnn, whose flat vector holds these one after the other.
+    # jax.experimental.rnn: a flat vector of these, one after the other.
     Layout("jax_rnn", _torch("ifgo"), **_TORCH),
-    # Keras 3; the GRU's second row of biases is that of reset_after=True.
+    # Keras 3. The GRU has a second row of biases with reset_after=True.
     Layout("keras", _pair(_KERAS, "ifgo")),
     Layout(
         "keras.gru",
@@ -236,7 +236,7 @@ _TABLE = (
     # Keras 2's CuDNNLSTM and CuDNNGRU: both biases, and kernels as cuDNN stores them.
     Layout("keras.cudnn", _cudnn("ifgo")),
     Layout("keras.cudnn_gru", _cudnn("zrn"), "gru"),
-    # Flax linen, LSTMCell and OptimizedLSTMCell alike, and GRUCell.
+    # Flax linen: LSTMCell, OptimizedLSTMCell (the same tensors) and GRUCell.
     Layout("linen", _pair(_CELLS, "ifgo", _ON_STATE), carry="ch"),
     Layout(
         "linen.gru",
@@ -293,8 +293,8 @@ _TABLE = (
         ),
         "gru",
     ),
-    # The operators of ONNX, of one direction. With input_forget=1 an LSTM computes its
-    # forget gate from the input gate's weights and never reads its own.
+    # ONNX operators, one direction. With input_forget=1 an LSTM computes its forget
+    # gate from the input gate's weights and never reads its own.
     Layout(
         "onnx",
         (*_onnx("iofg"), Tensor("P", ("p",), "iof", group="peepholes")),
@@ -346,4 +346,4 @@ _TABLE = (
 )
 
 LAYOUTS = {layout.name: layout for layout in _TABLE}
-"""Every layout by its name."""
+"""All layouts by name."""

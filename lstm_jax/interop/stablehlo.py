@@ -4,10 +4,10 @@
     outputs = exported.call({"tokens": tokens, ...})              # dicts by name
     outputs = exported.call(weights, {"tokens": tokens, ...})     # with gradients
 
-The names are those of `Program`, and stand in ``exported.in_tree`` and
-``exported.in_avals``. The file needs nothing of this package: it holds no type of ours
-and no kernel of ours, since it runs through ``implementation="scan"``. As all of JAX's
-exports it names the source files that it was traced from.
+The names are those of `Program`; ``exported.in_tree`` and ``exported.in_avals`` list
+them. The file does not need this package: it runs with ``implementation="scan"`` and
+contains none of our types or kernels. Like all JAX exports, it contains the names of
+the source files that were traced.
 """
 
 import importlib.util
@@ -30,17 +30,19 @@ def to_stablehlo(
     gradients: bool = False,
     platforms: Sequence[str] = PLATFORMS,
 ) -> bytes:
-    """The program as ``jax.export`` serializes it, for 1 or more steps and rows.
+    """The program as serialized by ``jax.export``, for 1 or more steps and rows.
 
     Args:
         program: what to export.
-        gradients: the file can be differentiated once, backwards. Weights are then its
-            first argument, a dict as ``program.weights``; otherwise they are in it.
-        platforms: where it can run, of ``cpu``, ``cuda`` and ``tpu``.
+        gradients: whether the file can be differentiated once, in reverse mode. Then
+            the weights are its first argument, a dict like ``program.weights``.
+            Otherwise the file contains the weights.
+        platforms: the platforms it can run on: ``cpu``, ``cuda``, ``tpu``.
 
     Raises:
-        ValueError: a platform is unknown, or there is none.
-        ModuleNotFoundError: flatbuffers, with which JAX serializes, is not installed.
+        ValueError: a platform is unknown, or the list is empty.
+        ModuleNotFoundError: flatbuffers, which JAX needs to serialize, is not
+            installed.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, Stack
@@ -81,7 +83,7 @@ def to_stablehlo(
 
 
 def _symbolic(program):
-    """The inputs, with symbols for the numbers of steps and rows."""
+    """The inputs, with symbolic numbers of steps and rows."""
     T, B = jax.export.symbolic_shape("T, B")
     sizes = {"T": T, "B": B}
     return {

@@ -1,1 +1,1 @@
-"""Faster backends of `lstm_jax.unroll`, for one cell and one kind of machine."""
+"""Faster backends of `lstm_jax.unroll`, each for one cell and one kind of machine."""

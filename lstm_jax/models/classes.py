@@ -1,4 +1,4 @@
-"""Checks of the right answers: one class for every row of logits."""
+"""Checks of labels: one class for every row of logits."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from lstm_jax._types import Array, Bool, Int
 def check_classes(
     name: str, classes: Any, logits_shape: tuple[int, ...]
 ) -> Int[Array, "*S"]:
-    """Integers, one for every row of logits ``[..., C]``.
+    """Checks for integers, one for every row of logits ``[..., C]``.
 
     Raises:
-        TypeError: they are not integers.
-        ValueError: they have another shape.
+        TypeError: the classes are not integers.
+        ValueError: the classes have another shape.
     """
     classes = jnp.asarray(classes)
     if not jnp.issubdtype(classes.dtype, jnp.integer):
@@ -38,13 +38,13 @@ def classes_that_count(
     count: int,
     advice: str,
 ) -> Int[Array, "*S"]:
-    """Classes that are 0 where they do not count.
+    """The classes, with 0 where they do not count.
 
-    Of those that count, a traced one outside ``[0, count)`` becomes ``count``, so that
-    looking it up with ``mode="fill"`` gives NaN.
+    A traced class that counts and is outside ``[0, count)`` becomes ``count``. A lookup
+    with ``mode="fill"`` then gives NaN.
 
     Raises:
-        ValueError: one that counts is known to be outside ``[0, count)``.
+        ValueError: a class that counts and is not traced is outside ``[0, count)``.
     """
     classes = jnp.where(counts, classes, jnp.zeros_like(classes))
     wrong = (classes < 0) | (classes >= count)

@@ -1,4 +1,4 @@
-"""One label of a sequence: recurrent layers, pooling, a linear layer.
+"""One label for a sequence: recurrent layers, pooling, a linear layer.
 
 logits = pool(hs) W + b        p(class) = softmax(logits)
 """
@@ -27,20 +27,21 @@ Pooling = Literal["last", "mean", "max", "attention"]
 
 @config
 class ClassifierConfig(EncoderConfig):
-    """The layers, and how their hidden states become one label."""
+    """The layers, and the pooling of their hidden states into one label."""
 
     pooling: Pooling = "last"
-    """What the classes are read from: the last hidden state of each direction, the
-    mean, the maximum, or a mean with learned weights."""
+    """How the hidden states become one vector: the last hidden state of each direction,
+    the mean, the maximum, or a mean with learned weights."""
     attention_size: PositiveInt = 64
-    """Units of the layer that weighs the steps for `pooling = "attention"`."""
+    """Units of the layer that computes the weights of the steps for
+    `pooling = "attention"`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of a label that is spread over all classes in the training loss."""
 
     def build(
         self, inputs: Inputs, classes: int, steps: int, rngs: nnx.Rngs
     ) -> "SequenceClassifier":
-        """The model, for sequences of at most so many steps."""
+        """Builds the model, for sequences of at most ``steps`` steps."""
         return SequenceClassifier(
             self.build_encoder(inputs, steps, rngs),
             classes,
@@ -53,11 +54,11 @@ class ClassifierConfig(EncoderConfig):
 class SequenceClassifier(Module):
     """Classifies whole sequences. Time-major.
 
-    A sequence of length 0 is classified by the bias alone.
+    Only the bias decides the class of a sequence of length 0.
 
     Args:
-        encoder: gives a hidden state for every step.
-        classes: ``C``.
+        encoder: computes a hidden state for every step.
+        classes: number of classes, ``C``.
         pooling: ``last``, ``mean``, ``max`` or ``attention``; see
             `lstm_jax.models.pooling`.
         attention_size: units of the layer of ``attention``.
@@ -90,7 +91,7 @@ class SequenceClassifier(Module):
             self.attention = nnx.Dict(
                 {name: nnx.Param(value) for name, value in drawn._asdict().items()}
             )
-        # The readout is small: float32 whatever the layers compute in.
+        # The readout is small, so it stays in float32 whatever dtype the layers use.
         self.head = nnx.Linear(encoder.out_size, classes, rngs=rngs)
 
     def __call__(
@@ -101,7 +102,7 @@ class SequenceClassifier(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> Float[Array, "*B C"]:
-        """Logits of the classes; arguments and errors are those of `Encoder`."""
+        """Logits of the classes; arguments and errors as in `Encoder`."""
         hs = self.encoder(xs, lengths=lengths, key=key, deterministic=deterministic)
         return self.head(self._pool(hs, lengths))
 
@@ -130,7 +131,7 @@ class SequenceClassifier(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> Total:
-        """The sum of the cross-entropies of the labels in nats, and its weight.
+        """The summed cross-entropy of the labels in nats, and its weight.
 
         Args:
             xs, lengths, key, deterministic: as in a call.
@@ -138,7 +139,7 @@ class SequenceClassifier(Module):
                 `lstm_jax.models.label_loss.label_nats`.
 
         Raises:
-            TypeError, ValueError: as a call and ``label_nats``.
+            TypeError, ValueError: as in a call and in ``label_nats``.
         """
         logits = self(xs, lengths=lengths, key=key, deterministic=deterministic)
         return label_nats(

@@ -9,15 +9,14 @@
     alpha_{t+1}[j] = log(sum_i exp(alpha_t[i] + transitions[i, j])) + z_{t+1}[j]
     log Z          = log(sum_j exp(alpha_T[j] + end[j]))
 
-``z`` are the logits ``[T, ..., C]`` that a network gives, ``y`` the tags. The best tags
-come from the same recursion with the maximum in the place of the log-sum
-(Viterbi). Lafferty, McCallum & Pereira, "Conditional Random Fields", ICML 2001; over a
-bidirectional LSTM: Huang, Xu & Yu, "Bidirectional LSTM-CRF Models for Sequence
-Tagging", 2015.
+``z`` are the logits ``[T, ..., C]`` of a network, and ``y`` the tags. The best tags
+come from the same recursion with a maximum instead of the log-sum (Viterbi). Lafferty,
+McCallum & Pereira, "Conditional Random Fields", ICML 2001. With a bidirectional LSTM:
+Huang, Xu & Yu, "Bidirectional LSTM-CRF Models for Sequence Tagging", 2015.
 
-All functions take any number of batch axes and ``lengths``. What the padding holds,
-NaN included, reaches neither values nor gradients. A row of length 0 has one sequence
-of tags, the empty one: its score, log Z and nats are 0.
+All functions take any number of batch axes and ``lengths``. Padding, even NaN, changes
+neither values nor gradients. A row of length 0 has only the empty sequence of tags: its
+score, log Z and nats are 0.
 """
 
 from typing import Any, NamedTuple
@@ -34,26 +33,26 @@ from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.classes import check_classes, classes_that_count
 
 PADDING = -1
-"""The tag that `crf_decode` gives to the steps of the padding."""
+"""The tag that `crf_decode` returns for padding."""
 
 
 class CRFParams(NamedTuple):
     """Scores of a linear-chain CRF with ``C`` tags.
 
-    A transition that must not occur may have a large negative score, such as -1e4.
-    Infinite scores have no useful derivatives.
+    To forbid a transition, give it a large negative score, such as -1e4. Infinite
+    scores have no useful derivatives.
     """
 
     transitions: Float[Array, "C C"]
-    """``transitions[i, j]``: tag ``j`` follows tag ``i``."""
+    """``transitions[i, j]``: score of tag ``j`` after tag ``i``."""
     start: Float[Array, "C"]
-    """A sequence begins with the tag."""
+    """Score of the first tag."""
     end: Float[Array, "C"]
-    """A sequence ends with the tag."""
+    """Score of the last tag."""
 
 
 def init_crf(classes: int, dtype: Any = jnp.float32) -> CRFParams:
-    """Scores of 0, with which every step is classified on its own.
+    """Scores of 0: every step is classified independently.
 
     Raises:
         ValueError: ``classes`` is not 1 or more.
@@ -80,13 +79,14 @@ def crf_score(
     Args:
         params: scores of the CRF.
         logits: ``z``.
-        tags: ``y``, in ``[0, C)`` at real steps. A traced tag outside gives NaN.
-        lengths: real steps of every row; ``None`` where all are.
+        tags: ``y``, in ``[0, C)`` at real steps. A traced tag outside this range gives
+            NaN.
+        lengths: real steps of every row; ``None`` means all steps.
 
     Raises:
-        TypeError: ``logits`` are not floating-point or ``tags`` not integers.
-        ValueError: shapes do not fit each other, ``lengths`` are outside ``[0, T]``, or
-            a tag at a real step is outside ``[0, C)``.
+        TypeError: ``logits`` are not floating point or ``tags`` are not integers.
+        ValueError: shapes do not match, ``lengths`` are outside ``[0, T]``, or a tag at
+            a real step is outside ``[0, C)``.
 
     >>> import jax.numpy as jnp
     >>> moves = jnp.array([[0.0, 5.0], [7.0, 0.0]])
@@ -105,7 +105,7 @@ def crf_log_partition(
     logits: Float[Array, "T *B C"],
     lengths: Lengths | None = None,
 ) -> Float[Array, "*B"]:
-    """``log Z``; arguments and errors are those of `crf_score`.
+    """``log Z``; arguments and errors as in `crf_score`.
 
     >>> import jax.numpy as jnp
     >>> nats = crf_log_partition(init_crf(3), jnp.zeros((4, 3)))
@@ -141,10 +141,10 @@ def crf_decode(
     logits: Float[Array, "T *B C"],
     lengths: Lengths | None = None,
 ) -> tuple[Int[Array, "T *B"], Float[Array, "*B"]]:
-    """The tags with the highest score, and that score (Viterbi).
+    """The tags with the highest score, and the score (Viterbi).
 
-    Arguments and errors are those of `crf_score`. The steps of the padding have the tag
-    -1. Between equal scores the lower tag wins, at the last step first.
+    Arguments and errors as in `crf_score`. Padding gets the tag -1. Among equal scores
+    the lower tag wins, decided from the last step backwards.
 
     >>> import jax.numpy as jnp
     >>> moves = jnp.array([[0.0, 5.0], [7.0, 0.0]])
@@ -202,7 +202,9 @@ def crf_marginals(
 
 
 def _score(params, logits, tags, mask):
-    """Tags in the padding do not count; those of real steps are classes, or NaN."""
+    """The score of tags. Tags in the padding do not count. Invalid tags at real steps
+    give NaN.
+    """
     if not len(logits):
         return jnp.zeros(logits.shape[1:-1], logits.dtype)
     real = mask[..., 0]
@@ -226,7 +228,7 @@ def _log_partition(params, logits, mask):
         ways = _ways(alpha, params.transitions)
         return jnp.where(real, jax.nn.logsumexp(ways, axis=-2) + z, alpha), None
 
-    # The backward pass would keep [T, ..., C, C]; recomputed it keeps [T, ..., C].
+    # Recomputing stores [T, ..., C] for the backward pass instead of [T, ..., C, C].
     step = jax.checkpoint(step, prevent_cse=False)
     alpha = _begin(params, logits)
     alpha, _ = jax.lax.scan(step, alpha, (logits[1:], mask[1:]))
@@ -239,7 +241,7 @@ def _begin(params, logits):
 
 
 def _ways(scores, transitions):
-    """From every tag (the axis before the last) to every tag (the last)."""
+    """Scores from every tag (the axis before the last) to every tag (the last axis)."""
     scores = scores[..., None]
     return scores + transitions.reshape((1,) * (scores.ndim - 2) + transitions.shape)
 
@@ -254,7 +256,9 @@ def _unless_empty(scores, mask):
 
 
 def _checked(params, logits, lengths):
-    """All in one dtype, logits 0 in the padding, and the mask ``[T, ..., 1]``."""
+    """Checks arguments: all in one dtype, logits 0 in the padding, the mask
+    ``[T, ..., 1]``.
+    """
     logits = check_floating("logits", logits)
     if logits.ndim < 2:
         raise ValueError(
@@ -279,7 +283,7 @@ def _checked(params, logits, lengths):
 
 
 def _check_tags(tags, logits, mask):
-    """Tags with 0 in the padding; traced ones that are no classes become ``C``."""
+    """Tags with 0 in the padding. Traced tags out of range become ``C``."""
     tags = check_classes("tags", tags, logits.shape)
     advice = "pass lengths if this step is padding"
     return classes_that_count("tags", tags, mask[..., 0], logits.shape[-1], advice)

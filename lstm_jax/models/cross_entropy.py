@@ -1,14 +1,14 @@
-"""The output layer of a language model and its loss in one, piece by piece.
+"""The output layer of a language model and its loss, computed together in chunks.
 
     z = h kernel + bias          nats = log(sum(exp(z))) - z[target]
     d nats / dz = softmax(z) - onehot(target)
 
-With a large vocabulary the logits of all positions are the largest array of a training
-step, written and read several times; the products themselves are a third of the time.
-Here a piece of the positions goes all the way, the gradient by its logits included,
-while it is in the caches: 10,000 words at 700 positions of 200 units take 0.75 of the
-time, hardly more than the three products (two cores, float32), and logits are never
-whole in memory.
+With a large vocabulary, the logits of all positions are the largest array of a training
+step. They are written and read several times, and the products themselves take a third
+of the time. Here each chunk of positions runs to the end, with its gradient by the
+logits, while it is in the caches. So the logits are never in memory as a whole. With
+10,000 words, 700 positions and 200 units this takes 0.75 of the time, hardly more than
+the three products (two cores, float32).
 """
 
 import functools
@@ -22,7 +22,7 @@ from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.sharding import vary_alike
 
 LOGITS = 2**21
-"""Of a piece: few enough for the caches, many enough for the products to be large."""
+"""Logits per chunk: few enough for the caches, and enough for large products."""
 
 
 def linear_cross_entropy(
@@ -36,11 +36,11 @@ def linear_cross_entropy(
     """Mean cross-entropy in nats of ``targets`` under ``softmax(hs @ kernel + bias)``.
 
     Args:
-        hs: what the output layer reads.
+        hs: hidden states, the input of the output layer.
         kernel, bias: the weights of the output layer.
-        targets: the right classes, in ``[0, V)``.
-        dtype: that in which products read their operands, by default that of ``hs``;
-            sums and the softmax are in float32 or wider.
+        targets: the correct classes, in ``[0, V)``.
+        dtype: dtype of the operands of products, by default the dtype of ``hs``. Sums
+            and the softmax are in float32 or wider.
 
     Raises:
         ValueError: ``hs`` and ``targets`` differ in their leading axes, or are empty.
@@ -60,7 +60,7 @@ def linear_cross_entropy(
     hs = hs.reshape(targets.size, hs.shape[-1])
     rows = max(LOGITS // kernel.shape[1], 1)
     pieces = -(-targets.size // rows)
-    # As even as they can be, so that the last is not mostly padding.
+    # Make the chunks as even as possible, so that the last is not mostly padding.
     rows = -(-targets.size // pieces)
     return _mean(rows, jnp.dtype(dtype), hs, kernel, bias, targets.reshape(-1))
 
@@ -81,8 +81,9 @@ def _mean(rows, dtype, hs, kernel, bias, targets):
 
 @_mean.defjvp
 def _derivative(rows, dtype, primals, tangents):
-    """Linear in the tangents by gradients that are at hand: backwards there is nothing
-    left to do, and forward mode and second derivatives work as well."""
+    """The derivative is a product with gradients that are already computed. So the
+    backward pass costs nothing more, and forward mode and second derivatives work too.
+    """
     nats, gradients = _gradients(rows, dtype, *primals)
     wide = lambda a: a.astype(nats.dtype)
     products = (
@@ -116,7 +117,9 @@ def _gradients(rows, dtype, hs, kernel, bias, targets):
 
 
 def _nats_and_softmax(h, kernel, bias, target, weight):
-    """Of a piece: the weighted sum of the nats, and every row's softmax by weight."""
+    """For one chunk: the weighted sum of the nats, and the weighted softmax of every
+    row.
+    """
     z = _dot(h, kernel, (1, 0)) + bias[None].astype(weight.dtype)
     top = jax.lax.stop_gradient(z.max(axis=-1, keepdims=True))
     e = jnp.exp(z - top)
@@ -134,7 +137,7 @@ def _dot(a, b, axes):
 
 
 def _pieces(rows, hs, targets):
-    """Rows in pieces, and their weights in the mean: 0 for those that fill up."""
+    """The rows in chunks, and their weights in the mean: 0 for rows of padding."""
     count = len(hs)
     more = -count % rows
     weights = jnp.full(count, 1 / count, accumulation_dtype(hs.dtype))

@@ -1,10 +1,10 @@
-"""From inputs to hidden states: standardised features or embedded tokens, and layers.
+"""Computes hidden states from standardised features or embedded tokens.
 
     real-valued    x_t = (features_t - mean) / std
     tokens         x_t = E[token_t]
     hs             = layers(x)
 
-The recurrent layers are those of `lstm_jax.nn.Recurrent`, in one direction or two.
+The recurrent layers are those of `lstm_jax.nn.Recurrent`, bidirectional or not.
 """
 
 import dataclasses
@@ -38,27 +38,27 @@ class Tokens:
 
 
 Inputs = Standardisation | Tokens
-"""What a model reads: features to standardise, or tokens to embed."""
+"""The inputs of a model: features to standardise, or tokens to embed."""
 
 
 @config
 class EncoderConfig:
-    """Which cells, how many, how large, and how they are regularised."""
+    """Cells, sizes and regularisers of the recurrent layers."""
 
     cell: Literal["lstm", "lstm_chrono", "gru", "rnn"] = "lstm"
-    """The cell; `lstm_chrono` draws the biases of its gates for long dependencies
-    (Tallec & Ollivier 2018)."""
+    """The cell; `lstm_chrono` initialises the gate biases for long dependencies (Tallec
+    & Ollivier 2018)."""
     chrono_steps: NonNegativeInt = 0
-    """The longest dependency that `lstm_chrono` is drawn for, 2 or more; 0 takes the
-    length of the longest sequence. The other cells make no use of it."""
+    """The longest dependency for `lstm_chrono`, 2 or more; 0 uses the length of the
+    longest sequence. Other cells ignore it."""
     hidden_size: PositiveInt = 128
     """Units of a layer, in each direction."""
     num_layers: PositiveInt = 1
-    """Layers on top of each other."""
+    """Number of layers."""
     bidirectional: bool = False
     """Whether every layer reads in both directions."""
     embed_size: PositiveInt = 64
-    """Size of the vector of a token. Real-valued inputs make no use of it."""
+    """Size of the embedding of a token. Real-valued inputs ignore it."""
     input_dropout: Rate = 0.0
     """Dropout rate of the inputs of the first layer."""
     dropout: Rate = 0.0
@@ -68,7 +68,7 @@ class EncoderConfig:
     variational: bool = False
     """Whether dropout zeroes the same units at every step of a sequence."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the layers compute in; parameters and cell states are float32."""
+    """The compute dtype of the layers. Parameters and cell states are float32."""
 
     @field_validator("chrono_steps")
     @classmethod
@@ -91,7 +91,7 @@ class EncoderConfig:
             )
 
     def build_encoder(self, inputs: Inputs, steps: int, rngs: nnx.Rngs) -> "Encoder":
-        """The encoder, for sequences of at most so many steps."""
+        """Builds the encoder, for sequences of at most ``steps`` steps."""
         chrono = init.chrono(self.chrono_steps or max(steps, 2))
         stack = Stack(
             [CELLS[self.cell](self.hidden_size)] * self.num_layers,
@@ -115,10 +115,10 @@ class Encoder(Module):
     """Hidden states of every step, from features or tokens. Time-major.
 
     Args:
-        inputs: what is read: `Standardisation` of features, or `Tokens`.
+        inputs: `Standardisation` of features, or `Tokens`.
         stack: the recurrent layers.
-        embed_size: size of the vector of a token.
-        dtype: what the layers compute in.
+        embed_size: size of the embedding of a token.
+        dtype: compute dtype of the layers.
         forget_bias: as in `lstm_jax.nn.Recurrent`.
         rngs: source of keys.
 
@@ -170,14 +170,15 @@ class Encoder(Module):
 
         Args:
             xs: features ``[T, ..., D]``, or tokens ``[T, ...]``. A traced token outside
-                of the vocabulary gives NaN.
-            lengths: real steps of every row; ``None`` where all are. What the padding
-                holds, NaN included, reaches neither values nor gradients.
+                the vocabulary gives NaN.
+            lengths: real steps of every row; ``None`` means all steps. Padding, even
+                NaN, changes neither values nor gradients.
             key, deterministic: as in `lstm_jax.nn.Recurrent`.
 
         Raises:
-            TypeError: tokens are not integers, or features not floating-point.
-            ValueError: another number of features, and as `lstm_jax.nn.Recurrent`.
+            TypeError: tokens are not integers, or features are not floating point.
+            ValueError: the number of features is wrong; or as in
+                `lstm_jax.nn.Recurrent`.
         """
         if isinstance(self.inputs, Tokens):
             xs = self._embed(xs, self.inputs.vocabulary_size)
@@ -191,7 +192,7 @@ class Encoder(Module):
             raise TypeError(
                 f"xs has dtype {tokens.dtype}, expected integers, the tokens of a text."
             )
-        # A negative index would stand for another token: it becomes one of none.
+        # A negative index would select another token, so make it invalid.
         tokens = jnp.where(tokens < 0, jnp.full_like(tokens, size), tokens)
         table = self.embed.embedding[...]
         return jnp.take(table, tokens, axis=0, mode="fill", fill_value=jnp.nan)
@@ -202,7 +203,7 @@ def standardise(xs: Float[Array, "*S D"], by: Standardisation) -> Float[Array, "
 
     Raises:
         TypeError: ``xs`` is not floating-point.
-        ValueError: another number of features.
+        ValueError: the number of features is wrong.
     """
     xs = check_floating("xs", xs)
     if xs.shape[-1:] != (by.features,):

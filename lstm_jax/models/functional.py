@@ -11,7 +11,7 @@ from lstm_jax.core.arguments import seed_key
 
 
 class Functional:
-    """Parameters in, a module out: what training differentiates.
+    """Builds a module from parameters, so that training can differentiate by them.
 
     Args:
         build: makes the module from a key.
@@ -36,12 +36,12 @@ class Functional:
         return nnx.split(self._build(key), nnx.Param)[1]
 
     def __call__(self, params: PyTree) -> Any:
-        """The module with these parameters, in evaluation."""
+        """The module with these parameters, in evaluation mode."""
         module = nnx.merge(self._graph, params)
         module.eval()
         return module
 
     @property
     def size(self) -> int:
-        """How many numbers the parameters hold."""
+        """The number of parameters."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.shapes))

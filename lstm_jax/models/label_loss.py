@@ -1,13 +1,13 @@
-"""The cross-entropy of labels, as a sum and the weight it stands for.
+"""The cross-entropy of labels, as a sum and its weight.
 
     nats   = sum over rows of w[y] * m * H(q_y, p)         p = softmax(logits)
     weight = sum over rows of w[y] * m
     H(q, p) = -sum_c q[c] log p[c]     q_y[c] = (1 - s) [c = y] + s / C
 
-``m`` is the weight of a row, ``w`` that of its class, ``s`` the label smoothing
+``m`` is the weight of a row, ``w`` the weight of its class, ``s`` the label smoothing
 (Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016). The mean loss is
-``nats / weight``. Sums of batches of different sizes add up to those of the whole, so
-a batch may be filled up with rows of weight 0.
+``nats / weight``. Sums of batches add up to the sum of the split, so a batch may be
+padded with rows of weight 0.
 """
 
 from typing import NamedTuple
@@ -42,17 +42,18 @@ def label_nats(
 
     Args:
         logits: scores of the classes.
-        labels: the right classes, in ``[0, C)``. A traced label outside gives NaN.
-        weights: of the rows, 0 or more; ``None`` is 1 for all. What a row of weight 0
-            holds, NaN and labels outside ``[0, C)`` included, does not count.
-        class_weights: of the classes, 0 or more; ``None`` is 1 for all.
+        labels: the correct classes, in ``[0, C)``. A traced label outside this range
+            gives NaN.
+        weights: weights of the rows, 0 or more; ``None`` is 1 for all. A row of weight
+            0 is ignored, even if it contains NaN or a label out of range.
+        class_weights: weights of the classes, 0 or more; ``None`` is 1 for all.
         smoothing: ``s``, the fraction of a label that is spread over all classes.
 
     Raises:
-        TypeError: ``logits`` or weights are not floating-point, or ``labels`` not
+        TypeError: ``logits`` or weights are not floating point, or ``labels`` are not
             integers.
-        ValueError: shapes do not fit each other, a label is outside ``[0, C)``, or
-            ``smoothing`` is outside ``[0, 1)``.
+        ValueError: shapes do not match, a label is outside ``[0, C)``, or ``smoothing``
+            is outside ``[0, 1)``.
 
     >>> import jax.numpy as jnp
     >>> logits, labels = jnp.zeros((3, 4)), jnp.array([0, 3, -1])
@@ -74,7 +75,7 @@ def label_nats(
         of_class = _check_weights("class_weights", class_weights, shape).astype(dtype)
         weights = weights * of_class.at[labels].get(mode="fill", fill_value=jnp.nan)
     counts = (weights > 0)[..., None]
-    # Before the log: the derivative at NaN, times 0, would be NaN.
+    # Mask before the log: the derivative at NaN, times 0, is NaN.
     logits = jnp.where(counts, logits, jnp.zeros_like(logits)).astype(dtype)
     log_p = jax.nn.log_softmax(logits, axis=-1)
     picked = jnp.take_along_axis(log_p, labels[..., None], axis=-1, mode="fill")
@@ -87,7 +88,7 @@ def _check_weights(name, weights, shape):
     weights = check_floating(name, weights)
     if weights.shape != shape:
         raise ValueError(f"{name} has shape {weights.shape}, expected {shape}.")
-    # By numpy: under jax.jit even constants would become traced.
+    # Use numpy: under jax.jit even constants would become traced.
     if (
         not isinstance(weights, Tracer)
         and not (known := np.asarray(weights) >= 0).all()

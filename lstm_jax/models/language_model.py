@@ -32,38 +32,39 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 @config
 class LanguageModelConfig:
-    """Sizes of a language model, how it begins, and how it is regularised."""
+    """Sizes, initialisation and regularisers of a language model."""
 
     embed_size: PositiveInt = 64
-    """Size of the vector of a token."""
+    """Size of the embedding of a token."""
     hidden_size: PositiveInt | tuple[PositiveInt, ...] = 256
-    """Units of a layer, or a list with those of every layer."""
+    """Units of every layer, or a list with the units of each layer."""
     num_layers: PositiveInt = 1
-    """Layers on top of each other; with a list of sizes as many as it names."""
+    """Number of layers; with a list of sizes, the length of the list."""
     tied: bool = False
-    """Whether the output layer reads the vectors of the tokens as its weights."""
+    """Whether the output layer uses the embedding as its weights."""
     init_range: NonNegativeFloat = 0.0
-    """Weights begin as U(-`init_range`, `init_range`); 0 takes the usual ones."""
+    """Initial weights are U(-`init_range`, `init_range`); 0 uses the default
+    initialisers."""
     forget_bias: float = 1.0
-    """What the bias of the forget gate begins with."""
+    """Initial bias of the forget gate."""
     dropout: Rate = 0.0
-    """Share of the values zeroed between the layers."""
+    """Dropout rate between the layers."""
     input_dropout: Rate = 0.0
-    """Likewise, of the embedded inputs."""
+    """Dropout rate of the embedded inputs."""
     output_dropout: Rate = 0.0
-    """Likewise, of what the output layer reads."""
+    """Dropout rate of the input of the output layer."""
     embedding_dropout: Rate = 0.0
-    """Share of the vocabulary that a window goes without."""
+    """Dropout rate of whole tokens, for a whole window."""
     weight_drop: Rate = 0.0
-    """Share of the recurrent weights zeroed, one mask for a whole window."""
+    """Dropout rate of the recurrent weights, with one mask for a whole window."""
     locked: bool = False
-    """Whether a window has one mask of values for all its steps (variational)."""
+    """Variational dropout: whether one dropout mask serves all steps of a window."""
     activation_penalty: NonNegativeFloat = 0.0
     """Weight of the mean square of the outputs in the training loss."""
     temporal_penalty: NonNegativeFloat = 0.0
     """Weight of the mean square change of the outputs, from step to step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the model computes in; its parameters and cell states are float32."""
+    """The compute dtype. Parameters and cell states are float32."""
 
     def __post_init__(self):
         sizes = self.hidden_size
@@ -99,7 +100,7 @@ class LanguageModelConfig:
 
     @property
     def regularisers(self) -> list[str]:
-        """The names of those that act in training, with their values."""
+        """The active regularisers, by name, with their values."""
         names = (
             "dropout",
             "input_dropout",
@@ -112,7 +113,7 @@ class LanguageModelConfig:
         return [f"{name}={value}" for name in names if (value := getattr(self, name))]
 
     def build(self, vocabulary_size: int, rngs: nnx.Rngs) -> "LanguageModel":
-        """A model whose parameters are drawn from ``rngs.params()``."""
+        """Builds a model with random parameters from ``rngs.params()``."""
         options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return LanguageModel(vocabulary_size, rngs=rngs, **options)
 
@@ -122,18 +123,19 @@ class LanguageModel(Module):
 
         h = LSTM(E[x])        p(next token) = softmax(h W + b), W = E.T if tied
 
-    Time-major. In training every regulariser of the config is at work, in evaluation
-    none. As in `lstm_jax.nn.Recurrent`, a call of a regularised model is training and
-    needs a key, unless ``deterministic=True`` or ``model.eval()`` says otherwise.
+    Time-major. Regularisers act only in training. As in `lstm_jax.nn.Recurrent`, a call
+    of a regularised model is in training mode and needs a key, unless you pass
+    ``deterministic=True`` or call ``model.eval()``.
 
-    The regularisers are dropout on no recurrent connection (Zaremba, Sutskever &
-    Vinyals, "Recurrent Neural Network Regularization", 2014), locked over a window or
-    of whole tokens (Gal & Ghahramani 2016), dropped recurrent weights, and penalties on
-    the outputs (Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language
-    Models", 2018). Tied weights: Inan, Khosravi & Socher 2017; Press & Wolf 2017.
+    The regularisers are dropout, but not on recurrent connections (Zaremba, Sutskever &
+    Vinyals, "Recurrent Neural Network Regularization", 2014), variational dropout over
+    a window and dropout of whole tokens (Gal & Ghahramani 2016), dropped recurrent
+    weights, and penalties on the outputs (Merity, Keskar & Socher, "Regularizing and
+    Optimizing LSTM Language Models", 2018). Tied weights: Inan, Khosravi & Socher 2017;
+    Press & Wolf 2017.
 
     Args:
-        vocabulary_size: ``V``.
+        vocabulary_size: number of tokens, ``V``.
         rngs: source of keys.
 
     The others are those of `LanguageModelConfig`, which says what each one does.
@@ -225,11 +227,11 @@ class LanguageModel(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> tuple[tuple, Float[Array, "T *B H"]]:
-        """``(carries, hs)``: what the output layer reads; ``carry=None`` is zeros."""
+        """``(carries, hs)``; the output layer reads ``hs``. ``carry=None`` is zeros."""
         return self._run(tokens, carry, self._key(key, deterministic))[:2]
 
     def _key(self, key, deterministic):
-        """The key of the regularisers of a call; ``None`` is evaluation."""
+        """The key for the regularisers of a call; ``None`` means evaluation."""
         deterministic = self.deterministic if deterministic is None else deterministic
         if check_bool("deterministic", deterministic):
             return None
@@ -242,7 +244,7 @@ class LanguageModel(Module):
         return check_key(key)
 
     def _run(self, tokens, carry, key):
-        """Carries, outputs, and the outputs before dropout."""
+        """The carries, the outputs, and the outputs before dropout."""
         config, table = self.config, self.embed.embedding[...]
         if key is None:
             xs = jnp.take(table, tokens, axis=0)
@@ -258,7 +260,9 @@ class LanguageModel(Module):
         return carries, hs, raw
 
     def logits(self, hs: Float[Array, "*S H"]) -> Float[Array, "*S V"]:
-        """The output layer, in float32 also where the layers compute in 16 bits."""
+        """The output layer, always in float32, even if the layers
+        compute in 16 bits.
+        """
         kernel, bias = self.head_weights
         wide = accumulation_dtype(hs.dtype)
         z = jnp.matmul(hs, kernel.astype(hs.dtype), preferred_element_type=wide)
@@ -292,9 +296,10 @@ class LanguageModel(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> tuple[tuple, Float[Array, ""]]:
-        """``(carries, loss)``: the mean cross-entropy of ``targets``, the tokens that
-        follow, in nats, and in training the penalties; faster than by way of the
-        logits (`linear_cross_entropy`)."""
+        """``(carries, loss)``: the mean cross-entropy of ``targets``, the next tokens,
+        in nats. In training it includes the penalties. Faster than a loss on the logits
+        (`linear_cross_entropy`).
+        """
         key = self._key(key, deterministic)
         carries, hs, raw = self._run(tokens, carry, key)
         kernel, bias = self.head_weights
@@ -335,8 +340,9 @@ class LanguageModel(Module):
         lengths: bool = True,
         carry: bool = True,
     ) -> Program:
-        """The model for other programs, from ``tokens`` to ``logits``; the
-        arguments are those of `lstm_jax.interop.Program`."""
+        """The model for export, from ``tokens`` to ``logits``; the arguments are those
+        of `lstm_jax.interop.Program`.
+        """
         pieces = [
             Embed(self.embed.embedding[...]),
             Layers(self.lstm.stack, self.lstm.params),

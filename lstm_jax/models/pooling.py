@@ -1,4 +1,4 @@
-"""One vector of a sequence of hidden states, real steps only.
+"""Pools a sequence of hidden states into one vector. Padding does not count.
 
     last        h_n                           n is the length of the row
     mean        sum_t h_t / n
@@ -9,9 +9,9 @@ Attention: Yang et al., "Hierarchical Attention Networks for Document Classifica
 NAACL 2016.
 
 All functions take hidden states ``[T, ..., H]`` with any number of batch axes, and
-``lengths``, the real steps of every row (``None`` where all are). What the padding
-holds, NaN included, reaches neither values nor gradients. A row of length 0 becomes
-zeros. Sums are in float32 or wider; the result has their dtype.
+``lengths``, the real steps of every row (``None`` means all steps). Padding, even NaN,
+changes neither values nor gradients. A row of length 0 becomes zeros. Sums are in
+float32 or wider, and so is the result.
 """
 
 from typing import Any, NamedTuple
@@ -38,14 +38,14 @@ def pool_last(
 
     Args:
         hs: hidden states.
-        lengths: real steps of every row, in ``[0, T]``; ``None`` where all are.
-        bidirectional: the second half of ``H`` ran backwards. Its last state stands at
-            the first step, and is taken from there.
+        lengths: real steps of every row, in ``[0, T]``; ``None`` means all steps.
+        bidirectional: whether the second half of ``H`` ran backwards. Its last state is
+            at the first step and is read there.
 
     Raises:
-        TypeError: ``hs`` holds no floating-point numbers.
+        TypeError: ``hs`` is not floating point.
         ValueError: ``hs`` has no time axis, ``lengths`` are outside ``[0, T]`` or not
-            one a row, or ``H`` is odd with two directions.
+            one per row, or ``H`` is odd with two directions.
 
     >>> import jax.numpy as jnp
     >>> hs = jnp.array([[[1.0, 2.0]], [[3.0, 4.0]], [[5.0, 6.0]]])
@@ -67,7 +67,7 @@ def pool_last(
 def pool_mean(
     hs: Float[Array, "T *B H"], lengths: Lengths | None = None
 ) -> Float[Array, "*B H"]:
-    """The mean of the hidden states; arguments and errors are those of `pool_last`.
+    """The mean of the hidden states; arguments and errors as in `pool_last`.
 
     >>> import jax.numpy as jnp
     >>> pool_mean(jnp.array([[[1.0]], [[3.0]], [[jnp.nan]]]), [2]).tolist()
@@ -81,7 +81,7 @@ def pool_mean(
 def pool_max(
     hs: Float[Array, "T *B H"], lengths: Lengths | None = None
 ) -> Float[Array, "*B H"]:
-    """The largest value of every unit; arguments and errors are those of `pool_last`.
+    """The largest value of every unit; arguments and errors as in `pool_last`.
 
     >>> import jax.numpy as jnp
     >>> pool_max(jnp.array([[[-1.0]], [[-3.0]], [[0.0]]]), [2]).tolist()
@@ -94,7 +94,7 @@ def pool_max(
 
 
 class AttentionParams(NamedTuple):
-    """What `pool_attention` weighs the steps with."""
+    """The parameters of `pool_attention`."""
 
     w: Float[Array, "H A"]
     b: Float[Array, "A"]
@@ -109,7 +109,7 @@ def init_attention(
     Args:
         key: key of the random numbers.
         in_size: ``H``, units of a hidden state.
-        size: ``A``, units of the layer that weighs.
+        size: ``A``, units of the attention layer.
 
     Raises:
         ValueError: a size is not 1 or more.
@@ -132,8 +132,7 @@ def pool_attention(
 ) -> Float[Array, "*B H"]:
     """A mean of the hidden states with learned weights.
 
-    Arguments and errors are those of `pool_last`; weights of other sizes raise
-    ValueError.
+    Arguments and errors as in `pool_last`. Weights of other sizes raise ValueError.
 
     >>> import jax, jax.numpy as jnp
     >>> params = init_attention(jax.random.key(0), 3, 4)
@@ -154,12 +153,12 @@ def pool_attention(
 
 
 def _softmax(scores, mask):
-    """Over time; the padding has weight 0, and so has all of an empty row."""
+    """The softmax over time. Padding has weight 0, and so has an empty row."""
     least = jnp.full_like(scores, -jnp.inf)
     top = jnp.where(mask, scores, least).max(axis=0, initial=-jnp.inf)
     top = jnp.where(jnp.isfinite(top), top, jnp.zeros_like(top))
     below = scores - jax.lax.stop_gradient(top)[None]
-    # In the padding this may be large: its exp is infinite, and the derivative NaN.
+    # Padding may be large: then exp is infinite and its derivative is NaN.
     below = jnp.where(mask, below, jnp.zeros_like(below))
     e = jnp.where(mask, jnp.exp(below), jnp.zeros_like(below))
     total = e.sum(axis=0)
@@ -169,7 +168,7 @@ def _softmax(scores, mask):
 def _last(hs, mask):
     if not len(hs):
         return jnp.zeros(hs.shape[1:], hs.dtype)
-    # Padding is 0 already, so the first step of an empty row is.
+    # Padding is already 0, so an empty row may use its first step.
     at = jnp.maximum(mask.sum(axis=0, dtype=jnp.int32) - 1, 0)
     return jnp.take_along_axis(hs, at[None], axis=0)[0]
 
@@ -181,7 +180,7 @@ def _first(hs):
 def _checked(
     hs: Any, lengths: Any
 ) -> tuple[Float[Array, "T *B H"], Bool[Array, "T *B 1"]]:
-    """Hidden states that are 0 in the padding, and the mask."""
+    """The hidden states with 0 in the padding, and the mask."""
     hs = check_floating("hs", hs)
     if hs.ndim < 2:
         raise ValueError(f"hs has shape {hs.shape}, expected time-major [T, ..., H].")

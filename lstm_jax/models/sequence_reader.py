@@ -1,4 +1,4 @@
-"""Reads a sequence and answers: recurrent layers and a linear readout."""
+"""Recurrent layers with a linear readout."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -30,20 +30,20 @@ CELLS: dict[str, Callable[[int], Cell]] = {
 
 @config
 class SequenceReaderConfig:
-    """Which cells, how many, and how large."""
+    """Cells and sizes of the recurrent layers."""
 
     cell: Literal["lstm", "lstm_chrono", "gru", "rnn"] = "lstm"
-    """The cell; `lstm_chrono` draws the biases of its gates for long dependencies
-    (Tallec & Ollivier 2018)."""
+    """The cell; `lstm_chrono` initialises the gate biases for long dependencies (Tallec
+    & Ollivier 2018)."""
     chrono_steps: NonNegativeInt = 0
-    """The longest dependency that `lstm_chrono` is drawn for, 2 or more; 0 takes the
-    length of the sequences. The other cells make no use of it."""
+    """The longest dependency for `lstm_chrono`, 2 or more; 0 uses the length of the
+    sequences. Other cells ignore it."""
     hidden_size: PositiveInt = 128
     """Units of a layer."""
     num_layers: PositiveInt = 1
-    """Layers on top of each other."""
+    """Number of layers."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the layers compute in; parameters and cell states are float32."""
+    """The compute dtype of the layers. Parameters and cell states are float32."""
 
     @field_validator("chrono_steps")
     @classmethod
@@ -55,7 +55,7 @@ class SequenceReaderConfig:
     def build(
         self, in_size: int, out_size: int, steps: int, rngs: nnx.Rngs
     ) -> "SequenceReader":
-        """The model, for sequences of so many steps."""
+        """Builds the model, for sequences of ``steps`` steps."""
         chrono = init.chrono(self.chrono_steps or max(steps, 2))
         return SequenceReader(
             Stack([CELLS[self.cell](self.hidden_size)] * self.num_layers),
@@ -100,7 +100,7 @@ class SequenceReader(Module):
             forget_bias=forget_bias,
             rngs=rngs,
         )
-        # The readout is small, and its sums are long: float32 whatever the layers use.
+        # The readout is small and has long sums, so it stays in float32.
         self.head = nnx.Linear(stack.cells[-1].out_size, out_size, rngs=rngs)
 
     def __call__(
@@ -111,7 +111,8 @@ class SequenceReader(Module):
         deterministic: bool | None = None,
     ) -> Float[Array, "T *B O"]:
         """An output for every step; ``key`` and ``deterministic`` as in
-        `lstm_jax.nn.Recurrent`."""
+        `lstm_jax.nn.Recurrent`.
+        """
         _, hs = self.layers(xs, key=key, deterministic=deterministic)
         return self.head(hs.astype(jnp.float32))
 
@@ -122,7 +123,7 @@ class SequenceReader(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> Float[Array, "*B O"]:
-        """The output after the last step; likewise."""
+        """The output after the last step; arguments as in a call."""
         carries, _ = self.layers(xs, key=key, deterministic=deterministic)
         return self.head(carries[-1].h.astype(jnp.float32))
 
@@ -133,8 +134,9 @@ class SequenceReader(Module):
         lengths: bool = True,
         carry: bool = True,
     ) -> Program:
-        """The model for other programs, an output for every step; the arguments
-        are those of `lstm_jax.interop.Program`."""
+        """The model for export, with an output for every step; the arguments are those
+        of `lstm_jax.interop.Program`.
+        """
         bias = self.head.bias
         assert bias is not None
         chain = [

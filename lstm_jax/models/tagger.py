@@ -1,4 +1,4 @@
-"""One tag for every step: recurrent layers, a linear layer, and perhaps a CRF.
+"""One tag for every step: recurrent layers, a linear layer, and optionally a CRF.
 
 logits_t = h_t W + b
 without a CRF    p(tags) = product over t of softmax(logits_t)
@@ -23,12 +23,12 @@ from lstm_jax.nn.module import Module
 
 @config
 class TaggerConfig(EncoderConfig):
-    """The layers, and how their hidden states become tags."""
+    """The layers, and the output layer for tags."""
 
     bidirectional: bool = True
     """Whether every layer reads in both directions."""
     crf: bool = False
-    """Whether a CRF scores the tags of a sequence as a whole."""
+    """Whether a CRF scores all tags of a sequence together."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Fraction of a tag that is spread over all tags in the training loss. Not with
     `crf`."""
@@ -44,7 +44,7 @@ class TaggerConfig(EncoderConfig):
     def build(
         self, inputs: Inputs, classes: int, steps: int, rngs: nnx.Rngs
     ) -> "SequenceTagger":
-        """The model, for sequences of at most so many steps."""
+        """Builds the model, for sequences of at most ``steps`` steps."""
         encoder = self.build_encoder(inputs, steps, rngs)
         return SequenceTagger(encoder, classes, crf=self.crf, rngs=rngs)
 
@@ -53,9 +53,9 @@ class SequenceTagger(Module):
     """Classifies every step of a sequence. Time-major.
 
     Args:
-        encoder: gives a hidden state for every step.
-        classes: ``C``, the tags.
-        crf: whether a CRF scores the tags of a sequence as a whole.
+        encoder: computes a hidden state for every step.
+        classes: number of tags, ``C``.
+        crf: whether a CRF scores all tags of a sequence together.
         rngs: source of keys.
 
     >>> import jax.numpy as jnp
@@ -72,7 +72,7 @@ class SequenceTagger(Module):
         self, encoder: Encoder, classes: int, *, crf: bool = False, rngs: nnx.Rngs
     ):
         self.encoder = encoder
-        # The readout is small: float32 whatever the layers compute in.
+        # The readout is small, so it stays in float32 whatever dtype the layers use.
         self.head = nnx.Linear(encoder.out_size, classes, rngs=rngs)
         self.has_crf = crf
         if crf:
@@ -94,8 +94,9 @@ class SequenceTagger(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> Float[Array, "T *B C"]:
-        """Logits of the tags at every step; arguments and errors are those of
-        `Encoder`. What stands in the padding has no meaning."""
+        """Logits of the tags at every step, with no meaning in the padding. Arguments
+        and errors as in `Encoder`.
+        """
         hs = self.encoder(xs, lengths=lengths, key=key, deterministic=deterministic)
         return self.head(hs.astype(jnp.promote_types(hs.dtype, jnp.float32)))
 
@@ -105,9 +106,10 @@ class SequenceTagger(Module):
         *,
         lengths: Lengths | None = None,
     ) -> Int[Array, "T *B"]:
-        """The most probable tags of whole sequences, in evaluation; -1 in the padding.
+        """The most probable tags of whole sequences, in evaluation mode; -1 in the
+        padding.
 
-        Arguments and errors are those of `Encoder`.
+        Arguments and errors as in `Encoder`.
         """
         logits = self(xs, lengths=lengths, deterministic=True)
         if (params := self.crf_params) is not None:
@@ -127,21 +129,21 @@ class SequenceTagger(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> Total:
-        """The sum of the nats of all real tags, and the weight of these tags.
+        """The summed nats of all real tags, and the weight of these tags.
 
-        With a CRF the nats are those of whole sequences; the weight counts the steps
-        all the same, so that both losses are nats a tag.
+        With a CRF, the nats are those of whole sequences. The weight still counts
+        steps, so both losses are nats per tag.
 
         Args:
             xs, lengths, key, deterministic: as in a call.
-            tags: the right tags, in ``[0, C)`` at real steps of rows that count.
-            weights: of the rows; ``None`` is 1 for all.
+            tags: the correct tags, in ``[0, C)`` at real steps of rows with a weight.
+            weights: weights of the rows; ``None`` is 1 for all.
             class_weights, smoothing: as in `lstm_jax.models.label_loss.label_nats`;
                 not with a CRF.
 
         Raises:
-            TypeError, ValueError: as a call and ``label_nats``; ``class_weights`` or
-                ``smoothing`` with a CRF.
+            TypeError, ValueError: as in a call and in ``label_nats``; or
+                ``class_weights`` or ``smoothing`` are given with a CRF.
         """
         logits = self(xs, lengths=lengths, key=key, deterministic=deterministic)
         tags = jnp.asarray(tags)

@@ -1,1 +1,1 @@
-"""What a model computes, as data: a chain of pieces that export writes to a file."""
+"""Descriptions of models: a chain of pieces that an export writes to a file."""

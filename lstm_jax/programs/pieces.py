@@ -1,7 +1,7 @@
-"""The pieces of a model that leaves Python; `Program` puts them in a chain.
+"""The pieces of a `Program`.
 
-Every piece reads ``[T, B, in_size]``, except that `Embed` reads tokens ``[T, B]``, and
-puts out ``[T, B, out_size]``.
+Every piece maps ``[T, B, in_size]`` to ``[T, B, out_size]``. Only `Embed` reads tokens,
+``[T, B]``.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from lstm_jax.core.layers.stack import Stack
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Embed:
-    """Rows of ``table``, ``[V, E]``, in the place of tokens."""
+    """Replaces tokens by rows of ``table``, ``[V, E]``."""
 
     table: Any
 
@@ -38,7 +38,7 @@ class Embed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Linear:
-    """``x @ w + b`` at every step, for ``w`` ``[D, N]`` and ``b`` ``[N]`` or none."""
+    """``x @ w + b`` at each step: ``w`` is ``[D, N]``, ``b`` is ``[N]`` or ``None``."""
 
     w: Any
     b: Any = None
@@ -67,10 +67,10 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layers:
-    """Recurrent layers as in evaluation, with no dropout.
+    """Recurrent layers in evaluation mode, without dropout.
 
-    ``params`` are those of the stack: of an `lstm_jax.nn.Recurrent` or
-    `lstm_jax.nn.LSTM` called ``model`` take ``Layers(model.stack, model.params)``.
+    ``params`` are the parameters of the stack. For an `lstm_jax.nn.Recurrent` or
+    `lstm_jax.nn.LSTM` called ``model``, write ``Layers(model.stack, model.params)``.
     """
 
     stack: Stack
@@ -118,7 +118,9 @@ Piece = Embed | Layers | Linear
 
 
 def _features(params):
-    """What a layer reads: its parameters all have ``w_x``, ``[..., D, nH]``."""
+    """The number of features that a layer reads. All its parameters have ``w_x``,
+    ``[..., D, nH]``.
+    """
     one = params.forward if isinstance(params, Bidirectional) else params
     return jnp.shape(one.w_x)[-2]
 

@@ -1,7 +1,8 @@
-"""What leaves Python: a model as a chain of pieces, and names for what goes in and out.
+"""A model for export: a chain of pieces, with named inputs and outputs.
 
-A task describes its trained model as a `Program`; every export format reads that one
-description and knows no task. ``T`` steps, ``B`` rows, of any number:
+A task describes its trained model as a `Program`. Every export format reads this
+description and knows nothing about tasks. The number of steps ``T`` and of rows ``B``
+is free:
 
     tokens          [T, B] int32, if an `Embed` comes first; otherwise
     inputs          [T, B, D] float32; with ``batch_first`` [B, T, ...]
@@ -12,7 +13,7 @@ description and knows no task. ``T`` steps, ``B`` rows, of any number:
     outputs         [T, B, N] float32, or [B, T, N], under this name or another
     layer0_h_out    and so on: the carry after the last step, if ``carry``
 
-A stream feeds every ``NAME_out`` back in as ``NAME``.
+To run a stream, feed every ``NAME_out`` back as ``NAME``.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from lstm_jax.programs.pieces import Embed, Layers, Piece
 
 
 class Spec(NamedTuple):
-    """One input or output; an axis of any size is ``"T"`` or ``"B"``."""
+    """One input or output; an axis of free size is ``"T"`` or ``"B"``."""
 
     name: str
     dtype: str
@@ -38,7 +39,7 @@ class Spec(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One recurrent layer of a program, and what the names of its carry begin with."""
+    """One recurrent layer of a program, and the prefix of the names of its carry."""
 
     name: str
     cell: Cell
@@ -47,24 +48,26 @@ class Layer(NamedTuple):
 
     @property
     def zero_carry(self) -> Any:
-        """Shapes of the carry of one direction, without the axis of rows."""
+        """Shapes of the carry of one direction, without the row axis."""
         return jax.eval_shape(lambda: self.cell.zero_carry((), jnp.float32))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A model for other programs; it computes in float32, whatever it was trained in.
+    """A model for export. It computes in float32, whatever dtype it was trained in.
 
     Args:
-        pieces: `Embed` (as the first alone), `Layers`, `Linear`.
+        pieces: `Embed` (only as the first piece), `Layers`, `Linear`.
         batch_first: input and output are ``[B, T, ...]``, not ``[T, B, ...]``.
-        lengths: ``lengths`` is an input; later steps change no carry.
-        carry: the states of all layers are inputs and outputs; otherwise zeros.
+        lengths: whether ``lengths`` is an input. Steps after the length change no
+            carry.
+        carry: whether the states of all layers are inputs and outputs; otherwise they
+            start at zero.
         output: the name of the output.
 
     Raises:
-        TypeError, ValueError: a piece is none, sizes of neighbours differ, or weights
-            are neither 16- nor 32-bit floats.
+        TypeError, ValueError: a piece has the wrong type, sizes of neighbours differ,
+            or weights are neither 16- nor 32-bit floats.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, Stack
@@ -108,7 +111,7 @@ class Program:
 
     @functools.cached_property
     def inputs(self) -> tuple[Spec, ...]:
-        """What goes in, in order."""
+        """The inputs, in order."""
         first = self.pieces[0]
         if isinstance(first, Embed):
             main = Spec("tokens", "int32", self._axes)
@@ -119,20 +122,20 @@ class Program:
 
     @functools.cached_property
     def outputs(self) -> tuple[Spec, ...]:
-        """What comes out, in order."""
+        """The outputs, in order."""
         shape = (*self._axes, self.pieces[-1].out_size)
         main = Spec(self.output, "float32", shape)
         return (main, *self._carry_specs("_out"))
 
     @functools.cached_property
     def weights(self) -> dict[str, Array]:
-        """Every weight by its path, as in ``1.params.0.w_x``."""
+        """Every weight by its path, such as ``1.params.0.w_x``."""
         leaves = jax.tree_util.tree_leaves_with_path(self._trees())
         name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
         return {name(path): leaf for path, leaf in leaves}
 
     def with_weights(self, weights: Mapping[str, Array]) -> "Program":
-        """The same program with other ``weights``, all of them.
+        """The same program with all weights replaced.
 
         Raises:
             ValueError: a name is missing or unknown.
@@ -162,7 +165,7 @@ class Program:
     def __call__(
         self, inputs: Mapping[str, Array], *, implementation: str | None = None
     ) -> dict[str, Array]:
-        """Runs it in JAX: the numbers that an exported file has to give.
+        """Runs the program in JAX. An exported file must give the same numbers.
 
         Raises:
             ValueError: an input is missing or unknown.
@@ -203,7 +206,7 @@ def _check_chain(pieces):
 
 
 def _carries(layers, inputs):
-    """The carries that a stack takes, from inputs by name."""
+    """Collects the carries of a stack from the named inputs."""
 
     def of(layer):
         kind = type(layer.zero_carry)

@@ -1,4 +1,4 @@
-"""How good predictions are, from whole numbers and names, in numpy.
+"""Metrics of predictions, from integers and names, in numpy.
 
 classification.py    confusion matrix, accuracy, macro F1, a table by class
 entities.py          the F1 of named entities, for tags B, I and O

@@ -7,8 +7,8 @@
     F1         2 precision recall / (precision + recall)
     macro F1   the mean of the F1 of the classes that occur
 
-A value whose denominator is 0 is 0. Confusion matrices of batches add up to that of the
-whole; everything else is computed from the sum.
+A value with the denominator 0 is 0. Confusion matrices of batches add up to the matrix
+of the split; everything else is computed from the sum.
 """
 
 from typing import Any, NamedTuple
@@ -17,27 +17,27 @@ import numpy as np
 
 
 class Scores(NamedTuple):
-    """How good the predictions of one class are."""
+    """Precision, recall, F1 and support of one class."""
 
     precision: float
     recall: float
     f1: float
     support: int
-    """How often the class is the right one."""
+    """Number of labels of this class."""
 
 
 def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
-    """How often each class was predicted for each, int64 ``[C, C]``.
+    """Counts how often each class was predicted for each label, int64 ``[C, C]``.
 
-    Rows are the right classes, columns the predicted ones.
+    Rows are labels, columns are predictions.
 
     Args:
-        labels, predictions: indices of classes in ``[0, C)``, of one shape; without
-            the padding.
+        labels, predictions: class indices in ``[0, C)``, of the same shape, without
+            padding.
         classes: ``C``.
 
     Raises:
-        TypeError: an array does not hold integers.
+        TypeError: an array does not contain integers.
         ValueError: the shapes differ, or an index is outside ``[0, C)``.
 
     >>> confusion_matrix([0, 0, 1, 2], [0, 1, 1, 2], 3)
@@ -57,7 +57,7 @@ def confusion_matrix(labels: Any, predictions: Any, classes: int) -> np.ndarray:
 
 
 def accuracy(confusion: Any) -> float:
-    """The fraction of right predictions; 0 of none.
+    """The fraction of correct predictions; 0 if there are none.
 
     Raises:
         ValueError: the confusion matrix is not ``[C, C]`` of counts.
@@ -86,7 +86,7 @@ def class_scores(confusion: Any) -> list[Scores]:
 
 
 def macro_f1(confusion: Any) -> float:
-    """The mean F1 of the classes that are right or predicted at least once; 0 of none.
+    """The mean F1 of classes with a label or a prediction; 0 if there are none.
 
     Raises:
         ValueError: the confusion matrix is not ``[C, C]`` of counts.
@@ -101,13 +101,13 @@ def macro_f1(confusion: Any) -> float:
 
 
 def scores_of(hits: int, right: int, said: int) -> Scores:
-    """The scores of one class: correct predictions, labels and predictions of it.
+    """The scores of one class, from its correct predictions, labels and predictions.
 
     >>> scores_of(1, 2, 4)
     Scores(precision=0.25, recall=0.5, f1=0.3333333333333333, support=2)
     """
     hits, right, said = int(hits), int(right), int(said)
-    f1 = 2 * hits / max(right + said, 1)  # the same as by precision and recall
+    f1 = 2 * hits / max(right + said, 1)  # equal to the F1 of precision and recall
     return Scores(hits / max(said, 1), hits / max(right, 1), f1, right)
 
 

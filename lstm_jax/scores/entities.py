@@ -1,9 +1,9 @@
-"""The F1 of named entities: an entity counts if its type and both its ends are right.
+"""The F1 of named entities: an entity is correct if its type and both ends are.
 
-Tags are ``O``, ``B-TYPE`` and ``I-TYPE``. An ``I-TYPE`` that continues no entity of its
-type begins one. This is the score of the CoNLL-2003 shared task (Tjong Kim Sang & De
-Meulder 2003), counted by the library ``nervaluate`` (an extra), whose name for it is
-"strict" (Segura-Bedmar, Martínez & Herrero-Zazo 2013).
+Tags are ``O``, ``B-TYPE`` and ``I-TYPE``. An ``I-TYPE`` that does not continue an
+entity of its type starts a new entity. This is the score of the CoNLL-2003 shared task
+(Tjong Kim Sang & De Meulder 2003). The library ``nervaluate`` (an extra) counts it and
+calls it "strict" (Segura-Bedmar, Martínez & Herrero-Zazo 2013).
 """
 
 import importlib
@@ -14,7 +14,7 @@ from lstm_jax.scores.classification import Scores, scores_of
 
 
 class EntityScores(NamedTuple):
-    """Scores of all entities together, and of those of every type."""
+    """Scores of all entities together, and of every type."""
 
     overall: Scores
     by_type: dict[str, Scores]
@@ -28,8 +28,8 @@ def entity_scores(
     Needs nervaluate: ``pip install 'lstm-jax[entities]'``.
 
     Args:
-        tags: the right tags of every sentence.
-        predictions: the predicted ones, as many.
+        tags: the correct tags of every sentence.
+        predictions: the predicted tags of every sentence.
 
     Raises:
         ModuleNotFoundError: nervaluate is not installed.

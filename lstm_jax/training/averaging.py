@@ -1,4 +1,4 @@
-"""Averages of the parameters along training, which are evaluated in their place.
+"""Averages of the parameters, which are evaluated instead of the parameters.
 
 ema        a_t = d a_{t-1} + (1 - d) p_t          Polyak & Juditsky 1992, exponential
 nt_asgd    the mean of p_t since validation stopped falling; before that, p_t itself
@@ -22,37 +22,37 @@ class Ema:
     """An exponential average."""
 
     kind: Literal["ema"] = "ema"
-    """The average of the parameters that is evaluated and kept; unset: none."""
+    """The kind of average that is evaluated and saved; unset: none."""
     decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    """How much of the average an update keeps. While there are few updates it is less,
-    so that the first parameters are forgotten."""
+    """The fraction of the average that an update keeps. It is lower for the first
+    updates, so that the first parameters are forgotten."""
 
 
 @config
 class NtAsgd:
-    """The mean of the parameters since validation stopped getting better."""
+    """The mean of the parameters since validation stopped improving."""
 
     kind: Literal["nt_asgd"] = "nt_asgd"
-    """The average of the parameters that is evaluated and kept; unset: none."""
+    """The kind of average that is evaluated and saved; unset: none."""
     after: PositiveInt = 5
-    """The average starts when validation is worse than so many evaluations ago."""
+    """The average starts when validation is worse than this many evaluations ago."""
 
 
 AverageConfig = Annotated[Ema | NtAsgd, Field(discriminator="kind")]
 
 
 class Average(NamedTuple):
-    """An average, and how many parameters it is the average of."""
+    """An average, and the number of updates in it."""
 
     params: PyTree
     taken: Int[Array, ""]
 
 
 class Averaging(NamedTuple):
-    """A pair of pure functions, as an Optax transformation is one.
+    """A pair of pure functions, like an Optax transformation.
 
-    ``update(average, params, active, step)`` takes in the parameters after ``step``
-    steps; ``active`` is what validation decided.
+    ``update(average, params, active, step)`` adds the parameters after ``step`` steps.
+    ``active`` comes from validation.
     """
 
     init: Callable[[PyTree], PyTree]
@@ -63,7 +63,7 @@ no_averaging = Averaging(lambda params: (), lambda average, *_: average)
 
 
 def make_averaging(average: Ema | NtAsgd | None, every: int = 1) -> Averaging:
-    """The averaging of a config; ``None`` averages nothing.
+    """The averaging of a config; ``None`` means no averaging.
 
     The decay of `Ema` is ``min(decay, (1 + n) / (10 + n))`` after ``n`` updates.
 
@@ -83,13 +83,13 @@ def make_averaging(average: Ema | NtAsgd | None, every: int = 1) -> Averaging:
     always = isinstance(average, Ema)
 
     def init(params):
-        # A copy: a state is donated, and must not hold the same array twice.
+        # Copy: the state is donated, so it must not contain an array twice.
         return Average(jax.tree.map(jnp.copy, params), jnp.zeros((), jnp.int32))
 
     def update(average, params, active, step):
         count = average.taken.astype(jnp.float32)
         new = share(count, active)
-        # Not a + new * (p - a), which for a share of 1 would not give p itself.
+        # Not a + new * (p - a): for new = 1 it would not give exactly p.
         move = lambda a, p: ((1 - new) * a + new * p).astype(a.dtype)
         more = (active | always).astype(jnp.int32)
         after = Average(

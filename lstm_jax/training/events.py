@@ -10,12 +10,12 @@ from lstm_jax.training.run_folder import TIMES, RunError, cannot_write
 
 
 class Events:
-    """Writes every figure of every line of metrics as a scalar.
+    """Writes every metric as a scalar for TensorBoard.
 
     Args:
-        directory: where the event files are; TensorBoard takes the folder of the run,
-            or one of many runs. What is in it is made anew, since an earlier start may
-            have got further than its last checkpoint.
+        directory: folder of the event files. Point TensorBoard at the folder of the
+            run, or at a folder of many runs. Old event files are rewritten, because an
+            interrupted run may have written events after its last checkpoint.
         before: the metrics so far.
 
     Raises:
@@ -23,8 +23,8 @@ class Events:
     """
 
     def __init__(self, directory: Path, before: Iterable[Mapping[str, Any]]):
-        # Not SummaryWriter: its thread ends where the disk is full, and whoever has
-        # more to write then waits for it without end.
+        # Do not use SummaryWriter: its thread ends when the disk is full, and later
+        # writes then wait forever.
         try:
             from tensorboardX.event_file_writer import EventsWriter
         except ModuleNotFoundError as error:
@@ -47,7 +47,7 @@ class Events:
             self._writer.flush()
 
     def close(self) -> None:
-        """Until everything is on disk."""
+        """Writes everything to disk."""
         with self._writing():
             self._writer.close()
 
@@ -64,13 +64,13 @@ class Events:
         from tensorboardX.summary import scalar
 
         when = line.get("time", time.time())  # runs of older versions have none
-        messages: Any = event_pb2  # made when it is imported, unknown before
+        messages: Any = event_pb2  # its classes exist only at run time
         for name, value in line.items():
             if name in ("step", *TIMES):
                 continue
             several = isinstance(value, list)
             for n, one in enumerate(value if several else [value]):
-                if one is None:  # of a seed that is over
+                if one is None:  # of a seed that diverged
                     continue
                 summary = scalar(f"{name}/{n}" if several else name, one)
                 at = dict(step=line["step"], wall_time=when)

@@ -1,6 +1,6 @@
-"""The types of run.json. What it says is used only if they are right.
+"""The types of run.json. Its values are used only if their types are right.
 
-A task adds what it describes itself: see `lstm_jax.training.task.Task.metadata_type`.
+A task adds its own fields: see `lstm_jax.training.task.Task.metadata_type`.
 """
 
 from typing import Any, Literal
@@ -11,10 +11,10 @@ from lstm_jax.training.run_folder import RESTORED, Run, RunError
 
 
 class Start(pydantic.BaseModel, strict=True):
-    """Where a part of a run was trained."""
+    """One start of a run: the machine, the versions and the first step."""
 
     step: pydantic.NonNegativeInt
-    """The step from which it went on."""
+    """The step at which this start began."""
     device: str
     cores: int | None = None
     changed: dict[str, list[Any]] = {}
@@ -31,21 +31,21 @@ class Origin(pydantic.BaseModel, strict=True):
 
 
 class Monitor(pydantic.BaseModel, strict=True):
-    """The metric that best, patience and plateau go by."""
+    """The metric that decides the best checkpoint, patience and plateau."""
 
     name: str = "valid_loss"
     better: Literal["lower", "higher"] = "lower"
 
 
 class Metadata(pydantic.BaseModel, strict=True):
-    """What run.json holds, at least. A task extends it."""
+    """The fields that run.json has in every task. A task adds more."""
 
     parameters: int
     device: str
     python: str
     versions: dict[str, str]
     id: str = ""
-    """Of the run; runs of older versions have none."""
+    """The id of the run; runs of older versions have none."""
     monitor: Monitor = Monitor()
     seconds: pydantic.NonNegativeFloat = 0.0
     resumed: list[Start] = []
@@ -59,15 +59,15 @@ class Metadata(pydantic.BaseModel, strict=True):
 
 
 def read_metadata(run: Run, kind: type[Metadata] = Metadata) -> dict[str, Any]:
-    """The contents of run.json, all of it.
+    """Reads all of run.json.
 
     Args:
         run: the run.
-        kind: the types that it must have; more is welcome.
+        kind: the types of the required fields; other fields are allowed.
 
     Raises:
-        RunError: it is missing or corrupt, or something in it is missing or has
-            another type.
+        RunError: the file is missing or corrupt, or a field is missing or has another
+            type.
     """
     facts = run.read_json("run.json")
     try:
@@ -77,7 +77,7 @@ def read_metadata(run: Run, kind: type[Metadata] = Metadata) -> dict[str, Any]:
         where = ".".join(map(str, first["loc"]))
         came = "" if first["type"] == "missing" else f" (it is {first['input']!r:.80})"
         raise RunError(
-            f"{run.path('run.json')} is damaged: {where}: {first['msg']}{came}; "
+            f"{run.path('run.json')} is corrupt: {where}: {first['msg']}{came}; "
             f"{RESTORED}."
         ) from error
     return facts

@@ -1,7 +1,7 @@
-"""Metrics by name: what a loss and an evaluation measure, and how they are shown.
+"""Metrics by name, and how to show them.
 
 A metric of a batch is a `Mean`: a sum and a weight. Sums and weights of batches are
-added, and divided once at the end, so the metric of an uneven batch is exact.
+added and divided once at the end, so the result is exact even for uneven batches.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from lstm_jax._types import Array, PyTree
 
 
 class Mean(NamedTuple):
-    """A weighted mean that other means can be added to.
+    """A weighted mean. Means can be added.
 
     >>> first, second = Mean(total=3.0, weight=2.0), Mean(total=5.0, weight=2.0)
     >>> (first + second).value
@@ -38,7 +38,7 @@ class Mean(NamedTuple):
 
 
 class Aux(NamedTuple):
-    """What a loss returns beside its value."""
+    """The second result of a loss, after its value."""
 
     carry: PyTree
     """The recurrent state after the batch."""
@@ -51,12 +51,12 @@ class Aux(NamedTuple):
 
 
 Loss = Callable[[PyTree, PyTree, PyTree, Any], tuple[Array, Aux]]
-"""``(params, carry, batch, key) -> (loss, Aux(carry, metrics))``: the mean loss of a
-batch, which training lowers."""
+"""``(params, carry, batch, key) -> (loss, Aux(carry, metrics))``. Training minimises
+the loss, the mean over a batch."""
 
 
 def of_step(loss: Any, aux: Aux) -> dict[str, Mean]:
-    """All metrics of a training step, what training lowers first.
+    """All metrics of a training step, the minimised one first.
 
     >>> [*of_step(0.5, Aux(()))], [*of_step(0.5, Aux((), {"loss": Mean(0.4)}))]
     (['loss'], ['objective', 'loss'])
@@ -68,10 +68,10 @@ def of_step(loss: Any, aux: Aux) -> dict[str, Mean]:
 def over_batches(
     measure: Callable[[Any], Mapping[str, Mean]], batches: Iterable[Any]
 ) -> dict[str, float]:
-    """Metrics of a whole split, exact however uneven its batches are.
+    """Metrics of a whole split, exact even for uneven batches.
 
     Args:
-        measure: a batch to its metrics.
+        measure: computes the metrics of a batch.
         batches: the batches of the split.
 
     Raises:
@@ -82,7 +82,7 @@ def over_batches(
     """
     total: dict[str, Mean] = {}
     for batch in batches:
-        # As Python's floats: sums of a long split do not lose digits.
+        # Python floats, so that sums over a long split do not lose digits.
         found = jax.tree.map(float, dict(measure(batch)))
         total = {
             name: total[name] + mean if total else mean for name, mean in found.items()
@@ -94,7 +94,7 @@ def over_batches(
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """How a metric is shown, and which of two values is the better one.
+    """How to show a metric, and which of two values is better.
 
     >>> import math
     >>> Metric("bits", of="loss", convert=lambda nats: nats / math.log(2)).say(0.6931)
@@ -102,17 +102,17 @@ class Metric:
     """
 
     unit: str = ""
-    """The unit behind a number; empty where there is none."""
+    """The unit after a number; empty if there is none."""
     better: Literal["lower", "higher"] = "lower"
     """Which values are better."""
     label: str = ""
-    """The label of its curve; empty for the name of the metric."""
+    """The label of its curve; empty means the name of the metric."""
     scale: Literal["linear", "log"] = "linear"
     """The scale of its curve."""
     of: str = ""
-    """The metric that this one is computed from; empty where it is measured itself."""
+    """The metric that this one is computed from; empty if it is measured itself."""
     convert: Callable[[Any], Any] = lambda value: value
-    """From values of ``of``, one or an array, to values of this metric."""
+    """Converts values of ``of``, one or an array, to values of this metric."""
 
     def say(self, value: float) -> str:
         """A value with its unit."""
@@ -128,7 +128,7 @@ PLAIN: Metrics = {"loss": Metric()}
 
 
 def headline(metrics: Metrics) -> tuple[str, Metric]:
-    """The metric that stands for a run: its name where it is measured, and itself.
+    """The main metric of a run: the name that is measured, and how to show it.
 
     >>> headline({"perplexity": Metric("perplexity", of="loss"), "loss": Metric()})[0]
     'loss'
@@ -138,7 +138,7 @@ def headline(metrics: Metrics) -> tuple[str, Metric]:
 
 
 def as_arrays(means: Mapping[str, Mean]) -> dict[str, Array]:
-    """Each mean as one float32 array ``[2]`` of total and weight."""
+    """Each mean as a float32 array ``[2]`` of total and weight."""
     return {
         name: jnp.stack([jnp.asarray(part, jnp.float32) for part in mean])
         for name, mean in means.items()
@@ -146,7 +146,7 @@ def as_arrays(means: Mapping[str, Mean]) -> dict[str, Array]:
 
 
 def finite(values: Iterable[float]) -> list[float | None]:
-    """Numbers as JSON has them, which knows none that is not finite.
+    """Numbers for JSON: values that are not finite become ``None``.
 
     >>> finite([1.5, float("nan")])
     [1.5, None]
@@ -155,7 +155,7 @@ def finite(values: Iterable[float]) -> list[float | None]:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """Of those that are there.
+    """The mean of the values that are not ``None``; ``None`` if there are none.
 
     >>> mean([1.5, None, 2.5]), mean([None])
     (2.0, None)

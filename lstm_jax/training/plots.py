@@ -15,7 +15,7 @@ def plot_run(run: Run, metrics: Metrics = PLAIN) -> list[Path]:
     """Writes a plot of each metric, and ``learning_rate.png``; returns their paths.
 
     A metric is drawn in the unit of the first metric that is computed from it. A run
-    that has lost its metrics has no plots.
+    without metrics has no plots.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -33,7 +33,7 @@ def plot_run(run: Run, metrics: Metrics = PLAIN) -> list[Path]:
 
 
 def _curves_of(name, metrics, lines):
-    """Draws training and validation of a metric; ``None`` where it was not measured."""
+    """Draws training and validation of a metric; ``None`` if it was not measured."""
     shown, metric = name, metrics.get(name, Metric())
     for other, derived in metrics.items():
         if derived.of == name:
@@ -70,7 +70,7 @@ def _curves_of(name, metrics, lines):
 
 
 def _curve(name, metric, lines):
-    """Steps and values of a metric, where it was measured."""
+    """Steps and values of a metric, at the steps where it was measured."""
     found = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     steps, values = np.array(found, float).reshape(-1, 2).T
     return steps, np.asarray(metric.convert(values))
@@ -92,7 +92,8 @@ def _draw(path, curves):
 
 
 def new_figure(columns: int = 1) -> tuple[Any, Any]:
-    """A matplotlib figure, and its axes or, of several side by side, an array of them.
+    """A matplotlib figure and its axes, or an array of axes if there are several
+    columns.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -107,10 +108,10 @@ def new_figure(columns: int = 1) -> tuple[Any, Any]:
 
 
 def _figure():
-    """Matplotlib's class, which draws to files with no window and no backend.
+    """Matplotlib's figure class, which draws to files without a window or backend.
 
-    A backend in the environment, such as that of a notebook, may not be installed
-    here: matplotlib would refuse to be imported.
+    The environment may name a backend that is not installed, such as that of a
+    notebook. Then the usual import of matplotlib fails.
     """
     backend = os.environ.pop("MPLBACKEND", None)
     try:
@@ -122,7 +123,7 @@ def _figure():
 
 
 def save_figure(figure: Any, path: Path) -> Path:
-    """Writes a matplotlib figure; RunError where it cannot be written."""
+    """Writes a matplotlib figure; raises RunError if it cannot be written."""
     try:
         with files.writing(path) as file:
             figure.savefig(file, dpi=120, format=path.suffix[1:])

@@ -1,4 +1,4 @@
-"""What the user sees during training: a live line, or plain lines in a log."""
+"""Progress during training: a live line on a terminal, or plain lines in a log."""
 
 import time
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from lstm_jax.training.metrics import PLAIN, Metrics
 class ProgressReport:
     """Metrics, speed and time left.
 
-    On a terminal a single live line; elsewhere a line at most every ``interval``
+    A terminal shows one live line. A log gets a line at most every ``interval``
     seconds.
 
     Args:
-        steps: steps of the whole run.
-        done: steps before this start.
-        items_per_step: how many items a step takes.
-        items: what they are, such as "tokens".
-        metrics: the metrics that may come, and how they are shown.
-        interval: see above.
+        steps: number of steps of the whole run.
+        done: number of steps before this start.
+        items_per_step: number of items in a step.
+        items: name of the items, such as "tokens".
+        metrics: the metrics that may occur, and how to show them.
+        interval: seconds between two lines of a log.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ProgressReport:
             self._live.stop()
 
     def update(self, step: int, values: Mapping[str, float | None]) -> None:
-        """So far, with the means of the metrics of the last steps, if there are any."""
+        """Shows the step, and the mean metrics of the last steps, if there are any."""
         now = time.monotonic()
         done = (step - self._first) * self._items_per_step
         speed = done / max(now - self._start, 1e-9)
@@ -73,7 +73,7 @@ class ProgressReport:
             self.say(f"step {step:,}/{self._steps:,} · {text} · {left:,.0f} s left")
 
     def _said(self, values):
-        """Every metric, and in other units those that are computed from it."""
+        """Text of every metric, and of metrics that are computed from it."""
         said = []
         for name, value in values.items():
             value = float("nan") if value is None else value
@@ -83,5 +83,5 @@ class ProgressReport:
         return " · ".join(said)
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays on the terminal."""
         self._console.print(escape(text), highlight=False, markup=False, soft_wrap=True)

@@ -1,17 +1,17 @@
-"""The folder of a run: what was asked, what happened, what came out.
+"""The folder of a run: its config, metadata, metrics, checkpoints and results.
 
 config.toml         the resolved config
-run.json            the id of the run; data, sizes, versions and machine, and those of
-                    every resume; seconds, seeds that diverged, the final split;
-                    `lstm_jax.training.metadata` has its types
+run.json            metadata: id, data, sizes, versions and machine of every start,
+                    seconds, seeds that diverged, the final split; its types are in
+                    `lstm_jax.training.metadata`
 metrics.jsonl       a line for every step, and for every evaluation; `seconds` is the
                     training time so far, `time` the clock, in seconds since 1970
-tensorboard/        the same as event files, if asked for
-checkpoints/        the whole state, for resuming, and the best weights so far, with
+tensorboard/        the metrics as event files, with train.tensorboard=true
+checkpoints/        the whole state, to resume from, and the best weights so far, with
                     copies of run.json and config.toml
-model.safetensors   the best weights; model-seed0.safetensors and so on of several seeds
-result-*.json       the final figures of a part of the data
-evaluations.jsonl   what `lstm-jax evaluate` found later
+model.safetensors   the best weights; with several seeds model-seed0.safetensors, ...
+result-*.json       the final metrics of a split
+evaluations.jsonl   results of `lstm-jax evaluate`
 *.png               curves
 """
 
@@ -40,7 +40,7 @@ from lstm_jax.config import PathText, config
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks
+except ImportError:  # Windows has no fcntl
     fcntl = None
 
 
@@ -48,7 +48,7 @@ RESTORED = (
     "bring a copy back, or restore the one in the newest checkpoint with lstm-jax "
     "train CONFIG --resume"
 )
-"""What to do where run.json cannot be used."""
+"""The advice if run.json cannot be used."""
 
 LOCK_TRIES = 3
 """`Run.is_in_use` has the lock for a moment: one try more than that is enough."""
@@ -56,10 +56,10 @@ LOCK_TRIES = 3
 
 @config
 class RunConfig:
-    """Where the run is kept."""
+    """Where to save the run."""
 
     directory: PathText = ""
-    """The folder of the run; empty for `runs/` and the name of the config file."""
+    """The folder of the run; empty means `runs/` and the name of the config file."""
 
 
 TIMES = ("seconds", "time")
@@ -67,11 +67,11 @@ TIMES = ("seconds", "time")
 
 
 class RunError(ValueError):
-    """A run folder that cannot be used; the message is meant for its owner."""
+    """A run folder that cannot be used. The message is meant for the user."""
 
 
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
-    """The sentence for a disk that is full, or a folder that cannot be written."""
+    """The error for a full disk or a folder that is not writable."""
     said = str(error) or type(error).__name__
     reason = getattr(error, "strerror", None) or said.splitlines()[0]
     remedy = "make room or name another folder with run.directory=FOLDER"
@@ -81,7 +81,7 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
 
 
 def make_folder(path: Path, option: str) -> None:
-    """Makes a folder that an option names; RunError where nothing can be written."""
+    """Creates a folder that an option names; raises RunError if it is not writable."""
     try:
         files.make_folders(path)
         tempfile.TemporaryFile(dir=path).close()
@@ -95,22 +95,22 @@ def make_folder(path: Path, option: str) -> None:
 class Run:
     """The folder of one run.
 
-    Whatever it cannot write it raises as a `RunError`.
+    Raises a `RunError` if it cannot write a file.
     """
 
     def __init__(self, directory: str | Path):
         self.directory = Path(directory)
         self.listeners: list[Any] = []
-        """They are called with every few lines of metrics, too."""
+        """Called with every new lines of metrics."""
         self._held: int | None = None
         """A descriptor of the folder while `alone` holds it."""
 
     @classmethod
     def make(cls, directory: str | Path) -> "Run":
-        """The folder of a new run, which `begin` makes a run of.
+        """The folder of a new run; `begin` starts the run in it.
 
         Raises:
-            RunError: a run has begun in the folder, or it cannot be written.
+            RunError: the folder already contains a run, or is not writable.
         """
         cls.check_vacant(directory)
         run = cls(directory)
@@ -123,12 +123,12 @@ class Run:
     def begin(self, config: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Writes what a new run starts with; returns its metadata, with its ``id``.
 
-        Call it inside `alone`, and train before that ends: two processes that start
-        at once would both find the folder vacant otherwise. The run exists as soon as
-        its config.toml does, which is written last.
+        Call it inside `alone`, and train before leaving `alone`. Otherwise two
+        processes that start at once would both find the folder vacant. config.toml is
+        written last, and the run exists from then on.
 
         Raises:
-            RunError: a run has begun in the folder, or it cannot be written.
+            RunError: the folder already contains a run, or is not writable.
         """
         self.check_vacant(self.directory)
         facts = {"id": uuid.uuid4().hex} | dict(facts)
@@ -138,7 +138,9 @@ class Run:
 
     @classmethod
     def check_vacant(cls, directory: str | Path) -> None:
-        """Raises RunError where `make` would because of what is in the folder."""
+        """Raises the RunError that `make` would raise because of the
+        folder's contents.
+        """
         run = cls(directory)
         try:
             if run.directory.exists() and not run.directory.is_dir():
@@ -147,7 +149,7 @@ class Run:
                 )
             if run.has_begun:
                 raise RunError(
-                    f"{directory} holds a run already; continue it with --resume, or "
+                    f"{directory} already holds a run; continue it with --resume, or "
                     f"name a new folder with run.directory=FOLDER."
                 )
         except OSError as error:
@@ -155,13 +157,13 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path) -> "Run":
-        """A run made before.
+        """Opens an existing run.
 
         Raises:
-            RunError: there is none, or the folder cannot be read.
+            RunError: there is no run, or the folder cannot be read.
         """
         run = cls(directory)
-        # Predicates of pathlib raise some errors of the system and hide others.
+        # pathlib's predicates raise some system errors and hide others.
         try:
             os.stat(run.path("config.toml"))
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -184,13 +186,13 @@ class Run:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Holds the folder; a process that ends in whatever way lets go of it.
+        """Locks the folder. The lock ends with the process, however it ends.
 
-        Where the file system knows no locks the folder is not locked. While it is
-        held, a folder that has been moved or replaced is noticed by the next write.
+        If the file system has no locks, the folder is not locked. If the folder is
+        moved or replaced while locked, the next write raises an error.
 
         Raises:
-            RunError: another process trains in it.
+            RunError: another process is training in the folder.
         """
         if fcntl is None:
             yield
@@ -236,7 +238,7 @@ class Run:
         return False
 
     def check_place(self) -> None:
-        """Raises RunError if the folder that `alone` holds is elsewhere by now."""
+        """Raises RunError if the locked folder has been moved."""
         if self._held is None:
             return
         held, there = os.fstat(self._held), None
@@ -249,12 +251,12 @@ class Run:
             )
 
     def path(self, name: str) -> Path:
-        """Where a file of this name is."""
+        """The path of a file with this name."""
         return self.directory / name
 
     @property
     def has_begun(self) -> bool:
-        """Whether there is more in the folder than what `create` writes."""
+        """Whether the folder contains more than what `make` writes."""
         if not os.path.isdir(self.directory):
             return False
         try:
@@ -284,7 +286,7 @@ class Run:
             raise cannot_write(self.path(name), error, kept) from error
 
     def set_aside(self, name: str) -> None:
-        """Renames a corrupt file, if it is there, so that another takes its place."""
+        """Renames a corrupt file, if it exists, to make room for a new file."""
         with self._writing(name):
             if os.path.lexists(self.path(name)):
                 os.replace(self.path(name), self.path(f"{name}.damaged"))
@@ -295,7 +297,7 @@ class Run:
             files.write_json(self.path(name), values)
 
     def append_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """A line more in a file of such lines."""
+        """Appends a line to a file of JSON lines."""
         self._append(name, [values])
 
     def _append(self, name, lines):
@@ -304,10 +306,10 @@ class Run:
             files.append(self.path(name), text.encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The object in a file of the run.
+        """Reads the JSON object in a file of the run.
 
         Raises:
-            RunError: it is missing or corrupt.
+            RunError: the file is missing or corrupt.
         """
         try:
             return files.read_json(self.path(name))
@@ -317,28 +319,28 @@ class Run:
             if name == "run.json":
                 remedy = RESTORED
             raise RunError(
-                f"{self.path(name)} is missing or damaged ({reason}); {remedy}."
+                f"{self.path(name)} is missing or corrupt ({reason}); {remedy}."
             ) from error
 
     def log(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Adds lines to the metrics, and hands them to the listeners."""
+        """Adds lines to the metrics and passes them to the listeners."""
         lines = list(lines)
         self._append("metrics.jsonl", lines)
         for listener in self.listeners:
             listener(lines)
 
     def sync(self) -> None:
-        """Brings the metrics onto the disk itself: no checkpoint is ahead of them."""
+        """Syncs the metrics to disk, so that no checkpoint is ahead of them."""
         with self._writing("metrics.jsonl"):
             if self.path("metrics.jsonl").exists():
                 files.sync(self.path("metrics.jsonl"))
-                files.sync(self.directory)  # a file that is new there
+                files.sync(self.directory)  # the file may be new in its folder
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of metrics.jsonl; none where it is not there.
+        """All lines of metrics.jsonl; none if the file does not exist.
 
         Raises:
-            RunError: it cannot be read, or a line is corrupt.
+            RunError: the file cannot be read, or a line is corrupt.
         """
         path = self.path("metrics.jsonl")
         try:
@@ -347,7 +349,7 @@ class Run:
             return []
         except OSError as error:
             raise RunError(f"cannot read {path}: {error.strerror}.") from error
-        # A run that was killed may have left half a line at the end.
+        # A killed run may have left half a line at the end.
         whole = data[: data.rfind(b"\n") + 1]
         return [
             _metrics_line(path, number, line)
@@ -355,17 +357,17 @@ class Run:
         ]
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """The lines of evaluations among the metrics."""
+        """The lines of metrics that are evaluations."""
         return [line for line in self.metrics() if is_evaluation(line)]
 
     def rewind(self, step: int) -> None:
-        """Forgets metrics later than ``step``: the run goes on from there."""
+        """Removes metrics after ``step``; the run continues from there."""
         kept = [line for line in self.metrics() if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         self.write_text("metrics.jsonl", text)
 
     def save_weights(self, params: PyTree, name: str = "model.safetensors") -> None:
-        """A tensor a parameter, named by its path."""
+        """Writes one tensor per parameter, named by its path."""
         leaves = jax.tree_util.tree_leaves_with_path(params)
         tensors = {
             jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
@@ -395,7 +397,7 @@ def _metrics_line(path, number, text):
                 raise ValueError(f"its {name} is not a number")
     except (ValueError, RecursionError) as error:
         raise RunError(
-            f"{path} is damaged in line {number}: {error}. Delete this line, for "
+            f"{path} is corrupt in line {number}: {error}. Delete this line, for "
             f"example with sed -i {number}d {shlex.quote(str(path))}; training "
             f"does not depend on it."
         ) from error
@@ -403,19 +405,19 @@ def _metrics_line(path, number, text):
 
 
 def is_evaluation(line: Mapping[str, Any]) -> bool:
-    """Whether a line of the metrics is of an evaluation."""
+    """Whether a line of the metrics is an evaluation."""
     return any(name.startswith("valid_") for name in line)
 
 
 def irregular(
     lines: Sequence[Mapping[str, Any]], step: int, evaluated: Iterable[int] = ()
 ) -> list[str]:
-    """What is wrong with the metrics up to a step, in sentences.
+    """Describes missing or repeated metrics up to a step, in sentences.
 
     Args:
         lines: the metrics.
-        step: up to where.
-        evaluated: the steps that have a validation.
+        step: the last step to check.
+        evaluated: the steps that must have an evaluation.
 
     >>> irregular([{"step": n, "loss": 1.0} for n in (1, 3, 3)], step=3)
     ['metrics.jsonl has no line for step 2.', 'metrics.jsonl has step 3 twice.']
@@ -467,7 +469,7 @@ def environment() -> dict[str, Any]:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            own = name == "lstm-jax"  # run from its sources
+            own = name == "lstm-jax"  # run from a source folder
             versions[name] = lstm_jax.__version__ if own else "not installed"
     device = jax.devices()[0]
     return {

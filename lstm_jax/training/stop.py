@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal as a request to stop at the next step."""
+"""Turns Ctrl-C, SIGTERM and a closed terminal into a request to stop after a step."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 def stop_requests() -> Iterator[threading.Event]:
     """An event set by Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C interrupts at once.
 
-    Under ``nohup``, SIGHUP goes on being ignored.
+    Under ``nohup``, SIGHUP stays ignored.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -22,7 +22,7 @@ def stop_requests() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     kinds = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has no SIGHUP
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
         kinds.append(hangup)
     before = {kind: signal.signal(kind, request) for kind in kinds}

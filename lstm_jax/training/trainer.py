@@ -1,7 +1,7 @@
 """The training loop: blocks of steps, hooks between them, clean stops.
 
-The trainer knows no task. It takes steps and calls hooks (`lstm_jax.training.hooks`),
-which evaluate, save, log and show what has happened.
+The trainer knows nothing about tasks. It runs steps and calls hooks
+(`lstm_jax.training.hooks`), which evaluate, save, log and show progress.
 """
 
 import time
@@ -23,33 +23,33 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 @config
 class TrainConfig:
-    """How long to train, and how often to do what."""
+    """How long to train, and how often to evaluate and save."""
 
     steps: Annotated[int, Field(ge=1, lt=2**31)] | None = None
-    """Steps of the run; 1000 where `epochs` is not set either."""
+    """Steps of the run; 1000 if `epochs` is not set either."""
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Epochs of the run, instead of `steps`."""
     batch_size: Count = 32
-    """Sequences of a step."""
+    """Number of sequences in a batch."""
     block: Count = 500
-    """Steps in one jitted call, at most; fewer where they would take long."""
+    """The most steps in one jitted call; fewer if steps are slow."""
     evaluate_every: PositiveInt = 200
     """Steps between two evaluations."""
     checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
     monitor: str = "valid_loss"
-    """The validation metric that chooses the best checkpoint and that `patience` and
-    the schedule `plateau` go by."""
+    """The validation metric that decides the best checkpoint, `patience` and the
+    schedule `plateau`."""
     patience: NonNegativeInt = 0
-    """Evaluations without a better one after which the run stops; 0: never."""
+    """The run stops after this many evaluations without a better one; 0: never."""
     seeds: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Models trained in one program: those of `seed`, `seed` + 1, ... Batches of the
-    host come in the order of `seed` for all of them."""
+    """Number of models that are trained together, with the seeds `seed`, `seed` + 1,
+    ... Batches from the host have the order of `seed` for all of them."""
     init_from: str | None = None
-    """The folder of a run whose best weights, tokenizer, classes and standardisation
-    this run starts from; unset: new weights."""
+    """The folder of a run to start from: its best weights, tokenizer, classes and
+    standardisation; unset: new weights."""
     tensorboard: bool = False
-    """Whether event files for TensorBoard are written; needs the extra `plots`."""
+    """Whether to write event files for TensorBoard; needs the extra `plots`."""
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:
@@ -59,10 +59,10 @@ class TrainConfig:
             )
 
     def total_steps(self, steps_per_epoch: int | None) -> int:
-        """Steps of the whole run.
+        """Number of steps of the whole run.
 
         Raises:
-            ValueError: ``epochs`` is set, but data never end.
+            ValueError: ``epochs`` is set, but the data are endless.
         """
         if self.epochs is None:
             return self.steps or 1000
@@ -75,16 +75,16 @@ class TrainConfig:
 
 
 BLOCK_SECONDS = 1.0
-"""What a block takes, or one step where that takes longer: a request to stop waits for
-two of them."""
+"""Target time of a block. A block has at least one step. A request to stop may wait for
+two blocks."""
 
 
 class Diverged(RuntimeError):
-    """A loss or a parameter is not finite any more, of the last seed that was."""
+    """The loss or a parameter of every seed is no longer finite."""
 
 
 class Steps(NamedTuple):
-    """What happened in some steps."""
+    """The metrics of a block of steps."""
 
     first: int
     """The number of the first step."""
@@ -99,43 +99,43 @@ class Steps(NamedTuple):
 
 
 class Hook:
-    """Something that happens during training; a hook overrides what it needs."""
+    """Called during training; a hook overrides the methods that it needs."""
 
     every: int | None = None
-    """`at` is called after every so many steps, and after the last one."""
+    """`at` is called every this many steps, and after the last step."""
 
     def start(self, trainer: "Trainer") -> None:
-        """Before the first step."""
+        """Called before the first step."""
 
     def steps(self, trainer: "Trainer", steps: Steps) -> None:
-        """After a block of steps."""
+        """Called after a block of steps."""
 
     def at(self, trainer: "Trainer") -> None:
-        """After a step that `every` names."""
+        """Called after the steps given by `every`."""
 
     def end(self, trainer: "Trainer") -> None:
-        """After the last step, or after a request to stop."""
+        """Called after the last step, or after a request to stop."""
 
     def close(self) -> None:
-        """At the end, also after an error."""
+        """Called at the end, even after an error."""
 
     def facts(self) -> Mapping[str, Any]:
-        """What a checkpoint must hold to restore this hook, as JSON."""
+        """The state of this hook for a checkpoint, as JSON."""
         return {}
 
 
 class Trainer:
-    """Training under way.
+    """Runs training and calls the hooks.
 
     Args:
         block: from `lstm_jax.training.step.make_block`.
-        batches: where the data of a block come from.
-        state: where to start; donated.
+        batches: source of the data of a block.
+        state: the initial state; donated.
         config: see `TrainConfig`.
         hooks: called in this order.
         say: shows a line to the user.
         seconds: training time before ``state``.
-        lost: for every seed the step at which it diverged, or 0.
+        lost: the step at which each seed diverged, or 0.
     """
 
     def __init__(
@@ -155,25 +155,25 @@ class Trainer:
         self.total_steps = config.total_steps(batches.steps_per_epoch)
         self.step = int(state.step)
         self.lost = np.array(lost or [0] * config.seeds)
-        """For every seed the step at which it diverged, or 0."""
+        """The step at which each seed diverged, or 0."""
         self.stopped_early = np.zeros(config.seeds, bool)
-        """Seeds that have nothing to gain from more steps."""
+        """Seeds that stopped early."""
         self.was_asked_to_stop = False
         self._began = time.monotonic() - seconds
-        self._step_seconds = BLOCK_SECONDS  # until it is known
+        self._step_seconds = BLOCK_SECONDS  # until the first block is timed
 
     def fit(self) -> bool:
         """Trains to the end and records everything.
 
         Returns:
-            Whether the run is complete. After Ctrl-C or SIGTERM it is not, and the
-            state has been saved.
+            Whether the run is complete. After Ctrl-C or SIGTERM it is not complete, and
+            the state is saved.
 
         Raises:
-            Diverged: a loss or a parameter is not finite, of every seed. Checkpoints
-                made before are kept. One seed of several ends alone, and a seed that
-                has stopped early has its best, whatever becomes of it.
-            RunError: the disk is full, or the folder cannot be written any more.
+            Diverged: the loss or a parameter of every seed is no longer finite. Earlier
+                checkpoints stay. If one of several seeds diverges, the others continue.
+                A seed that stopped early keeps its best checkpoint.
+            RunError: the disk is full, or the folder is not writable.
         """
         try:
             with stop_requests() as stop:
@@ -181,7 +181,7 @@ class Trainer:
                 while not self.is_over and not stop.is_set():
                     before = self.step
                     self._train_to_next_stop(stop)
-                    if self.step == before:  # asked to stop in the meantime
+                    if self.step == before:  # a stop was requested
                         break
                     for hook in self._hooks:
                         if hook.every and (self.is_last or self.step % hook.every == 0):
@@ -210,7 +210,7 @@ class Trainer:
 
     @property
     def is_last(self) -> bool:
-        """Whether the last step has been taken."""
+        """Whether the last step is done."""
         return self.step == self.total_steps
 
     @property
@@ -219,21 +219,21 @@ class Trainer:
 
     @property
     def live(self) -> np.ndarray:
-        """The seeds that have something to gain from more steps."""
+        """The seeds that are still training."""
         return (self.lost == 0) & ~self.stopped_early
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the arrays: the state of trainer and hooks."""
+        """The state of trainer and hooks for a checkpoint, as JSON."""
         found = {"seconds": self.seconds, "lost": self.lost.tolist()}
         for hook in self._hooks:
             found |= hook.facts()
         return found
 
     def _train_to_next_stop(self, stop):
-        """Blocks up to the next step that a hook names.
+        """Runs blocks up to the next step at which a hook is called.
 
-        The device has the next block at hand while the metrics of the last one are
-        written down.
+        The device computes the next block while the metrics of the last block are
+        recorded.
         """
         end, dispatched, pending = self._next_stop(), self.step, None
         self._recorded = time.monotonic()
@@ -256,7 +256,7 @@ class Trainer:
         return min([self.total_steps, *(self.step - self.step % n + n for n in every)])
 
     def _record(self, metrics, n):
-        # A jitted function returns a dictionary in the order of its names.
+        # A jitted function returns a dict sorted by name.
         lowered = "objective" if "objective" in metrics else "loss"
         names = dict.fromkeys([lowered, "loss", *metrics])
         pairs = {name: _pairs(metrics[name], n) for name in names}
@@ -267,7 +267,7 @@ class Trainer:
         self._recorded, first = now, self.step + 1
         try:
             self.end_seeds(metrics[lowered], first, f"{lowered} is {{}}")
-        finally:  # what led to a divergence is kept, too
+        finally:  # keep the metrics of steps that diverge
             at = np.arange(first, first + n)[:, None]
             over = (self.lost > 0) & (self.lost <= at)
             clean = lambda a: np.where(np.isfinite(a) & ~over, a, np.nan)
@@ -276,20 +276,20 @@ class Trainer:
         self.step += n
 
     def end_seeds(self, values: np.ndarray, step: int, what: str) -> None:
-        """Ends every seed that has a value that is not finite.
+        """Stops every seed that has a value that is not finite.
 
         Args:
-            values: ``[n, S]``, of ``step`` and those that follow.
-            step: see ``values``.
-            what: a sentence, with ``{}`` where the value goes.
+            values: ``[n, S]``, of ``step`` and the steps that follow.
+            step: the step of the first values.
+            what: a sentence, with ``{}`` for the value.
 
         Raises:
             Diverged: no seed is left.
         """
         good = np.isfinite(values)
-        # A seed that has stopped early has its best, whatever becomes of it.
+        # A seed that stopped early keeps its best checkpoint, so it cannot diverge.
         new = ~good.all(0) & (self.lost == 0) & ~self.stopped_early
-        first = good.argmin(0)  # the first that is not finite
+        first = good.argmin(0)  # index of the first value that is not finite
         ends = [
             (step + int(first[n]), what.format(values[first[n], n]), n)
             for n in np.flatnonzero(new)
@@ -299,7 +299,7 @@ class Trainer:
             at, said, _ = max(ends)
             raise Diverged(f"{said} at step {at:,}")
         for at, said, n in sorted(ends):
-            self.say(f"seed+{n} is over: {said} at step {at:,}.")
+            self.say(f"seed+{n} diverged: {said} at step {at:,}.")
 
 
 def _pairs(pairs, n):
@@ -309,5 +309,5 @@ def _pairs(pairs, n):
 
 def _means(rows):
     """The means ``[n, S]`` of totals and weights."""
-    with np.errstate(invalid="ignore", divide="ignore"):  # a weight of 0: no value
+    with np.errstate(invalid="ignore", divide="ignore"):  # a weight of 0 has no value
         return rows[..., 0] / rows[..., 1]

@@ -1,7 +1,7 @@
-"""What validation has shown so far, and what follows from it.
+"""Decisions from validation: best seeds, early stopping, learning rate, averaging.
 
-Everything here is a function of the monitored values in order. A resumed run needs only
-these to decide as if it had never stopped.
+All decisions depend only on the monitored values, in order. So a resumed run decides
+the same as an uninterrupted run.
 """
 
 import dataclasses
@@ -12,16 +12,18 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What a run does when validation gets no better.
+    """What a run does when validation stops improving.
 
     Args:
-        patience: evaluations without a better value after which a seed stops; 0: never.
-        plateau: the same, after which the learning rate is multiplied by ``decay``; 0:
-            never. The count then starts again.
-        decay: see ``plateau``.
-        non_monotone: averaging starts when a value is worse than the best of those more
-            than this many evaluations ago (Merity et al. 2018, algorithm 1); 0: never.
-        higher_is_better: whether higher values are better, as of an accuracy.
+        patience: number of evaluations without a better value after which a seed stops;
+            0 means never.
+        plateau: number of evaluations without a better value after which the learning
+            rate is multiplied by ``decay``; 0 means never. Then the count restarts.
+        decay: factor of the learning rate; see ``plateau``.
+        non_monotone: averaging starts when a value is worse than the best value of more
+            than this many evaluations ago (Merity et al. 2018, algorithm 1); 0 means
+            never.
+        higher_is_better: whether higher values are better, as for accuracy.
     """
 
     patience: int = 0
@@ -32,16 +34,16 @@ class Rules:
 
     @property
     def worst(self) -> float:
-        """A value that every other one is better than."""
+        """A value that is worse than every other."""
         return -np.inf if self.higher_is_better else np.inf
 
     def is_better(self, values: np.ndarray, than: np.ndarray) -> np.ndarray:
-        """Which values are better; none is better than its equal."""
+        """Which values are better. Equal values are not better."""
         return values > than if self.higher_is_better else values < than
 
 
 class Validation:
-    """The monitored values of a run, each seed on its own.
+    """The monitored values of a run; each seed is separate.
 
     >>> validation = Validation(Rules(patience=2), seeds=1)
     >>> [validation.add(step, [loss]).tolist() for step, loss in [(1, 3.0), (2, 4.0)]]
@@ -56,7 +58,7 @@ class Validation:
         self.best = np.full(seeds, rules.worst)
         self.best_step = np.zeros(seeds, int)
         self.rate = np.ones(seeds)
-        """Factors of the learning rates."""
+        """Factor of the learning rate of each seed."""
         self.averaging = np.zeros(seeds, bool)
         self.ended_step = np.zeros(seeds, int)
         """The step at which a seed stopped early, or 0."""
@@ -65,14 +67,14 @@ class Validation:
 
     @classmethod
     def replay(cls, rules, seeds, history) -> "Validation":
-        """What these values have shown, pairs of step and values."""
+        """Adds a history of pairs of step and values."""
         self = cls(rules, seeds)
         for step, values in history:
             self.add(step, values)
         return self
 
     def add(self, step: int, values: Sequence[float]) -> np.ndarray:
-        """Takes in the values of an evaluation; returns which seeds are at their best.
+        """Adds the values of an evaluation; returns which seeds are at their best.
 
         A value that is not finite is worse than all others. After early stopping, the
         best of a seed no longer changes.
@@ -103,7 +105,7 @@ class Validation:
 
     @property
     def best_seed(self) -> int:
-        """The index of the seed with the best value of all."""
+        """The index of the seed with the best value."""
         pick = np.argmax if self.rules.higher_is_better else np.argmin
         return int(pick(self.best))
 

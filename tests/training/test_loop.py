@@ -88,8 +88,8 @@ def test_a_seed_that_is_not_finite_ends_alone(tmp_path, capsys):
     schedule = Adam().learning_rates(STEPS)
     lines = run_loop(tmp_path / "run", schedule, loss=losses, every=800, seeds=3)
     said = capsys.readouterr().out
-    assert "seed+1 is over: loss is nan at step 701." in said
-    assert "seed+0 is over: loss is inf at step 901." in said
+    assert "seed+1 diverged: loss is nan at step 701." in said
+    assert "seed+0 diverged: loss is inf at step 901." in said
     assert [line["losses"] for line in lines[699:701]] == [[1.0] * 3, [1.0, None, 1.0]]
     assert lines[-1]["step"] == STEPS
     assert {line["loss"] for line in lines} == {1.0}
@@ -176,8 +176,8 @@ def test_other_ways_not_to_be_finite(tmp_path, capsys):
     run_loop(tmp_path / "a", schedule, evaluate=second, start=STEPS - 1, seeds=2)
     run_loop(tmp_path / "b", schedule, weights=[0, np.nan], start=STEPS - 1, seeds=2)
     said = capsys.readouterr().out
-    assert "seed+1 is over: validation loss is nan at step 3,000." in said
-    assert "seed+1 is over: a parameter is not finite at step 3,000." in said
+    assert "seed+1 diverged: validation loss is nan at step 3,000." in said
+    assert "seed+1 diverged: a parameter is not finite at step 3,000." in said
     with pytest.raises(Diverged, match="a parameter is not finite at step 3,000; "):
         run_loop(tmp_path / "c", schedule, weights=[np.inf], start=STEPS - 1)
 
@@ -198,7 +198,7 @@ def test_what_patience_has_ended_has_its_best(tmp_path, every, capsys):
         return
     evaluate = lambda params: {"loss": next(figures)}
     lines = run_loop(tmp_path / "run", schedule, evaluate=evaluate, **options)
-    assert "seed+1 is over: loss is nan at step 1,101." in capsys.readouterr().out
+    assert "seed+1 diverged: loss is nan at step 1,101." in capsys.readouterr().out
     assert lines[-1] == lines[699] | {"step": 1100, "losses": [None, 1.0]} | {
         "learning_rate": lines[-1]["learning_rate"]
     }

@@ -49,7 +49,7 @@ def test_metrics_that_are_none(stopped, capsys, line):
         file.write(line + "\n")
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert main(args) == 2
-    assert "metrics.jsonl is damaged" in capsys.readouterr().err
+    assert "metrics.jsonl is corrupt" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in before}
     assert main(["runs", str(run)]) == 0
     assert "left out" in capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_a_run_that_took_no_step_stands_in_nobody_s_way(tmp_path, capsys, monkey
     assert main(["train", *args, "train.tensorboard=true"]) == 2
     assert main(["train", *args]) == 0
     assert main(["train", *args]) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "already holds a run" in capsys.readouterr().err
 
 
 def test_an_error_without_words():

@@ -398,7 +398,7 @@ def test_a_record_that_is_no_text(cut, capsys, name):
     status = main(["train", *arguments(cut.parent), "--resume"])
     assert status == (0 if restored else 2)
     said = capsys.readouterr()
-    assert "damaged" in (said.out if restored else said.err)
+    assert "corrupt" in (said.out if restored else said.err)
 
 
 def test_a_run_that_goes_on_is_not_complete(cut, capsys, monkeypatch):

@@ -83,7 +83,7 @@ def test_one_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys, weig
     monkeypatch.setattr(Memory, "loss", breaks)
     run = train(tmp_path / "all", args, "train.seeds=3")
     said = capsys.readouterr().out
-    assert "seed+0 is over: loss is nan at step 1." in said
+    assert "seed+0 diverged: loss is nan at step 1." in said
     each = np.array(losses(run, "losses"), float)
     assert np.isnan(each[:, 0]).all()
     result = json.loads((run / "result-test.json").read_text())

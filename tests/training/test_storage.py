@@ -73,7 +73,7 @@ def test_a_copy_goes_on_where_it_is(made, run, stored, capsys):
     assert tiny.metrics(run)[-1]["step"] == 9
     assert content(made) == before
     assert main(["train", str(run / "config.toml")]) == 2
-    assert f"{run} holds a run already" in refusal(capsys)
+    assert f"{run} already holds a run" in refusal(capsys)
 
 
 def test_a_folder_that_is_moved_while_it_is_trained(run, monkeypatch, capsys):
@@ -320,7 +320,7 @@ def test_metadata_of_wrong_types(run, key, capsys):
     (run / "run.json").write_text(json.dumps(facts | {key: LIES[key]}))
     assert main(["evaluate", str(run)]) == 2
     said = refusal(capsys)
-    assert f"run.json is damaged: {key}" in said
+    assert f"run.json is corrupt: {key}" in said
 
 
 def test_a_run_ends_without_what_was_removed(run, monkeypatch):
@@ -342,7 +342,7 @@ def test_a_corrupt_line_of_metrics_and_its_remedy(run, bad, capsys):
     (run / "metrics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     assert resume(run) == 2
     said = refusal(capsys)
-    assert "metrics.jsonl is damaged in line 4: " in said
+    assert "metrics.jsonl is corrupt in line 4: " in said
     command = said.partition("with ")[2].partition(";")[0]
     subprocess.run(command, shell=True, check=True)
     assert resume(run, "train.steps=9") == 0

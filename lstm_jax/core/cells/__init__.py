@@ -1,4 +1,4 @@
-"""One file a cell, the contract that every cell keeps, and cells around a cell.
+"""The cells, one file each, the rules for a cell, and wrappers around a cell.
 
-``cell.py`` says what a cell is, ``lstm.py`` is the first to read.
+``cell.py`` defines what a cell is. Read ``lstm.py`` first.
 """

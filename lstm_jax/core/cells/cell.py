@@ -1,4 +1,4 @@
-"""What a recurrent cell is: static facts and a few pure functions."""
+"""The definition of a recurrent cell: static sizes and a few pure functions."""
 
 import abc
 import functools
@@ -14,51 +14,55 @@ from lstm_jax.core.primitives.elementwise import gates
 from lstm_jax.core.primitives.matmul import matmul
 
 Dot = Callable[[str, Array], Array]
-"""``dot(name, a)`` is ``a @ params.name``, watched by the rule of `unroll`."""
+"""``dot(name, a)`` is ``a @ params.name``. The derivative rule of `unroll` records it.
+"""
 
 Product = Callable[[Array, Array], Array]
-"""A map of ``(a, w)`` that is linear in each, over any number of leading axes."""
+"""A map of ``(a, w)`` that is linear in each argument, for any number of leading axes.
+"""
 
 
 class Noise(NamedTuple):
     """Random masks of a sequence."""
 
     locked: Any
-    """Made once, the same at every step."""
+    """Masks that are the same at every step."""
     stepwise: Any
-    """One for every step, ``[T, ...]``."""
+    """Masks with one entry for every step, ``[T, ...]``."""
 
 
 class Cell(abc.ABC):
-    """A recurrent cell: a frozen dataclass of static facts.
+    """A recurrent cell: a frozen dataclass of static sizes and options.
 
-    Equal cells hash equal, so a cell is a safe static argument of ``jax.jit``.
+    Equal cells have equal hashes, so a cell is a safe static argument of ``jax.jit``.
 
-    A new cell defines ``init``, ``step`` and ``zero_carry``, and ``project`` if its
-    input weights are not called ``w_x``. It declares what ``step`` reads:
+    To write a cell, define ``init``, ``step`` and ``zero_carry``. Define ``project``
+    too if the input weights are not called ``w_x``. Declare what ``step`` reads:
 
-    * ``products``: weights that ``step`` multiplies by. It does so through
-      ``dot(name, a)`` alone, once a step each, with a floating-point ``a``. Their
-      gradient is one product over all time, taken outside the loop.
+    * ``products``: weights that ``step`` multiplies by. It multiplies only through
+      ``dot(name, a)``, once per step and weight, with a floating-point ``a``. The
+      gradient of each weight is one product over all steps, outside the loop.
     * ``elementwise``: small parameters that ``step`` reads directly.
-    * ``added``: those of either kind that are added to ``gx`` as they stand, such as a
-      bias; their derivative then goes through ``gx`` and needs no array of its own.
+    * ``added``: the names of either kind that ``step`` simply adds to ``gx``, such as a
+      bias. Their derivative goes through ``gx`` and needs no extra array.
 
-    These are the promises of a cell. All but the last one are checked before its first
-    use, by shapes, and a broken one raises a TypeError that names it:
+    These are the rules for a cell. All but the last one are checked on shapes before
+    the first use. A cell that breaks a rule raises a TypeError that names the rule:
 
-    * ``init`` returns a NamedTuple of floating-point arrays. They may be nested. Flax
-      modules pass it ``dtype=``.
+    * ``init`` returns a NamedTuple of floating-point arrays, which may be nested. Flax
+      modules pass ``dtype=`` to ``init``.
     * ``project`` returns one floating-point array ``[T, *B, ...]``.
-    * The carry is an array, or any tree of arrays: NamedTuples, tuples, dicts. Each has
-      the batch axes in front. Integers and booleans are allowed; they have no gradient.
-    * ``step`` returns a carry of the structure, shapes and dtypes of ``zero_carry``,
-      and an output ``[*B, out_size]`` in the compute dtype, which is that of ``xs``.
-    * ``step`` reads the parameters in ``elementwise`` and no others.
-    * What ``added`` names is added to ``gx`` and used nowhere else. Call
-      `lstm_jax.diagnostics.check_cell` on your cell: it compares the derivatives.
+    * The carry is an array, or any tree of arrays: NamedTuples, tuples, dicts. Each
+      array starts with the batch axes. Integers and booleans are allowed; they have no
+      gradient.
+    * ``step`` returns a carry with the structure, shapes and dtypes of ``zero_carry``,
+      and an output ``[*B, out_size]`` in the compute dtype, the dtype of ``xs``.
+    * ``step`` reads only the parameters in ``elementwise``.
+    * ``step`` adds the parameters and products in ``added`` to ``gx`` and uses them
+      nowhere else. Shapes cannot show this. Call `lstm_jax.diagnostics.check_cell` on
+      your cell, which compares derivatives.
 
-    Wrappers ask for more: their cell's carry is a NamedTuple with a field ``h``.
+    Wrappers also need a carry that is a NamedTuple with a field ``h``.
 
     >>> import dataclasses
     >>> import jax, jax.numpy as jnp
@@ -94,23 +98,26 @@ class Cell(abc.ABC):
     added: frozenset[str] = frozenset()
 
     recurrent: tuple[tuple[str, int], ...] = ()
-    """Those products that read the hidden state, and how many gates each feeds."""
+    """The products that read the hidden state, and how many gates each of them feeds.
+    """
 
     candidate: str | None = "g"
-    """The gate that a step writes to the state; ``None`` where it has none."""
+    """The gate that a step writes to the state; ``None`` if the cell has no such gate.
+    """
 
     def __post_init__(self):
         check_size("hidden_size", self.hidden_size)
 
     @property
     def feature_axes(self) -> int:
-        """Trailing axes of an input that belong to one row: features, and before them
-        the axes of space of a convolutional cell."""
+        """Number of trailing input axes that are not batch axes: the feature axis, and
+        in a convolutional cell also the spatial axes.
+        """
         return 1
 
     @property
     def out_size(self) -> int:
-        """Features of an output; those of a layer above."""
+        """Number of features of an output."""
         return self.hidden_size
 
     @abc.abstractmethod
@@ -118,40 +125,44 @@ class Cell(abc.ABC):
         """Parameters for inputs of ``in_size`` features."""
 
     def project(self, params: Any, x: Float[Array, "*TB D"]) -> Array:
-        """``gx``: the part of a step that needs no state, for any number of steps."""
+        """``gx``: the part of a step that does not need the state, for any number of
+        steps.
+        """
         return matmul(x, params.w_x).astype(x.dtype)
 
     @abc.abstractmethod
     def step(
         self, params: Any, carry: Any, gx: Array, dot: Dot, gates: Callable = gates
     ) -> tuple[Any, Array]:
-        """One time step: ``(carry, h)``. Gates are activated by ``gates``, each under
-        its name in the equations, so that a wrapper can see and change them."""
+        """One time step: ``(carry, h)``. ``gates`` activates the gates under their
+        names in the equations, so a wrapper can see and change each gate.
+        """
 
     @abc.abstractmethod
     def zero_carry(self, batch_shape: tuple[int, ...], dtype: Any) -> Any:
-        """The carry of zeros for the compute dtype ``dtype``; ``None`` stands for it,
-        also where a cell starts from something else."""
+        """The carry that ``None`` stands for, in the compute dtype ``dtype``. It is
+        zeros in most cells.
+        """
 
     def initial_carry(self, dtype: Any) -> Any:
-        """A carry without batch axes to be trained, which may differ from zeros."""
+        """A trainable initial carry without batch axes. It may differ from zeros."""
         return self.zero_carry((), dtype)
 
     def weights(self, params: Any) -> dict[str, Array]:
-        """The arrays that ``dot`` multiplies by, under the names in ``products``."""
+        """The arrays that ``dot`` multiplies by, under their names in ``products``."""
         return {name: getattr(params, name) for name in self.products}
 
     def product(self, name: str) -> Product | None:
-        """What ``dot(name, a)`` computes where it is not ``a @ w``."""
+        """The product of ``dot(name, a)`` if it is not ``a @ w``, else ``None``."""
         del name
         return None
 
     def log_coefficients(
         self, params: Any, gx: Float[Array, "T *B nH"]
     ) -> tuple[Array, Array] | None:
-        """``(log a, log b)`` of all steps, ``[T, ..., H]``, where the state is ``h``
-        alone and the step no more than ``h_t = a_t * h_{t-1} + b_t``. `unroll` then
-        needs no loop."""
+        """``(log a, log b)`` of all steps, ``[T, ..., H]``, if the state is only ``h``
+        and a step is only ``h_t = a_t * h_{t-1} + b_t``. Then `unroll` needs no loop.
+        """
         del params, gx
         return None
 
@@ -162,7 +173,7 @@ class Cell(abc.ABC):
         batch_shape: tuple[int, ...],
         dtype: Any,
     ) -> Noise | None:
-        """The masks of a random cell at these absolute ``steps``; see `Wrapper`."""
+        """The masks of a random cell at the absolute ``steps``; see `Wrapper`."""
         del key, steps, batch_shape, dtype
         return None
 
@@ -175,14 +186,14 @@ class Cell(abc.ABC):
         dot: Dot,
         gates: Callable = gates,
     ) -> tuple[Any, Array]:
-        """`step` with its masks, ``(locked, stepwise)``; ``None`` in evaluation."""
+        """`step` with masks ``(locked, stepwise)``, or with ``None`` in evaluation."""
         del noise
         return self.step(params, carry, gx, dot, gates)
 
 
 @functools.cache
 def is_random(cell: Cell) -> bool:
-    """Whether the cell draws masks where it has a key."""
+    """Whether the cell draws masks when it gets a key."""
     rows = (1,) * cell.feature_axes
 
     def masks():

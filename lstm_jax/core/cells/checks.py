@@ -1,6 +1,7 @@
-"""Checks of what callers pass, made once, at the public edge, while tracing.
+"""Checks of what callers pass: once, at the public functions, while tracing.
 
-Every message names the argument, what came, what was expected and what to do.
+Every message says which argument is wrong, what was given, what is expected, and what
+to do.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from lstm_jax.core.cells.contract import params_of
 
 
 def check_step(cell: Cell, params, carry, x):
-    """The carry (zeros for ``None``) and ``x``, ready for one step."""
+    """Checks ``carry`` (``None`` becomes zeros) and ``x`` for one step."""
     x = check_floating("x", x)
     if x.ndim < 1:
         raise ValueError(
@@ -28,7 +29,7 @@ def check_step(cell: Cell, params, carry, x):
 
 
 def check_sequence(cell: Cell, params, carry, xs, dtype):
-    """The carry (``None`` stays) and ``xs`` in the compute dtype."""
+    """Checks ``carry`` (``None`` stays) and casts ``xs`` to the compute dtype."""
     xs = check_time_major(cell, xs)
     check_params(cell, params, xs, "xs")
     if dtype is not None:
@@ -70,7 +71,7 @@ def check_type(params, kind, maker):
 
 
 def check_layers(name, entries):
-    """A list or tuple with one entry a layer, not the entry of a single layer."""
+    """Checks for a list or tuple of one entry per layer, not the entry of one layer."""
     if isinstance(entries, list | tuple) and not hasattr(entries, "_fields"):
         return tuple(entries)
     how = "put the entry of a single layer into a list"
@@ -128,13 +129,15 @@ def _real_advice(x):
 
 
 def _by_name(params):
-    """Path to array, for fields that are arrays, tuples of them, or ``None``."""
+    """Maps each path to its array, for fields that are arrays, tuples of arrays, or
+    ``None``.
+    """
     leaves = jax.tree.leaves_with_path(params, is_leaf=lambda leaf: leaf is None)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def check_carry(cell, carry, batch_shape, dtype, name="carry"):
-    """The carry as arrays of the shapes and dtypes of ``zero_carry``."""
+    """Checks that the carry has the shapes and dtypes of ``zero_carry``."""
     if carry is None:
         return cell.zero_carry(batch_shape, dtype)
     expected = jax.eval_shape(lambda: cell.zero_carry(batch_shape, dtype))
@@ -174,7 +177,9 @@ def _same_structure(expected, tree):
 
 
 def _structure(tree):
-    """How a user would write it: ``LSTMCarry(h, c)``, ``(LSTMCarry(h, c), array)``."""
+    """The structure as a user would write it: ``LSTMCarry(h, c)``,
+    ``(LSTMCarry(h, c), array)``.
+    """
     if isinstance(tree, jax.ShapeDtypeStruct):
         return "an array"
     if hasattr(tree, "_fields"):
@@ -185,7 +190,7 @@ def _structure(tree):
 
 
 def check_flags(name, flags, shape, of="xs", axes="time and batch"):
-    """A boolean array with an entry for every step of every row."""
+    """Checks for a boolean array with one entry for every step of every row."""
     if flags is None:
         return None
     flags = jnp.asarray(flags)
@@ -203,8 +208,9 @@ def check_flags(name, flags, shape, of="xs", axes="time and batch"):
 
 
 def _flags_hint(name, got, shape, axes):
-    """What to write instead: where an axis is as long as another, jnp.broadcast_to
-    alone would take the wrong one."""
+    """What to write instead. If two axes have the same length, jnp.broadcast_to alone
+    would use the wrong one.
+    """
     time_first = axes == "time and batch"
     turned = (*shape[1:], shape[0]) if time_first else (shape[-1], *shape[:-1])
     if got == turned:
@@ -219,7 +225,7 @@ def _flags_hint(name, got, shape, axes):
 
 
 def check_lengths(lengths, steps, batch_shape):
-    """Lengths as int32, those of unknown value clipped below."""
+    """Lengths as int32. Traced values cannot be checked, so they are clipped."""
     if isinstance(lengths, list | tuple) and _traced(lengths):
         lengths = jnp.stack(list(map(jnp.asarray, lengths)))
     known = isinstance(lengths, int | list | tuple | np.ndarray | np.generic)
@@ -241,7 +247,7 @@ def check_lengths(lengths, steps, batch_shape):
             f"lengths runs from {array.min()} to {array.max()}, expected values in "
             f"[0, {steps}], the steps of xs; clip them or pad xs."
         )
-    # Clipped before the cast, which would turn 2**32 into 0.
+    # Clip before the cast: the cast would turn 2**32 into 0.
     if not known:
         most = min(np.iinfo(np.int32).max, jnp.iinfo(array.dtype).max)
         low, high = (np.asarray(n, array.dtype) for n in (0, most))

@@ -1,4 +1,4 @@
-"""The LSTM with coupled input and forget gates: what is written is what is forgotten.
+"""The LSTM with coupled input and forget gates: it writes as much as it forgets.
 
     f_t = sigmoid(x_t w_xf + h_{t-1} w_hf + b_f)      forget gate
     g_t =    tanh(x_t w_xg + h_{t-1} w_hg + b_g)      candidate
@@ -8,9 +8,10 @@
 
 Greff, Srivastava, Koutnik, Steunebrink & Schmidhuber, "LSTM: A Search Space Odyssey",
 IEEE Transactions on Neural Networks and Learning Systems 28(10), 2017, states the
-coupling as ``f = 1 - i``; here the forget gate is the one with weights. The two are the
-same cell with the sign of that gate's weights and bias turned, since
-``1 - sigmoid(z) = sigmoid(-z)``. ONNX (``input_forget=1``) keeps the input gate's.
+coupling as ``f = 1 - i``. Here the forget gate has the weights. The two forms are the
+same cell with the sign of the gate's weights and bias flipped, because
+``1 - sigmoid(z) = sigmoid(-z)``. ONNX (``input_forget=1``) stores the weights of the
+input gate.
 """
 
 import dataclasses
@@ -33,7 +34,7 @@ from lstm_jax.core.primitives.elementwise import add_bias, elementwise, gates
 
 
 class CIFGLSTMParams(NamedTuple):
-    """The weights of one layer, gates side by side in the order f, g, o."""
+    """The weights of one layer, with the gates concatenated in the order f, g, o."""
 
     w_x: Float[Array, "D 3H"]
     w_h: Float[Array, "H 3H"]

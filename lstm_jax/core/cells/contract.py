@@ -1,7 +1,7 @@
-"""What a cell promises, checked on shapes before its first use.
+"""The rules for a cell, checked on shapes before the first use.
 
-A cell that breaks its promise would fail deep inside a scan, or give wrong numbers
-without a word. One step is traced here for every (cell, features, dtype), and an error
+A cell that breaks a rule would fail deep inside a scan, or silently return wrong
+numbers. So one step is traced here for every (cell, features, dtype), and the error
 names what is wrong. Nothing is computed.
 """
 
@@ -22,10 +22,10 @@ ROWS = (3,)
 
 @functools.lru_cache
 def params_of(cell: Cell, in_size: int, dtype: Any) -> Any:
-    """Shapes and dtypes of the parameters, of a cell that keeps its promises.
+    """Shapes and dtypes of the parameters of a valid cell.
 
     Raises:
-        TypeError: the cell breaks one; the message says which.
+        TypeError: the cell breaks a rule; the message says which.
     """
     rows = (*ROWS, *(2,) * (cell.feature_axes - 1))
     key = jax.random.key(0)
@@ -50,7 +50,7 @@ def params_of(cell: Cell, in_size: int, dtype: Any) -> Any:
 
 
 def check_options(cell: Cell, options: Mapping[str, Any]) -> None:
-    """Refuses keyword arguments that ``init`` of the cell does not take."""
+    """Raises an error for keyword arguments that ``init`` does not accept."""
     takes = inspect.signature(cell.init).parameters
     if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         return
@@ -156,7 +156,7 @@ def _check_step(cell, dtype, params, weights, carry, gx):
 
 
 def _check_reads(cell, params, traced):
-    """``step`` reads no parameter but those in ``elementwise``."""
+    """Checks that ``step`` reads only the parameters in ``elementwise``."""
     read = {id(v) for equation in traced.eqns for v in equation.invars}
     read |= {id(v) for v in traced.outvars}
     paths = jax.tree.leaves_with_path(params)

@@ -1,4 +1,4 @@
-"""The convolutional LSTM: a state at every place, whose gates look at its neighbours.
+"""The convolutional LSTM: every position has a state, and its gates see the neighbours.
 
     i_t = sigmoid(conv(x_t, w_xi) + conv(h_{t-1}, w_hi) + b_i)      input gate
     f_t = sigmoid(conv(x_t, w_xf) + conv(h_{t-1}, w_hf) + b_f)      forget gate
@@ -7,7 +7,11 @@
     c_t = f_t * c_{t-1} + i_t * g_t                                 cell state
     h_t = o_t * tanh(c_t)                                           hidden state
 
-The result of ``conv`` (`lstm_jax.core.primitives.convolve`) is as large as the image.
+``conv`` (`lstm_jax.core.primitives.convolve`) keeps the size of the image. Shi, Chen,
+Wang, Yeung, Wong & Woo, "Convolutional LSTM Network: A Machine Learning Approach for
+Precipitation Nowcasting", NeurIPS 2015. This cell has no peepholes, unlike the paper
+and like most libraries. Peepholes have a weight for every position, so the parameters
+would fit only one image size.
 
 Shi, Chen, Wang, Yeung, Wong & Woo, "Convolutional LSTM Network: A Machine Learning
 Approach for Precipitation Nowcasting", NeurIPS 2015. The peepholes of the paper are
@@ -42,16 +46,16 @@ class ConvLSTMParams(NamedTuple):
 class ConvLSTMCell(Cell):
     """Convolutional LSTM (Shi et al. 2015) over lines, images or volumes.
 
-    Inputs are ``[T, ..., *S, D]`` and states ``[..., *S, H]``, with as many axes of
-    space ``*S``, of any size, as ``kernel`` has entries. Masks, lengths and resets are
-    those of whole rows, ``[T, ...]``.
+    Inputs are ``[T, ..., *S, D]`` and states ``[..., *S, H]``. There are as many
+    spatial axes ``*S`` as ``kernel`` has entries, each of any size. Masks, lengths and
+    resets apply to whole rows, ``[T, ...]``.
 
     Args:
-        hidden_size: ``H``, hidden units at every place.
-        kernel: size of the kernels along every axis of space; ``(3,)`` runs over lines.
+        hidden_size: ``H``, hidden units at every position.
+        kernel: size of the kernel along every spatial axis; ``(3,)`` is for lines.
 
     Raises:
-        ValueError: ``kernel`` is no tuple of one or more positive integers.
+        ValueError: ``kernel`` is not a tuple of one or more positive integers.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import ConvLSTMCell, unroll

@@ -8,7 +8,7 @@
 
 Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
 Machine Translation", EMNLP 2014, resets the state before the candidate's product. cuDNN
-and torch reset the product instead, which is one product a step in place of two.
+and torch reset the product instead, so a step needs one product, not two.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from lstm_jax.core.primitives.elementwise import add_bias, elementwise, gates
 
 
 class GRUParams(NamedTuple):
-    """The weights of one GRU layer, gates side by side in the order r, z, n."""
+    """The weights of one GRU layer, with gates concatenated in the order r, z, n."""
 
     w_x: Float[Array, "D 3H"]
     w_h: Float[Array, "H 3H"]

@@ -6,10 +6,10 @@
     h_t = o_t * tanh(LN(c_t; gain_c, shift_c))
     LN(a; gain, shift) = gain * (a - mean(a)) / sqrt(var(a) + epsilon) + shift
 
-Ba, Kiros & Hinton, "Layer Normalization", arXiv:1607.06450, 2016, equations 20 to 22:
-mean and variance are over all 4H pre-activations together, not gate by gate, and those
-of the state's product and the input's product apart. The paper has no ``epsilon``;
-without it a state of zeros, such as the first, has no derivative.
+Ba, Kiros & Hinton, "Layer Normalization", arXiv:1607.06450, 2016, equations 20 to 22.
+Mean and variance are over all 4H pre-activations together, not per gate. The product of
+the state and the product of the input are normalised separately. The paper has no
+``epsilon``. Without it, a state of zeros, such as the initial state, has no derivative.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ EPSILON = 1e-5
 
 
 class LayerNormLSTMParams(NamedTuple):
-    """One layer's weights, gates in the order i, f, g, o, and its normalisations'."""
+    """One layer's weights and normalisations, with gates in the order i, f, g, o."""
 
     w_x: Float[Array, "D 4H"]
     w_h: Float[Array, "H 4H"]
@@ -54,7 +54,8 @@ def layer_norm(
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormLSTMCell(Cell):
-    """Layer-normalised LSTM (Ba et al. 2016); the equations head this file.
+    """Layer-normalised LSTM (Ba et al. 2016); see the equations at the top of this
+    file.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LayerNormLSTMCell, unroll

@@ -7,9 +7,9 @@
     c_t = f_t * c_{t-1} + i_t * g_t                   cell state
     h_t = o_t * tanh(c_t)                             hidden state
 
-Hochreiter & Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997; the
-forget gate is that of Gers, Schmidhuber & Cummins, "Learning to Forget: Continual
-Prediction with LSTM", Neural Computation 12(10), 2000.
+Hochreiter & Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997. The
+forget gate: Gers, Schmidhuber & Cummins, "Learning to Forget: Continual Prediction with
+LSTM", Neural Computation 12(10), 2000.
 """
 
 import dataclasses
@@ -39,7 +39,9 @@ from lstm_jax.core.sharding import leave_to_compiler, spec_of
 
 
 class LSTMParams(NamedTuple):
-    """The weights of one LSTM layer, gates side by side in the order i, f, g, o."""
+    """The weights of one LSTM layer, with the gates concatenated in the order i, f, g,
+    o.
+    """
 
     w_x: Float[Array, "D 4H"]
     w_h: Float[Array, "H 4H"]
@@ -47,10 +49,10 @@ class LSTMParams(NamedTuple):
 
     @classmethod
     def from_gates(cls, *, W_f, b_f, W_i, b_i, W_C, b_C, W_o, b_o) -> "LSTMParams":
-        """Parameters from the textbook's matrices, each ``[H, H + D]``, on ``[h, x]``.
+        """Parameters from textbook matrices, each ``[H, H + D]``, acting on ``[h, x]``.
 
         Raises:
-            ValueError: a matrix or bias does not have the shape of the others.
+            ValueError: a matrix or bias has another shape than the others.
 
         >>> import jax.numpy as jnp
         >>> W, b = jnp.ones((1, 2)), jnp.ones(1)
@@ -90,7 +92,7 @@ class LSTMParams(NamedTuple):
 class LSTMCarry(NamedTuple):
     """The state between steps.
 
-    ``h`` has the compute dtype; ``c`` is float32 where that has 16 bits.
+    ``h`` has the compute dtype. ``c`` is float32 if the compute dtype has 16 bits.
     """
 
     h: Float[Array, "*B H"]
@@ -113,7 +115,7 @@ def lstm_update(
     gates: Callable,
     activations: Activations = TEXTBOOK,
 ) -> tuple[LSTMCarry, Float[Array, "*B H"]]:
-    """What the pre-activations of the gates i, f, g, o make of the carry."""
+    """The new carry and output, from the pre-activations of the gates i, f, g, o."""
     act = activations
     z = clip(z, act.clip)
     i, f, g, o = gates(z, i=act.gate, f=act.gate, g=act.candidate, o=act.gate)
@@ -124,10 +126,10 @@ def lstm_update(
 
 @dataclasses.dataclass(frozen=True)
 class LSTMCell(Cell):
-    """Long short-term memory; the equations stand at the head of this file.
+    """Long short-term memory; see the equations at the top of this file.
 
-    ``activations`` puts other functions in the place of sigmoid and tanh, and clips;
-    see `lstm_jax.Activations`.
+    ``activations`` replaces sigmoid and tanh by other functions, and adds clips; see
+    `lstm_jax.Activations`.
     """
 
     hidden_size: int
@@ -172,7 +174,7 @@ class LSTMCell(Cell):
 
 
 def cell_of(params: LSTMParams) -> LSTMCell:
-    """The cell of these parameters; raises TypeError where they are none."""
+    """The cell of these parameters. Raises TypeError for anything but `LSTMParams`."""
     check_type(params, LSTMParams, "init_lstm")
     return LSTMCell(jnp.shape(params.w_h)[0])
 
@@ -189,18 +191,18 @@ def init_lstm(
 ) -> LSTMParams:
     """Parameters of one LSTM layer.
 
-    Input weights are Glorot uniform and recurrent weights orthogonal, drawn for each
-    gate on its own; the forget gate starts with bias 1 (Jozefowicz, Zaremba &
-    Sutskever 2015) and every other bias with 0.
+    Input weights are Glorot uniform and recurrent weights are orthogonal, both drawn
+    per gate. The bias of the forget gate starts at 1 (Jozefowicz, Zaremba & Sutskever
+    2015), and all other biases start at 0.
 
     Args:
         key: a typed key, ``jax.random.key(seed)``.
         in_size: ``D``, features of an input.
         hidden_size: ``H``, hidden units.
-        w_x, w_h: ``(key, shape, dtype) -> array``, for the ``[D, H]`` and the
-            ``[H, H]`` of one gate.
-        forget_bias: initial bias of the forget gate, or an initialiser of this bias and
-            the input gate's, such as ``init.chrono(max_steps)``.
+        w_x, w_h: initialisers ``(key, shape, dtype) -> array`` of one gate, ``[D, H]``
+            and ``[H, H]``.
+        forget_bias: initial bias of the forget gate; or an initialiser of the biases of
+            input and forget gate, such as ``init.chrono(max_steps)``.
         dtype: dtype of the parameters.
 
     >>> import jax
@@ -219,24 +221,25 @@ def lstm_step(
 ) -> tuple[LSTMCarry, Float[Array, "*B H"]]:
     """One step of the LSTM, computed in the dtype of ``x``.
 
-    The equations stand at the head of this file. Pure: jit, differentiate, vmap or scan
-    it. For a whole sequence `lstm_jax.lstm` is several times faster.
+    See the equations at the top of this file. The function is pure: you can jit,
+    differentiate, vmap or scan it. For a whole sequence, `lstm_jax.lstm` is several
+    times faster.
 
-    A loop needs a carry of the same structure before and after every step, so start
+    A loop needs a carry with the same structure before and after every step. So start
     ``lax.scan`` from ``LSTMCell(H).zero_carry(batch_shape, dtype)``, not from ``None``.
-    ``dtype`` is that of ``x``; the ``c`` it makes is float32 where that has 16 bits.
+    ``dtype`` is the dtype of ``x``; ``c`` is float32 if ``dtype`` has 16 bits.
 
     Args:
         params: the layer's weights, gates in the order i, f, g, o.
         carry: ``h`` and ``c`` of the previous step, ``[..., H]``; ``None`` is zeros.
-        x: the input, ``[..., D]``, with any number of batch axes, none included.
+        x: the input, ``[..., D]``, with any number of batch axes, also none.
 
     Returns:
         The new carry, and its ``h``.
 
     Raises:
-        TypeError: ``x`` does not hold floating-point numbers, or a dtype of the carry
-            does not fit that of ``x``.
+        TypeError: ``x`` is not floating point, or a dtype of the carry does not match
+            the dtype of ``x``.
         ValueError: a shape does not fit the parameters.
 
     >>> import jax, jax.numpy as jnp

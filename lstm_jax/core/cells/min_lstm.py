@@ -1,4 +1,4 @@
-"""The minimal LSTM, whose gates see the input alone.
+"""The minimal LSTM, whose gates see only the input.
 
     i_t = sigmoid(x_t w_xi + b_i)                     input gate
     f_t = sigmoid(x_t w_xf + b_f)                     forget gate
@@ -8,9 +8,9 @@
     h_t = f'_t * h_{t-1} + i'_t * g_t                 hidden state
 
 Feng, Tung, Ahmed, Bengio & Hajimirsadeghi, "Were RNNs All We Needed?",
-arXiv:2410.01201, 2024, in the form of its appendix B, whose candidate is positive. The
-state enters no gate, so that a sequence needs no loop: `lstm_jax.unroll` takes the
-associative scan of `lstm_jax.core.primitives.associative`.
+arXiv:2410.01201, 2024, in the form of appendix B, with a positive candidate. No gate
+reads the state, so a sequence needs no loop: `lstm_jax.unroll` uses the associative
+scan of `lstm_jax.core.primitives.associative`.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from lstm_jax.core.primitives.elementwise import SIGMOID, add_bias, elementwise,
 
 
 class MinLSTMParams(NamedTuple):
-    """The weights of one layer, gates side by side in the order i, f, g."""
+    """The weights of one layer, with the gates concatenated in the order i, f, g."""
 
     w_x: Float[Array, "D 3H"]
     b: Float[Array, "3H"]
@@ -44,15 +44,16 @@ def candidate(a):
 
 
 def log_candidate(a):
-    # The inner where keeps the logarithm, and its derivative, off negative numbers.
+    # The inner where keeps negative numbers out of the logarithm and its derivative.
     right = jnp.log(jnp.where(a >= 0, a, jnp.zeros_like(a)) + 0.5)
     return jnp.where(a >= 0, right, jax.nn.log_sigmoid(a))
 
 
 @elementwise
 def log_odds(z_i, z_f):
-    """``log(f' / i')``, so that ``f'`` is its sigmoid and ``i'`` that of its negative:
-    finite where ``f + i`` is 0 in floating point."""
+    """``log(f' / i')``. ``f'`` is its sigmoid and ``i'`` is the sigmoid of its
+    negative. It stays finite even if ``f + i`` is 0 in floating point.
+    """
     return jax.nn.log_sigmoid(z_f) - jax.nn.log_sigmoid(z_i)
 
 
@@ -63,11 +64,11 @@ def hidden_state(i, f, a, h):
 
 @dataclasses.dataclass(frozen=True)
 class MinLSTMCell(Cell):
-    """Minimal LSTM (Feng et al. 2024); the equations stand at the head of its file.
+    """Minimal LSTM (Feng et al. 2024); see the equations at the top of this file.
 
-    Over a sequence, `lstm_jax.unroll` computes all steps at once, in float32 where the
-    compute dtype has 16 bits; ``plain=True`` takes the steps one by one, and rounds
-    ``h`` after each.
+    Over a sequence, `lstm_jax.unroll` computes all steps in parallel, in float32 if the
+    compute dtype has 16 bits. ``implementation="plain"`` runs the steps one by one and
+    rounds ``h`` after each step.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import MinLSTMCell, unroll

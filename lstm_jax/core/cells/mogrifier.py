@@ -11,8 +11,8 @@
     h_t = o_t * tanh(c_t)                             hidden state
 
 Melis, Kocisky & Blunsom, "Mogrifier LSTM", ICLR 2020. ``q_n`` and ``r_n`` may be
-products of two matrices of low rank. Since the state changes the input, the product of
-the input runs inside the loop too.
+products of two low-rank matrices. The state changes the input, so the input's product
+runs inside the loop too.
 """
 
 import dataclasses
@@ -37,7 +37,9 @@ class LowRank(NamedTuple):
 
 
 class MogrifierLSTMParams(NamedTuple):
-    """One layer's weights, gates in the order i, f, g, o; ``q`` and ``r`` by round."""
+    """One layer's weights, gates in the order i, f, g, o. ``q`` and ``r`` have one
+    entry per round.
+    """
 
     w_x: Float[Array, "D 4H"]
     w_h: Float[Array, "H 4H"]
@@ -57,8 +59,9 @@ class MogrifierLSTMCell(Cell):
 
     Args:
         hidden_size: ``H``, hidden units.
-        rounds: how often one gates the other, in turns; 0 is the plain LSTM.
-        rank: rank ``K`` of the matrices of the rounds; ``None`` for full matrices.
+        rounds: number of rounds in which input and state gate each other in turn; 0 is
+            the plain LSTM.
+        rank: rank ``K`` of the matrices ``q`` and ``r``; ``None`` for full matrices.
 
     Raises:
         ValueError: ``rounds`` is negative, or ``rank`` is not positive.
@@ -92,7 +95,7 @@ class MogrifierLSTMCell(Cell):
 
     @property
     def _rounds(self):
-        """Gates in turns, q1, r2, q3, ..., and the names of the factors of each."""
+        """The rounds in order, q1, r2, q3, ..., each with the names of its factors."""
         names = [f"{'rq'[n % 2]}{n}" for n in range(1, self.rounds + 1)]
         if self.rank is None:
             return {name: (name,) for name in names}
@@ -136,7 +139,9 @@ class MogrifierLSTMCell(Cell):
         )
 
     def project(self, params, x):
-        """The input itself: what the rounds leave of it is multiplied in the step."""
+        """The input itself. The rounds change the input first, so the step multiplies
+        it.
+        """
         del params
         return x
 

@@ -1,4 +1,4 @@
-"""The multiplicative LSTM, whose recurrent matrix is another one for every input.
+"""The multiplicative LSTM, whose recurrent matrix depends on the input.
 
     m_t = (x_t w_mx) * (h_{t-1} w_mh)                 intermediate state
     i_t = sigmoid(x_t w_xi + m_t w_mi + b_i)          input gate
@@ -9,7 +9,7 @@
     h_t = o_t * tanh(c_t)                             hidden state
 
 Krause, Lu, Murray & Renals, "Multiplicative LSTM for Sequence Modelling",
-arXiv:1609.07959, 2016. As in their experiments ``m`` has as many units as ``h``.
+arXiv:1609.07959, 2016. As in the paper's experiments, ``m`` has as many units as ``h``.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from lstm_jax.core.primitives.matmul import matmul
 
 
 class MultiplicativeLSTMParams(NamedTuple):
-    """One layer's weights, gates side by side in the order i, f, g, o."""
+    """One layer's weights, with the gates concatenated in the order i, f, g, o."""
 
     w_x: Float[Array, "D 4H"]
     w_m: Float[Array, "H 4H"]
@@ -43,7 +43,8 @@ def intermediate_state(m_x, m_h):
 
 @dataclasses.dataclass(frozen=True)
 class MultiplicativeLSTMCell(Cell):
-    """Multiplicative LSTM (Krause et al. 2016); the equations head this file.
+    """Multiplicative LSTM (Krause et al. 2016); see the equations at the top of this
+    file.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import MultiplicativeLSTMCell, unroll

@@ -8,7 +8,7 @@
     h_t = o_t * tanh(c_t)                                           hidden state
 
 Gers & Schmidhuber, "Recurrent Nets that Time and Count", IJCNN 2000. A peephole
-connects a unit with its own gates alone, so that ``p`` multiplies element by element.
+connects a unit only with its own gates, so ``p`` multiplies elementwise.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class PeepholeLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PeepholeLSTMCell(Cell):
-    """LSTM with peepholes (Gers & Schmidhuber 2000); they start at 0, as a plain LSTM.
+    """LSTM with peepholes (Gers & Schmidhuber 2000). The peepholes start at 0.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import PeepholeLSTMCell, unroll

@@ -8,8 +8,8 @@
     h_t = clip((o_t * tanh(c_t)) w_hr + b_hr)         hidden state, [P]
 
 Sak, Senior & Beaufays, "Long Short-Term Memory Recurrent Neural Network Architectures
-for Large Scale Acoustic Modeling", Interspeech 2014. The projection's bias and the clip
-are not in the paper, and off unless asked for.
+for Large Scale Acoustic Modeling", Interspeech 2014. The paper has no bias and no clip
+of the projection. Both are off by default.
 """
 
 import dataclasses
@@ -45,11 +45,12 @@ class LSTMPCell(Cell):
     Args:
         hidden_size: ``H``, units of the cell state.
         projection_size: ``P``, units of the hidden state, ``H`` at most.
-        projection_bias: the projection has a bias ``b_hr``.
-        projection_clip: the hidden state is clipped to ``[-clip, clip]``.
+        projection_bias: whether the projection has a bias ``b_hr``.
+        projection_clip: limits the hidden state to ``[-clip, clip]``.
 
     Raises:
-        ValueError: ``projection_size`` leaves ``[1, H]``, or the clip is not positive.
+        ValueError: ``projection_size`` is outside ``[1, H]``, or the clip is not
+            positive.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMPCell, unroll

@@ -1,4 +1,4 @@
-"""Dropout inside a cell: on what a step reads of the state, or writes to it."""
+"""Dropout inside a cell: on the state that a step reads, or on what it writes."""
 
 import dataclasses
 
@@ -15,20 +15,20 @@ from lstm_jax.core.primitives.matmul import matmul
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentDropout(Wrapper):
-    """Dropout on the hidden state that the gates read, one mask for a whole sequence.
+    """Dropout on the hidden state that the gates read, with one mask for a sequence.
 
         z_k = x_t w_xk + (m_k * h_{t-1}) w_hk + b_k         for each gate k
 
-    with ``m_k`` zero for a share ``rate`` of the units, ``1 / (1 - rate)`` for the
-    rest, and the same at every step (also of sequences packed in one row). Gal &
-    Ghahramani, "A Theoretically Grounded
-    Application of Dropout in Recurrent Neural Networks", NeurIPS 2016.
+    where ``m_k`` is zero with probability ``rate`` and otherwise ``1 / (1 - rate)``.
+    The mask is the same at every step, also for all sequences that are packed in one
+    row. Gal & Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent
+    Neural Networks", NeurIPS 2016.
 
     Args:
         cell: the cell inside.
-        rate: the share, in ``[0, 1)``.
-        per_gate: a mask for each gate (the paper's untied weights); else one for all
-            of them (its tied weights), which keeps the step at a single product.
+        rate: dropout rate, in ``[0, 1)``.
+        per_gate: one mask for each gate (the paper's untied weights). Otherwise all
+            gates share one mask (tied weights), and a step needs only one product.
 
     Raises:
         ValueError: ``rate`` is outside ``[0, 1)``, or the cell reads no hidden state.
@@ -72,8 +72,8 @@ class RecurrentDropout(Wrapper):
         def dropped(name, a):
             if name not in keep:
                 return dot(name, a)
-            # What each gate reads, side by side: `product` knows what to do with it.
-            # It comes like that from such a wrapper inside of this one.
+            # Concatenate what each gate reads: `product` splits it again. If this
+            # wrapper is inside another one like it, `a` already comes like this.
             mask, units = keep[name], keep[name].shape[-1]
             a = a.reshape(*a.shape[:-1], a.shape[-1] // units, units)
             shape = jnp.broadcast_shapes(a.shape, mask.shape)
@@ -103,19 +103,19 @@ class RecurrentDropout(Wrapper):
 
 @dataclasses.dataclass(frozen=True)
 class CandidateDropout(Wrapper):
-    """Dropout on the candidate, a mask for each step: no memory is lost by it.
+    """Dropout on the candidate, with a new mask at each step; the memory is kept.
 
         c_t = f_t * c_{t-1} + i_t * (m_t * g_t)
 
     Semeniuta, Severyn & Barth, "Recurrent Dropout without Memory Loss", COLING 2016.
 
     Args:
-        cell: the cell inside; what it writes is its gate ``g``, or ``n`` of a GRU.
-        rate: the share of units zeroed, in ``[0, 1)``; the rest is scaled by
+        cell: the cell inside. Its candidate is the gate ``g``, or ``n`` of a GRU.
+        rate: dropout rate, in ``[0, 1)``; the other units are scaled by
             ``1 / (1 - rate)``.
 
     Raises:
-        ValueError: ``rate`` is outside ``[0, 1)``, or the cell has no such gate.
+        ValueError: ``rate`` is outside ``[0, 1)``, or the cell has no candidate.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import CandidateDropout, LSTMCell, unroll

@@ -1,7 +1,7 @@
-"""The plain recurrent network, ``h_t = tanh(x_t w_x + h_{t-1} w_h + b)``.
+"""The plain RNN, ``h_t = tanh(x_t w_x + h_{t-1} w_h + b)``.
 
-Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990. The baseline that an
-LSTM has to beat wherever memory matters.
+Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990. It is the baseline
+for an LSTM on problems with long memory.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def hidden_state(g):
 
 @dataclasses.dataclass(frozen=True)
 class RNNCell(Cell):
-    """The plain tanh recurrent network (Elman 1990).
+    """The plain tanh RNN (Elman 1990).
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import RNNCell, unroll

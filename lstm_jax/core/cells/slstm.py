@@ -11,10 +11,11 @@
     h_t = o_t * c_t / n_t                                 hidden state
 
 Beck et al., "xLSTM: Extended Long Short-Term Memory", NeurIPS 2024, equations 8 to 17.
-What the state stands for is ``c exp(m)`` and ``n exp(m)``, an average of candidates and
-its weight: ``h`` does not depend on ``m``, which keeps every exponential at 1 or less.
-The units are split into heads of ``K = H / heads``; a head's gates see the hidden state
-of that head alone, so ``w_h`` is block-diagonal, and only its blocks are stored.
+The real state is ``c exp(m)`` and ``n exp(m)``: a weighted sum of candidates, and the
+sum of the weights. ``h`` does not depend on ``m``. The stabiliser ``m`` keeps every
+exponential at 1 or less. The units are split into heads of ``K = H / heads`` units. The
+gates of a head see only the hidden state of this head, so ``w_h`` is block-diagonal,
+and only its blocks are stored.
 """
 
 import dataclasses
@@ -39,12 +40,14 @@ from lstm_jax.core.primitives.elementwise import (
 from lstm_jax.core.primitives.matmul import matmul
 
 EMPTY = -1e30
-"""The stabiliser of a state that holds nothing: the first input gate is far above it,
-whatever its value, and it is finite, so that no derivative is ``inf - inf``."""
+"""The stabiliser ``m`` of an empty state. It is far below any input gate. It is finite,
+so no derivative becomes ``inf - inf``."""
 
 
 class SLSTMParams(NamedTuple):
-    """One layer's weights, gates in the order i, f, g, o, in ``w_h`` within a head."""
+    """One layer's weights, gates in the order i, f, g, o; ``w_h`` has one block per
+    head.
+    """
 
     w_x: Float[Array, "D 4H"]
     w_h: Float[Array, "heads K 4K"]
@@ -54,9 +57,9 @@ class SLSTMParams(NamedTuple):
 class SLSTMCarry(NamedTuple):
     """The state between steps.
 
-    ``h`` has the compute dtype; the others are float32 where that has 16 bits. ``n`` is
-    positive but in the state at the start; a state of your own, such as a trainable
-    one, may have ``n = 1`` and ``m = 0``.
+    ``h`` has the compute dtype. The others are float32 if the compute dtype has 16
+    bits. ``n`` is positive except in the initial state. For an initial state of your
+    own, such as a trainable one, you may use ``n = 1`` and ``m = 0``.
     """
 
     h: Float[Array, "*B H"]
@@ -80,7 +83,7 @@ def stabiliser(log_i, log_f):
 
 
 def shares(log_i, log_f):
-    """``i'`` and ``f'``; the larger one is 1, which makes a new ``n`` at least 1."""
+    """``i'`` and ``f'``. The larger one is 1, so a new ``n`` is at least 1."""
     below = log_i - log_f
     return jnp.exp(jnp.minimum(below, 0)), jnp.exp(jnp.minimum(-below, 0))
 
@@ -104,23 +107,23 @@ def hidden_state(o, c, n):
 
 @dataclasses.dataclass(frozen=True)
 class SLSTMCell(Cell):
-    """sLSTM (Beck et al. 2024); the equations stand at the head of its file.
+    """sLSTM (Beck et al. 2024); see the equations at the top of this file.
 
-    The state at the start, ``carry=None``, is ``h = c = n = 0`` and ``m = -1e30``: it
-    holds nothing, so that the first step gives ``m_1 = log i_1``, ``n_1 = 1`` and
-    ``h_1 = o_1 * g_1`` for any pre-activation, as the paper's equations do from
-    ``c_0 = n_0 = 0``. Were ``m`` 0 too, an input gate below ``exp(-88)`` would vanish
-    in float32 and ``h_1`` would be 0 / 0.
+    The initial state, ``carry=None``, is ``h = c = n = 0`` and ``m = -1e30``. It is
+    empty, so the first step gives ``m_1 = log i_1``, ``n_1 = 1`` and
+    ``h_1 = o_1 * g_1`` for any pre-activation. The paper's equations give the same from
+    ``c_0 = n_0 = 0``. If ``m`` were 0 too, an input gate below ``exp(-88)`` would
+    become 0 in float32 and ``h_1`` would be 0 / 0.
 
     Args:
         hidden_size: ``H``.
-        heads: ``w_h`` is block-diagonal with this many blocks.
-        forget: ``"sigmoid"`` or ``"exp"``; the paper has both, its authors' code the
-            first. The bias of the forget gate starts at 1 for the one, and at 0 for the
-            other, where every step then weighs the same.
+        heads: number of heads, the blocks of the block-diagonal ``w_h``.
+        forget: ``"sigmoid"`` or ``"exp"``. The paper has both; its authors' code uses
+            ``"sigmoid"``. The bias of the forget gate starts at 1 for ``"sigmoid"`` and
+            at 0 for ``"exp"``, where every step then has the same weight.
 
     Raises:
-        ValueError: ``heads`` does not divide ``hidden_size``; another ``forget``.
+        ValueError: ``heads`` does not divide ``hidden_size``, or ``forget`` is unknown.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import SLSTMCell, unroll
@@ -179,7 +182,9 @@ class SLSTMCell(Cell):
         return self._by_head
 
     def _by_head(self, a, w):
-        """``[..., H]`` by ``[heads, K, 4K]``, to gates of all heads: ``[..., 4H]``."""
+        """Multiplies ``[..., H]`` by ``[heads, K, 4K]`` to the gates of all heads,
+        ``[..., 4H]``.
+        """
         rows, H, K = a.shape[:-1], self.hidden_size, self.hidden_size // self.heads
         a = a.reshape(*rows, self.heads, K)
         z = jax.vmap(matmul, in_axes=(-2, 0), out_axes=-2)(a, w)
@@ -199,7 +204,8 @@ class SLSTMCell(Cell):
         return SLSTMCarry(h, c, n, stabiliser(log_i, log_f)), h
 
     def initial_carry(self, dtype):
-        # At EMPTY the first step forgets c, n and m, and no gradient reaches them.
+        # With m = EMPTY the first step forgets c, n and m, and no gradient reaches
+        # them.
         h, c, n, m = self.zero_carry((), dtype)
         return SLSTMCarry(h, c, jnp.ones_like(n), jnp.zeros_like(m))
 

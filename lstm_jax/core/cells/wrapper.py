@@ -1,4 +1,4 @@
-"""A cell around a cell: the same parameters and states, a step with something more."""
+"""A wrapper around a cell: the same parameters and states, with a changed step."""
 
 import abc
 import dataclasses
@@ -14,7 +14,7 @@ from lstm_jax.core.primitives.elementwise import gates
 
 
 def state_fields(cell: Cell) -> tuple[str, ...]:
-    """The names in the carry of a cell; none where it is not a NamedTuple."""
+    """The field names of a cell's carry; none if the carry is not a NamedTuple."""
     carry = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
     return getattr(carry, "_fields", ())
 
@@ -25,11 +25,11 @@ def _inner(name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(Cell):
-    """A regulariser around any cell, another wrapper included.
+    """A regulariser around any cell, which may itself be a wrapper.
 
-    A new one draws its masks in `masks` and uses them in `wrapped_step`. Parameters,
-    projection and states are those of the cell inside, so that the same parameters
-    train with the wrapper and run without it.
+    To write a wrapper, draw the masks in `masks` and use them in `wrapped_step`.
+    Parameters, projection and states are those of the inner cell, so the same
+    parameters work with and without the wrapper.
     """
 
     cell: Cell
@@ -45,14 +45,15 @@ class Wrapper(Cell):
         batch_shape: tuple[int, ...],
         dtype: Any,
     ) -> Noise:
-        """Masks of this wrapper at these absolute ``steps``."""
+        """Masks of this wrapper at the absolute ``steps``."""
 
     @abc.abstractmethod
     def wrapped_step(
         self, masks, step, params, carry, gx, dot, gates
     ) -> tuple[Any, Array]:
-        """One time step. ``step`` is that of the cell inside, with the arguments that
-        follow; ``masks`` are ``(locked, stepwise)``, or ``None`` in evaluation."""
+        """One time step. ``step`` is the step of the inner cell and takes the arguments
+        that follow it. ``masks`` are ``(locked, stepwise)``, or ``None`` in evaluation.
+        """
 
     def noise(self, key, steps, batch_shape, dtype):
         own_key, inner_key = jax.random.split(key)
@@ -71,7 +72,7 @@ class Wrapper(Cell):
     def step(self, params, carry, gx, dot, gates=gates):
         return self.noisy_step(None, params, carry, gx, dot, gates)
 
-    # All the rest is the cell's own.
+    # Everything else comes from the inner cell.
 
     @property
     def out_size(self):

@@ -3,8 +3,8 @@
     d_t ~ Bernoulli(rate), a number for each unit and step
     c_t = d_t * c_{t-1} + (1 - d_t) * c~_t        h_t likewise, with its own masks
 
-where ``c~_t`` and ``h~_t`` are the states of the cell inside; ``h~_t`` is made from
-``c~_t``. In evaluation ``d_t`` is its expectation, the rate.
+where ``c~_t`` and ``h~_t`` are the new states of the inner cell; ``h~_t`` is computed
+from ``c~_t``. In evaluation ``d_t`` is its expectation, the rate.
 
 Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations",
 ICLR 2017.
@@ -27,12 +27,12 @@ class Zoneout(Wrapper):
 
     Args:
         cell: the cell inside.
-        h, c: the shares of units that keep each state. The paper's language models
-            take 0.05 and 0.5.
+        h, c: the zoneout rate of each state: the probability that a unit keeps its old
+            value. The paper's language models use 0.05 and 0.5.
 
     Raises:
-        ValueError: a rate outside ``[0, 1)``, or a state that zoneout is not defined
-            for.
+        ValueError: a rate is outside ``[0, 1)``, or zoneout is not defined for the
+            states of the cell.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, Zoneout, unroll

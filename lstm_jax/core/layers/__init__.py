@@ -1,1 +1,1 @@
-"""Layers of cells: two directions, stacks, their dropout masks, sequences in pieces."""
+"""Layers of cells: bidirectional layers, stacks, dropout masks, streams."""

@@ -1,4 +1,4 @@
-"""Two directions over one sequence."""
+"""Bidirectional layers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -12,7 +12,7 @@ Merge = Literal["concat", "sum", "mul", "mean", "none"]
 
 
 class Bidirectional(NamedTuple):
-    """One value for each direction: of parameters, of carries."""
+    """One value for each direction, such as parameters or carries."""
 
     forward: Any
     backward: Any
@@ -37,22 +37,23 @@ def bidirectional(
 ) -> tuple[Bidirectional, Any]:
     """Runs a layer in both directions and merges their outputs.
 
-    Outputs of both directions are aligned with the inputs.
-    Schuster & Paliwal, "Bidirectional Recurrent Neural Networks", 1997.
+    The outputs of both directions are aligned with the inputs. Schuster & Paliwal,
+    "Bidirectional Recurrent Neural Networks", 1997.
 
     Args:
-        run: one layer in one direction, such as `lstm_jax.lstm`. It is called as
-            ``run(params, carry, xs, reset_carry=, reverse=)``, and with those of the
+        run: runs a layer in one direction, such as `lstm_jax.lstm`. It is called as
+            ``run(params, carry, xs, reset_carry=, reverse=)``, with those of the
             arguments below that are not ``None``.
-        params: the parameters of the two directions.
-        carry: likewise; ``None`` is zeros.
-        xs: inputs ``[T, ..., D]``, or a `Bidirectional` of what each direction reads.
+        params: the parameters of both directions.
+        carry: the states of both directions; ``None`` is zeros.
+        xs: inputs ``[T, ..., D]``, or a `Bidirectional` with the inputs of each
+            direction.
         lengths, mask, resets, start, dtype, remat, implementation: as in
             `lstm_jax.unroll`.
         reset_carry: the states at the start of an episode; ``None`` is zeros.
-        merge: how two outputs become one, as in `lstm_jax.Stack`; ``"none"`` returns
+        merge: how to join the two outputs, as in `lstm_jax.Stack`. ``"none"`` returns
             both, in a `Bidirectional`.
-        key: split into one for each direction, so their masks differ.
+        key: split into one key per direction, so their masks differ.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import Bidirectional, bidirectional, init_lstm, lstm
@@ -104,12 +105,12 @@ def _merge(merge, forward, backward):
 
 
 def merged_size(merge: Merge, size: int) -> int:
-    """Features of two merged outputs of ``size`` features (of one, for ``none``)."""
+    """Features of the merged output; ``none`` counts one direction."""
     return 2 * size if merge == "concat" else size
 
 
 def map_ways(f: Callable[..., Any], *values: Any) -> Any:
-    """``f`` of values, or of each direction where a value is a `Bidirectional`."""
+    """Applies ``f`` to values, or per direction if a value is a `Bidirectional`."""
     if not any(isinstance(v, Bidirectional) for v in values):
         return f(*values)
     both = (v if isinstance(v, Bidirectional) else Bidirectional(v, v) for v in values)
@@ -117,10 +118,10 @@ def map_ways(f: Callable[..., Any], *values: Any) -> Any:
 
 
 def two_directions(name: str, entries: Sequence[Any]) -> bool:
-    """Whether layers have two directions: all of them, or none.
+    """Whether the layers are bidirectional: all of them, or none.
 
     Raises:
-        ValueError: some have one and some two.
+        ValueError: some layers are bidirectional and some are not.
     """
     two = [isinstance(entry, Bidirectional) for entry in entries]
     if len({*two}) > 1:

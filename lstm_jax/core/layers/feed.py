@@ -1,4 +1,4 @@
-"""A sequence that comes in pieces: what is carried from one to the next."""
+"""Runs a sequence in pieces."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,10 +11,11 @@ from lstm_jax.core.layers.stack import Stack
 
 
 class Stream(NamedTuple):
-    """Where a sequence has got to: every layer's carry, and the steps taken.
+    """The position in a sequence: the carry of every layer, and the number of steps so
+    far.
 
-    ``Stream(None, 0)`` is the beginning. Masks are functions of the absolute step, so
-    any split of a sequence, empty pieces included, sees those of one call.
+    ``Stream(None, 0)`` is the start. Masks depend on the absolute step, so any split of
+    a sequence, even into empty pieces, sees the masks of one call.
     """
 
     carries: Sequence[Any] | None = None
@@ -37,19 +38,18 @@ def feed(
     remat: bool | int | None = None,
     implementation: str | None = None,
 ) -> tuple[Stream, Float[Array, "T *B H"]]:
-    """The next piece of a sequence: the stream after it, and its outputs.
+    """Runs the next piece of a sequence; returns the new stream and the outputs.
 
     Args:
-        stack: layers in one direction.
+        stack: a stack that is not bidirectional.
         params: their parameters.
-        stream: where the sequence has got to.
+        stream: the position after the last piece.
         xs: the piece, ``[T, ..., D]``, of any length.
         lengths, mask, resets, reset_carry, key, dtype, remat, implementation: as in a
             call of the stack.
 
     Raises:
-        TypeError, ValueError: the stack runs in two directions; and as a call of the
-            stack.
+        TypeError, ValueError: the stack is bidirectional; or as in a call of the stack.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, Stack, Stream, feed

@@ -1,4 +1,4 @@
-"""The masks of one call of a stack: functions of the key, the layer and the step."""
+"""The masks of one call of a stack. They depend on the key, the layer and the step."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from lstm_jax.core.layers.weight_drop import drop_weights
 
 
 class StackMasks:
-    """Every place of a `Stack` where a mask acts; without a key none does."""
+    """All masks of a `Stack`; without a key there are none."""
 
     def __init__(self, stack, key, start):
         self._stack, self._start, self._on = stack, start, key is not None
@@ -23,7 +23,7 @@ class StackMasks:
         return drop_weights(jax.random.fold_in(self._weights, n), params, rate)
 
     def of_cell(self, n):
-        """What layer ``n`` needs to draw the masks of its own cell."""
+        """The key and step from which layer ``n`` draws the masks of its own cell."""
         if not self._on:
             return {}
         return {"key": jax.random.fold_in(self._cells, n), "start": self._start}
@@ -32,7 +32,9 @@ class StackMasks:
         return self._drop(0, self._stack.input_dropout, xs)
 
     def between(self, n, xs):
-        """What layer ``n`` reads; the first, all of its inputs."""
+        """Dropout on what layer ``n`` reads. The first layer reads its inputs
+        unchanged.
+        """
         if not isinstance(n, int):
             dropped = self._drop(n, self._stack.dropout, xs)
             return jax.tree.map(lambda d, x: jnp.where(n > 0, d, x), dropped, xs)

@@ -1,14 +1,14 @@
-"""Penalties on the outputs of a recurrent layer, to be added to a loss.
+"""Penalties on the outputs of a recurrent layer. Add them to the loss.
 
     activation            mean over t, rows and units of h_t ** 2
     temporal activation   mean over t, rows and units of (h_{t+1} - h_t) ** 2
 
 Merity, McCann & Socher, "Revisiting Activation Regularization for Language RNNs", 2017;
 Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018.
-The papers write ``L_2(h)`` and their code takes the mean of squares, as here. They add
-2 times the first, of the last layer's outputs after dropout, and once the second, of
-the same outputs before dropout. A mean is over what counts: real steps, and pairs of
-real steps that follow each other in one episode; it is 0 where nothing does.
+The papers write ``L_2(h)``, but their code uses the mean of squares, as here. They add
+2 times the activation penalty of the last layer's outputs after dropout, and once the
+temporal penalty of the same outputs before dropout. A mean is over real steps, or over
+pairs of neighbouring real steps of one episode. It is 0 if there are none.
 """
 
 import jax.numpy as jnp
@@ -25,15 +25,16 @@ def activation_penalty(
     """Activation regularisation (AR): the mean square of the outputs.
 
     Args:
-        hs: outputs ``[T, ..., H]``; what masked steps hold is ignored, NaN included.
-        mask: True at real steps, ``[T, ...]``; ``None`` where all are.
+        hs: outputs ``[T, ..., H]``. Values at masked steps are ignored, even NaN.
+        mask: True at real steps, ``[T, ...]``; ``None`` means that all steps are real.
 
     Returns:
         A scalar, float32 where ``hs`` has 16 bits.
 
     Raises:
-        TypeError: ``hs`` holds no floating-point numbers, or ``mask`` no booleans.
-        ValueError: ``hs`` has no time axis, or ``mask`` not the shape ``[T, ...]``.
+        TypeError: ``hs`` is not floating point, or ``mask`` is not boolean.
+        ValueError: ``hs`` has no time axis, or ``mask`` does not have the shape
+            ``[T, ...]``.
 
     >>> import jax.numpy as jnp
     >>> hs = jnp.array([[1.0, 2.0], [3.0, 4.0]])
@@ -54,9 +55,9 @@ def temporal_activation_penalty(
     """Temporal activation regularisation (TAR): the mean square change of the outputs.
 
     Args:
-        hs, mask: as in `activation_penalty`; a pair counts if both steps are real.
-        resets: True at the first step of an episode, ``[T, ...]``: the change from the
-            step before does not count.
+        hs, mask: as in `activation_penalty`. A pair counts if both steps are real.
+        resets: True at the first step of an episode, ``[T, ...]``. The change from the
+            step before it does not count.
 
     Returns:
         A scalar, float32 where ``hs`` has 16 bits.
@@ -79,7 +80,7 @@ def temporal_activation_penalty(
 
 
 def _checked(hs, mask):
-    """``hs`` in the accumulation dtype, and a mask in any case."""
+    """``hs`` in the accumulation dtype, and a mask (all True if none was given)."""
     hs = check_floating("hs", hs)
     if hs.ndim < 2:
         raise ValueError(f"hs has shape {hs.shape}, expected time-major [T, ..., H].")
@@ -89,7 +90,9 @@ def _checked(hs, mask):
 
 
 def _mean_square(a, counts):
-    """Over the last axis and the steps that count; what the rest hold is ignored."""
-    # Before the square: its derivative at NaN, times 0, would be NaN.
+    """The mean square over the last axis and the counted steps. Other values are
+    ignored.
+    """
+    # Mask before squaring: the derivative of the square at NaN, times 0, is NaN.
     a = jnp.where(counts[..., None], a, jnp.zeros_like(a))
     return jnp.sum(a * a) / jnp.maximum(counts.sum() * a.shape[-1], 1).astype(a.dtype)

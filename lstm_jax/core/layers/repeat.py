@@ -1,4 +1,4 @@
-"""Layer after layer, with equal layers in a row compiled as one."""
+"""Runs layer after layer, and compiles equal neighbours once."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,20 @@ from jax import lax
 from lstm_jax.core.sharding import vary_alike
 
 LOOP_FROM = 9
-"""From this many equal layers on, a loop over the layers runs them. Fewer are written
-out: what a loop keeps for the gradient it copies into arrays of all layers, which took
-1.05 to 1.4 times as long (three and eight layers, two cores) and compiled no faster."""
+"""With this many equal layers or more, a loop runs the layers. Fewer layers are written
+out, because a loop copies what it stores for the gradient into arrays of all layers.
+With three and eight layers on two cores, the loop took 1.05 to 1.4 times as long and
+compiled no faster."""
 
 
 def run_layers(layer, groups, entries, xs, stacked: bool):
-    """``carry, xs = layer(n, cell, *entry, xs)`` from the bottom up.
+    """Runs ``carry, xs = layer(n, cell, *entry, xs)`` from the bottom layer to the top.
 
-    A group ``(cell, count)`` of equal layers is a loop over the layers, with a traced
-    ``n``, if there are `LOOP_FROM` or more, or if their entries come ``stacked``: one
-    for the group, with a leading axis of layers. A deep stack then compiles like a
-    shallow one. Returns the carries in the form of the entries, and the last outputs.
+    A group ``(cell, count)`` of equal layers runs as a loop, with a traced ``n``, if it
+    has `LOOP_FROM` layers or more. It also does if its entries are ``stacked``: one
+    entry for the group, with a leading axis of layers. Then a deep stack compiles as
+    fast as a shallow one. Returns the carries in the form of the entries, and the last
+    outputs.
     """
     entries, final, n = iter(entries), [], 0
     for cell, count in groups:
@@ -57,12 +59,12 @@ def _loop(layer, n, cell, stacked, xs, count):
 
 
 def stack_trees(trees):
-    """One tree whose arrays have a leading axis, from equal ones without it."""
+    """Stacks equal trees into one tree with a leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _alike(trees):
-    """Whether they can be stacked: the same structure, shapes and dtypes."""
+    """Whether the trees can be stacked: same structure, shapes and dtypes."""
     facts = lambda a: (jnp.shape(a), jnp.result_type(a))
     first, *others = (jax.tree.map(facts, tree) for tree in trees)
     return all(other == first for other in others)

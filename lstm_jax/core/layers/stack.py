@@ -1,7 +1,8 @@
-"""Layers on top of each other, in one direction or in two.
+"""Stacks of layers, in one direction or bidirectional.
 
-A stack knows its cells and how they are joined; parameters and states are tuples with
-one entry a layer. Layer by layer: drop inputs, run in each direction, merge, skip.
+A stack knows its cells and how they are joined. Parameters and states are tuples with
+one entry per layer. Each layer drops inputs, runs in each direction, merges the
+directions, and adds the skip connection.
 """
 
 import dataclasses
@@ -45,26 +46,28 @@ Skip = Literal["residual", "dense"]
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """Static facts of a stack of recurrent layers; equal stacks hash equal.
+    """A stack of recurrent layers: static sizes and options. Equal stacks hash equal.
 
     Args:
-        cells: one a layer, from the bottom up; sizes may differ.
+        cells: one per layer, from the bottom up; sizes may differ.
         bidirectional: every layer runs in both directions.
-        merge: the two outputs become one by ``concat``, ``sum``, ``mul`` or ``mean``.
-            With ``none`` the directions never meet: each reads its own direction below,
-            and outputs are a `Bidirectional` (as in the biLM of Peters et al. 2018).
-        skip: ``residual`` adds its input to the output of a layer (of the first one
-            where the sizes agree). With ``dense`` a layer reads the inputs and the
-            outputs of all layers below, side by side.
-        input_dropout, dropout, output_dropout: shares zeroed of the inputs of the
-            stack, between layers, and of the outputs, in calls with a key.
-        locked: one such mask for all steps of a sequence (Gal & Ghahramani 2016)
-            instead of one for each.
-        weight_drop: share of the recurrent weights zeroed; see `lstm_jax.weight_drop`.
-        stacked: equal layers in a row are one entry of parameters and carries, its
-            arrays with a leading axis of layers. Layers that read as many features as
-            they put out run in one loop from nine on, stacked or not; if their arrays
-            come stacked too, compile time does not grow with their number.
+        merge: how to join the outputs of the two directions: ``concat``, ``sum``,
+            ``mul`` or ``mean``. With ``none`` the directions stay separate: each reads
+            the same direction of the layer below, and the outputs are a `Bidirectional`
+            (as in the biLM of Peters et al. 2018).
+        skip: ``residual`` adds the input of a layer to its output (in the first layer
+            only if the sizes agree). ``dense`` lets a layer read the inputs and the
+            outputs of all layers below, concatenated.
+        input_dropout, dropout, output_dropout: dropout rates of the inputs of the
+            stack, between layers, and of the outputs. Dropout needs a key in the call.
+        locked: variational dropout: one mask for all steps of a sequence (Gal &
+            Ghahramani 2016) instead of one per step.
+        weight_drop: dropout rate of the recurrent weights; see `lstm_jax.weight_drop`.
+        stacked: store neighbouring equal layers as one entry of parameters and carries,
+            whose arrays have a leading axis of layers. Then the compile time does not
+            grow with the number of layers. Nine or more equal layers run in one loop
+            even without ``stacked``. Layers count as equal if input and output sizes
+            agree.
 
     Raises:
         ValueError: no cells, an unknown ``merge`` or ``skip``, a rate outside
@@ -116,7 +119,7 @@ class Stack:
 
     @property
     def regularisers(self) -> list[str]:
-        """What acts in calls with a key alone, by name."""
+        """Names of the regularisers. They act only in calls with a key."""
         names = ("input_dropout", "dropout", "output_dropout", "weight_drop")
         rates = [f"{name}={rate}" for name in names if (rate := getattr(self, name))]
         cells = (type(cell).__name__ for cell in self.cells if is_random(cell))
@@ -128,7 +131,9 @@ class Stack:
         return bool(self.regularisers)
 
     def sizes(self, in_size: int) -> tuple[int, ...]:
-        """Features that every layer reads, and at the end those of the outputs."""
+        """The number of features that each layer reads, then the number of output
+        features.
+        """
         sizes, out = [in_size], in_size
         for layer, cell in enumerate(self.cells):
             reads, out = sizes[-1], self._out_size(cell)
@@ -157,20 +162,20 @@ class Stack:
         dtype: Any = None,
         init_options: Mapping[str, Any] | None = None,
     ) -> tuple[Any, ...]:
-        """Parameters: what ``cell.init(key, in_size, ...)`` returns for each layer, or
-        a `Bidirectional` of two.
+        """Parameters: for each layer ``cell.init(key, in_size, ...)``, or a
+        `Bidirectional` of two.
 
         Args:
-            key: source of the random numbers.
+            key: key of the random numbers.
             in_size: ``D``, features of an input.
-            w_x, w_h, forget_bias, dtype: as in `lstm_jax.init_lstm`; ``None`` is what
-                the cells begin with.
-            init_options: other arguments of the ``init`` of the cells, such as
+            w_x, w_h, forget_bias, dtype: as in `lstm_jax.init_lstm`; ``None`` uses the
+                default of the cells.
+            init_options: other arguments for ``init`` of the cells, such as
                 ``{"w_hr": ...}``.
 
         Raises:
-            TypeError: the ``init`` of a cell does not take one of these.
-            ValueError: one is given twice, also in ``init_options``.
+            TypeError: ``init`` of a cell does not accept one of these.
+            ValueError: an argument is given twice, once in ``init_options``.
         """
         check_size("in_size", in_size)
         options = init_options_of(
@@ -198,12 +203,13 @@ class Stack:
         batch_shape: tuple[int, ...],
         dtype: Any = jnp.float32,
     ) -> tuple[Any, ...]:
-        """Every layer's carry of zeros."""
+        """The zero carry of every layer."""
         return self._carries(in_size, lambda cell: cell.zero_carry(batch_shape, dtype))
 
     def initial_carry(self, in_size: int, dtype: Any = jnp.float32) -> tuple[Any, ...]:
-        """Every layer's carry without batch axes, to be trained: a call spreads it
-        over all rows."""
+        """The trainable initial carry of every layer, without batch axes. A call uses
+        it for all rows.
+        """
         carries = self._carries(in_size, lambda cell: cell.initial_carry(dtype))
         for path, a in jax.tree.leaves_with_path(carries):
             if not jnp.issubdtype(a.dtype, jnp.floating):
@@ -215,7 +221,7 @@ class Stack:
         return carries
 
     def _carries(self, in_size, make):
-        """One entry a layer. No two share a buffer, so that all can be donated."""
+        """One entry per layer. Each has its own buffers, so all can be donated."""
 
         def layer(cell):
             if not self.bidirectional:
@@ -242,24 +248,25 @@ class Stack:
         remat: bool | int | None = None,
         implementation: str | None = None,
     ) -> tuple[tuple[Any, ...], Any]:
-        """Runs the layers and returns every layer's final carry, and the outputs.
+        """Runs the layers; returns the final carry of every layer, and the outputs.
 
         Args:
-            params: one entry a layer, from `init`.
-            carries: likewise; ``None`` is zeros everywhere. A carry without batch axes
-                is that of every row.
+            params: one entry per layer, from `init`.
+            carries: one entry per layer; ``None`` is zeros everywhere. A carry without
+                batch axes is used for every row.
             xs: inputs ``[T, ..., D]``.
             lengths, mask, resets, remat, implementation: as in `lstm_jax.unroll`.
-            reset_carry: one entry a layer, the states at the start of an episode.
-            reverse: as in `lstm_jax.unroll`; not for layers in two directions.
-            key: key of all the masks, which are functions of (key, layer, direction),
-                and of the absolute step unless locked; ``None`` is evaluation.
-            start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
-            dtype: compute dtype, by default that of ``xs``.
+            reset_carry: one entry per layer: the states at the start of an episode.
+            reverse: as in `lstm_jax.unroll`; not for bidirectional layers.
+            key: key for all masks. A mask depends on the key, the layer and the
+                direction, and without ``locked`` also on the absolute step. ``None``
+                means evaluation.
+            start: absolute step of ``xs[0]``, for a sequence in pieces.
+            dtype: compute dtype, by default the dtype of ``xs``.
 
         Raises:
-            TypeError, ValueError: as `lstm_jax.unroll`; ``params``, ``carries`` or
-                ``reset_carry`` do not have one entry a layer.
+            TypeError, ValueError: as in `lstm_jax.unroll`; or ``params``, ``carries``
+                or ``reset_carry`` do not have one entry per layer.
             NotImplementedError: the named implementation does not support a layer.
         """
         sequence = dict(lengths=lengths, mask=mask, resets=resets, remat=remat)
@@ -296,7 +303,7 @@ class Stack:
         return final, masks.of_outputs(hs)
 
     def _groups(self, in_size):
-        """``(cell, count)`` of equal layers in a row, from the bottom up."""
+        """``(cell, count)`` of neighbouring equal layers, from the bottom up."""
         sizes = self.sizes(in_size)
         apart = self.skip == "dense" or (self.bidirectional and self.merge == "none")
 
@@ -308,7 +315,7 @@ class Stack:
         return [(cell, len([*same])) for (cell, _), same in groups]
 
     def _with_skip(self, n, below, out):
-        """What the layer above reads."""
+        """The input of the layer above."""
         if self.skip == "residual":
             add = lambda x, y: x + y if x.shape == y.shape else y
             return map_ways(add, below, out)
@@ -318,7 +325,7 @@ class Stack:
         return out
 
     def _entries(self, layers, groups):
-        """One entry a layer, or one a group of equal layers if stacked."""
+        """One entry per layer, or per group of equal layers if stacked."""
         if not self.stacked:
             return tuple(layers)
         layers = iter(layers)
@@ -329,7 +336,7 @@ class Stack:
         )
 
     def by_layer(self, in_size: int, entries: Sequence[Any]) -> tuple[Any, ...]:
-        """One entry a layer of parameters or carries, also if they come ``stacked``."""
+        """Parameters or carries with one entry per layer, even if ``stacked``."""
         groups = self._groups(in_size)
         entries = self._check_entries("params", entries, groups)
         if not self.stacked:
@@ -357,7 +364,9 @@ class Stack:
         return entries
 
     def _check_directions(self, name, entries):
-        """Every entry is one direction's or both's; ``None`` is zeros in either."""
+        """Checks that every entry has the right number of directions; ``None`` fits
+        both.
+        """
         given = [e for e in entries if e is not None]
         two = two_directions(name, given)
         if given and two != self.bidirectional:
@@ -369,7 +378,9 @@ class Stack:
 
 
 def _spread(cell, carry, xs):
-    """A carry without batch axes, over all rows; others as they are."""
+    """Broadcasts a carry without batch axes over all rows; other carries stay as they
+    are.
+    """
     zeros = lambda *shape: cell.zero_carry(shape, xs.dtype)
     one, rows = jax.eval_shape(lambda: (zeros(), zeros(*xs.shape[1:-1])))
     shapes = functools.partial(jax.tree.map, jnp.shape)

@@ -1,4 +1,4 @@
-"""Dropout on recurrent weights, one mask for all the steps of a sequence."""
+"""Dropout on recurrent weights, with one mask for all steps of a sequence."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +11,19 @@ from lstm_jax.core.dropout import drop_and_scale, keep_mask
 from lstm_jax.core.layers.bidirectional import Bidirectional
 
 RECURRENT = ("w_h", "w_hn", "w_mh")
-"""Weights that multiply the hidden state, in the cells that have them."""
+"""Names of the weights that multiply the hidden state. A cell has one or more of them.
+"""
 
 
 def weight_drop(
     key: Key[Array, ""], layers: Sequence[Any], rate: float
 ) -> tuple[Any, ...]:
-    """The parameters of a stack with a share ``rate`` of their recurrent weights zeroed
-    and the rest scaled by ``1 / (1 - rate)``.
+    """Zeroes recurrent weights of a stack with probability ``rate`` and scales the
+    others by ``1 / (1 - rate)``.
 
     Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", 2018.
-    The mask is a function of (key, layer, direction) and the same at every step, so the
-    recurrence stays one product a step.
+    The mask depends on the key, the layer and the direction, and is the same at every
+    step. So a step still needs only one product.
 
     Raises:
         ValueError: ``rate`` is not in ``[0, 1)``, or a layer has no such weights.
@@ -41,7 +42,7 @@ def weight_drop(
 
 
 def drop_weights(key: Key[Array, ""], params: Any, rate: float) -> Any:
-    """Of one layer, in one direction or in two."""
+    """Drops the recurrent weights of one layer, bidirectional or not."""
     if isinstance(params, Bidirectional):
         both = zip(jax.random.split(key), params, strict=True)
         return Bidirectional(*(drop_weights(k, p, rate) for k, p in both))

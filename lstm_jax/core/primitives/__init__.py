@@ -1,1 +1,1 @@
-"""Products, elementwise equations and activations, with derivatives of our own."""
+"""Products, elementwise equations and activations, with our own derivatives."""

@@ -1,8 +1,8 @@
-"""Activations other than sigmoid and tanh, and clips, for the cells that ONNX knows.
+"""Activations other than sigmoid and tanh, and clips, for the cells that ONNX defines.
 
-`Activations` is a field of a cell. Its three functions are those that ONNX calls f, g
-and h: of the gates, of the candidate, and of the cell state on its way out. Functions
-have the names, the equations and the default numbers of ONNX, in small letters:
+`Activations` is a field of a cell. Its three functions are called f, g and h in ONNX:
+for the gates, for the candidate, and for the output of the cell state. Names (in lower
+case), equations and default numbers are those of ONNX:
 
     relu              max(0, z)
     leaky_relu        z if z >= 0 else alpha * z             alpha = 0.01
@@ -14,8 +14,8 @@ have the names, the equations and the default numbers of ONNX, in small letters:
     softplus          log(1 + exp(z))
     softsign          z / (1 + |z|)
 
-ONNX has no default for the scaled tanh; these numbers are those of LeCun, Bottou, Orr
-& Müller, "Efficient BackProp", 1998. ``jax.nn.hard_sigmoid`` has ``alpha = 1/6``.
+ONNX has no default for the scaled tanh. The numbers here come from LeCun, Bottou, Orr &
+Müller, "Efficient BackProp", 1998. ``jax.nn.hard_sigmoid`` has ``alpha = 1/6``.
 """
 
 import dataclasses
@@ -49,7 +49,8 @@ FUNCTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """A named function with numbers of its own; the equations head this file.
+    """A named function with your own ``alpha`` and ``beta``; this file lists the
+    equations.
 
     Raises:
         ValueError: the name is unknown.
@@ -72,7 +73,7 @@ class Activation:
                 raise TypeError(f"{self.name} has no {number}; leave it out.")
 
     def __call__(self, z: Float[Array, "*B H"]) -> Float[Array, "*B H"]:
-        """The function, of every element."""
+        """Applies the function elementwise."""
         return FUNCTIONS[self.name](z, **self._numbers())
 
     def _numbers(self):
@@ -82,21 +83,22 @@ class Activation:
 
 @dataclasses.dataclass(frozen=True)
 class Activations:
-    """What a cell applies to its gates, candidate and state, and where it clips.
+    """The functions that a cell applies to its gates, candidate and state, and its
+    clips.
 
-    A function is a name (the head of this file lists them), an `Activation`, or any
-    elementwise function of an array. A cell is a static argument of ``jax.jit`` and
-    equal to another if its functions are: define a function of your own once, outside
-    of the code that makes the cell.
+    A function is a name (see the top of this file), an `Activation`, or any elementwise
+    function of an array. Cells are static arguments of ``jax.jit``, and cells are equal
+    only if their functions are. So define your own function once, outside the code that
+    makes the cell.
 
     Args:
-        gate: of ``i``, ``f``, ``o``, or ``r``, ``z`` of a GRU.
-        candidate: of ``g``, of ``n`` of a GRU, and of the plain network.
-        output: of the cell state, in ``h = o * output(c)``.
-        clip: pre-activations of gates and candidate, peepholes included, are clipped
-            to ``[-clip, clip]``; as onnxruntime's attribute of that name, and unlike
-            the words of ONNX not what ``output`` is applied to.
-        cell_clip: the new cell state is clipped to ``[-cell_clip, cell_clip]``.
+        gate: for ``i``, ``f``, ``o``, or for ``r``, ``z`` of a GRU.
+        candidate: for ``g``, for ``n`` of a GRU, and for the plain RNN.
+        output: for the cell state, in ``h = o * output(c)``.
+        clip: limits the pre-activations of gates and candidate, with peepholes, to
+            ``[-clip, clip]``. Like onnxruntime, and unlike the text of ONNX, it does
+            not limit the argument of ``output``.
+        cell_clip: limits the new cell state to ``[-cell_clip, cell_clip]``.
 
     Raises:
         TypeError: a function is neither a name nor callable.
@@ -133,7 +135,7 @@ class Activations:
 
 
 def check_clip(name: str, limit: float | None) -> None:
-    """A positive number, or ``None``."""
+    """Checks that ``limit`` is a positive number or ``None``."""
     number = isinstance(limit, int | float | np.number) and not isinstance(limit, bool)
     if limit is not None and not (number and limit > 0):
         raise ValueError(
@@ -142,26 +144,28 @@ def check_clip(name: str, limit: float | None) -> None:
 
 
 TEXTBOOK = Activations()
-"""Sigmoid gates and two tanh, no clip: what a cell has unless told otherwise."""
+"""The default of a cell: sigmoid gates, tanh twice, no clip."""
 
 
 def function_of(activation: str | Callable) -> Callable[[Array], Array]:
-    """The function that a name stands for; a function stands for itself."""
+    """Looks up a function by name; a function is returned as it is."""
     return FUNCTIONS[activation] if isinstance(activation, str) else activation
 
 
 def clip(x: Float[Array, "*B H"], limit: float | None) -> Float[Array, "*B H"]:
-    """``x`` within ``[-limit, limit]``, or as it is where there is no limit."""
+    """``x`` clipped to ``[-limit, limit]``, or ``x`` if there is no limit."""
     return x if limit is None else clip_to(-limit, x, limit)
 
 
 def clip_to(low, x, high):
-    # Unlike jnp.clip, whose derivative keeps floats, this one keeps booleans alone.
+    # For its derivative, lax.clamp stores booleans and jnp.clip stores floats.
     return lax.clamp(np.asarray(low, x.dtype), x, np.asarray(high, x.dtype))
 
 
 def check_activations(cell, *unused: str):
-    """Refuses what is not `Activations`, or says something that ``cell`` ignores."""
+    """Raises an error if this is not `Activations`, or sets a field that ``cell``
+    ignores.
+    """
     given, kind = cell.activations, type(cell).__name__
     if not isinstance(given, Activations):
         raise TypeError(

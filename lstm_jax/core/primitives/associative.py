@@ -1,22 +1,23 @@
-"""A linear recurrence over a sequence, all steps at once.
+"""A linear recurrence over a sequence, with all steps in parallel.
 
-Where a state enters its own next value only as ``h_t = a_t * h_{t-1} + b_t``, two steps
-after each other are again one such step, ``(a_1 a_2, b_1 a_2 + b_2)``: an associative
-operation, and the steps may be put together in any grouping. An associative scan
-(Blelloch, "Prefix Sums and Their Applications", 1990) takes about ``2 T`` of these
-operations in about ``2 log2(T)`` rounds, each round on all of its steps at once.
+Let a state change only by ``h_t = a_t * h_{t-1} + b_t``. Then two steps in a row are
+again one such step, ``(a_1 a_2, b_1 a_2 + b_2)``. This operation is associative, so the
+steps can be grouped in any way. An associative scan (Blelloch, "Prefix Sums and Their
+Applications", 1990) takes about ``2 T`` operations in about ``2 log2(T)`` parallel
+rounds.
 
-Positive ``a`` and ``b`` are given by their logarithms, ``(log a_1 + log a_2,
-logaddexp(log b_1 + log a_2, log b_2))``, as in Heinsen, "Efficient Parallelization of a
-Ubiquitous Sequential Computation", 2023. The state at the start may have any sign, or
-be 0, and stays outside of the logarithms: with ``A_t`` the product of all ``a`` up to
-``t`` and ``B_t`` the sum that begins with 0,
+Positive ``a`` and ``b`` are stored as logarithms,
+``(log a_1 + log a_2, logaddexp(log b_1 + log a_2, log b_2))``, as in Heinsen,
+"Efficient Parallelization of a Ubiquitous Sequential Computation", 2023. The initial
+state may be negative or 0, so it stays outside the logarithms. With ``A_t`` the product
+of all ``a`` up to ``t`` and ``B_t`` the recurrence that starts from 0,
 
     h_t = A_t * h_0 + B_t
 
-Memory is ``O(T)``, for the derivative too, whose rounds shrink by half; but its factor
-is about three times that of a loop, since every ``logaddexp`` keeps what its derivative
-needs. ``remat=`` bounds it by the length of a chunk; chunks follow each other.
+Memory is ``O(T)``, also for the derivative, because the rounds shrink by half. The
+factor is about three times that of a loop, because every ``logaddexp`` stores values
+for its derivative. ``remat=`` limits the memory to the length of a chunk; the chunks
+run one after the other.
 """
 
 from typing import Any
@@ -27,8 +28,8 @@ from jax import lax
 from lstm_jax._types import Array, Bool, Float
 
 LOG_ZERO = -1e30
-"""The logarithm of nothing, for a masked step: its exponential is 0, and it is finite,
-so that no derivative is ``inf - inf``."""
+"""The logarithm that stands for log(0), for a masked step. Its exponential is 0. It is
+finite, so no derivative becomes ``inf - inf``."""
 
 
 def associative(
@@ -39,10 +40,10 @@ def associative(
     resets: Bool[Array, "T *B"] | None,
     reverse: bool,
 ) -> tuple[Any, Float[Array, "T *B H"]]:
-    """``(carry, hs)`` of the recurrence with these ``(log a, log b)``.
+    """``(carry, hs)`` of the recurrence with coefficients ``(log a, log b)``.
 
-    The carry is a NamedTuple of ``h`` alone; it, the flags and the result are those of
-    the loop in `lstm_jax.unroll`.
+    The carry is a NamedTuple with the one field ``h``. Flags, carry and results have
+    the same meaning as in `lstm_jax.unroll`.
     """
     log_a, log_b = coefficients
     if log_a.shape[0] == 0:
@@ -65,13 +66,13 @@ def associative(
 
 
 def _join(first, then):
-    """Two steps as one, in the order in which they are taken."""
+    """Combines two steps, in order."""
     (log_a, log_b), (log_a_then, log_b_then) = first, then
     return log_a + log_a_then, jnp.logaddexp(log_b + log_a_then, log_b_then)
 
 
 def _join_from(first, then):
-    """`_join`, but steps with a reset among them forget what was before it."""
+    """Like `_join`, but a reset discards everything before it."""
     (began, *first), (began_then, *then) = first, then
     pairs = zip(then, _join(first, then), strict=True)
     log_a, log_b = (jnp.where(began_then, alone, both) for alone, both in pairs)

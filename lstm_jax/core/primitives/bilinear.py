@@ -1,13 +1,13 @@
 """A primitive for a map ``f(a, w)`` that is linear in each of its two arguments.
 
-Its derivatives follow from three facts alone: how to compute it, that the transpose of
-``a -> f(a, w)`` is the same map with ``transpose_w`` turned, and its gradient by ``w``.
-What surrounds a recurrence and was left to chance before is then in our hands:
+A primitive needs three things for its derivatives: the map itself, its gradient by
+``w``, and the fact that flipping ``transpose_w`` transposes ``a -> f(a, w)``. Having
+our own primitive gives control over two things:
 
-* the gradient of ``w`` is computed in the layout that is fast, and comes back in the
-  dtype of ``w``;
+* The gradient of ``w`` is computed in the fast layout, and returned in the dtype of
+  ``w``.
 * ``vmap`` folds the new axis into the rows of ``a``, behind the time axis, where
-  ``lax.scan`` wants it, instead of adding a dimension in front.
+  ``lax.scan`` needs it. JAX would add a dimension in front.
 """
 
 import functools
@@ -24,10 +24,10 @@ from lstm_jax.core.sharding import sum_to, types_of
 
 
 def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callable:
-    """``f(a, w, *, transpose_w)``, for ``a`` with any number of leading axes.
+    """Makes ``f(a, w, *, transpose_w)``, where ``a`` has any number of leading axes.
 
     Args:
-        name: of the primitive.
+        name: name of the primitive.
         compute: ``(a, w, *, transpose_w)``, in the accumulation dtype of ``a``.
         weight_gradient: ``(a, g, w)``, the gradient by ``w`` of
             ``vdot(g, compute(a, w, transpose_w=False))``, in the dtype of ``g``.
@@ -38,7 +38,8 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
         return show_nan(primitive.bind(a, w, transpose_w=transpose_w))
 
     def abstract_eval(a, w, *, transpose_w):
-        # Traced, not written out: varying axes and shardings follow JAX's own rules.
+        # Tracing `compute` gives the type, so varying axes and shardings follow JAX's
+        # rules.
         plain = functools.partial(compute, transpose_w=transpose_w)
         return types_of(plain, a, w)[0]
 

@@ -1,15 +1,15 @@
-"""The product ``conv(a, w)``, with the layout of its derivatives in our hands.
+"""The convolution ``conv(a, w)``, with control over the layout of its derivatives.
 
     conv(a, w)[s] = sum_k a[s + k - (K - 1) // 2] w[k],  k = 0, ..., K - 1
 
-at every place ``s``, along one axis of space or several; outside of the image ``a`` is
-0. A kernel of even size reaches one place further forward than back.
+at every position ``s``, along one or more spatial axes. Outside the image ``a`` is 0. A
+kernel of even size reaches one position further forward than back.
 
-The derivatives of ``jax.lax.conv_general_dilated`` are convolutions with their axes in
-another order. XLA for the CPU has a fast kernel for one order alone, features last. It
-brings others into that order, but not inside of a loop, where a recurrence has them:
-there the kernel of last resort takes more than ten times as long. Here the operands are
-put in order beforehand. The rest is as in `lstm_jax.core.primitives.matmul`.
+The derivatives of ``jax.lax.conv_general_dilated`` are convolutions with another order
+of axes. XLA on a CPU has a fast kernel only for features last. It transposes other
+orders to features last, but not inside a loop. A recurrence is a loop, and there the
+slow generic kernel takes more than ten times as long. So this file transposes the
+operands first. The rest works like `lstm_jax.core.primitives.matmul`.
 """
 
 import math
@@ -25,7 +25,7 @@ from lstm_jax.core.primitives.bilinear import bilinear
 def convolve(
     a: Float[Array, "*BS _"], w: Float[Array, "*K _ _"], *, transpose_w: bool = False
 ) -> Float[Array, "*BS _"]:
-    """``conv(a, w)`` in the accumulation dtype of ``a``; or its transpose.
+    """``conv(a, w)`` in the accumulation dtype of ``a``, or its transpose.
 
     ``w`` is ``[*kernel, D, N]`` and ``a`` is ``[..., *S, D]``, or ``[..., *S, N]`` for
     the transpose of ``a -> conv(a, w)``.
@@ -43,7 +43,9 @@ def _convolve(a, w, *, transpose_w):
 
 
 def _weight_gradient(a, g, w):
-    """Of ``vdot(g, conv(a, w))``: features of ``a`` as rows, ``g`` as the kernel."""
+    """The gradient of ``vdot(g, conv(a, w))`` by ``w``, as a convolution: features of
+    ``a`` are the rows and ``g`` is the kernel.
+    """
     if g.size == 0:
         return jnp.zeros(w.shape, g.dtype)
     n, dtype = w.ndim - 2, accumulation_dtype(g.dtype)
@@ -53,12 +55,12 @@ def _weight_gradient(a, g, w):
 
 
 def _margins(w):
-    """What the kernel reaches over the image, before and after."""
+    """How far the kernel reaches beyond the image, before and after."""
     return [((k - 1) // 2, k // 2) for k in w.shape[:-2]]
 
 
 def _rows(a, n):
-    """All leading axes as one."""
+    """Merges all leading axes."""
     split = a.ndim - n - 1
     return a.reshape(math.prod(a.shape[:split]), *a.shape[split:])
 

@@ -1,8 +1,8 @@
-"""What JAX's debugging tools ask of a primitive of our own.
+"""Makes NaNs in our primitives visible to JAX's debugging tools.
 
-`jax.experimental.checkify` looks for NaN only behind operations that it knows, and no
-primitive of another library can join them. A product with 1 is such an operation.
-XLA removes it, so that nobody pays for it.
+`jax.experimental.checkify` checks for NaN only after operations that it knows, and
+other libraries cannot register their primitives. So we multiply the result by 1.
+checkify sees this product, and XLA removes it, so it costs nothing.
 """
 
 import jax
@@ -11,5 +11,5 @@ from lstm_jax._types import PyTree
 
 
 def show_nan(tree: PyTree) -> PyTree:
-    """The same values, where `checkify.nan_checks` sees them."""
+    """The same values, visible to `checkify.nan_checks`."""
     return jax.tree.map(lambda x: x * 1, tree)

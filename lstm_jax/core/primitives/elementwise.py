@@ -1,11 +1,11 @@
-"""Elementwise equations whose derivative is one coefficient per argument.
+"""Elementwise equations that store one derivative coefficient per argument.
 
-A cell's update acts on each unit alone, so its Jacobian is diagonal: one array per
-argument. Left alone, automatic differentiation stores the factors of those arrays
-(twelve of them for the LSTM) and multiplies them again in every backward step.
-`elementwise` forms the coefficients in the forward pass instead, so that a backward
-step is a handful of multiplications and six arrays are stored. The equation itself is
-written once and differentiated by JAX; change it and its derivative follows.
+A cell's update treats each unit separately, so its Jacobian is diagonal: one array per
+argument. By default, automatic differentiation stores the factors of these arrays
+(twelve for the LSTM) and multiplies them in every backward step. `elementwise`
+multiplies them in the forward pass. Then a backward step is a few multiplications, and
+only six arrays are stored. The equation is written once and JAX differentiates it, so a
+change of the equation changes the derivative too.
 """
 
 import functools
@@ -27,12 +27,12 @@ STEEPNESS: dict[str | Callable, float] = {SIGMOID: 0.5, TANH: 1.0}
 
 
 def add_bias(z: Float[Array, "*B N"], b: Float[Array, "N"]) -> Float[Array, "*B N"]:
-    """``z + b`` in the dtype of ``z``; ``b`` may have one of its own."""
+    """``z + b`` in the dtype of ``z``; ``b`` may have another dtype."""
     return z + jnp.broadcast_to(b.astype(z.dtype), z.shape)
 
 
 class Gate(NamedTuple):
-    """An activated gate that knows how steep its activation is at ``z``."""
+    """The value of a gate and the slope of its activation at ``z``."""
 
     value: Float[Array, "*B H"]
     slope: Float[Array, "*B H"] | None
@@ -40,11 +40,11 @@ class Gate(NamedTuple):
 
 
 def gates(z: Float[Array, "*B nH"], /, **activations: str | Callable) -> list[Gate]:
-    """Splits pre-activations into gates, named in order, and activates them at once.
+    """Splits pre-activations into named gates, in order, and activates them together.
 
-    ``gates(z, i=SIGMOID, g=TANH)``. ``sigmoid(z) = (1 + tanh(z / 2)) / 2``: one tanh
-    over all the gates is about twice as fast on a CPU as an activation per gate, which
-    is what any other activation takes.
+    For example ``gates(z, i=SIGMOID, g=TANH)``. Since
+    ``sigmoid(z) = (1 + tanh(z / 2)) / 2``, one tanh serves all gates. On a CPU this is
+    about twice as fast as one activation per gate. Any other activation runs per gate.
     """
     n = len(activations)
     if not set(activations.values()) <= STEEPNESS.keys():
@@ -67,8 +67,9 @@ def _gate(z, activation):
 def elementwise(f: Callable[..., Array]) -> Callable[..., Array]:
     """Gives the elementwise function ``f`` the derivative described above.
 
-    Arguments are arrays, or `Gate`s: of a gate ``f`` sees the value, and the derivative
-    goes straight to its pre-activation, through the slope. Named arguments are static.
+    Arguments are arrays or `Gate`s. ``f`` sees the value of a `Gate`. The derivative
+    goes straight to the pre-activation of the gate, through the slope. Named arguments
+    are static.
     """
 
     @jax.custom_jvp
@@ -91,8 +92,8 @@ def elementwise(f: Callable[..., Array]) -> Callable[..., Array]:
     def call(*args, **static):
         if static:
             return elementwise(functools.partial(f, **static))(*args)
-        # The tangents of value and slope are ignored above on purpose: they say again
-        # what z and slope say. Derivatives of the coefficients do flow through them.
+        # The rule above ignores the tangents of value and slope on purpose: they repeat
+        # the tangents of z. Second derivatives still flow through the coefficients.
         args = [a if isinstance(a, Gate) else Gate(a, None, a) for a in args]
         return apply(*zip(*args, strict=True))
 

@@ -1,17 +1,16 @@
-"""The product ``a @ w``, with the layout of its derivatives in our hands.
+"""The product ``a @ w``, with control over the layout of its derivatives.
 
-``jax.lax.dot_general`` would do, but what surrounds a recurrence is then left to chance
-(see `lstm_jax.core.primitives.bilinear`), and was measured to cost up to a factor of
-three on a CPU:
+``jax.lax.dot_general`` also works, but was up to three times slower in a recurrence on
+a CPU (see `lstm_jax.core.primitives.bilinear`). Two layouts matter:
 
-* the weight gradient should be one 2-D product with the operand on the left,
-  ``a.T @ g`` over all leading axes; the transpose of a 3-D ``dot_general`` puts ``g``
-  on the left, and XLA copies the larger array to get there;
-* inside a backward loop ``g @ w.T`` wants transposed weights made once, before the
-  loop; hence ``transpose_w``, whose own transpose is a plain product.
+* The weight gradient should be one 2-D product ``a.T @ g`` over all leading axes, with
+  the operand on the left. The transpose of a 3-D ``dot_general`` puts ``g`` on the
+  left, and XLA copies the larger array to do so.
+* Inside a backward loop, ``g @ w.T`` should use weights that are transposed once,
+  before the loop. Hence ``transpose_w``, whose own transpose is a plain product.
 
-``w`` may have a dtype of its own: it is cast to that of ``a``, the sum is kept in the
-accumulation dtype, and the gradient of ``w`` comes back in the dtype of ``w``.
+``w`` may have its own dtype. It is cast to the dtype of ``a``, and the sum has the
+accumulation dtype. The gradient of ``w`` is returned in the dtype of ``w``.
 """
 
 from jax import lax

@@ -1,10 +1,10 @@
-"""A cell over a sequence.
+"""Runs a cell over a sequence.
 
-unroll.py     checks a call, cuts chunks, and hands the steps to a backend
-backends.py   which backends there are, and which of them a call takes
-sequence.py   the checked sequence: inputs, masks, resets
-scan.py       the backend that defines the result: `jax.lax.scan`
-loop.py       the loop of every scan, with its one derivative rule
-chunks.py     a long sequence in chunks
-truncated_bptt.py   gradients window by window, for a training loop of your own
+unroll.py           checks a call, cuts chunks, and passes the steps to a backend
+backends.py         the backends, and the choice of one for a call
+sequence.py         the checked sequence: inputs, masks, resets
+scan.py             the reference backend: `jax.lax.scan`
+loop.py             the loop of every scan, with its one derivative rule
+chunks.py           the loop over the chunks of a long sequence
+truncated_bptt.py   gradients window by window, for your own training loop
 """

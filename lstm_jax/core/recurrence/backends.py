@@ -1,8 +1,8 @@
-"""What takes the steps of a checked sequence, and which of them a call takes.
+"""The backends that run a checked sequence, and the choice of one for a call.
 
-`lstm_jax.unroll` checks its arguments and cuts chunks, once. Then a backend runs: the
-scan of this room, or a kernel of a room above, which `lstm_jax` adds when it is
-imported. No backend calls `unroll`.
+`lstm_jax.unroll` checks its arguments and cuts chunks, once. Then a backend runs the
+steps: the scan of this room, or a kernel of a higher room. `lstm_jax` adds the kernels
+when it is imported. No backend calls `unroll`.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,22 @@ from lstm_jax.core.recurrence.sequence import Sequence
 
 
 class Backend(NamedTuple):
-    """One way to take the steps of a sequence."""
+    """One way to run the steps of a sequence."""
 
     supports: Callable[[Cell, Float[Array, "T ... D"]], str | None]
-    """``(cell, xs)``: ``None`` if it takes such a call, else a sentence that says why
-    it does not. The dtype of ``xs`` is the compute dtype."""
+    """``(cell, xs)``: ``None`` if the call is supported, otherwise a sentence that says
+    why not. The dtype of ``xs`` is the compute dtype."""
 
     run: Callable[[Cell, Any, Sequence, bool], tuple[Any, Array]]
     """``(cell, params, sequence, reverse)``: the carry after the last step, and the
     outputs."""
 
     pieces: bool = False
-    """A long sequence comes in pieces, also where nothing is computed twice."""
+    """Cut a long sequence into pieces, also without ``remat``."""
 
     explicit: bool = False
-    """It gives its results their types on a mesh with explicit axes."""
+    """The backend itself states the sharding of its results on a mesh with explicit
+    axes."""
 
 
 def _everything(cell, xs):
@@ -40,21 +41,22 @@ def _everything(cell, xs):
 SCAN = Backend(_everything, scan, pieces=True)
 NAMED = {"scan": SCAN, "plain": Backend(_everything, plain)}
 UNNAMED = [SCAN]
-"""What a call without a name takes: the first that supports it."""
+"""The candidates for a call without a name. The first that supports the call is used.
+"""
 
 
 def add(name: str, backend: Backend, *, unnamed: Backend) -> None:
-    """Adds a kernel, and what takes its place where a call names no implementation."""
+    """Adds a kernel ``backend``; calls that name no implementation use ``unnamed``."""
     NAMED[name] = backend
     UNNAMED.insert(0, unnamed)
 
 
 def choose(name: str | None, cell: Cell, xs: Float[Array, "T ... D"]) -> Backend:
-    """The backend of this name; for ``None``, the fastest that supports the call.
+    """The named backend; for ``None``, the fastest that supports the call.
 
     Raises:
-        NotImplementedError: the one that is named does not support the call; the
-            message says why.
+        NotImplementedError: the named backend does not support the call. The message
+            says why.
     """
     if name is None:
         return next(b for b in UNNAMED if b.supports(cell, xs) is None)

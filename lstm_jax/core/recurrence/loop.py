@@ -1,13 +1,17 @@
-"""The loop over the steps of a cell, and the one derivative rule of every such loop.
+"""The loop over the steps of a cell, and the derivative rule of every such loop.
 
-Differentiating the textbook scan makes the backward loop read and write the gradient of
-every recurrent weight at every step. The rule here takes those products out of the
-loop: the cell multiplies through ``dot(name, a)``, the rule keeps the operand ``a`` of
-every step, linearises the scan with the weights held constant, and lets a perturbation
-``a @ dw``, one product over all time, enter where the product of the step came out.
-Its transpose is one product after the backward loop. Since the rule is a ``custom_jvp``
-around a linear map that JAX transposes itself, forward mode, reverse mode, Hessians and
-their compositions all follow from it.
+JAX's derivative of the textbook scan reads and writes the gradient of every recurrent
+weight at every backward step. The rule here moves those products out of the loop:
+
+1. The cell multiplies through ``dot(name, a)``, and the rule stores the operand ``a``
+of every step.
+2. The rule linearises the scan with constant weights.
+3. It computes the perturbation ``a @ dw`` as one product over all steps, and adds it
+where the step uses its product.
+
+The transpose of step 3 is one product after the backward loop. The rule is a
+``custom_jvp`` around a linear map that JAX transposes itself. So forward mode, reverse
+mode, Hessians and their compositions all work.
 """
 
 import functools
@@ -26,10 +30,10 @@ from lstm_jax.core.sharding import vary_alike
 
 
 class Inputs(NamedTuple):
-    """Everything traced that the loop reads.
+    """All traced values that the loop reads.
 
-    All of it is an argument of the rule: a ``custom_jvp`` that closes over a tracer
-    fails under ``jax.checkpoint``.
+    They are all arguments of the rule, because a ``custom_jvp`` that closes over a
+    tracer fails under ``jax.checkpoint``.
     """
 
     products: dict[str, Array]
@@ -43,19 +47,19 @@ class Inputs(NamedTuple):
 
     @classmethod
     def of(cls, cell: Cell, params: Any, carry: Any, gx: Array) -> "Inputs":
-        """Of a sequence without padding, resets or masks."""
+        """The inputs of a sequence without padding, resets or random masks."""
         elementwise = {name: getattr(params, name) for name in cell.elementwise}
         return cls(cell.weights(params), elementwise, carry, gx)
 
 
 def run_plain(cell, params_type, reverse, inputs):
-    """The definition: a scan of the cell's step."""
+    """The reference: a scan of the cell's step."""
     carry, hs, _ = _scan(cell, params_type, reverse, inputs)
     return carry, hs
 
 
 def _scan(cell, params_type, reverse, inputs, perturb=None):
-    """The scan, and the operands of its products if it runs with perturbations."""
+    """The scan. With ``perturb`` it also returns the operands of the products."""
     weights = {name: w.astype(inputs.gx.dtype) for name, w in inputs.products.items()}
     multiply = _products(cell, weights, in_loop=perturb is not None)
     locked, stepwise = inputs.noise or (None, None)
@@ -90,7 +94,9 @@ def _scan(cell, params_type, reverse, inputs, perturb=None):
 
 
 def _products(cell, weights, in_loop):
-    """Name to ``a -> a @ w``, or to what the cell has in its place."""
+    """Maps each name to ``a -> a @ w``, or to the product that the cell defines
+    instead.
+    """
 
     def by(name, w):
         if product := cell.product(name):
@@ -109,8 +115,8 @@ run_with_rule = jax.custom_jvp(run_plain, nondiff_argnums=(0, 1, 2))
 def _rule(cell, params_type, reverse, primals, tangents):
     (inputs,), (dots,) = primals, tangents
     run = functools.partial(_scan, cell, params_type, reverse)
-    # The derivative of what is added to gx enters through gx, all the rest through a
-    # slot of its own.
+    # The derivative of a product that is added to gx enters through gx. Every other
+    # derivative enters through its own slot.
     own = [name for name in cell.elementwise if name not in cell.added]
     slots = _zero_slots(cell, run, inputs)
 
@@ -153,7 +159,7 @@ def _rule(cell, params_type, reverse, primals, tangents):
 
 
 def _zero_slots(cell, run, inputs):
-    """A perturbation, 0 in value, for the products that are not simply added to gx."""
+    """A perturbation of value 0 for each product that is not simply added to gx."""
     names = [name for name in cell.products if name not in cell.added]
     if not names:
         return {}
@@ -168,7 +174,7 @@ def _zero_slots(cell, run, inputs):
 
 @jax.custom_jvp
 def _perturb(y, slot):
-    """``y + slot``, for a slot that is 0: its value is never read."""
+    """``y + slot``. The slot is always 0, so its value is never read."""
     del slot
     return y
 
@@ -196,7 +202,7 @@ def _(primals, tangents):
 
 
 def select(flags: Array, on_true: Any, on_false: Any) -> Any:
-    """Row by row; ``flags`` has the leading axes of the leaves."""
+    """Selects row by row. ``flags`` has the leading axes of the leaves."""
     expand = lambda x: flags.reshape(flags.shape + (1,) * (x.ndim - flags.ndim))
     where = lambda t, f: jnp.where(expand(t), t, f)
     return jax.tree.map(where, on_true, on_false)
@@ -218,7 +224,7 @@ def _add(d, e):
 
 
 def _instantiate(primals, tangents):
-    """Tangents as arrays. Those of integers and booleans have the dtype float0."""
+    """Tangents as arrays. Tangents of integers and booleans have the dtype float0."""
 
     def make(p, d):
         if not _is_zero(d):

@@ -1,7 +1,7 @@
-"""The definition of an unrolling: `jax.lax.scan` over the steps of the cell.
+"""The reference backend: `jax.lax.scan` over the steps of the cell.
 
-``scan`` has the derivative rule of `lstm_jax.core.recurrence.loop`. ``plain`` is the
-same loop, differentiated by JAX as it stands.
+``scan`` uses the derivative rule of `lstm_jax.core.recurrence.loop`. ``plain`` is the
+same loop with JAX's own derivative.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from lstm_jax.core.recurrence.sequence import Sequence
 
 
 def scan(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Array]:
-    """All the steps, under the rule; without a loop where the cell needs none."""
+    """Runs all steps with the rule; without a loop if the cell needs none."""
     gx = cell.project(params, seq.xs)
     if linear := cell.log_coefficients(params, gx):
         return associative(
@@ -24,7 +24,7 @@ def scan(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Ar
 
 
 def plain(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Array]:
-    """All the steps, one by one, without the rule."""
+    """Runs all steps one by one, without the rule."""
     gx = cell.project(params, seq.xs)
     return run_plain(cell, type(params), reverse, _inputs(cell, params, seq, gx))
 

@@ -1,8 +1,8 @@
-"""What comes beside the inputs: which steps are real, where episodes begin.
+"""The inputs with their flags: which steps are real, and where episodes begin.
 
 ``lengths`` and ``mask`` become one mask here, once. Masked inputs become 0 before the
-projection: were they masked later, a NaN in the padding would reach the gradients of
-the weights as 0 * NaN, although every value is finite.
+projection. Masking them later is not enough: a NaN in the padding would reach the
+gradients of the weights as 0 * NaN, even though all values are finite.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from lstm_jax.core.sharding import leave_to_compiler, spec_of
 
 
 class Sequence(NamedTuple):
-    """Checked arguments of an unrolling; the flags are ``None`` where nobody asked."""
+    """The checked arguments of `unroll`. Flags that were not given are ``None``."""
 
     carry: Any
     xs: Float[Array, "T *B D"]
@@ -29,13 +29,13 @@ class Sequence(NamedTuple):
     resets: Bool[Array, "T *B"] | None
     reset_carry: Any
     noise: Noise | None = None
-    """The masks of a random cell, once they are drawn."""
+    """The random masks of the cell, set later than the other fields."""
 
 
 def prepare(
     cell: Cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
 ) -> Sequence:
-    """Checks the arguments of `lstm_jax.unroll` and brings them to one form."""
+    """Checks the arguments of `lstm_jax.unroll` and converts them to one form."""
     carry, xs = check_sequence(cell, params, carry, xs, dtype)
     steps, row_axes = xs.shape[0], xs.ndim - cell.feature_axes
     if lengths is not None and mask is not None:
@@ -62,7 +62,7 @@ def prepare(
 
 
 def without_padding(cell: Cell, seq: Sequence) -> Sequence:
-    """The sequence with 0 in the place of masked inputs."""
+    """The sequence with masked inputs set to 0."""
     if seq.mask is None:
         return seq
 
@@ -81,5 +81,5 @@ def length_mask(lengths, steps: int) -> Bool[Array, "T *B"]:
 
 
 def _episode_ends(resets):
-    """Backwards, the state is reset on the other side of the same boundaries."""
+    """The resets of a backward run: the same boundaries, seen from the other side."""
     return jnp.concatenate([resets[1:], jnp.zeros_like(resets[:1])])

@@ -1,4 +1,4 @@
-"""Gradients of a long sequence, window by window, for a training loop of your own."""
+"""Gradients of a long sequence, window by window, for your own training loop."""
 
 from collections.abc import Callable
 
@@ -29,30 +29,29 @@ def truncated_bptt(
         w_k  = the steps of window k, or the sum of its weights
         L    = sum_k w_k L_k / sum_k w_k          grads = dL / dparams
 
-    The carry goes on into the next window, its gradient does not. The gradients of the
-    windows are added up, so the memory is that of one window. Werbos, "Backpropagation
+    The carry passes to the next window, but its gradient does not. The gradients of the
+    windows are added, so the memory is that of one window. Werbos, "Backpropagation
     Through Time: What It Does and How to Do It", 1990.
 
-    For one update a window, call it with one window at a time: the carry that comes
-    back is where the next call starts. With ``window >= T`` the gradient is the full
-    one.
+    For one update per window, call it with one window at a time, and start each call
+    from the returned carry. With ``window >= T`` the gradient is the full gradient.
 
     Args:
         loss: ``loss(params, carry, xs)`` returns the mean loss of a window and the
             carry after it. The last window may have fewer steps.
-        params: what is differentiated, any tree of floating-point arrays.
-        carry: the state before the first step. ``None`` is handed to ``loss``, which
-            is zeros in all functions of this library. With dropout take a
-            `lstm_jax.Stream`: its step makes every window draw masks of its own.
-        xs: what the windows are cut from: a tree of arrays ``[T, ...]``, such as
+        params: the parameters to differentiate by, any tree of floating-point arrays.
+        carry: the state before the first step. ``None`` is passed on to ``loss``; all
+            functions of this library treat it as zeros. With dropout use a
+            `lstm_jax.Stream`: its step gives every window its own masks.
+        xs: the sequence to cut into windows: a tree of arrays ``[T, ...]``, such as
             ``(xs, targets, mask)``.
-        window: steps of a window; the last has what is left.
-        weights: what the mean counts a step with, ``[T]``, such as
-            ``mask.sum(axis=1)`` where ``loss`` is a mean over real steps. A window of
-            weight 0 counts for nothing, NaN included. ``None`` is 1 a step.
+        window: steps of a window; the last window has the rest.
+        weights: the weight of each step in the mean, ``[T]``, such as
+            ``mask.sum(axis=1)`` if ``loss`` is a mean over real steps. A window of
+            weight 0 is ignored, even if it is NaN. ``None`` is 1 per step.
 
     Returns:
-        ``((L, carry), grads)``, as ``jax.value_and_grad(..., has_aux=True)`` does.
+        ``((L, carry), grads)``, like ``jax.value_and_grad(..., has_aux=True)``.
 
     Raises:
         TypeError: ``loss`` does not return a scalar and a carry.

@@ -1,4 +1,4 @@
-"""A cell over a sequence: arguments are checked and chunks cut, then a backend runs."""
+"""Runs a cell over a sequence: checks arguments, cuts chunks, calls a backend."""
 
 import functools
 from typing import Any, NamedTuple
@@ -48,30 +48,43 @@ def unroll(
     Args:
         cell: a `Cell`, such as ``LSTMCell(hidden_size)``.
         params: its parameters, in any floating-point dtype.
-        carry: the state before the first step (the last one if ``reverse``); ``None``
+        carry: the state before the first step (the last step if ``reverse``). ``None``
             is zeros.
         xs: inputs ``[T, ..., D]``. ``T = 0`` returns the carry and no outputs.
-        lengths: real steps of every row, ``[...]``, in ``[0, T]``. A row of length 0
-            keeps its carry. Out of range, Python and numpy values raise; the values of
-            JAX arrays are unknown while tracing and act as if clipped.
-        mask: instead of ``lengths``, True at real steps, ``[T, ...]``. At the others
-            the carry is kept, the output is 0 and the input is ignored, NaN included.
-        resets: True at the first step of an episode, ``[T, ...]``: before it, the state
-            becomes ``reset_carry``, also where the step itself is masked. Backwards the
-            state is reset at the same boundaries, so a packed row equals its episodes
-            run apart.
+        lengths: number of real steps of every row, ``[...]``, in ``[0, T]``. A row of
+            length 0 keeps its carry. A Python or numpy value out of range raises an
+            error. JAX cannot check values while tracing: a length out of range in a JAX
+            array acts as if clipped.
+        mask: instead of ``lengths``, True at real steps, ``[T, ...]``. A masked step
+            keeps the carry, outputs 0 and ignores its input, even NaN.
+        resets: True at the first step of an episode, ``[T, ...]``. Before that step the
+            state becomes ``reset_carry``, even if the step is masked. With ``reverse``
+            the state is reset at the same boundaries, so a packed row equals separate
+            runs of its episodes.
         reset_carry: the state at the start of an episode; ``None`` is zeros.
-        reverse: from the last step to the first; outputs stay aligned with the inputs.
-        dtype: compute dtype, by default that of ``xs``. Outputs and ``h`` have it; sums
-            and ``c`` are float32 where it has 16 bits.
-        remat: keep the carries between chunks of this many steps alone and compute the
-            rest again when differentiating backwards: less memory for about a third
-            more time. ``True`` takes chunks of about ``sqrt(T)``.
-        key: key of the masks of a random cell, such as `lstm_jax.Zoneout`; ``None``
-            is evaluation. Masks are functions of the key and the absolute step.
-        start: absolute step of ``xs[0]``, for a sequence that comes in pieces.
-        implementation: ``None`` takes the fastest that supports the call. A named one
-            never falls back to another:
+        reverse: run from the last step to the first. Outputs stay aligned with the
+            inputs.
+        dtype: compute dtype, by default the dtype of ``xs``. Outputs and ``h`` have
+            this dtype. If it has 16 bits, sums and ``c`` are float32.
+        remat: saves memory for about a third more time. Stores only the carries between
+            chunks of this many steps, and recomputes the rest in the backward pass.
+            ``True`` chooses chunks of about ``sqrt(T)``.
+        key: key for the masks of a random cell, such as `lstm_jax.Zoneout`. ``None``
+            means evaluation. Masks depend only on the key and the absolute step.
+        start: absolute step of ``xs[0]``, for a sequence in pieces.
+        implementation: ``None`` uses the fastest that supports the call. A named
+            implementation never falls back to another:
+
+            * ``"scan"``: a loop in XLA with the library's derivative rule; every cell.
+            * ``"plain"``: the same loop with JAX's own derivative. The gradient is
+              slower; ``jax.jvp`` alone needs less memory. It loops even for a cell that
+              needs no loop, such as `lstm_jax.MinLSTMCell`.
+            * ``"native"``: the C++ kernel, for the plain LSTM in float32 or bfloat16 on
+              a CPU.
+
+            The choice sees the batch size inside ``jax.vmap``. Symbolic shapes of
+            ``jax.export`` use ``"scan"``. To export fixed shapes, pass ``"scan"``, or
+            allow the custom calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
 
             * ``"scan"``: a loop of XLA with the library's derivative rule; every cell.
             * ``"plain"``: the same loop, differentiated by JAX as it stands. Slower to
@@ -85,15 +98,15 @@ def unroll(
             allow the custom calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
 
     Returns:
-        The carry after the last step taken, and the outputs ``hs``, ``[T, ..., H]``.
+        The carry after the last step of the run, and the outputs ``hs``,
+        ``[T, ..., H]``.
 
     Raises:
         TypeError: an argument has the wrong dtype or is not the cell's own type.
         ValueError: shapes do not fit, ``lengths`` leave ``[0, T]``, ``lengths`` and
             ``mask`` are both given, ``reset_carry`` comes without ``resets``,
             ``remat`` is less than 1, or ``implementation`` is unknown.
-        NotImplementedError: the implementation that was named does not support the
-            call.
+        NotImplementedError: the named implementation does not support the call.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import LSTMCell, unroll
@@ -119,7 +132,7 @@ def unroll(
 
 
 class _Static(NamedTuple):
-    """What is known while tracing."""
+    """The static arguments, known while tracing."""
 
     cell: Cell
     reverse: bool
@@ -128,22 +141,22 @@ class _Static(NamedTuple):
     length: int | None
 
 
-# Compiled once where it is called outside of any jit; inside of one it leaves no trace.
+# Outside any jit this compiles once. Inside a jit it adds nothing to the trace.
 @functools.partial(jax.jit, static_argnums=0, inline=True)
 def _unroll(static, params, seq, key, start):
-    """The checked sequence, on any mesh."""
+    """Runs the checked sequence, on any mesh."""
     if seq.carry is None:
         seq = seq._replace(carry=_zero_carry(static.cell, seq.xs))
     run, args = functools.partial(_run, static), (params, seq, key, start)
     if static.backend.explicit:
         return run(*args)
-    # The carry stays sharded as it came, and outputs are sharded like the inputs.
+    # The carry keeps its sharding, and outputs are sharded like the inputs.
     steps = PartitionSpec(*spec_of(seq.xs)[:-1], None)
     return leave_to_compiler(run, args, (jax.tree.map(spec_of, seq.carry), steps))
 
 
 def _zero_carry(cell, xs):
-    """The carry of zeros, sharded like the rows."""
+    """A carry of zeros, sharded like the rows."""
     rows = spec_of(xs)[1:-1]
     zero = lambda xs: cell.zero_carry(xs.shape[1:-1], xs.dtype)
     fill = lambda a: PartitionSpec(*rows, *[None] * (a.ndim - len(rows)))
@@ -152,14 +165,14 @@ def _zero_carry(cell, xs):
 
 
 def _run(static, params, seq, key, start):
-    """The sequence, whole or in chunks."""
+    """Runs the sequence, whole or in chunks."""
     cell, reverse, backend, remat, length = static
     seq = without_padding(cell, seq)
     batch_shape, dtype = seq.xs.shape[1:-1], seq.xs.dtype
     random = () if key is None else (jax.random.key_data(key), start)
     carry = vary_alike(seq.carry, (params, seq, random))
     if length is not None:
-        # Gradients of the chunks are summed: in float32, also for 16-bit parameters.
+        # The gradients of the chunks are summed in float32, also for 16-bit parameters.
         params = jax.tree.map(lambda p: p.astype(accumulation_dtype(p.dtype)), params)
 
     def chunk(carry, steps):

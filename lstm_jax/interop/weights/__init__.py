@@ -1,1 +1,1 @@
-"""Tensors of other frameworks to our parameters and back, one file a framework."""
+"""Converts tensors of other frameworks to our parameters and back, one file each."""

@@ -1,4 +1,4 @@
-"""States in the order and the axes of other frameworks."""
+"""Converts states between our order and axes and those of other frameworks."""
 
 from typing import Any
 
@@ -20,19 +20,19 @@ CARRIES = {"gru": GRUCarry, "gru_reset_before": GRUCarry, "rnn": RNNCarry}
 def from_carry(
     framework: str, carry: Any, *, cell: Cell = "lstm", bidirectional: bool = False
 ) -> Any:
-    """A state of another framework as ours.
+    """Converts a state of another framework to ours.
 
     Args:
         framework: ``torch``, ``keras``, ``linen``, ..., a row of `LAYOUTS`.
-        carry: of torch, ONNX, haste and ``jax_rnn`` ``(h, c)``, each
-            ``[layers * ways, B, H]``, and the answer is one entry a layer; of the
-            others a cell's state, in the framework's order. Of a GRU or a plain network
-            ``h`` alone.
+        carry: for torch, ONNX, haste and ``jax_rnn`` a pair ``(h, c)``, each
+            ``[layers * directions, B, H]``; the result has one entry per layer. For
+            other frameworks the state of one cell, in the framework's order. For a GRU
+            or a plain RNN only ``h``.
         cell: ``lstm``, ``gru``, ``rnn``.
-        bidirectional: layers have two ways.
+        bidirectional: whether the layers are bidirectional.
 
     Raises:
-        InteropError: the number of arrays or of states is not right.
+        InteropError: the number of arrays or of states is wrong.
 
     >>> import jax.numpy as jnp
     >>> h, c = jnp.zeros((4, 2, 5)), jnp.ones((4, 2, 5))
@@ -71,17 +71,17 @@ def from_carry(
 
 
 def _array(value, field):
-    if isinstance(value, jax.Array):  # perhaps traced
+    if isinstance(value, jax.Array):  # may be traced
         return value
     return jnp.asarray(numpy_array(value, f"{field} of carry"))
 
 
 def to_carry(framework: str, carry: Any) -> Any:
-    """The inverse of `from_carry`: a tuple of arrays, of a GRU the array alone.
+    """The inverse of `from_carry`: a tuple of arrays, or for a GRU one array.
 
     Raises:
-        InteropError: layers differ in their number of directions or in their cell, or
-            the framework keeps every layer's state by itself.
+        InteropError: the layers have different cells or numbers of directions, or the
+            framework keeps the state of each layer separately.
     """
     layout = layout_of(framework, "lstm")
     if hasattr(carry, "h"):
@@ -112,7 +112,7 @@ def to_carry(framework: str, carry: Any) -> Any:
 
 
 def _states(layers):
-    """The state of every layer and direction; all are looked at."""
+    """The states of every layer and direction, all checked."""
     ways = [at if isinstance(at, Bidirectional) else (at,) for at in layers]
     states = [state for both in ways for state in both]
     kinds = dict.fromkeys(type(state).__name__ for state in states)

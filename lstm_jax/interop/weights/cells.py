@@ -1,4 +1,4 @@
-"""What the frameworks share that keep one cell's weights in one dict."""
+"""Helpers for frameworks that keep the weights of one cell in one dict."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from lstm_jax.interop.weights.tensors import flatten
 
 
 def read_cell(layout: Layout, tensors: Mapping[Any, Any]) -> Any:
-    """One cell's parameters from its dict, of JAX arrays."""
+    """Parameters of one cell, from its dict, as JAX arrays."""
     flat = flatten(tensors)
     entries = read_stack(layout, flat)
     if any(name not in flat for name in _required(layout)):
@@ -28,7 +28,9 @@ def _required(layout):
 
 
 def map_cells(convert: Callable[[Any], Any], source: Any) -> Any:
-    """``convert`` of a cell, of both of a `Bidirectional`, of every layer of a list."""
+    """Applies ``convert`` to a cell, to both cells of a `Bidirectional`, or to every
+    layer of a list.
+    """
     if isinstance(source, Bidirectional):
         return Bidirectional(*map(convert, source))
     if isinstance(source, list | tuple) and not is_cell(source):
@@ -37,5 +39,7 @@ def map_cells(convert: Callable[[Any], Any], source: Any) -> Any:
 
 
 def write_cell(family: str, params: Any) -> dict[str, Any]:
-    """One cell's tensors, flat, in the layout that ``family`` has for it."""
+    """The tensors of one cell as a flat dict, in the layout of ``family`` for this
+    cell.
+    """
     return write_layer(layout_of(family, cell_kind(params)), params)

@@ -1,4 +1,4 @@
-"""What a file holds, before its numbers are read: names, shapes, and how to read."""
+"""The entries of a file before reading the numbers: names, shapes, how to read."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +11,7 @@ from lstm_jax.interop.errors import InteropError, UnsupportedError
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 DTYPES = frozenset(("bool", *INTEGERS, *FLOATS))
-"""The numbers that are read."""
+"""The dtypes that can be read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,16 +19,18 @@ class Entry:
     """One tensor of a file.
 
     Args:
-        shape: its shape; ``None`` of what is not an array.
+        shape: its shape; ``None`` if it is not an array.
         dtype: the name of its dtype.
         load: reads the numbers.
-        refusal: why it is not read; empty if it is.
-        parametrised: it stands for tensors from which a module computes a weight.
-        doubt: what the file does not say of the layer; the weights are read once the
-            user names the layout.
-        merge: how the file says that the outputs of this layer's two directions are
-            joined; empty if it does not say.
-        layer: what the file calls the layer, where the name does not tell.
+        refusal: why it cannot be read; empty if it can.
+        parametrised: whether it stands for tensors from which a module computes a
+            weight.
+        doubt: what the file does not say about the layer. The weights are read only if
+            the user names the layout.
+        merge: how the file joins the outputs of the two directions of this layer; empty
+            if it does not say.
+        layer: the name of the layer in the file, if the tensor's name does not contain
+            it.
     """
 
     shape: tuple[int, ...] | None
@@ -44,14 +46,14 @@ class Entry:
         """The numbers.
 
         Raises:
-            InteropError: it is none that is read.
+            InteropError: this entry cannot be read.
         """
         if self.refusal:
             raise UnsupportedError(self.refusal)
         return self.load()
 
     def problem(self, name: str) -> str:
-        """Why these are not weights to read; empty if they are."""
+        """Why this entry cannot be read as weights; empty if it can."""
         if self.refusal or self.dtype in FLOATS:
             return self.refusal
         return (
@@ -66,12 +68,12 @@ Entries = dict[str, Entry]
 def entry(
     name: str, shape: tuple[int, ...], dtype: str, load: Callable[[], Any]
 ) -> Entry:
-    """The entry of an array, refused if its numbers are of an unusual kind."""
+    """The entry of an array. It is refused if its dtype is unusual."""
     return Entry(tuple(shape), dtype, load, unusual(name, dtype))
 
 
 def unusual(name: str, dtype: str) -> str:
-    """Why an array of this dtype is not read; empty if it is."""
+    """Why an array of this dtype cannot be read; empty if it can."""
     if dtype in DTYPES:
         return ""
     return (
@@ -81,7 +83,7 @@ def unusual(name: str, dtype: str) -> str:
 
 
 def nothing(refusal: str) -> Entry:
-    """The entry of what is not an array of numbers."""
+    """The entry of something that is not an array of numbers."""
 
     def load():
         raise InteropError(refusal)
@@ -90,7 +92,7 @@ def nothing(refusal: str) -> Entry:
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray]) -> Entries:
-    """Entries of arrays that are read already."""
+    """Entries of arrays that are already in memory."""
     return {
         name: Entry(array.shape, array.dtype.name, lambda array=array: array)
         for name, array in arrays.items()
@@ -98,10 +100,10 @@ def of_arrays(arrays: Mapping[str, np.ndarray]) -> Entries:
 
 
 def by_dots(entries: Iterable[tuple[str, Entry]]) -> Entries:
-    """Entries by their names, in which a slash becomes a dot.
+    """Entries by name. A slash in a name becomes a dot.
 
     Raises:
-        InteropError: two come to the same name.
+        InteropError: two entries get the same name.
     """
     found: Entries = {}
     for name, one in entries:
@@ -119,7 +121,9 @@ TOO_LARGE = (
 
 
 class Budget:
-    """Bytes that may still be taken; see `lstm_jax.interop.files.formats.bound`."""
+    """The number of bytes that may still be used; see
+    `lstm_jax.interop.files.formats.bound`.
+    """
 
     def __init__(self, limit: int):
         self.left = limit

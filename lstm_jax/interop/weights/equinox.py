@@ -16,15 +16,16 @@ NAMES = ("weight_ih", "weight_hh", "bias", "bias_n")
 
 
 def from_equinox(source: Any, *, cell: Cell | None = None) -> Any:
-    """Parameters from an Equinox cell, a dict of its arrays, or a list of such.
+    """Parameters from an Equinox cell, a dict of its arrays, or a list of cells or
+    dicts.
 
     Args:
         source: a cell, or ``{"weight_ih": ..., "weight_hh": ..., "bias": ...}``.
-        cell: what a dict is of: ``lstm`` (the default) or ``gru``.
+        cell: the kind of cell of a dict: ``lstm`` (the default) or ``gru``.
 
     Raises:
         InteropError: arrays are missing or unknown, or have other shapes.
-        UnsupportedError: a module of another kind.
+        UnsupportedError: the module is of another kind.
 
     >>> import numpy as np
     >>> from lstm_jax.interop import from_equinox, to_equinox
@@ -46,13 +47,13 @@ def from_equinox(source: Any, *, cell: Cell | None = None) -> Any:
 
 
 def to_equinox(params: Any, into: Any = None) -> Any:
-    """Dicts of numpy arrays in the form of ``params``, or a copy of the cell ``into``
-    with these weights.
+    """Dicts of numpy arrays with the structure of ``params``, or a copy of the cell
+    ``into`` with these weights.
 
     Raises:
         InteropError: ``into`` has other sizes.
-        UnsupportedError: Equinox has no such cell, or ``into`` has no bias for one that
-            is not zero.
+        UnsupportedError: Equinox has no such cell, or ``into`` has no bias for a bias
+            that is not zero.
     """
     if into is None:
         return map_cells(lambda one: write_cell("equinox", one), params)

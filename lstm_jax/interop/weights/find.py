@@ -1,8 +1,8 @@
-"""Which recurrent layers a file holds, by the names and shapes of its tensors alone.
+"""Finds the recurrent layers of a file by the names and shapes of its tensors.
 
-Every layout of the table is tried behind every prefix. Nothing is guessed: a layer is
-found where all tensors of a layout are there in shapes that fit together, and where two
-layouts fit that would be read differently, both are told.
+Every layout is tried behind every prefix. Nothing is guessed. A layer is found if all
+tensors of a layout are present with matching shapes. If two layouts fit and would be
+read differently, both are reported.
 """
 
 import functools
@@ -14,7 +14,7 @@ from lstm_jax.interop.weights.layer import layer_sizes
 from lstm_jax.interop.weights.names import layers_and_ways, place, spell, uneven
 
 Shapes = Mapping[str, tuple[int, ...] | None]
-"""Name to shape, whatever the dtype; ``None`` of what is not an array."""
+"""Maps names to shapes of any dtype; ``None`` for an entry that is not an array."""
 
 WORDS = {
     "lstm": "LSTM",
@@ -25,24 +25,25 @@ WORDS = {
     "conv_lstm": "ConvLSTM",
 }
 MOST_STEPS = 4
-"""Of the path behind a prefix: layer, direction, and a tensor in a module."""
+"""The most path steps behind a prefix: layer, direction, and a tensor in a module."""
 
 SHOWN = 8
-"""Layers that an error lists."""
+"""The most layers that an error lists."""
 
 
 class Found(NamedTuple):
     """A layer, or a stack of layers, in a file.
 
     Attributes:
-        prefix: what stands before the names of its tensors.
-        layouts: those that fit; more than one if they would be read differently.
+        prefix: the common start of the names of its tensors.
+        layouts: the layouts that fit; more than one if they would be read differently.
         sizes: ``D``, ``H``, ``P`` and ``K`` of every layer.
         directions: 1 or 2.
-        names: of its tensors, with the prefix.
-        strangers: names beside these that the layout does not know, for which the
-            layer is refused.
-        missing: what some of its layers or directions have and others lack; likewise.
+        names: names of its tensors, with the prefix.
+        strangers: names in the same module that the layout does not know. The layer is
+            refused for them.
+        missing: tensors that some of its layers or directions have and others lack. The
+            layer is refused for them.
     """
 
     prefix: str
@@ -67,12 +68,13 @@ class Found(NamedTuple):
 
 
 def find_layers(shapes: Shapes, layouts: Sequence[str] = ()) -> list[Found]:
-    """Every recurrent layer, in the order of the prefixes.
+    """All recurrent layers, in the order of the prefixes.
 
     Args:
-        shapes: of every tensor of a file.
-        layouts: those to look for. By default all, but of layouts that a dense layer
-            fits as well (``Layout.scope``) only those whose path says what they are.
+        shapes: shapes of all tensors of a file.
+        layouts: the layouts to look for, by default all. A layout that a dense layer
+            fits too (``Layout.scope``) counts by default only if the path says what it
+            is.
 
     >>> kernels = {"rnn.kernel": (3, 20), "rnn.recurrent_kernel": (5, 20)}
     >>> for found in find_layers(kernels | {"rnn.bias": (20,), "head.kernel": (5, 2)}):
@@ -100,7 +102,7 @@ def find_layers(shapes: Shapes, layouts: Sequence[str] = ()) -> list[Found]:
 def _behind_prefixes(layout: Layout, names: Iterable[str]):
     """Prefixes, each with the names behind it that the layout knows.
 
-    One cell's names and those of a stack are kept apart.
+    Names of one cell and names of a stack are kept separate.
     """
     groups: dict[tuple[str, bool], list[str]] = {}
     for name in names:
@@ -114,7 +116,7 @@ def _behind_prefixes(layout: Layout, names: Iterable[str]):
 
 
 def _read(layout, prefix, inner, shapes, folders):
-    """What these tensors are, and how they would be read; ``None`` if they misfit."""
+    """What these tensors are and how to read them; ``None`` if they do not fit."""
     problems: list[str] = []
     places = {at for name in inner if (at := place(layout, name))}
     layers, ways = layers_and_ways(layout, places, len(inner), problems)
@@ -142,7 +144,9 @@ def _read(layout, prefix, inner, shapes, folders):
 
 
 def _reading(layout, layer, way, to_name, there):
-    """Where each part of a tensor goes: two layouts alike in this read the same."""
+    """The destination of each part of a tensor. Two layouts with equal destinations
+    read the same.
+    """
     layer, way = layer or 0, bool(way)
     facts = lambda one: (one.parts, one.transposed, one.stacked, one.cudnn)
     return {
@@ -154,13 +158,15 @@ def _reading(layout, layer, way, to_name, there):
 
 
 def _meet(sizes, ways):
-    """Every layer reads what the one below puts out, by any way to merge."""
+    """Whether every layer reads the outputs of the layer below, for
+    some way to merge.
+    """
     below = [{s["P"], s["P"] * ways} for s in sizes[:-1]]
     return all(s["D"] in out for s, out in zip(sizes[1:], below, strict=True))
 
 
 def _joined(found: Iterable[Found]) -> list[Found]:
-    """Layouts that fit the same tensors, as one."""
+    """Merges layouts that fit the same tensors."""
     by_names: dict[tuple[str, frozenset[str]], Found] = {}
     for one in found:
         key = (one.prefix, one.names)
@@ -171,8 +177,9 @@ def _joined(found: Iterable[Found]) -> list[Found]:
 
 
 def _largest(found: list[Found]) -> list[Found]:
-    """Without those whose tensors another explains better: all of a module's tensors,
-    or more of them."""
+    """Drops a layout if another explains its tensors better: all tensors of a module,
+    or more of them.
+    """
 
     def better(one, other):
         if one.names < other.names:
@@ -192,10 +199,10 @@ def _folder(name):
 
 
 def own_names(layout: Layout, names: Iterable[str]) -> list[str]:
-    """Of the names behind a prefix those that the layout knows, and those beside them.
+    """Splits the names behind a prefix into those that the layout knows and the rest.
 
-    What lies in other modules is another layer's; an unknown name in the same module
-    is one that the layout should know.
+    A name in another module belongs to another layer. An unknown name in the same
+    module is one that the layout should know.
     """
     names = [*names]
     known = {name for name in names if place(layout, name)}
@@ -204,7 +211,7 @@ def own_names(layout: Layout, names: Iterable[str]) -> list[str]:
 
 
 def listing(lines: Sequence[str], most: int | None = None) -> str:
-    """What was found, in one line, for the end of an error."""
+    """The layers found, in one line, for the end of an error."""
     if not lines:
         return "the file has no recurrent layer that is known here"
     shown = lines[: most or len(lines)]

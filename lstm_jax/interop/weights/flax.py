@@ -1,4 +1,4 @@
-"""Flax: linen's dicts of parameters, and NNX's cells."""
+"""Flax: parameter dicts of linen, and cells of NNX."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,15 +15,15 @@ NNX = {
     "OptimizedLSTMCell": "nnx.optimized",
     "GRUCell": "nnx.gru",
 }
-"""Classes of cells, with their layouts."""
+"""The layout of each cell class."""
 
 
 def from_linen(source: Any, *, cell: Cell = "lstm") -> Any:
     """Parameters from linen's ``LSTMCell``, ``OptimizedLSTMCell`` or ``GRUCell``.
 
     Args:
-        source: nested dicts ``{"ii": {"kernel": ...}, ...}``, also inside of ``params``
-            and the ``cell`` that ``linen.RNN`` makes; or a list of those, one a layer.
+        source: nested dicts ``{"ii": {"kernel": ...}, ...}``, also inside ``params``
+            and the ``cell`` that ``linen.RNN`` adds; or a list with one per layer.
         cell: ``lstm`` or ``gru``.
 
     Raises:
@@ -53,10 +53,10 @@ def from_linen(source: Any, *, cell: Cell = "lstm") -> Any:
 
 
 def to_linen(params: Any) -> Any:
-    """Nested dicts of numpy arrays, in the form of ``params``.
+    """Nested dicts of numpy arrays, with the structure of ``params``.
 
-    A cell's ``apply`` takes one as ``{"params": ...}``, that of ``linen.RNN`` as
-    ``{"params": {"cell": ...}}``.
+    ``apply`` of a cell takes a dict as ``{"params": ...}``. ``apply`` of ``linen.RNN``
+    takes ``{"params": {"cell": ...}}``.
 
     Raises:
         UnsupportedError: linen has no such cell.
@@ -69,13 +69,14 @@ def from_nnx(source: Any, *, layout: str | None = None) -> Any:
 
     Args:
         source: an ``nnx.LSTMCell``, ``OptimizedLSTMCell``, ``GRUCell``, an ``nnx.RNN``
-            or ``Bidirectional`` of these, the state of a cell, or a list of such.
-        layout: what a state is of: ``nnx`` (``LSTMCell``), ``nnx.optimized`` or
-            ``nnx.gru``. A cell tells it.
+            or ``Bidirectional`` of these, the state of a cell, or a list of these.
+        layout: the layout of a state: ``nnx`` (``LSTMCell``), ``nnx.optimized`` or
+            ``nnx.gru``. Cells do not need it.
 
     Raises:
         InteropError: names are missing or unknown, or shapes do not fit.
-        UnsupportedError: other activations than sigmoid and tanh, or another module.
+        UnsupportedError: the activations are not sigmoid and tanh, or the module is of
+            another kind.
 
     >>> from flax import nnx
     >>> from lstm_jax.interop import from_nnx
@@ -101,14 +102,14 @@ def from_nnx(source: Any, *, layout: str | None = None) -> Any:
 
 
 def to_nnx(params: Any, into: Any = None, *, layout: str | None = None) -> Any:
-    """Nested dicts of numpy arrays in the form of ``params``, or a cell with these
-    weights.
+    """Nested dicts of numpy arrays with the structure of ``params``, or a cell with
+    these weights.
 
     Args:
-        params: of one cell, or one entry a layer.
-        into: a cell, or an ``nnx.RNN`` around one, of the sizes of ``params``.
-        layout: without ``into``: ``nnx`` for ``LSTMCell``; by default that of
-            ``OptimizedLSTMCell``, or of ``GRUCell``.
+        params: of one cell, or one entry per layer.
+        into: a cell, or an ``nnx.RNN`` around a cell, with the sizes of ``params``.
+        layout: used without ``into``: ``nnx`` for ``LSTMCell``. The default is
+            ``OptimizedLSTMCell``, or ``GRUCell`` for a GRU.
 
     Raises:
         InteropError: ``into`` has other sizes.

@@ -1,9 +1,9 @@
-"""Names and tensors as training leaves them, made those of the plain layer.
+"""Converts names and tensors of a training checkpoint to those of the plain layer.
 
-`tidy` changes only what is exact: names lose what wrappers put in front, slots of
-optimizers are left out, and a weight that training keeps in two tensors becomes one.
-A weight that a module computes in another way keeps its name and its shape, but its
-entry is refused: it is neither read nor taken for absent.
+`tidy` changes only what is exact. It removes wrappers from names, leaves out optimizer
+slots, and combines a weight that training keeps in two tensors. If a module computes a
+weight in another way, the weight keeps its name and shape, but its entry is refused: it
+is neither read nor treated as absent.
 """
 
 import math
@@ -19,21 +19,21 @@ from lstm_jax.interop.weights.entries import Entries, Entry
 from lstm_jax.interop.weights.names import place
 
 WRAPPERS = ("module", "_orig_mod")
-"""Steps of a path that ``DataParallel``, WeightDrop and ``torch.compile`` put in."""
+"""Path steps that ``DataParallel``, WeightDrop and ``torch.compile`` add."""
 
 OUTER = ("state_dict", "model_weights")
-"""First steps of a path: of Lightning's checkpoints and of Keras's ``.h5``."""
+"""First path steps: of Lightning checkpoints and of Keras ``.h5`` files."""
 
 SLOT = re.compile(
     r"(adam|adamw|adamax|nadam|rmsprop|momentum|ftrl|adagrad|adadelta)(_\d+)?"
     r"|(optimizer|opt_state)s?(_states?|_weights|_state_dict)?|\.?optimizer_slot",
     re.IGNORECASE,
 )
-"""Steps of a path that belong to an optimizer."""
+"""Path steps that belong to an optimizer."""
 
 
 def is_slot(name: str) -> bool:
-    """Whether this is an optimizer's copy of a weight, and no weight.
+    """Whether the name is an optimizer's copy of a weight, not a weight.
 
     >>> is_slot("rnn.lstm_cell.kernel.Adam_1"), is_slot("Adam.v.lstm.kernel")
     (True, True)
@@ -44,8 +44,9 @@ def is_slot(name: str) -> bool:
 
 
 def _is_weight(name, shape, weights):
-    """Whether a tensor in a module called ``optimizer`` is a weight nevertheless: a
-    layer has such a name, and it is no copy of another tensor."""
+    """Whether a tensor in a module called ``optimizer`` is a weight after all: it has a
+    name of a layer and is not a copy of another tensor.
+    """
     steps = name.split(".")
     at = max(n for n, step in enumerate(steps) if SLOT.fullmatch(step))
     behind = [".".join(steps[n:]) for n in range(at + 1, len(steps))]
@@ -57,8 +58,8 @@ def _is_weight(name, shape, weights):
 
 
 def plain_name(name: str) -> str:
-    """A name, or a prefix that ends in a dot, without the steps of wrappers, and
-    without what TensorFlow and NNX put behind the names of variables.
+    """A name, or a prefix that ends in a dot, without wrapper steps and without the
+    endings that TensorFlow and NNX add to variable names.
 
     >>> plain_name("state_dict._orig_mod.encoder.module.weight_hh_l0")
     'encoder.weight_hh_l0'
@@ -74,11 +75,11 @@ def plain_name(name: str) -> str:
 
 
 class Fold(NamedTuple):
-    """A weight from the tensors that stand for it.
+    """A weight that is computed from several tensors.
 
-    ``pattern`` finds one of them, ``names`` are those of all, and the last one has the
-    shape and dtype of the weight. ``fits`` judges their shapes, and ``apply`` computes
-    the weight in float64.
+    ``pattern`` finds one of the tensors. ``names`` lists all of them, and the last one
+    has the shape and dtype of the weight. ``fits`` checks their shapes, and ``apply``
+    computes the weight in float64.
     """
 
     pattern: re.Pattern[str]
@@ -88,9 +89,9 @@ class Fold(NamedTuple):
 
 
 def _normed(g, v):
-    """``g v / |v|``, the norm over every axis that ``g`` does not tell apart."""
+    """``g v / |v|``, with the norm over all axes that have size 1 in ``g``."""
     axes = tuple(n for n in range(v.ndim) if g.ndim == 0 or g.shape[n] == 1)
-    with np.errstate(invalid="ignore", divide="ignore"):  # as torch, of zeros NaN
+    with np.errstate(invalid="ignore", divide="ignore"):  # zeros give NaN, as in torch
         return g * v / np.sqrt(np.square(v).sum(axis=axes, keepdims=True))
 
 
@@ -104,14 +105,14 @@ def _fits_norm(g, v):
 _PATH = r"(?P<path>(?:.*\.)?)"
 _WEIGHT = _PATH + r"(?P<name>(?:weight|bias)\w*)"
 FOLDS = (
-    # WeightDrop of AWD-LSTM: what stands beside it is what the last call left.
+    # WeightDrop of AWD-LSTM. The tensor next to it is left over from the last call.
     Fold(
         re.compile(_WEIGHT + "_raw"),
         ("{path}{name}_raw",),
         lambda raw: True,
         lambda raw: raw,
     ),
-    # torch.nn.utils.weight_norm, and that of torch.nn.utils.parametrizations.
+    # torch.nn.utils.weight_norm and torch.nn.utils.parametrizations.weight_norm.
     Fold(
         re.compile(_WEIGHT + "_g"),
         ("{path}{name}_g", "{path}{name}_v"),
@@ -144,7 +145,7 @@ PARAMETRISED = (
     ),
     re.compile(_PATH + r"(?P<name>(?:weight|bias|kernel|recurrent_kernel))_orig"),
 )
-"""Names of tensors from which a module of torch computes the one called ``name``."""
+"""Names of the tensors from which a torch module computes the weight ``name``."""
 
 REMEDY = (
     "call torch.nn.utils.parametrize.remove_parametrizations(module, {name!r}), or of "
@@ -154,9 +155,9 @@ REMEDY = (
 
 
 def tidy(entries: Mapping[str, Entry]) -> Entries:
-    """The same tensors under the plain layer's names; see the head of this file.
+    """The same tensors under the names of the plain layer; see the top of this file.
 
-    Where two tensors would come to the same name, both keep their own.
+    If two tensors would get the same name, both keep their own.
 
     >>> import numpy as np
     >>> from lstm_jax.interop.weights.entries import of_arrays
@@ -165,7 +166,7 @@ def tidy(entries: Mapping[str, Entry]) -> Entries:
     """
     plain = {name: plain_name(name) for name in entries}
     weights = {n: entries[name].shape for name, n in plain.items() if not is_slot(n)}
-    # The model may lie one step deeper than the optimizer's copy of it.
+    # The model may be one step deeper than the optimizer's copy of it.
     weights = {n.partition(".")[2]: shape for n, shape in weights.items()} | weights
     kept = {
         name: one
@@ -194,13 +195,13 @@ def tidy(entries: Mapping[str, Entry]) -> Entries:
 
 
 def _weight_of(name):
-    """The path and the name of the weight that this tensor is a part of."""
+    """The path and name of the weight that this tensor belongs to."""
     matches = (pattern.fullmatch(name) for pattern in PARAMETRISED)
     return next(((m["path"], m["name"]) for m in matches if m), None)
 
 
 def _parts(names: Iterable[str]) -> dict[Any, set[str]]:
-    """The tensors from which a weight is computed, by its path and name."""
+    """The tensors of each computed weight, by the path and name of the weight."""
     parts: dict[Any, set[str]] = {}
     for name in names:
         if (weight := _weight_of(name)) is not None:
@@ -209,9 +210,9 @@ def _parts(names: Iterable[str]) -> dict[Any, set[str]]:
 
 
 def _refused(named: Entries) -> Entries:
-    """Parts that are not folded, as one refused entry of the weight."""
+    """Combines parts that cannot be folded into one refused entry of the weight."""
     for (path, own), names in _parts(named).items():
-        # `original` has the shape of the weight; so have most others that are alone.
+        # `original` has the shape of the weight, and so do most tensors that are alone.
         key = lambda n: (n.endswith(".original"), _size(named[n].shape))
         whole = named[max(sorted(names), key=key)]
         refusal = (

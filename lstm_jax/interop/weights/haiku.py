@@ -9,16 +9,17 @@ from lstm_jax.interop.weights.cells import read_cell, write_cell
 from lstm_jax.interop.weights.layer import cell_kind, layout_of
 
 MODULES = {"lstm": "lstm/linear", "gru_reset_before": "gru"}
-"""Where the parameters of the first module of a kind are."""
+"""The keys of the parameters of the first module of each kind."""
 
 
 def from_haiku(
     source: Mapping[str, Any], module: str | None = None, *, cell: Cell = "lstm"
 ) -> Any:
-    """Parameters from Haiku's; the 1 that it adds to the forget gate is in the bias.
+    """Parameters from Haiku. The bias includes the 1 that Haiku adds to the forget
+    gate.
 
     Args:
-        source: ``{"lstm/linear": {"w": ..., "b": ...}}``, as ``init`` returns it.
+        source: ``{"lstm/linear": {"w": ..., "b": ...}}``, as returned by ``init``.
         module: the key, such as ``"encoder/~/lstm_1/linear"``; by default
             ``lstm/linear``, or ``gru``.
         cell: ``lstm``, or ``gru_reset_before`` for ``hk.GRU``.

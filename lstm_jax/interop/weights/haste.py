@@ -1,6 +1,6 @@
 """haste: ``LSTM``, ``LayerNormLSTM`` and ``GRU``.
 
-https://github.com/lmnt-com/haste, whose forget bias is in the stored bias.
+https://github.com/lmnt-com/haste. The stored bias includes the forget bias.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from lstm_jax.interop.weights.layer import layout_of
 
 
 def from_haste(source: Any, *, cell: Cell = "lstm") -> Any:
-    """Parameters from a haste layer, its state dict, or a list of such.
+    """Parameters from a haste layer, its state dict, or a list of these.
 
     Args:
-        source: ``kernel [D, 4H]``, ``recurrent_kernel``, ``bias``; with ``gamma``,
-            ``gamma_h`` and ``beta_h`` it is a ``LayerNormLSTM``; of a GRU also
-            ``recurrent_bias``. Zoneout and dropout are no weights.
+        source: ``kernel [D, 4H]``, ``recurrent_kernel``, ``bias``. A ``LayerNormLSTM``
+            also has ``gamma``, ``gamma_h`` and ``beta_h``, and a GRU
+            ``recurrent_bias``. Zoneout and dropout are not weights.
         cell: ``lstm`` or ``gru``.
 
     Raises:
@@ -44,8 +44,9 @@ def from_haste(source: Any, *, cell: Cell = "lstm") -> Any:
 
 
 def to_haste(params: Any) -> Any:
-    """Dicts of numpy arrays in the form of ``params``; ``shift_x`` and ``shift_h`` of a
-    `lstm_jax.LayerNormLSTMCell` go into the bias, which has the same place.
+    """Dicts of numpy arrays with the structure of ``params``. ``shift_x`` and
+    ``shift_h`` of a `lstm_jax.LayerNormLSTMCell` are added to the bias, which has the
+    same effect.
 
     Raises:
         UnsupportedError: haste has no such cell.

@@ -1,4 +1,4 @@
-"""The flat vector of ``jax.experimental.rnn``, as cuDNN takes it.
+"""The flat vector of ``jax.experimental.rnn``, in cuDNN's order.
 
 for every layer and way: weight_ih [4H, D], weight_hh [4H, H]
 then for every layer and way: bias_ih [4H], bias_hh [4H]
@@ -24,13 +24,13 @@ def from_jax_rnn(
     num_layers: int = 1,
     bidirectional: bool = False,
 ) -> tuple[Any, ...]:
-    """One entry a layer from the vector of ``jax.experimental.rnn.lstm``.
+    """One entry per layer, from the vector of ``jax.experimental.rnn.lstm``.
 
     Args:
-        weights: the vector; the sizes are those it was made with.
+        weights: the vector. Pass the sizes that it was made with.
 
     Raises:
-        InteropError: it does not have as many numbers as these sizes need.
+        InteropError: the vector has another length than these sizes need.
         ValueError: a size is less than 1.
 
     >>> import jax
@@ -62,10 +62,10 @@ def from_jax_rnn(
 
 
 def to_jax_rnn(params: Sequence[Any]) -> np.ndarray:
-    """The vector, from one entry a layer; all of a bias is in ``bias_ih``.
+    """The vector, from one entry per layer. ``bias_ih`` holds the whole bias.
 
     Raises:
-        UnsupportedError: a cell that is not the plain LSTM.
+        UnsupportedError: a cell is not the plain LSTM.
     """
     tensors = write_stack(layout_of("jax_rnn", "lstm"), params)
     kernels = [a for name, a in tensors.items() if name.startswith("weight")]
@@ -74,7 +74,7 @@ def to_jax_rnn(params: Sequence[Any]) -> np.ndarray:
 
 
 def _shapes(D, H, layers, two_ways):
-    """Name and shape of every tensor in order; a bias has 0 columns."""
+    """Name and shape of every tensor, in order. A bias has 0 columns."""
     ways = ["", "_reverse"] if two_ways else [""]
     places = [(layer, way) for layer in range(layers) for way in ways]
     of = lambda name, columns: [

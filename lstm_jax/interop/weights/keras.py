@@ -26,28 +26,30 @@ KINDS: dict[str, Cell] = {
 def from_keras(
     source: Any, *, cell: Cell | None = None, merge: Merge = "concat"
 ) -> Any:
-    """Parameters from Keras.
+    """Parameters from Keras layers, cells or arrays.
 
     Args:
-        source: a built layer (``LSTM``, ``GRU``, ``SimpleRNN``, ``ConvLSTM1D``,
-            ``2D`` or ``3D``, ``RNN`` around their cells, ``Bidirectional`` around any
-            of these), a cell, the dict or list ``[kernel, recurrent_kernel, bias]`` of
-            its weights, or a list of such, one a layer, or a ``Sequential`` of such
-            layers and no others.
-        cell: what arrays are of: ``lstm`` (the default), ``gru`` (that is
+        source: a built layer (``LSTM``, ``GRU``, ``SimpleRNN``, ``ConvLSTM1D``, ``2D``
+            or ``3D``, ``RNN`` around their cells, ``Bidirectional`` around any of
+            these); a cell; the dict or list ``[kernel, recurrent_kernel, bias]`` of its
+            weights; a list of these, one per layer; or a ``Sequential`` of only such
+            layers.
+        cell: the kind of cell of arrays: ``lstm`` (the default), ``gru`` (with
             ``reset_after=True``), ``gru_reset_before``, ``rnn`` or ``conv_lstm``.
-        merge: how ``Bidirectional`` joins outputs, as in `lstm_jax.Stack`; it is no
-            weight, so that one other than ``concat`` is to be named here and there.
+        merge: how ``Bidirectional`` joins outputs, as in `lstm_jax.Stack`. The weights
+            do not say this. If it is not ``concat``, name it here and in
+            `lstm_jax.Stack`.
 
     Returns:
-        One layer's parameters (a `lstm_jax.Bidirectional` of two), or of a list or a
-        model a tuple of those, which `lstm_jax.interop.stack_of` takes.
+        The parameters of one layer (a `lstm_jax.Bidirectional` if it has two
+        directions), or for a list or a model a tuple of these, for
+        `lstm_jax.interop.stack_of`.
 
     Raises:
         InteropError: the layer is not built, or arrays have other shapes.
-        UnsupportedError: activations other than sigmoid and tanh, ``go_backwards``, a
-            convolution with strides, dilation or no padding, or a layer of another
-            kind; they are named.
+        UnsupportedError: the activations are not sigmoid and tanh, ``go_backwards`` is
+            set, a convolution has strides, dilation or no padding, or a layer is of
+            another kind. The message names what is wrong.
 
     >>> import numpy as np
     >>> from lstm_jax.interop import from_keras, to_keras
@@ -80,23 +82,24 @@ def from_keras(
         raise InteropError(f"cell is {cell!r}, but {_name(source)} is {kind}.")
     import keras
 
-    # A variable's own way to numpy warns since numpy 2.
+    # A variable's own conversion to numpy warns since numpy 2.
     read = lambda variable: keras.ops.convert_to_numpy(variable.value)
     arrays = {name: read(variable) for name, variable in _variables(cells).items()}
     return read_cell(layout_of("keras", kind), arrays)
 
 
 def to_keras(params: Any, into: Any = None) -> Any:
-    """Dicts of numpy arrays in the form of ``params``, or a layer with new weights.
+    """Dicts of numpy arrays with the structure of ``params``, or a layer with new
+    weights.
 
     Args:
-        params: of one layer, or one entry a layer.
+        params: of one layer, or one entry per layer.
         into: a built layer, cell, list of layers or ``Sequential`` of the same sizes.
 
     Raises:
         InteropError: ``into`` has other sizes, or is not built.
-        UnsupportedError: Keras has no such cell, or ``into`` has no bias for one that
-            is not zero.
+        UnsupportedError: Keras has no such cell, or ``into`` has no bias for a bias
+            that is not zero.
     """
     if into is None:
         return map_cells(lambda one: write_cell("keras", one), params)
@@ -109,7 +112,9 @@ def to_keras(params: Any, into: Any = None) -> Any:
 
 
 def _pairs(params, into):
-    """Every cell of ``into`` with its tensors; all are made before any is used."""
+    """Pairs every cell of ``into`` with its tensors. All pairs are made before any is
+    used.
+    """
     layers = getattr(into, "layers", into)
     if isinstance(params, Bidirectional):
         cells = _cells(into, None)
@@ -132,7 +137,7 @@ def _pairs(params, into):
 def _is_weights(source):
     """``layer.get_weights()``: arrays in Keras's order.
 
-    Anything that is like a list is taken for a list of layers.
+    Any other list counts as a list of layers.
     """
     if not isinstance(source, list | tuple) or isinstance(source, Bidirectional):
         return False
@@ -140,7 +145,9 @@ def _is_weights(source):
 
 
 def _cells(layer, merge):
-    """The cell of a layer, both of a ``Bidirectional``, or all of stacked ones."""
+    """The cell of a layer, both cells of a ``Bidirectional``, or all cells of stacked
+    ones.
+    """
     if hasattr(layer, "forward_layer"):
         mode = MERGES.get(layer.merge_mode, layer.merge_mode)
         if merge not in (None, mode):
@@ -164,7 +171,7 @@ def _cells_of(cell):
 
 
 def _kind(cell):
-    """Which cell this is, and that it is as ours."""
+    """The kind of this cell; raises an error if it differs from ours."""
     name = type(cell).__name__
     if not type(cell).__module__.startswith("keras") or name not in KINDS:
         raise UnsupportedError(

@@ -1,4 +1,4 @@
-"""What the weights of a Keras layer do not tell, though its numbers depend on it."""
+"""Options of a Keras layer that change its outputs but are not in its weights."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,14 +22,16 @@ FACTS: dict[str, dict[str, Any]] = {
     "CuDNNLSTM": {},
     "CuDNNGRU": {},
 }
-"""By the class of a layer, without the ending ``Cell``: what our cell computes."""
+"""For each layer class, without the ending ``Cell``: the options that our cell has."""
 
 MERGES = {"concat": "concat", "sum": "sum", "mul": "mul", "ave": "mean", None: "none"}
-"""What Keras calls the ways to join two directions."""
+"""Keras's names for the ways to join two directions."""
 
 
 def differences(kind: str, get: Callable[[str], Any]) -> list[str]:
-    """What of a layer is not as in our cell; ``get`` returns a fact by its name."""
+    """The options in which a layer differs from our cell. ``get`` returns an option by
+    name.
+    """
     found = []
     for name, wanted in FACTS.get(kind.removesuffix("Cell"), {}).items():
         got = get(name)

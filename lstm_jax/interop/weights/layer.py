@@ -1,8 +1,8 @@
-"""One layer from the tensors of any layout to parameters of the core, and back.
+"""Converts one layer from the tensors of any layout to our parameters, and back.
 
-Tensors are cut into parts and gates, biases and signs put right, and all of it laid
-side by side in the other layout; the core's own is a layout like any other. Everything
-is numpy here: values keep their dtype whatever JAX is set to.
+Tensors are cut into parts and gates, biases and signs are adjusted, and everything is
+concatenated again in the other layout. Our own parameters are a layout like any other.
+Everything is numpy here, so values keep their dtype whatever JAX is set to.
 """
 
 import functools
@@ -25,7 +25,7 @@ from lstm_jax.interop.layout import GATES, LAYOUTS, Layout, Tensor
 
 Arrays = Mapping[str, Any]
 Parts = dict[str, dict[str, np.ndarray]]
-"""Part and gate to array; the gate of a part without gates is ``""``."""
+"""Maps part and gate to an array. A part without gates has the gate ``""``."""
 
 KINDS = {
     LSTMParams: "lstm",
@@ -38,7 +38,7 @@ KINDS = {
     RNNParams: "rnn",
     ConvLSTMParams: "conv_lstm",
 }
-"""Parameters of the core, with the cell of their layout."""
+"""Our parameter classes, with the kind of cell in the layouts."""
 
 MATRICES = {"w_x", "w_h", "w_hr"}
 WORDS = {
@@ -50,7 +50,7 @@ WORDS = {
 
 
 def layout_of(family: str, cell: str) -> Layout:
-    """The layout of a framework for a cell; raises where it has none."""
+    """The layout of a framework for a cell; raises an error if there is none."""
     its = [one for one in LAYOUTS.values() if one.name.partition(".")[0] == family]
     for layout in its:
         if layout.cell == cell:
@@ -63,12 +63,12 @@ def layout_of(family: str, cell: str) -> Layout:
 
 
 def is_cell(params: Any) -> bool:
-    """Whether these are one cell's parameters, of whatever kind, and not several's."""
+    """Whether these are the parameters of a single cell, of any kind."""
     return isinstance(params, tuple) and hasattr(params, "w_x")
 
 
 def cell_kind(params: Any) -> str:
-    """The cell of these parameters, as layouts call it; raises where none does."""
+    """The kind of cell of these parameters; raises an error if no layout has it."""
     if type(params) not in KINDS:
         raise UnsupportedError(
             f"{type(params).__name__} has no equal in other frameworks here; "
@@ -83,21 +83,21 @@ def read_layer(
     problems: list[str],
     spell: Callable[[str], str] = str,
 ) -> Any:
-    """The core's parameters, of numpy arrays, from one layer's tensors.
+    """Our parameters as numpy arrays, from the tensors of one layer.
 
-    ``spell`` tells the name in ``tensors`` from that in the layout. What is missing or
-    misshapen is added to ``problems``, and ``None`` returned.
+    ``spell`` maps a name in the layout to a name in ``tensors``. Missing or misshapen
+    tensors are added to ``problems``, and the result is ``None``.
     """
     parts = _cut_all(layout, tensors, problems, spell)
     return None if parts is None else _params(_to_ours(parts, layout), layout.cell)
 
 
 def write_layer(layout: Layout, params: Any) -> dict[str, np.ndarray]:
-    """One layer's tensors from the core's parameters.
+    """The tensors of one layer, from our parameters.
 
     Raises:
-        UnsupportedError: the layout has no place for one of them.
-        InteropError: shapes do not fit together.
+        UnsupportedError: the layout has no place for a parameter.
+        InteropError: the shapes do not match.
     """
     kind = cell_kind(params)
     if kind != layout.cell:
@@ -118,7 +118,7 @@ def write_layer(layout: Layout, params: Any) -> dict[str, np.ndarray]:
 
 
 def _cut_all(layout, tensors, problems, spell) -> Parts | None:
-    """Every tensor that is there, in parts and gates."""
+    """Cuts every tensor that is present into parts and gates."""
     names = {spell(name) for tensor in layout.tensors for name in tensor.names()}
     arrays = {name: np.asarray(tensors[name]) for name in names if name in tensors}
     sizes = layer_sizes(layout, _shapes(arrays), problems, spell)
@@ -141,10 +141,10 @@ def layer_sizes(
     problems: list[str],
     spell: Callable[[str], str] = str,
 ) -> dict[str, Any] | None:
-    """``D``, ``H``, ``P`` and the axes of space ``K`` of one layer, by its shapes.
+    """``D``, ``H``, ``P`` and the spatial axes ``K`` of one layer, from its shapes.
 
-    The shape of what holds no floating-point numbers is ``None``. What is missing or
-    misshapen is added to ``problems``, and ``None`` returned.
+    An array that is not floating point has the shape ``None``. Missing or misshapen
+    tensors are added to ``problems``, and the result is ``None``.
     """
     before = len(problems)
     wanted = [*_wanted(layout, shapes, spell)]
@@ -167,7 +167,7 @@ def layer_sizes(
 
 
 def _wanted(layout, there, spell) -> Iterator[tuple[Tensor, str]]:
-    """Every tensor that has to be there: all that is required, and whole groups."""
+    """Every tensor that must be present: the required ones, and whole groups."""
     groups = {
         tensor.group
         for tensor in layout.tensors
@@ -180,7 +180,7 @@ def _wanted(layout, there, spell) -> Iterator[tuple[Tensor, str]]:
 
 
 def _sizes(layout, shapes, problems, spell):
-    """The sizes by the tensors that tell them, or ``None`` and a problem."""
+    """The sizes, from the tensors that determine them; or ``None`` and a problem."""
     first = lambda part: next(((t, n) for t, n in shapes if part in t.parts), None)
     found = first("w_x")
     assert found is not None, "checked before"
@@ -266,7 +266,7 @@ def _join(tensor, gates, parts):
 
 
 def _from_memory(block):
-    """``block``'s memory is a matrix ``[H, rows]``; its transpose."""
+    """The memory of ``block`` is a matrix ``[H, rows]``; returns its transpose."""
     rows, H = block.shape
     return block.reshape(H, rows).T
 
@@ -276,7 +276,7 @@ def _to_memory(matrix):
 
 
 def _params(parts: Parts, cell: str) -> Any:
-    """The core's parameters from parts in its own order."""
+    """Our parameters, from parts in our order."""
     fields = _join_all(layout_of("lstm_jax", cell), parts)
     for kind in (kind for kind, its in KINDS.items() if its == cell):
         if set(fields) in (set(kind._fields), {*kind._fields} - {"b_hr"}):
@@ -287,11 +287,13 @@ def _params(parts: Parts, cell: str) -> Any:
     )
 
 
-# Parts in the core's conventions, and back
+# Parts to our conventions, and back
 
 
 def _to_ours(parts: Parts, layout: Layout) -> Parts:
-    """One bias (a GRU's candidate keeps two), no bias at run time, no other signs."""
+    """Our conventions: one bias (two in a GRU's candidate), nothing added at run time,
+    no negated gates.
+    """
     some = next(iter(parts["w_x"].values()))
     zero = np.zeros_like(some, shape=some.shape[-1:])
     b_x: dict[str, Any] = parts.pop("b_x", {})
@@ -313,7 +315,7 @@ def _to_ours(parts: Parts, layout: Layout) -> Parts:
 
 
 def _to_theirs(parts: Parts, layout: Layout, kind: str) -> Parts:
-    """The inverse; of two biases the second is zero."""
+    """The inverse; if there are two biases, the second is zero."""
     parts, places = _negate(parts, layout.negated), layout.parts()
     bias, own = parts.pop("b_x"), parts.pop("b_h", {})
     if layout.forget_bias:
@@ -345,7 +347,9 @@ def _to_theirs(parts: Parts, layout: Layout, kind: str) -> Parts:
 
 def _sum(a, b, zero):
     given = [bias for bias in (a, b) if bias is not None]
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite stays so
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # values that are not finite stay so
         return functools.reduce(np.add, given) if given else zero
 
 

@@ -1,4 +1,4 @@
-"""Names of tensors in a stack: which layer and which direction each belongs to."""
+"""Tensor names in a stack: the layer and direction that each name belongs to."""
 
 import functools
 import re
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from lstm_jax.interop.layout import Layout
 
 Place = tuple[int | None, bool | None]
-"""Layer, and whether it runs backwards; ``None`` of what a name does not say."""
+"""Layer, and whether it runs backwards; ``None`` for what the name does not say."""
 
 WAYS = {None: "", False: "forward.", True: "backward."}
 
@@ -29,7 +29,7 @@ def spell(layout: Layout, layer: int | None, backward: bool | None, name: str) -
 
 
 def place(layout: Layout, name: str) -> Place | None:
-    """Where the tensor of this name belongs; ``None`` if the layout has no such name.
+    """The layer and direction of a name; ``None`` if the layout has no such name.
 
     >>> from lstm_jax.interop import LAYOUTS
     >>> place(LAYOUTS["torch"], "weight_hh_l2_reverse")
@@ -72,7 +72,7 @@ def _pattern(place):
 
 
 def groups_of(layout: Layout, names: Iterable[str]) -> set[str]:
-    """The optional groups of tensors that are there, such as the bias."""
+    """The optional groups of tensors that are present, such as the bias."""
     there = {*names}
     places = {at for name in there if (at := place(layout, name))}
     bases = [(t.group, n) for t in layout.tensors if t.group for n in t.names()]
@@ -80,7 +80,7 @@ def groups_of(layout: Layout, names: Iterable[str]) -> set[str]:
 
 
 def uneven(layout: Layout, names: Iterable[str]) -> list[str]:
-    """What some layers or directions have and others lack, such as a bias.
+    """Tensors that some layers or directions have and others lack, such as a bias.
 
     >>> from lstm_jax.interop import LAYOUTS
     >>> uneven(LAYOUTS["keras"], ["0.kernel", "1.kernel", "1.bias"])
@@ -104,9 +104,9 @@ def uneven(layout: Layout, names: Iterable[str]) -> list[str]:
 def layers_and_ways(
     layout: Layout, places: Iterable[Place], count: int, problems: list[str]
 ) -> tuple[Sequence[int | None], list[bool | None]]:
-    """All layers and directions that there must be, by the places that there are.
+    """All layers and directions that must exist, given the places of the tensors.
 
-    ``count`` is the number of tensors. What cannot be is added to ``problems``.
+    ``count`` is the number of tensors. Contradictions are added to ``problems``.
     """
     numbers, ways = ({*part} for part in zip(*places, strict=True))
     if (None in numbers and len(numbers) > 1) or (None in ways and len(ways) > 1):

@@ -1,4 +1,4 @@
-"""Several layers in one dict of tensors, told apart by their names."""
+"""Several layers in one dict of tensors, distinguished by their names."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -51,17 +51,17 @@ def stack_of(
     locked: bool = False,
     weight_drop: float = 0.0,
 ) -> Stack:
-    """The `lstm_jax.Stack` that takes these parameters.
+    """The `lstm_jax.Stack` that runs these parameters.
 
     Args:
-        params: one entry a layer, as the converters return them for several layers; of
-            a single cell, ``[params]``.
-        merge, skip, input_dropout, dropout, output_dropout, locked, weight_drop: what
-            weights do not tell; see `lstm_jax.Stack`.
+        params: one entry per layer, as the converters return for several layers. For a
+            single cell pass ``[params]``.
+        merge, skip, input_dropout, dropout, output_dropout, locked, weight_drop:
+            options that weights do not contain; see `lstm_jax.Stack`.
 
     Raises:
         InteropError: ``params`` is not a sequence of layers.
-        UnsupportedError: parameters of a cell that the converters do not know.
+        UnsupportedError: the converters do not know the cell of the parameters.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax import init_lstm_stack
@@ -88,7 +88,7 @@ def stack_of(
 
 
 def check_layers(params: Any) -> None:
-    """Refuses what is not a sequence of layers."""
+    """Raises an error unless this is a sequence of layers."""
     one = is_cell(params) or isinstance(params, Bidirectional)
     if one or not isinstance(params, list | tuple) or not params:
         raise InteropError(
@@ -105,7 +105,7 @@ def _two_directions(params):
 
 
 def cell_of(entry: Any) -> Cell:
-    """The cell of a layer's parameters, the same in both directions."""
+    """The cell of a layer's parameters; both directions must have the same."""
     cells = {_cell(one) for one in ways_of(entry)}
     if len(cells) > 1:
         said = ", ".join(map(repr, map(_cell, ways_of(entry))))
@@ -123,24 +123,25 @@ def _cell(params) -> Cell:
 
 
 def _units(params):
-    """Units of a cell, by the recurrent weights, whose rows are the hidden state's."""
+    """Units of a cell: the number of rows of its recurrent weights."""
     return params.w_h.shape[-2]
 
 
 def read_stack(
     layout: Layout, tensors: Mapping[str, np.ndarray], merge: Merge = "concat"
 ) -> tuple[Any, ...]:
-    """Every layer's parameters, of numpy arrays; of two ways a `Bidirectional`.
+    """Parameters of every layer, as numpy arrays; a `Bidirectional` if it has two
+    directions.
 
     Args:
-        layout: a row of the table; its ``place`` tells layers and ways by their names.
-            Names without a place are a single layer's.
-        tensors: flat, by their names.
-        merge: how two directions become the input of the layer above.
+        layout: a row of the table. Its ``place`` defines how names contain layer and
+            direction. Names without them belong to a single layer.
+        tensors: a flat dict by name.
+        merge: how the outputs of two directions become the input of the layer above.
 
     Raises:
-        InteropError: names that are unknown or missing, shapes that do not fit: all are
-            named. If the names are those of other layouts, these are too.
+        InteropError: names are unknown or missing, or shapes do not match. The message
+            lists all of them. If the names fit other layouts, it lists these too.
     """
     found = {name: place(layout, name) for name in tensors}
     problems = [f"{name} is unknown" for name, at in found.items() if at is None]
@@ -160,8 +161,9 @@ def read_stack(
 
 
 def write_stack(layout: Layout, entries: Sequence[Any]) -> dict[str, np.ndarray]:
-    """The inverse of `read_stack`; raises as `engine.write_layer`, and where layers
-    differ in their number of directions."""
+    """The inverse of `read_stack`. Raises the errors of `write_layer`, and an error if
+    the layers have different numbers of directions.
+    """
     tensors, two_ways = {}, _two_directions(entries)
     for layer, entry in enumerate(entries):
         for backward, params in enumerate(ways_of(entry)):
@@ -172,12 +174,12 @@ def write_stack(layout: Layout, entries: Sequence[Any]) -> dict[str, np.ndarray]
 
 
 def to_jax(entries: Any) -> Any:
-    """The same of JAX arrays, in the dtypes that JAX is set to."""
+    """The same with JAX arrays, in the dtypes that JAX is set to."""
     return jax.tree.map(jnp.asarray, entries)
 
 
 def _read_layers(layout, tensors, places, problems):
-    """Every layer's parameters, one entry a direction."""
+    """Parameters of every layer, one entry per direction."""
     layers, ways = layers_and_ways(layout, places, len(tensors), problems)
     for layer in layers:
 
@@ -193,7 +195,7 @@ def _joined(ways):
 
 
 def misfits(entries: Sequence[Any], merge: Merge = "concat") -> list[str]:
-    """What keeps these layers from being a stack: every entry is looked at."""
+    """Why these layers are not a stack; every entry is checked."""
     problems, below = [], None
     counts = {len(ways_of(entry)) for entry in entries}
     if len(counts) > 1:
@@ -223,7 +225,7 @@ def ways_of(entry: Any) -> tuple[Any, ...]:
 
 
 def _hint(layout, tensors):
-    """Layouts that have all of these names, or a prefix that is in front of them."""
+    """A hint: other layouts that have all these names, or a prefix of the names."""
     fits = lambda other, names: all(place(other, name) for name in names)
     first = min(tensors, default="")
     for dot in (n for n, letter in enumerate(first) if letter == "."):

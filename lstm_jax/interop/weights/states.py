@@ -1,6 +1,4 @@
-"""The state that a stack starts from as tensors: ``0.carry.h``,
-``0.forward.carry.h``, ...
-"""
+"""The initial state of a stack as tensors: ``0.carry.h``, ``0.forward.carry.h``, ..."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,11 +14,11 @@ from lstm_jax.interop.weights.names import WAYS
 from lstm_jax.interop.weights.stack import ways_of
 
 DIRECTIONS = {1: (WAYS[None],), 2: (WAYS[False], WAYS[True])}
-"""What stands before the names of each direction, by their number."""
+"""The prefix of the names of each direction, by the number of directions."""
 
 
 def _names(n, ways, cell):
-    """The tensors of a layer's state, one list a direction."""
+    """Names of the tensors of a layer's state, one list per direction."""
     zero = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
     return type(zero), [
         [(f"{n}.{way}carry.{field}", a.shape) for field, a in zero._asdict().items()]
@@ -31,10 +29,10 @@ def _names(n, ways, cell):
 def carry_tensors(
     cells: Sequence[Cell], directions: int, carry: Sequence[Any]
 ) -> dict[str, np.ndarray]:
-    """The tensors of ``carry``, one entry a layer; ``None`` of a layer is zeros.
+    """The tensors of ``carry``, with one entry per layer; ``None`` stands for zeros.
 
     Raises:
-        InteropError: it is not that of the cells.
+        InteropError: the carry does not belong to the cells.
     """
     carry = tuple(carry)
     if len(carry) != len(cells):
@@ -63,14 +61,16 @@ def carry_tensors(
 
 
 def _zeros(cell, directions, dtype):
-    """Without batch axes, the state of every row."""
+    """Zeros without batch axes, used for every row."""
     shapes = jax.eval_shape(lambda: cell.zero_carry((), jnp.float32))
     zero = jax.tree.map(lambda a: np.zeros(a.shape, dtype), shapes)
     return Bidirectional(zero, zero) if directions == 2 else zero
 
 
 def _check_state(arrays, names, n):
-    """All parts of a layer's state have the same rows, and features as the cell."""
+    """Checks that all parts of a layer's state have the same rows, and the cell's
+    features.
+    """
     shapes = [shape for named in names for _, shape in named]
     rows = {a.shape[: a.ndim - len(s)] for a, s in zip(arrays, shapes, strict=True)}
     fit = all(

@@ -16,7 +16,7 @@ OPERATORS = {
     "BlockLSTM": "tf1.block",
     "BlockLSTMV2": "tf1.block_v2",
 }
-"""Cells and operators, with their layouts."""
+"""The layout of each cell and operator."""
 
 
 def from_tf1(
@@ -28,21 +28,21 @@ def from_tf1(
     """Parameters from the arrays of a TensorFlow 1 cell or operator.
 
     Args:
-        arrays: of the cells ``kernel [D + H, 4H]``, ``bias`` and with peepholes
-            ``w_i_diag``, ``w_f_diag``, ``w_o_diag``, of `LSTMCell` with ``num_proj``
-            also ``projection/kernel``; of the operators ``w``, ``b``, ``wci``, ``wcf``,
-            ``wco`` (leave the last three out with ``use_peephole=False``).
+        arrays: for the cells ``kernel [D + H, 4H]``, ``bias``; with peepholes
+            ``w_i_diag``, ``w_f_diag``, ``w_o_diag``; for `LSTMCell` with ``num_proj``
+            also ``projection/kernel``. For the operators ``w``, ``b``, ``wci``,
+            ``wcf``, ``wco`` (without the last three for ``use_peephole=False``).
         operator: ``LSTMCell`` (gates i, j, f, o), ``LSTMBlockCell``, ``BlockLSTM``
             (i, c, f, o) or ``BlockLSTMV2`` (i, f, c, o).
-        forget_bias: what it adds to the forget gate at run time; by default 1, and 0 of
-            ``BlockLSTMV2``. It is in the bias that comes out.
+        forget_bias: the number that TensorFlow adds to the forget gate at run time, by
+            default 1, and 0 for ``BlockLSTMV2``. The resulting bias includes it.
 
-    A clip is not in the weights: give ``Activations(cell_clip=3.0)`` to the cell, the
-    default of the operator ``BlockLSTM``.
+    The weights do not contain a clip. For the default of the operator ``BlockLSTM``,
+    give the cell ``Activations(cell_clip=3.0)``.
 
     Raises:
         InteropError: arrays are missing or unknown, or have other shapes.
-        UnsupportedError: peepholes and a projection together.
+        UnsupportedError: the arrays have both peepholes and a projection.
 
     >>> import numpy as np
     >>> from lstm_jax.interop import from_tf1, to_tf1
@@ -59,7 +59,7 @@ def from_tf1(
 def to_tf1(
     params: Any, operator: str = "LSTMCell", *, forget_bias: float | None = None
 ) -> dict[str, Any]:
-    """The arrays, by the names that `from_tf1` takes; ``forget_bias`` is taken off.
+    """The arrays, by the names that `from_tf1` takes, with ``forget_bias`` subtracted.
 
     Raises:
         UnsupportedError: the operator has no such cell.

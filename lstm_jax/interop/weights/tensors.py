@@ -1,4 +1,4 @@
-"""Arrays of any framework, nested in any way, as a flat dict of numpy arrays."""
+"""Nested arrays of any framework, as a flat dict of numpy arrays."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,14 +10,14 @@ from lstm_jax.interop.errors import InteropError, UnsupportedError, first_line
 from lstm_jax.interop.weights.entries import unusual
 
 DEEPEST = 16
-"""Levels of a nested dict; those of frameworks have three or four."""
+"""The most levels of a nested dict. Dicts of frameworks have three or four."""
 
 
 def numpy_array(value: Any, name: str = "value") -> np.ndarray:
-    """A numpy array of numbers from an array, tensor or variable of a framework.
+    """Converts an array, tensor or variable of any framework to numpy.
 
     Raises:
-        InteropError: it holds something else.
+        InteropError: the value does not hold numbers.
     """
     if hasattr(value, "detach"):
         value = _from_torch(value, name)
@@ -60,14 +60,14 @@ def _from_torch(tensor, name):
 
 
 def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """The arrays of nested dicts by their names, joined by dots.
+    """The arrays of nested dicts, by names joined with dots.
 
-    A slash in a name, as Haiku and TensorFlow have it, becomes a dot. ``None`` is left
-    out. With a ``prefix`` only names that begin with it are taken, without it.
+    A slash in a name, as in Haiku and TensorFlow, becomes a dot. ``None`` is left out.
+    With a ``prefix``, only names that start with it are used, and it is removed.
 
     Raises:
-        InteropError: it is not a dict, a value is not an array, or two come to the same
-            name.
+        InteropError: ``tree`` is not a dict, a value is not an array, or two arrays get
+            the same name.
 
     >>> import numpy as np
     >>> flatten({"lstm/linear": {"w": np.ones(2)}}, prefix="lstm.")
@@ -90,7 +90,7 @@ def flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
 def leaves(
     tree: Mapping[Any, Any], path: str = "", levels: int = DEEPEST
 ) -> Iterator[tuple[str, Any]]:
-    """Names and values of nested dicts, but for ``None``."""
+    """Names and values of nested dicts, without ``None``."""
     if levels == 0:
         raise InteropError(f"{path[:60]}... is nested deeper than {DEEPEST} levels.")
     for key, value in tree.items():
@@ -102,7 +102,7 @@ def leaves(
 
 
 def nest(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The inverse of `flatten`: a dict in a dict at every dot."""
+    """The inverse of `flatten`: every dot starts a nested dict."""
     tree: dict[str, Any] = {}
     for name, array in tensors.items():
         *path, last = name.split(".")
@@ -118,11 +118,11 @@ def fit(
     shapes: Mapping[str, tuple[int, ...]],
     target: str,
 ) -> dict[str, np.ndarray]:
-    """The tensors that a module of these ``shapes`` takes; all of it is checked first.
+    """The tensors for a module of these ``shapes``. Everything is checked first.
 
     Raises:
-        UnsupportedError: the module lacks a bias that is not zero.
-        InteropError: it lacks something else, has more, or in other shapes.
+        UnsupportedError: the module lacks a bias, and the bias is not zero.
+        InteropError: the module lacks another tensor, has more, or has other shapes.
     """
     problems, kept = [], {}
     for name, array in tensors.items():

@@ -1,4 +1,4 @@
-"""``torch.nn.LSTM``, ``GRU``, ``RNN`` and their cells; also without torch."""
+"""``torch.nn.LSTM``, ``GRU``, ``RNN`` and their cells. Works without torch too."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,20 +26,21 @@ def from_torch(source: Any, *, cell: Cell | None = None, prefix: str = "") -> An
 
     Args:
         source: a ``torch.nn.LSTM``, ``GRU``, ``RNN`` or one of their cells, or a state
-            dict, of arrays of any library. ``weight_norm`` and what WeightDrop calls
+            dict with arrays of any library. ``weight_norm`` and WeightDrop's
             ``weight_hh_l0_raw`` are folded into the weight.
-        cell: what a state dict is of: ``lstm`` (the default), ``gru`` or ``rnn``.
-        prefix: of the names in the state dict, such as ``"encoder.lstm."``; the others
-            are left alone.
+        cell: the kind of cell of a state dict: ``lstm`` (the default), ``gru`` or
+            ``rnn``.
+        prefix: start of the names in the state dict, such as ``"encoder.lstm."``. Other
+            names are ignored.
 
     Returns:
-        One entry a layer, each a `lstm_jax.Bidirectional` where there are two
-        directions: what `lstm_jax.lstm_stack` takes. Of a cell its parameters alone,
-        `lstm_jax.LSTMParams`; with ``proj_size`` `lstm_jax.LSTMPParams`.
+        One entry per layer, for `lstm_jax.lstm_stack`; a `lstm_jax.Bidirectional` if
+        there are two directions. For a cell only its parameters: `lstm_jax.LSTMParams`,
+        or `lstm_jax.LSTMPParams` with ``proj_size``.
 
     Raises:
-        InteropError: tensors that are missing or unknown, or in other shapes.
-        UnsupportedError: a module of another kind.
+        InteropError: tensors are missing or unknown, or have other shapes.
+        UnsupportedError: the module is of another kind.
 
     >>> import numpy as np
     >>> from lstm_jax.interop import from_torch, to_torch
@@ -66,22 +67,24 @@ def from_torch(source: Any, *, cell: Cell | None = None, prefix: str = "") -> An
 
 
 def _flat(source, prefix):
-    """Arrays by their names, those of ``weight_norm`` and the like as one weight."""
+    """Arrays by name; ``weight_norm`` and similar pairs are combined
+    into one weight.
+    """
     arrays = tidy(of_arrays(flatten(source, prefix)))
     return {name: one.read() for name, one in arrays.items()}
 
 
 def to_torch(params: Any, into: Any = None, *, prefix: str = "") -> Any:
-    """A state dict of numpy arrays, or a module with its weights replaced.
+    """A state dict of numpy arrays, or a module with replaced weights.
 
-    All of a bias goes to ``bias_ih``, ``bias_hh`` is zero: outputs are the same, steps
-    of an optimizer that trains both are not.
+    ``bias_ih`` holds the whole bias, and ``bias_hh`` is zero. The outputs are the same,
+    but an optimizer that trains both biases takes different steps.
 
     Args:
-        params: one entry a layer, or the parameters of one cell.
-        into: a module made with the sizes of ``params``; it keeps its dtype and device.
-            ``None`` for the dict.
-        prefix: put before all names.
+        params: one entry per layer, or the parameters of one cell.
+        into: a module with the sizes of ``params``. It keeps its dtype and device.
+            ``None`` for a dict.
+        prefix: added to the start of all names.
 
     Raises:
         InteropError: ``into`` has other sizes.
@@ -126,7 +129,7 @@ def _load(module, tensors):
 
 
 def _kind_of(module):
-    """``lstm``, ``gru`` or ``rnn``, by the class of a module."""
+    """``lstm``, ``gru`` or ``rnn``, from the class of a module."""
     for base in type(module).__mro__:
         name = base.__name__.removesuffix("Cell")
         if base.__module__.startswith("torch.nn.modules.rnn") and name in MODULES:

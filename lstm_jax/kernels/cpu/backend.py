@@ -1,4 +1,6 @@
-"""The kernel as a backend of `lstm_jax.unroll`: what it supports, and where it pays."""
+"""The kernel as a backend of `lstm_jax.unroll`: what it supports, where
+it is faster.
+"""
 
 import functools
 
@@ -16,7 +18,7 @@ from lstm_jax.kernels.cpu.calls import Operands
 
 
 def unsupported(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
-    """Why the kernel cannot take this call, as a sentence; ``None`` if it can."""
+    """Says why the kernel does not support this call; ``None`` if it does."""
     if type(cell) is not LSTMCell or cell.activations != TEXTBOOK:
         return f"the kernel knows the plain LSTMCell, not {cell!r}."
     if (name := xs.dtype.name) not in ("float32", "bfloat16"):
@@ -25,7 +27,7 @@ def unsupported(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
 
 
 def unavailable() -> str | None:
-    """Why there is no kernel on this machine; ``None`` if there is one."""
+    """Says why this machine has no kernel; ``None`` if it has one."""
     if (backend := jax.default_backend()) != "cpu":
         return f"the kernel runs on CPUs, and JAX computes on {backend} here."
     loaded = library.load()
@@ -33,14 +35,16 @@ def unavailable() -> str | None:
 
 
 def slower(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
-    """Why the kernel cannot take this call or is slower with any number of rows."""
+    """Says why the kernel does not support this call, or is slower for
+    any batch size.
+    """
     if reason := unsupported(cell, xs):
         return reason
     if not all(isinstance(n, int) for n in xs.shape):
         return "the kernel takes known sizes, not symbols of jax.export."
-    # The kernel first brings the weights into its own order, which few steps do not pay
-    # back. Large products in bfloat16 XLA takes with the machine's own instructions.
-    # Measured, on two cores.
+    # The kernel first packs the weights. A few steps do not make up for that. For large
+    # bfloat16 products, XLA uses special instructions of the CPU. The limits were
+    # measured on two cores.
     if len(xs) < 4:
         return "the scan is faster for fewer than 4 steps."
     if _small(cell, xs):
@@ -58,7 +62,7 @@ def _small(cell, xs):
 
 
 def _run(least_rows, cell, params, seq, reverse):
-    """All the steps: by the kernel where there are ``least_rows`` rows or more."""
+    """Runs all steps, with the kernel if there are ``least_rows`` rows or more."""
     if seq.xs.size == 0:
         return scan(cell, params, seq, reverse)
     reset_h, reset_c = seq.reset_carry or (None, None)
@@ -81,19 +85,21 @@ def _run(least_rows, cell, params, seq, reverse):
 
 
 def _any_number(cell, xs):
-    """Whoever names the kernel gets it."""
+    """A call that names the kernel always gets it."""
     del cell, xs
     return 0
 
 
 def _enough_to_pay(cell, xs):
-    """Rows of all steps together from which on the kernel is faster than the scan."""
+    """The number of rows, over all steps, from which the kernel is faster than the
+    scan.
+    """
     return 1 if _small(cell, xs) else 100
 
 
 NATIVE = Backend(unsupported, functools.partial(_run, _any_number), explicit=True)
 FASTEST = Backend(slower, functools.partial(_run, _enough_to_pay), explicit=True)
-"""The kernel, or the scan where a program that is lowered has few rows."""
+"""The kernel, or the scan if the lowered program has few rows."""
 
-# Now, so that an exported program finds the kernel in a process that only imports it.
+# Load now, so that a process that only imports the package can run exported programs.
 library.load()

@@ -1,7 +1,8 @@
-"""The two calls into the library, on flat batches: forwards and backwards.
+"""The two calls into the library, forward and backward, on flat batches.
 
-The library computes in float32. For bfloat16 it rounds ``h`` at every step, so that a
-sequence in pieces gives the same numbers, and everything else on the way in and out.
+The library computes in float32. For bfloat16 it rounds ``h`` at every step, so a
+sequence in pieces gives the same numbers. It rounds all other values only on input and
+output.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from lstm_jax.kernels.cpu import library
 
 
 class Operands(NamedTuple):
-    """What the recurrence reads; the flags are ``None`` where nobody asked."""
+    """The operands of the recurrence. Flags that were not given are ``None``."""
 
     xs: Float[Array, "T *B D"]
     w_x: Float[Array, "D 4H"]
@@ -29,7 +30,7 @@ class Operands(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Of all steps, and the state after the last."""
+    """The outputs of all steps, and the state after the last step."""
 
     hs: Float[Array, "T *B H"]
     h: Float[Array, "*B H"]
@@ -37,14 +38,15 @@ class Outputs(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """What the loop backwards reads of the one forwards."""
+    """Values that the forward loop stores for the backward loop."""
 
     gates: Float[Array, "T *B 4H"]
     """i, f, g, o."""
     cs: Float[Array, "T *B H"]
     hs: Float[Array, "T *B H"]
-    """With a mask or resets what ``w_h`` was multiplied with: ``h`` of the step before,
-    or a reset's. Without, the outputs, which are the same one step later."""
+    """With a mask or resets: the operand of ``w_h``, which is ``h`` of the step before
+    or the reset state. Otherwise the outputs, which are the same values one step later.
+    """
 
 
 def forward(at: Operands, *, reverse: bool, residuals: bool):
@@ -81,8 +83,8 @@ def backward(
     wrt: tuple[str, ...],
     reverse: bool,
 ):
-    """Gradients by the operands ``wrt``, in their shapes, and by ``z``, the
-    pre-activations ``[T, ..., 4H]``; by name.
+    """Gradients by the operands ``wrt``, in their shapes, and by the pre-activations
+    ``z`` ``[T, ..., 4H]``; all by name.
 
     Raises:
         NotImplementedError: there is no library; the message says why.
@@ -107,8 +109,8 @@ def backward(
         for name, a in zip(products, (xs, w_x, w_h, at.b), strict=True)
     ]
     reset = (B, H) if at.resets is not None else (0,)
-    # dz takes the place of the gates; where it fits, dx that of d_hs, whose rows have
-    # been read by then.
+    # dz reuses the memory of the gates. If the shapes agree, dx reuses the memory of
+    # d_hs, whose rows have been read by then.
     aliases = {0: 0} | ({8: 1} if xs.shape == d_hs.shape and "xs" in wrt else {})
     call = jax.ffi.ffi_call(
         library.target("backward"),
@@ -124,7 +126,7 @@ def backward(
 
 
 def flagged(at: Operands) -> bool:
-    """Whether steps may be left out or begin anew."""
+    """Whether steps may be masked or reset."""
     return at.mask is not None or at.resets is not None
 
 
@@ -139,7 +141,7 @@ class _Shape(NamedTuple):
 
 
 def _flatten(at):
-    """All batch axes as one; what is absent as an array without elements."""
+    """Merges all batch axes. Absent operands become arrays without elements."""
     T, *batch, D = at.xs.shape
     H = at.w_h.shape[0]
     B = at.h0.size // H

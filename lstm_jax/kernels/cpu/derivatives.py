@@ -1,13 +1,16 @@
-"""The recurrence and its derivatives, by definition and by the kernel.
+"""The recurrence and its derivatives, by the reference equations and by the kernel.
 
-Three functions, which `lstm_jax.kernels.cpu.primitives` makes known to JAX:
+`lstm_jax.kernels.cpu.primitives` registers three functions with JAX:
 
-* ``forward(at)``: the outputs, and residuals for the two others;
-* ``tangent(at, residuals, d)``: the derivative in the directions ``d``, linear in them;
-* ``backward(at, residuals, d_out)``: the transpose of that, the gradients by the
-  operands from those by the outputs.
+* ``forward(at)`` returns the outputs, and residuals for the other two functions.
+* ``tangent(at, residuals, d)`` is the derivative in the directions ``d``, linear in
+  ``d``.
+* ``backward(at, residuals, d_out)`` is the transpose of ``tangent``: gradients by the
+  operands, from gradients by the outputs.
 
-By definition the last two need no residuals, and can be differentiated by ``at``.
+The reference versions of ``tangent`` and ``backward`` need no residuals and can be
+differentiated by ``at``. The first ``groups`` batch axes have their own weights. So
+directions and gradients by weights start with these ``groups`` axes.
 
 Directions and gradients by the weights have as many leading axes as there are
 ``groups``: so many of the first batch axes keep weights of their own.
@@ -30,20 +33,22 @@ from lstm_jax.kernels.cpu import calls
 from lstm_jax.kernels.cpu.calls import Operands, Outputs, Residuals
 from lstm_jax.kernels.cpu.shards import Place, rows_of, zeros
 
-# Where the batch axes of each array begin.
+# The index at which the batch axes of each array start.
 OPERAND_AXES = Operands._make([1, None, None, None, 0, 0, 1, 1, 0, 0])
 RESIDUAL_AXES = Residuals._make([1, 1, 1])
 OUTPUT_AXES = Outputs._make([1, 0, 0])
 
 
 def gradient_axes(names) -> dict[str, int]:
-    """Likewise of gradients, where those by the weights have groups."""
+    """The same for gradients. Gradients by weights start with the groups."""
     axes = OPERAND_AXES._asdict()
     return {name: axes[name] or 0 for name in names}
 
 
 def places(at, residuals=None, linear=None, *, groups=0) -> list[Place]:
-    """Where the rows are in every array of a call, in the order of its leaves."""
+    """The place of the batch axes in every array of a call, in the
+    order of the leaves.
+    """
     axes = {Operands: OPERAND_AXES, Residuals: RESIDUAL_AXES, Outputs: OUTPUT_AXES}
     n, found = at.h0.ndim - 1, []
     for arrays in (at, residuals, linear):
@@ -56,14 +61,14 @@ def places(at, residuals=None, linear=None, *, groups=0) -> list[Place]:
 
 
 def gradient_places(names, n: int, groups: int) -> list[Place]:
-    """Likewise of gradients by these operands, for ``n`` batch axes."""
+    """The same for gradients by these operands, with ``n`` batch axes."""
     axes = OPERAND_AXES._asdict()
     of = lambda axis: Place(0, groups) if axis is None else Place(axis, n)
     return [of(axes[name]) for name in sorted(names)]
 
 
 def output_places(n: int) -> list[Place]:
-    """Likewise of outputs, and of the residuals that may follow them."""
+    """The same for outputs, and for the residuals that may follow them."""
     return [_place(axis, n) for axis in (*OUTPUT_AXES, *RESIDUAL_AXES)]
 
 
@@ -72,7 +77,7 @@ def _place(axis, n):
 
 
 def definition(at: Operands, reverse: bool) -> Outputs:
-    """What `lstm_jax.unroll` computes."""
+    """The reference: the computation of `lstm_jax.unroll`."""
     steps = PartitionSpec(*spec_of(at.xs)[:-1], None)
     specs: Any = Outputs._make((steps, spec_of(at.h0), spec_of(at.c0)))
     return leave_to_compiler(functools.partial(_definition, reverse), (at,), specs)
@@ -93,7 +98,9 @@ def _definition(reverse, at):
 
 
 def tangent(at, d, *, reverse, groups):
-    """The derivative of the outputs in the directions ``d``, by definition."""
+    """The derivative of the outputs in the directions ``d``, by the reference
+    equations.
+    """
 
     def derivative(at, d):
         f, by = _function_of(d, at, reverse)
@@ -106,9 +113,9 @@ def tangent(at, d, *, reverse, groups):
 
 
 def backward(at, d_out, *, wrt, reverse, groups):
-    """The gradients by the operands ``wrt``, by definition."""
-    # Of weights that vary nowhere `jax.shard_map` would sum gradients over the mesh;
-    # here whoever asks for them does.
+    """The gradients by the operands ``wrt``, by the reference equations."""
+    # `jax.shard_map` would sum the gradients of replicated weights over the mesh. Here
+    # the caller does the sum.
     at = vary_alike(at, (at, d_out))
 
     def gradient(at, d_out):
@@ -122,7 +129,7 @@ def backward(at, d_out, *, wrt, reverse, groups):
 
 
 def _function_of(names, at, reverse):
-    """The definition as a function of these operands alone, and their values."""
+    """The reference as a function of these operands only, and their values."""
     by = {name: getattr(at, name) for name in names}
     return lambda by: definition(at._replace(**by), reverse), by
 
@@ -160,7 +167,7 @@ def backward_by_kernel(at, residuals, d_out, *, wrt, reverse, groups):
 
 
 def state_before(at: Operands, hs: Array, reverse: bool) -> Array:
-    """What ``w_h`` was multiplied with, from the residual ``hs``."""
+    """The operand of ``w_h``, from the residual ``hs``."""
     if calls.flagged(at):
         return hs
     pieces = (hs[1:], at.h0[None]) if reverse else (at.h0[None], hs[:-1])
@@ -168,7 +175,7 @@ def state_before(at: Operands, hs: Array, reverse: bool) -> Array:
 
 
 def _outer_products(a, g, groups):
-    """``a.T @ g`` over time and all batch axes but the first ``groups``."""
+    """``a.T @ g`` over time and over all batch axes but the first ``groups``."""
     T, *batch = a.shape[:-1]
     apart, rows = batch[:groups], T * math.prod(batch[groups:])
 

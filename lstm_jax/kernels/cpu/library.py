@@ -1,9 +1,9 @@
-"""The compiled library: whether it is there, whether it fits, and its registration.
+"""Loads the compiled library: finds it, checks that it fits jaxlib, and registers it.
 
-A library built against a newer version of XLA's foreign function interface than that of
-the installed jaxlib must not be registered: jaxlib then fails to start its CPU backend,
-and with it every computation of the process. One built against an older version works.
-Hence the versions are compared first, and a library that does not fit is left alone.
+A library that was built for a newer version of XLA's foreign function interface than
+the installed jaxlib must not be registered. If it is, jaxlib cannot start its CPU
+backend, and no computation runs in the process. A library for an older version works.
+So the versions are compared first, and a library that does not fit is not loaded.
 """
 
 import ctypes
@@ -42,7 +42,9 @@ def load() -> ctypes.CDLL | str:
 
 
 def misfit(built: tuple[int, int], installed: tuple[int, int] | None) -> str | None:
-    """Why a library built against this version of the interface must stay closed."""
+    """Says why a library for the version ``built`` must not be loaded; ``None`` if it
+    may.
+    """
     if installed is None:
         return "the version of jaxlib's foreign function interface is unknown."
     if built[0] == installed[0] and built[1] <= installed[1]:
@@ -56,7 +58,7 @@ def misfit(built: tuple[int, int], installed: tuple[int, int] | None) -> str | N
 
 
 def installed_version() -> tuple[int, int] | None:
-    """That of the installed jaxlib's interface, as its header states it."""
+    """The interface version of the installed jaxlib, from its header."""
     header = Path(jax.ffi.include_dir()) / "xla/ffi/api/c_api.h"
     if not header.is_file():
         return None
@@ -69,13 +71,15 @@ def installed_version() -> tuple[int, int] | None:
 
 
 def target(name: str) -> str:
-    """The registered name of a function of the library; raises where there is none."""
+    """The registered name of a library function; raises an error if there is no
+    library.
+    """
     _require()
     return PREFIX + name
 
 
 def instruction_set() -> str:
-    """That in use, of those the library was compiled for."""
+    """The instruction set in use, one of those that the library was compiled for."""
     library = _require()
     library.lstm_jax_instruction_set.restype = ctypes.c_char_p
     return library.lstm_jax_instruction_set().decode()
@@ -88,8 +92,9 @@ def _require():
 
 
 def _find():
-    """Beside this file, or where an editable install has put it, unless the environment
-    variable LSTM_JAX_NATIVE names another."""
+    """Finds the library next to this file or where an editable install put it. The
+    environment variable LSTM_JAX_NATIVE names another file.
+    """
     import lstm_jax.kernels.cpu as room
 
     if named := os.environ.get("LSTM_JAX_NATIVE"):

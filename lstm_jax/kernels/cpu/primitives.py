@@ -1,17 +1,17 @@
-"""The kernel as three primitives that every transformation of JAX knows.
+"""The kernel as three primitives that work with every transformation of JAX.
 
 Each of `forward`, `tangent` and `backward` is the derivative or the transpose of
-another. On a CPU the first and the last are fused loops. `lstm_jax.kernels.cpu.scans`
-has all three for other platforms, and for calls with too few rows to be faster by the
-kernel. Which of them runs is decided when a program is lowered, since ``vmap`` adds
-rows until then.
+another. On a CPU, `forward` and `backward` are fused loops.
+`lstm_jax.kernels.cpu.scans` has all three for other platforms, and for calls with too
+few rows for the kernel. The choice is made when a program is lowered, because ``vmap``
+may add rows until then.
 
-How ``tangent`` and ``backward`` change with the point ``at`` is taken from the
-definition, `lstm_jax.unroll`: that is where second derivatives come from. Residuals are
-functions of that point which merely save work, so that no derivative goes through them.
+Second derivatives need the derivative of ``tangent`` and ``backward`` by the point
+``at``. It comes from the reference, `lstm_jax.unroll`. Residuals are functions of
+``at`` that only save work, so no derivative goes through them.
 
-``vmap`` folds the new axis into the batch. Where it maps the weights, the kernel runs
-with one set of them after another.
+``vmap`` folds the new axis into the batch. If it maps the weights, the kernel runs once
+for each set of weights.
 """
 
 import functools
@@ -39,9 +39,9 @@ from lstm_jax.kernels.cpu.derivatives import (
 
 
 def forward(at: Operands, *, reverse: bool, least_rows: int = 0) -> Outputs:
-    """The outputs alone, for where nobody will differentiate.
+    """The outputs only, for calls that are not differentiated.
 
-    The kernel runs where all steps together have ``least_rows`` rows or more.
+    The kernel runs if all steps together have ``least_rows`` rows or more.
     """
     leaves, tree = jax.tree.flatten((at,))
     static = dict(reverse=reverse, least_rows=least_rows)
@@ -52,7 +52,7 @@ def forward(at: Operands, *, reverse: bool, least_rows: int = 0) -> Outputs:
 def forward_with_residuals(
     at: Operands, *, reverse: bool, least_rows: int = 0
 ) -> tuple[Outputs, Residuals]:
-    """The outputs, and what `tangent` and `backward` will need."""
+    """The outputs, and the residuals for `tangent` and `backward`."""
     leaves, tree = jax.tree.flatten((at,))
     static = dict(reverse=reverse, least_rows=least_rows)
     out = forward_p.bind(*leaves, tree=tree, residuals=True, **static)
@@ -70,7 +70,7 @@ def tangent(
 ) -> Outputs:
     """The derivative of the outputs in the directions ``d``, by name of the operand.
 
-    Those of weights have the first ``groups`` batch axes before their own.
+    Directions of weights start with the first ``groups`` batch axes.
     """
     leaves, tree = jax.tree.flatten((at, residuals, d))
     static = dict(reverse=reverse, least_rows=least_rows, groups=groups)
@@ -88,10 +88,10 @@ def backward(
     least_rows: int = 0,
     groups: int = 0,
 ) -> dict[str, Array]:
-    """Gradients by the operands ``wrt``, by name, from those by the outputs.
+    """Gradients by the operands ``wrt``, by name, from gradients by the outputs.
 
-    Each has the shape of its operand; those by weights have the first ``groups`` batch
-    axes before their own.
+    Each has the shape of its operand. Gradients by weights start with the first
+    ``groups`` batch axes.
     """
     leaves, tree = jax.tree.flatten((at, residuals, d_out))
     static = dict(reverse=reverse, least_rows=least_rows, groups=groups)
@@ -104,7 +104,8 @@ def _primitive(name: str, shapes: Callable, by_scan: Callable, by_kernel=None):
     primitive.multiple_results = True
 
     def types(*leaves, **static):
-        # Traced, not written out: varying axes and shardings follow JAX's own rules.
+        # Tracing `shapes` gives the types, so varying axes and shardings follow JAX's
+        # rules.
         return types_of(functools.partial(_on_leaves(shapes), **static), *leaves)
 
     def lowering(*ways):
@@ -121,7 +122,7 @@ def _primitive(name: str, shapes: Callable, by_scan: Callable, by_kernel=None):
 
 
 def _on_leaves(f, by_kernel=None):
-    """``f`` of leaves, or ``by_kernel`` where there are enough rows for it."""
+    """Calls ``f`` on leaves, or ``by_kernel`` if there are enough rows."""
 
     def on_leaves(*leaves, tree, least_rows, **static):
         args = tree.unflatten(leaves)
@@ -134,7 +135,7 @@ def _on_leaves(f, by_kernel=None):
 
 
 def _has_rows(at, least):
-    """Symbolic sizes of ``jax.export`` cannot be compared, and count as too few."""
+    """Symbolic sizes of ``jax.export`` cannot be compared, so they count as too few."""
     *steps_and_rows, _ = at.xs.shape
     if least == 0:
         return True
@@ -143,9 +144,9 @@ def _has_rows(at, least):
 
 
 def _on_shards(f, types):
-    """``f``, on every device for its own rows where the types say that there are some.
+    """Runs ``f`` on each device for its own rows, if the types contain such a sharding.
 
-    What has fewer batch axes than the rows was summed over the others.
+    Results with fewer batch axes than the rows are summed over the other axes.
     """
 
     def on_shards(*leaves, tree, **static):
@@ -205,7 +206,7 @@ def _is_zero(tangent):
 
 
 def _directions(d: Operands) -> dict[str, Array]:
-    """The tangents that are not zero, by name."""
+    """The nonzero tangents, by name."""
     return {
         name: tangent
         for name, tangent in d._asdict().items()
@@ -223,7 +224,9 @@ def _forward_jvp(primals, tangents, *, tree, residuals, **static):
 
 
 def _linear_jvp(f, by_definition, primals, tangents, *, tree, least_rows, **static):
-    """Of ``f(at, residuals, linear)``: its last argument moves, and the point does."""
+    """The derivative of ``f(at, residuals, linear)``, by its last argument and by
+    ``at``.
+    """
     f = functools.partial(f, least_rows=least_rows)
     at, residuals, linear = tree.unflatten(primals)
     d_at, _, d_linear = tree.unflatten(tangents)
@@ -282,7 +285,7 @@ ad.primitive_transposes[backward_p] = _backward_transpose
 
 def _batch(primitive, leaves, axes, *, tree, **static):
     bind = functools.partial(primitive.bind, tree=tree)
-    # In place of ``None``, which would be no leaf of the tree.
+    # `_Axis` replaces ``None``, which would not be a leaf of the tree.
     at = tree.unflatten([_Axis(axis) for axis in axes])[0]
     if at.w_x.mapped or at.w_h.mapped or at.b.mapped:
         return _one_by_one(functools.partial(bind, **static), leaves, axes)
@@ -295,7 +298,7 @@ def _batch(primitive, leaves, axes, *, tree, **static):
 
         out = jax.vmap(compute, axes)(*leaves)
         return out, [0] * len(out)
-    # As many of these as there are arguments.
+    # One of these for each argument.
     axes_of = (OPERAND_AXES, RESIDUAL_AXES, OUTPUT_AXES)
     places = [
         place
@@ -314,14 +317,14 @@ def _batch(primitive, leaves, axes, *, tree, **static):
 
 
 class _Axis:
-    """A mapped axis, or none, as a leaf."""
+    """A mapped axis, or ``None``, as a leaf."""
 
     def __init__(self, axis):
         self.mapped = axis is not None
 
 
 def _first_of_batch(leaves, axes, places):
-    """The mapped axis in the place where the batch axes of each array begin."""
+    """Moves the mapped axis to the start of the batch axes of each array."""
     mapped = zip(leaves, axes, strict=True)
     size = next(a.shape[axis] for a, axis in mapped if axis is not None)
 
@@ -337,7 +340,7 @@ def _first_of_batch(leaves, axes, places):
 
 
 def _one_by_one(f, leaves, axes):
-    """``f`` in a loop over the mapped axis."""
+    """Runs ``f`` in a loop over the mapped axis."""
     mapped = [
         jnp.moveaxis(a, axis, 0)
         for a, axis in zip(leaves, axes, strict=True)

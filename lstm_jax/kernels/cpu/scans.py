@@ -1,8 +1,8 @@
-"""What the kernel computes, by `jax.lax.scan`.
+"""The computations of the kernel, with `jax.lax.scan`.
 
-The three functions keep the residuals that the kernel keeps. So each of them may run
-here or by the kernel, whatever the others do: ``vmap`` can give `backward` more rows
-than it gave `forward`.
+The three functions use the same residuals as the kernel. So each of them may run here
+or in the kernel, independent of the others: ``vmap`` can give `backward` more rows than
+`forward`.
 """
 
 import math
@@ -64,7 +64,7 @@ def tangent(at: Operands, residuals: Residuals, d, *, reverse: bool, groups: int
         dc_t = f dc_{t-1} + c_{t-1} f' dz_f + g i' dz_i + i g' dz_g
         dh_t = o (1 - tanh(c_t)^2) dc_t + tanh(c_t) o' dz_o
 
-    All of the first line but its last term is known before the loop.
+    In the first line, all terms but the last are known before the loop.
     """
     return _linear(vary_alike(at, (at, d)), residuals, d, reverse, groups)
 
@@ -112,7 +112,7 @@ def backward(
     groups: int,
 ):
     """The transpose of `tangent`: gradients by the operands ``wrt``, by name."""
-    # Varying like the outputs, so that no gradient is summed over a mesh here.
+    # Make `at` vary like the outputs, so that no gradient is summed over a mesh here.
     at = vary_alike(at, (at, d_out))
     linear = lambda d: _linear(at, residuals, d, reverse, groups)
     like = backward_shapes(
@@ -122,7 +122,7 @@ def backward(
 
 
 def _known_before(at, residuals, d, reverse, groups):
-    """The derivative of the pre-activations by everything but the state."""
+    """The derivative of the pre-activations by all operands but the state."""
     terms = []
     if "xs" in d:
         terms.append(matmul(d["xs"], at.w_x))
@@ -142,7 +142,7 @@ def _known_before(at, residuals, d, reverse, groups):
 
 
 def _product(a, w, groups):
-    """``a @ w``, where the first ``groups`` batch axes have weights of their own."""
+    """``a @ w``, where the first ``groups`` batch axes have their own weights."""
     if not groups:
         return matmul(a, w)
     T, *batch, K = a.shape
@@ -154,7 +154,7 @@ def _product(a, w, groups):
 
 
 def _cells_before(at, cs, reverse):
-    """``c`` of the step before, or of a reset."""
+    """``c`` before each step: from the step before, or the reset state."""
     pieces = (cs[1:], at.c0[None]) if reverse else (at.c0[None], cs[:-1])
     before = jnp.concatenate(pieces)
     if at.resets is None:

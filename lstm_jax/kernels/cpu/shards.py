@@ -1,8 +1,8 @@
-"""Rows spread over a mesh with explicit axes: every device runs the kernel on its own.
+"""Rows sharded over a mesh with explicit axes: each device runs its own rows.
 
-On such a mesh the sharding is a part of the type of an array. The kernel takes any
-shard of the batch axes: its outputs are sharded like its inputs. Along time, features
-and weights it takes whole arrays, which are gathered first.
+On such a mesh, the type of an array contains its sharding. The kernel accepts any
+sharding of the batch axes, and its outputs are sharded like its inputs. Along time,
+features and weights it needs whole arrays, which are gathered first.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,35 +17,35 @@ from lstm_jax._types import Array, PyTree
 
 
 class Place(NamedTuple):
-    """Where the batch axes of an array begin, and how many of them it has."""
+    """The index of the first batch axis of an array, and the number of batch axes."""
 
     begin: int | None
     rank: int
 
 
 class Rows(NamedTuple):
-    """How the batch axes are sharded: mesh axes, or ``None``, for each."""
+    """The sharding of the batch axes: mesh axes, or ``None``, for each."""
 
     mesh: AbstractMesh
     spec: tuple[Any, ...]
 
     def of(self, place: Place, ndim: int) -> P:
-        """The sharding of an array that is whole along its other axes."""
+        """The sharding of an array that is not sharded along its other axes."""
         spec: list[Any] = [None] * ndim
         if place.begin is not None:
             spec[place.begin : place.begin + place.rank] = self.spec[: place.rank]
         return P(*spec)
 
     def axes(self, begin: int = 0) -> tuple[str, ...]:
-        """Mesh axes of the batch axes from ``begin`` on."""
+        """The mesh axes of the batch axes from ``begin`` on."""
         return tuple(name for entry in self.spec[begin:] for name in _names(entry))
 
 
 def rows_of(arrays: Sequence[Array], places: list[Place]) -> Rows | None:
-    """How the rows are sharded, by the first array that says so.
+    """The sharding of the rows, from the first array whose type contains it.
 
-    ``None`` if no array is sharded in its type. Axes of type Auto and Manual are not in
-    the types, and are not seen here.
+    ``None`` if the type of no array contains a sharding. Types do not show mesh axes of
+    type Auto and Manual.
     """
     spec: list[Any] = [None] * max((place.rank for place in places), default=0)
     mesh, used = None, set()
@@ -78,7 +78,7 @@ def zeros(shape: tuple[int, ...], dtype: Any, rows: Rows | None, place: Place) -
 
 
 def gather(arrays: Sequence[Array], places: list[Place], rows: Rows) -> list[Array]:
-    """The arrays, sharded along their batch axes alone, all alike."""
+    """The arrays, sharded only along their batch axes, all in the same way."""
     put = lambda a, place: jax.reshard(
         a, NamedSharding(rows.mesh, rows.of(place, a.ndim))
     )
@@ -86,15 +86,15 @@ def gather(arrays: Sequence[Array], places: list[Place], rows: Rows) -> list[Arr
 
 
 def like(arrays: list[Array], types: PyTree) -> list[Array]:
-    """The arrays, sharded as these types say."""
+    """The arrays, with the sharding of these types."""
     put = lambda a, type: a if jax.typeof(a) == type else jax.reshard(a, type.sharding)
     return [put(a, type) for a, type in zip(arrays, types, strict=True)]
 
 
 def by_members(f: Callable, members: list[Array], shared: list[Array]) -> list[Array]:
-    """``f(members, shared)``, on every device for its own part of the first axis.
+    """Runs ``f(members, shared)`` on each device for its part of the first axis.
 
-    Other axes stay as they are, unless they are sharded like the first.
+    Other axes keep their sharding, unless they use the mesh axes of the first.
     """
     rows = rows_of(members, [Place(0, 1)] * len(members))
     if rows is None or rows.spec == (None,):
