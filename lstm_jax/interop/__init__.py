@@ -1,19 +1,11 @@
 """Weights of other frameworks, in and out.
 
-layout.py       how every framework lays out its weights, as data
-engine.py       one layer from any layout to ours and back
-names.py        which layer and direction a tensor's name belongs to
-stack.py        several layers, told apart by their names
-carry.py        states
-torch.py ...    a file for each framework: from_x and to_x
-files.py        files of tensors (pt.py, keras_file.py), opened as entries.py
-fold.py         names and tensors as training leaves them, made the plain layer's
-find.py         which recurrent layers a file holds
-weights.py      the layers that prefixes name in a file, as one stack
-stored.py       a stack as a folder: described.py a layer of it, states.py its start
-program.py      a whole model for other programs, from pieces.py
-onnx_*.py       programs as files of ONNX, and recurrent nodes of any file as cells
-stablehlo.py    programs as StableHLO
+layout.py   how every framework lays out its weights, as data
+weights     one layer, stacks and states, between a layout and ours; a file for each
+            framework: from_x and to_x
+files       files of tensors, and a stack as a folder
+onnx        programs as files of ONNX, and recurrent nodes of any file as cells
+stablehlo.py   programs as StableHLO
 """
 
 from lstm_jax.interop.errors import InteropError, UnsupportedError

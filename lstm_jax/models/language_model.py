@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field
 
 from lstm_jax._types import Array, Float, Int, Key
-from lstm_jax.config import config
+from lstm_jax.config import Count, Depth, Weight, config
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
@@ -34,17 +34,17 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class LanguageModelConfig:
     """Sizes of a language model, how it begins, and how it is regularised."""
 
-    embed_size: PositiveInt = 64
+    embed_size: Count = 64
     """Size of the vector of a token."""
-    hidden_size: PositiveInt | tuple[PositiveInt, ...] = 256
+    hidden_size: Count | tuple[Count, ...] = 256
     """Units of a layer, or a list with those of every layer."""
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     """Layers on top of each other; with a list of sizes as many as it names."""
     tied: bool = False
     """Whether the output layer reads the vectors of the tokens as its weights."""
-    init_range: NonNegativeFloat = 0.0
+    init_range: Weight = 0.0
     """Weights begin as U(-`init_range`, `init_range`); 0 takes the usual ones."""
-    forget_bias: float = 1.0
+    forget_bias: Annotated[float, Field(ge=-1e30, le=1e30)] = 1.0
     """What the bias of the forget gate begins with."""
     dropout: Rate = 0.0
     """Share of the values zeroed between the layers."""
@@ -58,9 +58,9 @@ class LanguageModelConfig:
     """Share of the recurrent weights zeroed, one mask for a whole window."""
     locked: bool = False
     """Whether a window has one mask of values for all its steps (variational)."""
-    activation_penalty: NonNegativeFloat = 0.0
+    activation_penalty: Weight = 0.0
     """Weight of the mean square of the outputs in the training loss."""
-    temporal_penalty: NonNegativeFloat = 0.0
+    temporal_penalty: Weight = 0.0
     """Weight of the mean square change of the outputs, from step to step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the model computes in; its parameters and cell states are float32."""

@@ -10,8 +10,8 @@ import pydantic
 from lstm_jax.training.run_folder import RESTORED, Run, RunError
 
 
-class Start(pydantic.BaseModel, strict=True):
-    """Where a part of a run was trained."""
+class Resumed(pydantic.BaseModel, strict=True):
+    """Where and from which step a run was resumed."""
 
     step: pydantic.NonNegativeInt
     """The step from which it went on."""
@@ -36,7 +36,7 @@ class Metadata(pydantic.BaseModel, strict=True):
     """Of the run; runs of older versions have none."""
     monitor: Monitor = Monitor()
     seconds: pydantic.NonNegativeFloat = 0.0
-    resumed: list[Start] = []
+    resumed: list[Resumed] = []
     diverged: dict[str, int] = {}
     final_part: Literal["train", "valid", "test"] | None = None
 

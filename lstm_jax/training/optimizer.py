@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import optax
 from pydantic import (
     Field,
-    NonNegativeFloat,
     NonNegativeInt,
     ValidationInfo,
     field_validator,
 )
 
-from lstm_jax.config import config
+from lstm_jax.config import Weight, config
 from lstm_jax.training.averaging import AverageName, Averaging, make_averaging
 
 _USED_BY = {
@@ -53,13 +52,13 @@ class OptimizerConfig:
     """What `epochs` and `plateau` multiply the learning rate by."""
     decay_after: NonNegativeInt = 0
     """Epochs, or evaluations, that `epochs` and `plateau` wait for."""
-    clip_norm: NonNegativeFloat = 1.0
+    clip_norm: Weight = 1.0
     """Gradients of a larger global norm are scaled down to it; 0 leaves them."""
-    clip_value: NonNegativeFloat = 0.0
+    clip_value: Weight = 0.0
     """Every single gradient is cut to this size, before the norm; 0 leaves them."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The momentum of `sgd`."""
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Weight = 0.0
     """Decoupled in `adamw` and `lion`; added to the clipped gradient in `sgd`."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the first moment; 0 takes 0.9."""
