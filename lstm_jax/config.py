@@ -27,6 +27,13 @@ import pydantic
 
 T = TypeVar("T")
 
+Count = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]
+"""A size or a number of things, such as units, rows or steps at a time."""
+Depth = Annotated[int, pydantic.Field(ge=1, le=1_000)]
+"""A number of layers."""
+Weight = Annotated[float, pydantic.Field(ge=0, le=1e30)]
+"""A weight or a rate, small enough for products of it to be finite in float32."""
+
 
 class ConfigError(ValueError):
     """A config that cannot be read; the message is meant for its author."""

@@ -1,6 +1,6 @@
 """The commands ``lstm-jax import`` and ``lstm-jax export``.
 
-A format to export to is a line in `FORMATS`: a function of a `Source`, the path to
+A format to export to is a line in `FORMATS`: a function of a `Exported`, the path to
 write and the arguments of the command line.
 """
 
@@ -46,7 +46,7 @@ NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
 """Layouts for files: those of ONNX have no names for a stack of layers."""
 
 
-class Source(NamedTuple):
+class Exported(NamedTuple):
     """What is exported: layers, and the whole model if a task was trained."""
 
     stack: Stack
@@ -230,7 +230,7 @@ def _export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _open(directory) -> Source:
+def _open(directory) -> Exported:
     if is_stack(directory):
         stored = read_stored(directory)
         if kept := beside_weights(stored):
@@ -238,12 +238,12 @@ def _open(directory) -> Source:
                 f"{directory} has {kept}, and writing them to a file is not supported "
                 f"yet; lstm_jax.interop.load_stored returns them."
             )
-        return Source(stored.stack, stored.params)
+        return Exported(stored.stack, stored.params)
     _, task, params = best_of(directory)
     advice = "save its weights from Python (lstm_jax.load_run)"
     task = require(task, Exports, "be exported", advice)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Layers))
-    return Source(layers.stack, tuple(layers.params), task, params)
+    return Exported(layers.stack, tuple(layers.params), task, params)
 
 
 def _describe(stack, params):
@@ -286,7 +286,7 @@ def _check_weights_say_all(stack, layout):
             )
 
 
-def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
+def _tensors(source: Exported, path: Path, args: argparse.Namespace) -> None:
     """A file of tensors in the layout asked for."""
     if args.batch_first or args.gradients or args.opset != USUAL:
         raise InteropError(
@@ -316,7 +316,7 @@ def _tensors(source: Source, path: Path, args: argparse.Namespace) -> None:
     write_tensors(path, {args.prefix + name: a for name, a in tensors.items()})
 
 
-def _program(source: Source, args: argparse.Namespace) -> Program:
+def _program(source: Exported, args: argparse.Namespace) -> Program:
     """The whole model of a task, or the bare stack of an import."""
     if args.prefix or args.layout != "lstm_jax":
         raise InteropError("--prefix and --layout are for tensors; leave them out.")
@@ -326,13 +326,13 @@ def _program(source: Source, args: argparse.Namespace) -> Program:
     return Program([recurrent], batch_first=args.batch_first)
 
 
-def _onnx(source: Source, path: Path, args: argparse.Namespace) -> None:
+def _onnx(source: Exported, path: Path, args: argparse.Namespace) -> None:
     """A file of ONNX."""
     model = _needing("onnx", to_onnx, _program(source, args), opset=args.opset)
     write_new(path, model.SerializeToString())
 
 
-def _stablehlo(source: Source, path: Path, args: argparse.Namespace) -> None:
+def _stablehlo(source: Exported, path: Path, args: argparse.Namespace) -> None:
     """What ``jax.export.deserialize`` reads; with gradients, the weights beside it."""
     program, options = _program(source, args), {"gradients": args.gradients}
     data = _needing("stablehlo", to_stablehlo, program, **options)

@@ -163,7 +163,12 @@ def check_start(start: Any) -> Any:
     if isinstance(start, jax.Array | np.ndarray):
         if start.shape == () and jnp.issubdtype(start.dtype, jnp.integer):
             return start
-    elif (type(start) is int or isinstance(start, np.integer)) and 0 <= start < 2**31:
+    # JAX may hand on a Python number as an int of its own.
+    elif (
+        isinstance(start, int | np.integer)
+        and not isinstance(start, bool)
+        and 0 <= start < 2**31
+    ):
         return int(start)
     raise ValueError(
         f"start is {start!r}, expected one integer from 0 to 2**31 - 1, the absolute "

@@ -6,10 +6,10 @@ logits = pool(hs) W + b        p(class) = softmax(logits)
 from typing import Annotated, Literal
 
 from flax import nnx
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from lstm_jax._types import Array, Float, Int, Key, Lengths
-from lstm_jax.config import config
+from lstm_jax.config import Count, config
 from lstm_jax.models.encoder import Encoder, EncoderConfig, Inputs
 from lstm_jax.models.label_loss import Total, label_nats
 from lstm_jax.models.pooling import (
@@ -32,7 +32,7 @@ class ClassifierConfig(EncoderConfig):
     pooling: Pooling = "last"
     """How the hidden states become one vector: the last hidden state of each direction,
     the mean, the maximum, or a mean with learned weights."""
-    attention_size: PositiveInt = 64
+    attention_size: Count = 64
     """Units of the layer that computes the weights of the steps for
     `pooling = "attention"`."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, field_validator
 
 from lstm_jax._types import Array, Float, Key, Lengths
-from lstm_jax.config import config
+from lstm_jax.config import Count, Depth, config
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_floating, check_size
 from lstm_jax.core.layers.stack import Stack
@@ -51,13 +51,13 @@ class EncoderConfig:
     chrono_steps: NonNegativeInt = 0
     """The longest dependency for `lstm_chrono`, 2 or more; 0 uses the length of the
     longest sequence. Other cells ignore it."""
-    hidden_size: PositiveInt = 128
+    hidden_size: Count = 128
     """Units of a layer, in each direction."""
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     """Number of layers."""
     bidirectional: bool = False
     """Whether every layer reads in both directions."""
-    embed_size: PositiveInt = 64
+    embed_size: Count = 64
     """Size of the embedding of a token. Real-valued inputs ignore it."""
     input_dropout: Rate = 0.0
     """Dropout rate of the inputs of the first layer."""

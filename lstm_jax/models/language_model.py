@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field
 
 from lstm_jax._types import Array, Float, Int, Key
-from lstm_jax.config import config
+from lstm_jax.config import Count, Depth, Weight, config
 from lstm_jax.core import init
 from lstm_jax.core.arguments import check_bool, check_key
 from lstm_jax.core.dropout import dropout, embedding_dropout, variational_dropout
@@ -34,18 +34,18 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class LanguageModelConfig:
     """Sizes, initialisation and regularisers of a language model."""
 
-    embed_size: PositiveInt = 64
+    embed_size: Count = 64
     """Size of the embedding of a token."""
-    hidden_size: PositiveInt | tuple[PositiveInt, ...] = 256
+    hidden_size: Count | tuple[Count, ...] = 256
     """Units of every layer, or a list with the units of each layer."""
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     """Number of layers; with a list of sizes, the length of the list."""
     tied: bool = False
     """Whether the output layer uses the embedding as its weights."""
-    init_range: NonNegativeFloat = 0.0
+    init_range: Weight = 0.0
     """Initial weights are U(-`init_range`, `init_range`); 0 uses the default
     initialisers."""
-    forget_bias: float = 1.0
+    forget_bias: Annotated[float, Field(ge=-1e30, le=1e30)] = 1.0
     """Initial bias of the forget gate."""
     dropout: Rate = 0.0
     """Dropout rate between the layers."""
@@ -59,9 +59,9 @@ class LanguageModelConfig:
     """Dropout rate of the recurrent weights, with one mask for a whole window."""
     locked: bool = False
     """Variational dropout: whether one dropout mask serves all steps of a window."""
-    activation_penalty: NonNegativeFloat = 0.0
+    activation_penalty: Weight = 0.0
     """Weight of the mean square of the outputs in the training loss."""
-    temporal_penalty: NonNegativeFloat = 0.0
+    temporal_penalty: Weight = 0.0
     """Weight of the mean square change of the outputs, from step to step."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The compute dtype. Parameters and cell states are float32."""

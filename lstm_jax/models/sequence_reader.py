@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
-from pydantic import NonNegativeInt, PositiveInt, field_validator
+from pydantic import NonNegativeInt, field_validator
 
 from lstm_jax._types import Array, Float, Key
-from lstm_jax.config import config
+from lstm_jax.config import Count, Depth, config
 from lstm_jax.core import init
 from lstm_jax.core.cells.cell import Cell
 from lstm_jax.core.cells.gru import GRUCell
@@ -38,9 +38,9 @@ class SequenceReaderConfig:
     chrono_steps: NonNegativeInt = 0
     """The longest dependency for `lstm_chrono`, 2 or more; 0 uses the length of the
     sequences. Other cells ignore it."""
-    hidden_size: PositiveInt = 128
+    hidden_size: Count = 128
     """Units of a layer."""
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     """Number of layers."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The compute dtype of the layers. Parameters and cell states are float32."""

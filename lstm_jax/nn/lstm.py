@@ -15,11 +15,11 @@ from lstm_jax.core.cells.lstm import LSTMCell as CoreCell
 from lstm_jax.core.layers.bidirectional import Merge
 from lstm_jax.core.layers.stack import Skip, Stack
 from lstm_jax.nn.recurrent import Recurrent
-from lstm_jax.nn.weights import Weights, boxes
+from lstm_jax.nn.weights import CellWeights, boxes
 from lstm_jax.ops import lstm_cells
 
 
-class LSTMCell(Weights):
+class LSTMCell(CellWeights):
     """The weights of one LSTM layer; calling it takes one step.
 
         i, f, o = sigmoid(x w_x + h w_h + b)     g = tanh(same, its columns)

@@ -39,7 +39,7 @@ class AssignsParams(Module):
             super().__setattr__(name, value)
 
 
-class Weights(AssignsParams):
+class CellWeights(AssignsParams):
     """The parameters of a cell, an ``nnx.Param`` under the name of each field.
 
     A field that is a named tuple becomes such a module in turn, a tuple a list.
@@ -73,7 +73,7 @@ def _variables(value, box):
     if value is None:
         return None
     if hasattr(value, "_fields"):
-        return Weights(value, lambda field: box)
+        return CellWeights(value, lambda field: box)
     if isinstance(value, tuple):
         return nnx.List([_variables(v, box) for v in value])
     return nnx.Param(value if box is None else _in_box(box, value))
@@ -91,7 +91,7 @@ def _in_box(box, value):
 def _values(variables):
     if variables is None:
         return None
-    if isinstance(variables, Weights):
+    if isinstance(variables, CellWeights):
         return variables.params
     if isinstance(variables, nnx.List):
         return tuple(map(_values, variables))
@@ -100,7 +100,7 @@ def _values(variables):
 
 def _assign(variables, values, path):
     """``values`` into variables of the same structure."""
-    if isinstance(variables, Weights):
+    if isinstance(variables, CellWeights):
         for name in variables._kind._fields:
             part = getattr(variables, name), getattr(values, name)
             _assign(*part, f"{path}.{name}")
@@ -132,7 +132,7 @@ class StackWeights(nnx.Module):
         two_ways = two_directions("entries", entries)
         ways = zip(*entries, strict=True) if two_ways else [entries]
         for name, way in zip(Bidirectional._fields, ways, strict=False):
-            setattr(self, name, nnx.List([Weights(entry, box_of) for entry in way]))
+            setattr(self, name, nnx.List([CellWeights(entry, box_of) for entry in way]))
 
     @property
     def entries(self) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ configs     a config file to a config, a task and the folder of the run
 shipped     the configs that come with the package
 train       a run from its config to its results
 resume      a run from its last good checkpoint on
+enough_memory   whether a training fits into memory, before it starts
 results     the metrics of a trained run
 load        a trained run, in Python: `lstm_jax.load_run`
 """

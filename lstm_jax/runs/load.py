@@ -23,6 +23,7 @@ from lstm_jax.runs.configs import (
     read_config,
     rules,
 )
+from lstm_jax.runs.enough_memory import check_weights_fit
 from lstm_jax.terminal import say
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metadata import read_metadata
@@ -63,6 +64,7 @@ def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
     config = config_of(run, _of_evaluation(overrides, kind.moved))
     metadata = read_metadata(run, kind.metadata_type)
     task = make_task(config, metadata)
+    check_weights_fit(params_like(task))
     # On standard error: what is generated goes to standard output.
     warn = functools.partial(say, error=True)
     checkpoints = Checkpoints(run.path("checkpoints"), say=warn)

@@ -16,6 +16,7 @@ from lstm_jax._types import PyTree
 from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.runs.configs import make_task, monitor_of, text_of, total_steps
+from lstm_jax.runs.enough_memory import check_training_fits
 from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.init_from import Source, check_same_source, replaced, source_of
 from lstm_jax.runs.load import Trained, params_like, validation_of
@@ -72,6 +73,7 @@ class Start:
         monitor_of(config, task.metrics)
         steps = total_steps(config, batches.steps_per_epoch)
         optimizer = config.optimizer.build(steps, batches.steps_per_epoch or 1)
+        check_training_fits(task, optimizer)
         averaging, states = config.optimizer.averaging(), []
         for seed in range(config.seed, config.seed + config.train.seeds):
             params, key = first_params(task, seed)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from lstm_jax.config import config
+from lstm_jax.config import Count, config
 from lstm_jax.models.classifier import ClassifierConfig
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.label_loss import label_nats
@@ -39,7 +39,7 @@ DataConfig = Annotated[
 class LabelledTrainConfig(TrainConfig):
     """How long to train, how often to do what, and what counts how much."""
 
-    buckets: PositiveInt = 4
+    buckets: Count = 4
     """Batches hold sequences of similar length, in so many shapes at the most."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced` weighs a class by how rare it is in the training split."""
@@ -49,7 +49,7 @@ class LabelledTrainConfig(TrainConfig):
 class EvaluationConfig:
     """How a split is evaluated."""
 
-    batch_size: PositiveInt = 256
+    batch_size: Count = 256
     """Sequences at a time; the metrics do not depend on it."""
 
 

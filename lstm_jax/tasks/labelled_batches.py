@@ -29,7 +29,7 @@ class LabelledBatch(NamedTuple):
 
 
 class LabelledBatches:
-    """A `lstm_jax.training.batches.Source`: shuffled epochs of labelled sequences.
+    """A `lstm_jax.training.batches.BatchSource`: shuffled epochs of labelled sequences.
 
     The order is a function of (seed, epoch). Every sequence is seen once an epoch.
 

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lstm_jax.config import PathText, config
+from lstm_jax.config import Count, PathText, config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
 from lstm_jax.data.corpus import SHARES, find_parts, read_corpus, sha256
@@ -80,7 +80,7 @@ class TextConfig:
 class WindowsConfig(TrainConfig):
     """How long to train, how often to do what, and on how much text at a time."""
 
-    window: PositiveInt = 64
+    window: Count = 64
     """Steps of backpropagation through time; the carry goes on beyond them."""
     device_bytes: NonNegativeInt = 256 * 2**20
     """Training tokens of more bytes stay on the host, in the file of the text where a

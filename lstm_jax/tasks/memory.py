@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from lstm_jax.config import config
+from lstm_jax.config import Count, config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.sequence_reader import SequenceReaderConfig
@@ -32,7 +32,7 @@ class ProblemConfig:
     name: Literal["adding", "copy", "order", "reber"] = "adding"
     """Adding two marked numbers, copying ten symbols, the order of two symbols, the
     embedded Reber grammar."""
-    length: PositiveInt = 100
+    length: Count = 100
     """Steps of a sequence; of `copy`, those between a symbol and its repetition."""
 
     @field_validator("length")
@@ -54,9 +54,9 @@ class ProblemConfig:
 class SequencesConfig:
     """What is evaluated."""
 
-    sequences: PositiveInt = 1000
+    sequences: Count = 1000
     """How many sequences, at the least."""
-    batch_size: PositiveInt = 100
+    batch_size: Count = 100
     """How many of them at a time."""
 
 

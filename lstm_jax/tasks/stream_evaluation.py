@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax._types import PyTree
-from lstm_jax.config import config
+from lstm_jax.config import Count, Weight, config
 from lstm_jax.data.text import DataError
 from lstm_jax.inference import (
     Cache,
@@ -34,22 +34,22 @@ SHORTEST_ROW = 32
 class StreamConfig:
     """How a part of the text is evaluated."""
 
-    batch_size: PositiveInt = 8
+    batch_size: Count = 8
     """Rows that a part is read in side by side; the figures do not depend on it."""
     context: NonNegativeInt = 256
     """Tokens by which a row guesses the state that the one before it will hand on."""
-    dynamic_rate: NonNegativeFloat = 0.0
+    dynamic_rate: Weight = 0.0
     """Dynamic evaluation: the rate at which the model goes on learning; 0: it does not.
     Slow: meant for `lstm-jax evaluate RUN evaluation.dynamic_rate=RATE`."""
     dynamic_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The share of the way back to the trained parameters, in every step of it."""
-    dynamic_segment: PositiveInt = 5
+    dynamic_segment: Count = 5
     """Tokens that it takes in a step."""
     dynamic_tokens: PositiveInt = 50_000
     """Of the training part, to scale the rate of every parameter by its gradients."""
     cache_size: NonNegativeInt = 0
     """Continuous cache: how many of the last tokens are remembered; 0: none."""
-    cache_theta: NonNegativeFloat = 0.3
+    cache_theta: Weight = 0.3
     """How much likelier a token is that followed a similar state."""
     cache_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """The share of the cache in the prediction."""

@@ -6,7 +6,8 @@ the number of the step alone, so a run resumes at any step without a file of its
 
 device      all data lie on the device, or are drawn there: a batch is a function of the
             step
-host        a `Source` loads batches; threads load the next ones while the device works
+host        a `BatchSource` loads batches; threads load the next ones while the device
+            works
 """
 
 import concurrent.futures
@@ -68,7 +69,7 @@ class DeviceBatches:
         pass
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """What host batches are loaded from."""
 
     def plan(self, epoch: int) -> Sequence[Any]:
@@ -98,7 +99,7 @@ class HostBatches:
     for each shape.
 
     Args:
-        source: see `Source`.
+        source: see `BatchSource`.
         block: how many batches a block takes at most.
         block_bytes: how large a block may become; a batch that is larger goes alone.
         threads: threads that load batches.
@@ -111,7 +112,7 @@ class HostBatches:
 
     def __init__(
         self,
-        source: Source,
+        source: BatchSource,
         block: int,
         block_bytes: int = 32 * 2**20,
         threads: int = 2,

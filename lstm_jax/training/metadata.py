@@ -10,7 +10,7 @@ import pydantic
 from lstm_jax.training.run_folder import RESTORED, Run, RunError
 
 
-class Start(pydantic.BaseModel, strict=True):
+class Started(pydantic.BaseModel, strict=True):
     """One start of a run: the machine, the versions and the first step."""
 
     step: pydantic.NonNegativeInt
@@ -48,7 +48,7 @@ class Metadata(pydantic.BaseModel, strict=True):
     """The id of the run; runs of older versions have none."""
     monitor: Monitor = Monitor()
     seconds: pydantic.NonNegativeFloat = 0.0
-    resumed: list[Start] = []
+    resumed: list[Started] = []
     diverged: dict[str, int] = {}
     """Seeds that diverged, and the step at which they did."""
     stopped_early: dict[str, int] = {}

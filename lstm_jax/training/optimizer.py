@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
-from pydantic import Field, NonNegativeFloat, PositiveFloat, Tag
+from pydantic import Field, Tag
 
 from lstm_jax._types import PyTree
-from lstm_jax.config import NONE, config, kind_or
+from lstm_jax.config import NONE, Weight, config, kind_or
 from lstm_jax.training.averaging import (
     AverageConfig,
     Averaging,
@@ -18,6 +18,7 @@ from lstm_jax.training.averaging import (
 )
 from lstm_jax.training.schedules import Cosine, Plateau, ScheduleConfig
 
+Size = Annotated[float, Field(gt=0, le=1e30)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -27,11 +28,11 @@ class _Optimizer:
 
     kind: str = ""
     """The update rule."""
-    learning_rate: Annotated[float, Field(gt=0, le=1e30)] = 2e-3
+    learning_rate: Size = 2e-3
     """The highest learning rate of the run."""
-    clip_norm: Annotated[PositiveFloat | None, NONE] = 1.0
+    clip_norm: Annotated[Size | None, NONE] = 1.0
     """Gradients of a larger global norm are scaled down to it; "none" leaves them."""
-    clip_value: PositiveFloat | None = None
+    clip_value: Size | None = None
     """Every single gradient is cut to this size, before the norm; unset leaves them."""
     accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     """Steps whose gradients make one update, of their mean. A schedule counts steps,
@@ -88,7 +89,7 @@ class _Optimizer:
 
 @config
 class _Decaying(_Optimizer):
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Weight = 0.0
     """How much parameters shrink with every update, times the learning rate."""
     weight_decay_on: Literal["all", "matrices"] = "all"
     """What decays: "all" parameters, biases and embeddings too; or only "matrices",

@@ -12,13 +12,11 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax._types import PyTree
-from lstm_jax.config import config
+from lstm_jax.config import Count, config
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.run_folder import TIMES
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.stop import stop_requests
-
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @config

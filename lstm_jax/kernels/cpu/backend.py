@@ -1,5 +1,15 @@
-"""The kernel as a backend of `lstm_jax.unroll`: what it supports, where
-it is faster.
+"""The kernel as a backend of `lstm_jax.unroll`: what it supports, and where it pays.
+
+At the edges of float32 the kernel and the scan differ. The scan computes ``sigmoid(z)``
+as ``(1 + tanh(z / 2)) / 2``, which is 0 from about ``z = -16`` down. The kernel
+computes ``1 / (1 + exp(-z))``, right to 4 units in the last place down to ``z = -88``,
+and 0 below. So an infinite state or gradient times a gate between the two is NaN by the
+scan, and may be infinite or finite by the kernel. Factors come in another order, so a
+product near the largest float32 may overflow by one of them alone. Otherwise infinities
+and NaN in the arguments give NaN at the same places, in values and gradients.
+
+Where memory for the kernel's own order of the weights is missing, a call raises
+``jax.errors.JaxRuntimeError``, RESOURCE_EXHAUSTED.
 """
 
 import functools

@@ -33,11 +33,13 @@ static inline Vec at_least(Vec x, float bound) {
   return x < bound ? Vec{} + bound : x;
 }
 
-// 1 / (1 + exp(-x)); beyond +-87 the float nearest to it is 1, or below the normal range.
+// 1 / (1 + exp(-x)); beyond +-88 it is 1, or below the normal range, and here 0: a gate
+// that is shut times an infinite state is NaN, as it is by the definition.
 static inline Vec sigmoid(Vec x) {
   Vec power;
-  Vec e = reduced_expm1(at_least(at_most(-x, 87.0f), -87.0f), power);
-  return 1.0f / (1.0f + (power + power * e));
+  Vec e = reduced_expm1(at_least(at_most(-x, 88.0f), -88.0f), power);
+  const Vec y = 1.0f / (1.0f + (power + power * e));
+  return x < -88.0f ? Vec{} : y;
 }
 
 // expm1(2x) / (expm1(2x) + 2) for x >= 0, odd; from 9.02 on the float nearest to it is 1.

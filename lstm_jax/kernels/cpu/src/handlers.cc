@@ -1,6 +1,7 @@
 // The door to XLA: buffers in, buffers out, through its foreign function interface.
 #include <algorithm>
 #include <cstdlib>
+#include <new>
 #include <string_view>
 
 #include "deal.h"
@@ -62,26 +63,40 @@ int threads(const ffi::ThreadPool& pool, const Sequence& s) {
   return std::clamp(int(available), 1, 64);
 }
 
+// Memory is taken before the threads start, so what fails here leaves nothing behind.
+template <typename F>
+ffi::Error or_exhausted(F&& run) {
+  try {
+    run();
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                      "lstm_jax: out of memory for the kernel's own order of the "
+                      "weights; take smaller layers, or implementation=\"scan\".");
+  }
+  return ffi::Error::Success();
+}
+
 ffi::Error forward(ffi::ThreadPool pool, bool reverse, bool bfloat16, Floats xs,
                    Floats w_x, Floats w_h, Floats b, Floats h0, Floats c0, Flags mask,
                    Flags resets, Floats reset_h, Floats reset_c, Out hs, Out h, Out c,
                    Out gates, Out cs, Out operands) {
   const int64_t H = w_h.dimensions()[0];
-  const Sequence all = sequence(xs, H, reverse, mask, resets, reset_h, reset_c);
-  PoolTeam team(pool, threads(pool, all));
-  const Dealt dealt(all, team.most());
-  const Forward problem{
-      dealt.steps,
-      w_x.dimensions()[0], bfloat16, xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
-      b.typed_data(), h0.typed_data(), c0.typed_data(), optional(hs), optional(h),
-      optional(c), optional(gates), optional(cs), optional(operands)};
-  const int64_t hidden = problem.T * problem.B * H;
-  expect_writes(problem.hs, hidden);
-  expect_writes(problem.gates, 4 * hidden);
-  expect_writes(problem.cs, hidden);
-  expect_writes(problem.operands, hidden);
-  loops().forward(problem, team);
-  return ffi::Error::Success();
+  return or_exhausted([&] {
+    const Sequence all = sequence(xs, H, reverse, mask, resets, reset_h, reset_c);
+    PoolTeam team(pool, threads(pool, all));
+    const Dealt dealt(all, team.most());
+    const Forward problem{
+        dealt.steps,
+        w_x.dimensions()[0], bfloat16, xs.typed_data(), w_x.typed_data(),
+        w_h.typed_data(), b.typed_data(), h0.typed_data(), c0.typed_data(), optional(hs), optional(h),
+        optional(c), optional(gates), optional(cs), optional(operands)};
+    const int64_t hidden = problem.T * problem.B * H;
+    expect_writes(problem.hs, hidden);
+    expect_writes(problem.gates, 4 * hidden);
+    expect_writes(problem.cs, hidden);
+    expect_writes(problem.operands, hidden);
+    loops().forward(problem, team);
+  });
 }
 
 ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
@@ -90,19 +105,20 @@ ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
                     Floats reset_h, Floats reset_c, Out dz, Out dx, Out dw_x, Out dw_h,
                     Out db, Out dh0, Out dc0, Out d_reset_h, Out d_reset_c) {
   const int64_t H = w_h.dimensions()[0];
-  const Sequence all = sequence(gates, H, reverse, mask, resets, reset_h, reset_c);
-  PoolTeam team(pool, threads(pool, all));
-  const Dealt dealt(all, team.most());
-  const Backward problem{
-      dealt.steps,
-      w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
-      h0.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
-      hs.typed_data(), d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(),
-      optional(dz), optional(dx), optional(dw_x), optional(dw_h), optional(db),
-      optional(dh0), optional(dc0), optional(d_reset_h), optional(d_reset_c)};
-  if (problem.dx) expect_writes(problem.dx, problem.T * problem.B * problem.D);
-  loops().backward(problem, team);
-  return ffi::Error::Success();
+  return or_exhausted([&] {
+    const Sequence all = sequence(gates, H, reverse, mask, resets, reset_h, reset_c);
+    PoolTeam team(pool, threads(pool, all));
+    const Dealt dealt(all, team.most());
+    const Backward problem{
+        dealt.steps,
+        w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
+        h0.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
+        hs.typed_data(), d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(),
+        optional(dz), optional(dx), optional(dw_x), optional(dw_h), optional(db),
+        optional(dh0), optional(dc0), optional(d_reset_h), optional(d_reset_c)};
+    if (problem.dx) expect_writes(problem.dx, problem.T * problem.B * problem.D);
+    loops().backward(problem, team);
+  });
 }
 
 ffi::Error activate(bool tanh, Floats x, Out y) {

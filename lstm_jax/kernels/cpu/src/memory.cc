@@ -1,5 +1,6 @@
 // Memory that is about to be written from one end to the other.
 #include <cstdlib>
+#include <new>
 
 #include "problem.h"
 
@@ -32,7 +33,7 @@ float* allocate(int64_t floats) {
   const uintptr_t bytes = floats > 0 ? floats * sizeof(float) : 1;
   const uintptr_t unit = bytes >= kLargePage ? kLargePage : kLine;
   auto* data = static_cast<float*>(std::aligned_alloc(unit, round_up(bytes, unit)));
-  if (!data) std::abort();
+  if (!data) throw std::bad_alloc();
   expect_writes(data, floats);
   return data;
 }

@@ -58,6 +58,7 @@ struct Backward : Sequence {
 void expect_writes(float* data, int64_t floats);
 
 // Memory for floats, aligned to cache lines or to large pages; std::free returns it.
+// Throws std::bad_alloc.
 float* allocate(int64_t floats);
 
 // The first rounds of a loop pack the weights: several, since the caller begins alone and
