@@ -148,9 +148,8 @@ def _changed(run, config, trains):
         )
     if rate:
         say(f"optimizer.learning_rate is {rate[1]!r} from here on, after {rate[0]!r}.")
-    return (
-        {"changed": {key: [*both] for key, both in changed.items()}} if changed else {}
-    )
+    both = {key: [old, new] for key, (old, new) in changed.items()}
+    return {"changed": both} if both else {}
 
 
 def _warn_of_cores(facts, surroundings):
@@ -159,9 +158,9 @@ def _warn_of_cores(facts, surroundings):
     now = surroundings.get("cores")
     if before is not None and before != now:
         say(
-            f"this run was trained on {before} cores so far and goes on with {now}: its "
-            f"numbers may differ in the last bits from those of a run that stayed on "
-            f"{before}."
+            f"this run was trained on {before} cores so far and goes on with {now}: "
+            f"its numbers may differ in the last bits from those of a run that stayed "
+            f"on {before}."
         )
 
 
