@@ -261,7 +261,7 @@ def test_runs_are_compared(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_event_files(folder, resumed):
-    """Read back, they are the metrics, once each."""
+    """Read back, they are the metrics, once each, at the time of their steps."""
     from tensorboardX.proto.event_pb2 import Event
 
     if resumed:
@@ -269,7 +269,7 @@ def test_event_files(folder, resumed):
         run = f"run.directory={folder / 'one'}"
         assert main(["train", *args, run, "--resume"]) == 0
     (path,) = (folder / "one" / "tensorboard").iterdir()
-    data, scalars = path.read_bytes(), {}
+    data, scalars, clock = path.read_bytes(), {}, {}
     while data:  # framed as in a TFRecord: size, checksum, event, checksum
         size = int.from_bytes(data[:8], "little")
         event = Event.FromString(data[12 : 12 + size])
@@ -277,9 +277,13 @@ def test_event_files(folder, resumed):
         for value in event.summary.value:
             assert (event.step, value.tag) not in scalars
             scalars[event.step, value.tag] = value.simple_value
+            clock[event.step, value.tag] = event.wall_time
     for line in tiny.metrics(folder / "one"):
         for name in line.keys() - {"step"}:
             assert scalars[line["step"], name] == pytest.approx(line[name], rel=1e-6)
+    for line in Run(folder / "one").metrics():
+        name = "valid_loss" if "valid_loss" in line else "loss"
+        assert clock[line["step"], name] == line["time"]
 
 
 class Full:

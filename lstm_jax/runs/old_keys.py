@@ -41,7 +41,7 @@ def updated(values: dict[str, Any]) -> dict[str, Any]:
     """The values of a config file with the keys of now.
 
     >>> updated({"optimizer": {"name": "sgd", "schedule": "constant", "decay": 0.0}})
-    {'optimizer': {'kind': 'sgd', 'schedule': {'kind': 'constant'}}}
+    {'optimizer': {'schedule': {'kind': 'constant'}, 'kind': 'sgd'}}
     """
     old = values.get("optimizer")
     if not isinstance(old, Mapping) or "kind" in old or not [*_old_keys(old)]:

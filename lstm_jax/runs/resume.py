@@ -110,23 +110,24 @@ def restore(
             )
         like = params_like(task)
         state, best, known = checkpoints.restore(step, state, like)
-    if checkpoints.steps[-1:] not in ([], [step]):
-        print(f"going on from step {step or 0:,}; damaged ones are set aside.")
-        checkpoints.set_aside(later_than=step or 0)
-    checkpoints.remove_half_written()
     step = int(state.step)
+    validation = validation_of(task, known.get("validations", []))
+    trains = step < steps and not validation.has_ended.all()
+    now = {"step": step} | surroundings | _changed(run, config, trains)
+    if trains:
+        _warn_of_cores(facts, surroundings)
+    if checkpoints.steps[-1:] not in ([], [step]):
+        print(f"going on from step {step:,}; damaged ones are set aside.")
+        checkpoints.set_aside(later_than=step)
+    checkpoints.remove_half_written()
     evaluated = [at for at, _ in known.get("validations", [])]
     for said in irregular(metrics, step, evaluated):
         print(said)
     run.rewind(step)
-    now = {"step": step} | surroundings | _changed(run, config, step < steps)
-    if step < steps:
-        _warn_of_cores(facts, surroundings)
     resumed = [*facts.get("resumed", []), now]
     if step < steps:  # its results are to be made again
         facts = {name: facts[name] for name in facts if name != "final_part"}
-    ended = validation_of(task, known.get("validations", [])).ended_step
-    facts = with_ends(facts, config, known.get("lost", []), ended)
+    facts = with_ends(facts, config, known.get("lost", []), validation.ended_step)
     facts |= {"resumed": resumed}
     run.write_json("run.json", facts)
     run.write_text("config.toml", text_of(config))
@@ -148,9 +149,8 @@ def _changed(run, config, trains):
         )
     if rate:
         say(f"optimizer.learning_rate is {rate[1]!r} from here on, after {rate[0]!r}.")
-    return (
-        {"changed": {key: [*both] for key, both in changed.items()}} if changed else {}
-    )
+    both = {key: [old, new] for key, (old, new) in changed.items()}
+    return {"changed": both} if both else {}
 
 
 def _warn_of_cores(facts, surroundings):
@@ -159,8 +159,9 @@ def _warn_of_cores(facts, surroundings):
     now = surroundings.get("cores")
     if before is not None and before != now:
         say(
-            f"this run was trained on {before} cores and continues on {now}. Its numbers "
-            f"may differ in the last bits from those of a run that stayed on {before}."
+            f"this run was trained on {before} cores and continues on {now}. Its "
+            f"numbers may differ in the last bits from those of a run that stayed on "
+            f"{before}."
         )
 
 

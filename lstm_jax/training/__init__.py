@@ -3,6 +3,7 @@
 task.py          what a task is: a protocol of pure functions
 metrics.py       named metrics: sums and weights, units, directions
 batches.py       batches from the device or from the host, by step
+schedules.py     learning-rate schedules, a config for each kind
 optimizer.py     an Optax chain from its config
 averaging.py     averages of the parameters
 step.py          one step, and blocks of steps of any number of seeds, as pure functions

@@ -2,13 +2,17 @@
 
 import re
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from lstm_jax.training import progress
+from lstm_jax.training.hooks import Progress
 from lstm_jax.training.metrics import Metric
 from lstm_jax.training.progress import ProgressReport
+from lstm_jax.training.trainer import Steps
 
 BITS = Metric("bits", of="loss", convert=lambda nats: 2 * nats)
 
@@ -46,3 +50,14 @@ def test_in_a_log(capsys, monkeypatch):
 @pytest.mark.parametrize(("loss", "said"), [(0.0, "0.0000"), (0.0012, "2.40e-03")])
 def test_small_losses(loss, said):
     assert BITS.say(loss) == f"{said} bits"
+
+
+def test_a_large_batch_counts_more():
+    """And a seed that has diverged does not count at all."""
+    seen: list[Any] = []
+    hook = Progress(SimpleNamespace(update=lambda *args: seen.append(args)))
+    values = {"loss": np.array([[1.0, 2.0], [5.0, np.nan]])}
+    hook.steps(None, Steps(1, values, {"loss": np.array([[3.0, 2.0], [1.0, 1.0]])}))
+    nothing = {"loss": np.array([[np.nan]])}
+    hook.steps(None, Steps(3, nothing, {"loss": np.array([[0.0]])}))
+    assert seen == [(2, {"loss": 2.0}), (3, {"loss": None})]
