@@ -11,6 +11,7 @@ A section of several kinds is a union of config dataclasses, each with a literal
 import dataclasses
 import difflib
 import json
+import re
 import tomllib
 import types
 import typing
@@ -20,7 +21,20 @@ from typing import Any, TypeVar, dataclass_transform
 
 import pydantic
 
+from lstm_jax.files import read_regular
+
 T = TypeVar("T")
+
+CONFIG_BYTES = 2**20
+"""A config file has so many bytes at the most: 1 MiB."""
+DEPTH = 32
+"""Sections within sections, arrays within arrays and dots in a key, at the most."""
+SHOWN = 20
+"""So many problems of a config are named in an error."""
+
+_PART = r"(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')"
+_LONG_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{1000,}}")
+"""A key of many parts: the time that `tomllib` takes grows with their square."""
 
 
 class ConfigError(ValueError):
@@ -45,35 +59,77 @@ def config(cls: type[T]) -> type[T]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The contents of a TOML file."""
+    """The contents of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, has more than `CONFIG_BYTES` bytes,
+            or is nested more than `DEPTH` deep.
+    """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return _loads(read_regular(path, CONFIG_BYTES).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a NUL in the path
         raise ConfigError(f"config {path} is not valid TOML: {error}.") from error
 
 
-def override(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """``values`` with every ``key.path=value`` of the command line merged over them."""
-    for assignment in assignments:
-        key, sep, text = assignment.partition("=")
-        path = key.strip().split(".")
-        if not sep or not all(path):
-            raise ConfigError(
-                f"override {assignment!r} is not of the form key.path=value, "
-                f"for example train.steps=100."
-            )
-        values = _merge(values, path, _parse(text.strip()), key)
+def _loads(text):
+    """The values of a TOML text; ValueError where it is not TOML or nested too deep."""
+    deep = ValueError(f"it is nested too deep, expected at most {DEPTH} levels")
+    if _LONG_KEY.search(text):
+        raise deep
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise deep from None
+    level = [values]
+    for _ in range(DEPTH):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise deep
     return values
 
 
-def _parse(text):
+def _inside(value):
+    inner = value.values() if isinstance(value, Mapping) else value
+    return [v for v in inner if isinstance(v, Mapping | list)]
+
+
+def override(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """``values`` with every ``key.path=value`` of the command line merged over them.
+
+    Raises:
+        ConfigError: an assignment has no key or no value, or is nested too deep.
+    """
+    for assignment in assignments:
+        key, sep, text = assignment.partition("=")
+        path = key.strip().split(".")
+        if not sep or not all(path) or len(path) > DEPTH:
+            raise ConfigError(
+                f"override {_short(assignment)!r} is not of the form key.path=value, "
+                f"for example train.steps=100."
+            )
+        if not text.strip():
+            raise ConfigError(
+                f"{_short(assignment)} has no value (is a variable not set?); give it "
+                f"one, or leave it out."
+            )
+        values = _merge(values, path, _parse(text.strip(), key), key)
+    return values
+
+
+def _short(text):
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _parse(text, key):
     """A TOML value; a bare word such as a path or a name is a string."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except ValueError as error:
+        raise ConfigError(f"{_short(key)}={_short(text)}: {error}.") from error
 
 
 def _merge(values, path, value, key):
@@ -96,7 +152,10 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         # As JSON, strict validation still builds dataclasses from tables.
         return pydantic.TypeAdapter(cls).validate_json(json.dumps(values, default=str))
     except pydantic.ValidationError as error:
-        lines = [_explain(cls, problem) for problem in _one_each(cls, error.errors())]
+        problems = [*_one_each(cls, error.errors())]
+        lines = [_explain(cls, problem) for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f"and {len(problems) - SHOWN:,} more problems.")
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -147,7 +206,7 @@ def kinds_of(kind: Any) -> dict[str, Any]:
 
 def _explain(cls, problem):
     path, owner = [str(part) for part in problem["loc"]], problem["owner"]
-    name, came = ".".join(path), problem["input"]
+    name, came = _short(".".join(path)), problem["input"]
     match problem["type"]:
         case "unexpected_keyword_argument":
             valid = [field.name for field in dataclasses.fields(owner)]
@@ -168,7 +227,7 @@ def _explain(cls, problem):
             message = (
                 problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
             )
-            came = "" if isinstance(came, Mapping) else f" is {came!r}"
+            came = "" if isinstance(came, Mapping) else f" is {_short(repr(came))}"
             return f"{name}{came}: {message[0].lower()}{message[1:]}."
 
 

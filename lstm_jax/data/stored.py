@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lstm_jax.data.text import CHUNK, DataError, open_data, unpacked
+from lstm_jax.data.text import CHUNK, FILE_BYTES, DataError, open_data, unpacked
 
 IN_MEMORY = 2**26
 """A text of more bytes than these 64 MiB stays in its file."""
@@ -209,6 +209,26 @@ def read_texts(
                     end = piece or end
 
     return stored(pieces(), called[0], in_memory)
+
+
+def read_stream(file: BinaryIO, called: str, encoding: str = UTF_8) -> Text:
+    """The text that comes from a pipe, such as standard input.
+
+    Raises:
+        DataError: as `read_text`, or it has more than `FILE_BYTES` bytes.
+    """
+
+    def chunks():
+        count = 0
+        while chunk := file.read(CHUNK):
+            count += len(chunk)
+            if count > FILE_BYTES:
+                raise DataError(
+                    f"{called} has more than {FILE_BYTES:,} bytes; write it to a file."
+                )
+            yield chunk
+
+    return stored(decoded(chunks(), called, _name(encoding)), called)
 
 
 def stored(pieces: Iterator[str], called: str, in_memory: int = IN_MEMORY) -> Text:
