@@ -7,6 +7,7 @@ files) the text is first written to a temporary file, in the folder that TMPDIR 
 """
 
 import codecs
+import contextlib
 import io
 import mmap
 import os
@@ -258,7 +259,8 @@ def stored(pieces: Iterator[str], called: str, in_memory: int = IN_MEMORY) -> Te
             f"{tempfile.gettempdir()}: {error.strerror}; set TMPDIR to one with room."
         ) from error
     finally:
-        file.close()
+        with contextlib.suppress(OSError):  # what is left to write has no room either
+            file.close()
 
 
 def check_encoding(encoding: str) -> None:
