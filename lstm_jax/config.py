@@ -16,6 +16,7 @@ import datetime
 import difflib
 import json
 import os
+import re
 import tomllib
 import types
 import typing
@@ -25,6 +26,8 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
 
+from lstm_jax.files import read_regular
+
 T = TypeVar("T")
 
 Count = Annotated[int, pydantic.Field(ge=1, le=1_000_000)]
@@ -33,6 +36,17 @@ Depth = Annotated[int, pydantic.Field(ge=1, le=1_000)]
 """A number of layers."""
 Weight = Annotated[float, pydantic.Field(ge=0, le=1e30)]
 """A weight or a rate, small enough for products of it to be finite in float32."""
+
+CONFIG_BYTES = 2**20
+"""A config file has so many bytes at the most: 1 MiB."""
+DEPTH = 32
+"""Sections within sections, arrays within arrays and dots in a key, at the most."""
+SHOWN = 20
+"""So many problems of a config are named in an error."""
+
+_PART = r"(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')"
+_LONG_KEY = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{1000,}}")
+"""A key of many parts: the time that `tomllib` takes grows with their square."""
 
 
 class ConfigError(ValueError):
@@ -98,14 +112,41 @@ NONE = pydantic.BeforeValidator(lambda value: None if value == "none" else value
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The contents of a TOML file."""
+    """The contents of a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, has more than `CONFIG_BYTES` bytes,
+            or is nested more than `DEPTH` deep.
+    """
     try:
         # Some editors put a byte order mark at the start of UTF-8.
-        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return _loads(read_regular(path, CONFIG_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a NUL in the path
         raise ConfigError(f"config {path} is not valid TOML: {error}.") from error
+
+
+def _loads(text):
+    """The values of a TOML text; ValueError where it is not TOML or nested too deep."""
+    deep = ValueError(f"it is nested too deep, expected at most {DEPTH} levels")
+    if _LONG_KEY.search(text):
+        raise deep
+    try:
+        values = tomllib.loads(text)
+    except RecursionError:
+        raise deep from None
+    level = [values]
+    for _ in range(DEPTH):
+        level = [inner for value in level for inner in _inside(value)]
+    if level:
+        raise deep
+    return values
+
+
+def _inside(value):
+    inner = value.values() if isinstance(value, Mapping) else value
+    return [v for v in inner if isinstance(v, Mapping | list)]
 
 
 def override(
@@ -120,22 +161,32 @@ def override(
             text is then the text as it stands, such as ``data.path=123``.
 
     Raises:
-        ConfigError: an assignment is not of this form, or names a key of a value.
+        ConfigError: an assignment is not of this form, or names a key of a value,
+            has no value, or is nested too deep.
     """
     for assignment in assignments:
         key, sep, text = assignment.partition("=")
         path = key.strip().split(".")
-        if not sep or not all(path):
+        if not sep or not all(path) or len(path) > DEPTH:
             raise ConfigError(
-                f"override {assignment!r} is not of the form key.path=value, "
+                f"override {_short(assignment)!r} is not of the form key.path=value, "
                 f"for example train.steps=100."
             )
-        value = _parse(text.strip(), _types_of(cls, path))
+        if not text.strip():
+            raise ConfigError(
+                f"{_short(assignment)} has no value (is a variable not set?); give it "
+                f"one, or leave it out."
+            )
+        value = _parse(text.strip(), _types_of(cls, path), key)
         values = _merge(values, path, value, key)
     return values
 
 
-def _parse(text, kinds):
+def _short(text):
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def _parse(text, kinds, key):
     """The value that ``text`` stands for, for a key of one of the types ``kinds``.
 
     In quotes, text is TOML. A bare word such as a path or a name is text as well.
@@ -145,9 +196,11 @@ def _parse(text, kinds):
     if kinds == {bool} and text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return _loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    except ValueError as error:
+        raise ConfigError(f"{_short(key)}={_short(text)}: {error}.") from error
 
 
 def _types_of(cls, path):
@@ -190,7 +243,10 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         # As JSON, strict validation still builds dataclasses from tables.
         return pydantic.TypeAdapter(cls).validate_json(json.dumps(values))
     except pydantic.ValidationError as error:
-        lines = [_explain(cls, problem) for problem in _one_each(cls, error.errors())]
+        problems = [*_one_each(cls, error.errors())]
+        lines = [_explain(cls, problem) for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f"and {len(problems) - SHOWN:,} more problems.")
         raise ConfigError("\n".join(lines)) from error
 
 
@@ -265,7 +321,7 @@ def kinds_of(kind: Any) -> dict[str, Any]:
 
 def _explain(cls, problem):
     path, owner = [str(part) for part in problem["loc"]], problem["owner"]
-    name, came = ".".join(path), problem["input"]
+    name, came = _short(".".join(path)), problem["input"]
     match problem["type"]:
         case "unexpected_keyword_argument":
             return _unknown(cls, path, owner)
@@ -285,7 +341,7 @@ def _explain(cls, problem):
             message = (
                 problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
             )
-            said = "" if isinstance(came, Mapping) else f" is {came!r}"
+            said = "" if isinstance(came, Mapping) else f" is {_short(repr(came))}"
             hint = _hint(problem["type"], came)
             return f"{name}{said}: {message[0].lower()}{message[1:]}{hint}."
 

@@ -11,6 +11,7 @@ alone.
 
 import contextlib
 import errno
+import io
 import json
 import os
 import secrets
@@ -140,7 +141,7 @@ def append(path: str | Path, data: bytes) -> None:
             raise
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Opens a regular file to read its bytes.
 
     A pipe would wait for somebody to write into it, and a device may never end.

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [
-    {"_types", "config", "files", "terminal"},
+    {"_types", "files", "terminal"},
+    {"config"},
     {"core", "tables"},
     {"data", "scores"},
     {"kernels"},

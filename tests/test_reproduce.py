@@ -165,7 +165,7 @@ def test_names_and_places_that_are_not_there(tmp_path, capsys):
     assert main([*there, "--out", str(tmp_path / "file")]) == 2
     assert "cannot be written to" in capsys.readouterr().err
     assert main(["reproduce", "awd", "data.path="]) == 2
-    assert "is not there" in capsys.readouterr().err
+    assert "data.path= has no value" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,6 +1,9 @@
 """``lstm-jax evaluate``: the metrics of a trained run."""
 
+from pathlib import Path
+
 from lstm_jax.commands.arguments import add_overrides
+from lstm_jax.commands.score import score
 from lstm_jax.runs.load import trained
 from lstm_jax.runs.results import evaluate_seeds, print_metrics, report, total
 from lstm_jax.terminal import say
@@ -27,12 +30,27 @@ def add_command(commands) -> None:
         action="store_true",
         help="compare with baselines that take long as well",
     )
+    command.add_argument(
+        "--text",
+        metavar="FILE",
+        help="evaluate a language model on this text instead; - reads standard input",
+    )
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="a .csv or .jsonl file to write, with the loss of every token of --text",
+    )
     command.set_defaults(command=evaluate)
 
 
 def evaluate(args) -> int:
     """The command. Metrics are printed before they are saved, so that a run on a
     read-only disk, or of a colleague, can be evaluated too."""
+    if args.text is not None:
+        return score(args)
+    if args.out is not None:
+        raise RunError("--out takes the losses of a text; name the text with --text.")
     run = trained(args.run, args.overrides)
     run.task.check_same_data(run.run.read_json("run.json"), run.run.directory)
     split = args.split or run.task.final_split

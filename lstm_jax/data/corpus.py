@@ -89,7 +89,7 @@ def sha256(parts: Mapping[str, Text]) -> str:
     for part, text in parts.items():
         digest.update(f"{part} {len(text.data)}\n".encode())
         for chunk in text.chunks():
-            digest.update(chunk)
+            digest.update(chunk.data)
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ files) the text is first written to a temporary file, in the folder that TMPDIR 
 """
 
 import codecs
+import contextlib
 import io
 import mmap
 import os
@@ -17,7 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from lstm_jax.data.text import CHUNK, DataError, open_data, unpacked
+from lstm_jax.data.text import CHUNK, FILE_BYTES, DataError, open_data, unpacked
 
 IN_MEMORY = 2**26
 """A text of more bytes than these 64 MiB stays in its file."""
@@ -211,6 +212,26 @@ def read_texts(
     return stored(pieces(), called[0], in_memory)
 
 
+def read_stream(file: BinaryIO, called: str, encoding: str = UTF_8) -> Text:
+    """The text that comes from a pipe, such as standard input.
+
+    Raises:
+        DataError: as `read_text`, or it has more than `FILE_BYTES` bytes.
+    """
+
+    def chunks():
+        count = 0
+        while chunk := file.read(CHUNK):
+            count += len(chunk)
+            if count > FILE_BYTES:
+                raise DataError(
+                    f"{called} has more than {FILE_BYTES:,} bytes; write it to a file."
+                )
+            yield chunk
+
+    return stored(decoded(chunks(), called, _name(encoding)), called)
+
+
 def stored(pieces: Iterator[str], called: str, in_memory: int = IN_MEMORY) -> Text:
     """The text of pieces: in memory, or in a temporary file where it is larger.
 
@@ -238,7 +259,8 @@ def stored(pieces: Iterator[str], called: str, in_memory: int = IN_MEMORY) -> Te
             f"{tempfile.gettempdir()}: {error.strerror}; set TMPDIR to one with room."
         ) from error
     finally:
-        file.close()
+        with contextlib.suppress(OSError):  # what is left to write has no room either
+            file.close()
 
 
 def check_encoding(encoding: str) -> None:

@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax._types import PyTree
+from lstm_jax.data.stored import Text
+from lstm_jax.data.tokens.tokenizer import utf8
 from lstm_jax.inference import Sampling
 from lstm_jax.runs.load import best_of
-from lstm_jax.tasks.abilities import Generates, Predicts, require
+from lstm_jax.tasks.abilities import (
+    Generates,
+    Predicts,
+    Scored,
+    ScoresText,
+    require,
+)
 from lstm_jax.training.task import Task
 
 
@@ -85,6 +93,22 @@ class LoadedRun:
         first = generator.beginning if prompt is None else prompt
         return "".join(generator.generate(self.params, first, length, sampling, seed))
 
+    def score(self, text: str) -> Scored:
+        """What every token of a text costs under the model, in nats.
+
+        Args:
+            text: any text of two tokens or more; the model reads it from its beginning.
+
+        Raises:
+            RunError: the task is not a language model.
+            DataError: the text has fewer than two tokens, half a character, or a
+                character that the vocabulary does not have.
+        """
+        advice = "load a run of the task language_model"
+        task = require(self.task, ScoresText, "scores text", advice)
+        utf8(text)
+        return task.score(self.params, Text.of(text))
+
     def predict(self, path: str | Path) -> list[dict[str, Any]]:
         """Predictions for the data of a file, a dictionary a row, in its order.
 
@@ -118,6 +142,7 @@ def load_run(directory: str | Path) -> LoadedRun:
         run = lstm_jax.load_run("runs/quickstart")
         run.generate("The ", length=200)
         run.evaluate("valid")["loss"]
+        run.score("Any text.").nats               # of every token but the first
         logits = run.model(tokens[:, None])[1]    # tokens [T], logits [T, 1, V]
     """
     run, task, params = best_of(directory)

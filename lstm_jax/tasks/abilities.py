@@ -1,11 +1,13 @@
 """What only some tasks can do. A command asks for one and says when a task lacks it."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from lstm_jax._types import PyTree
+from lstm_jax.data.stored import Text
 from lstm_jax.inference import Sampling
 from lstm_jax.programs.program import Program
 from lstm_jax.scores import class_scores
@@ -86,6 +88,39 @@ class Predicts(Protocol):
 
     def predict(self, params: PyTree, path: str) -> Predictions:
         """Predictions for the data of a file, which needs no labels."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scored:
+    """What every token of a text costs under a model."""
+
+    tokens: np.ndarray
+    """The tokens ``[N]``."""
+    nats: np.ndarray
+    """``-log p(tokens[t] | tokens[:t])`` for ``t`` from 1, float32 ``[N - 1]``: nothing
+    comes before the first token that it could be predicted from."""
+    metrics: Mapping[str, float]
+    """The metrics of the text, by the names of an evaluation."""
+    spelled: Callable[[int], str]
+    """The text of one token."""
+
+    columns = ("index", "id", "token", "nats")
+    """What a row of `rows` has."""
+
+    def rows(self) -> Iterator[tuple[int, int, str, float | None]]:
+        """``(index, id, text, nats)`` of every token; no nats of the first."""
+        for at, token in enumerate(self.tokens.tolist()):
+            nats = float(self.nats[at - 1]) if at else None
+            yield at, token, self.spelled(token), nats
+
+
+@runtime_checkable
+class ScoresText(Protocol):
+    """A task whose model says how likely a text is."""
+
+    def score(self, params: PyTree, text: Text) -> Scored:
+        """The losses of all tokens of a text, read from its beginning."""
         ...
 
 

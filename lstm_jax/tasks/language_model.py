@@ -26,10 +26,10 @@ from lstm_jax.data.tokens import Tokenizer, encode_stored, learn_stored, restore
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.programs.program import Program
+from lstm_jax.tasks.abilities import Scored
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.text_generation import TextGeneration
 from lstm_jax.training.batches import (
-    Batches,
     DeviceBatches,
     HostBatches,
     restarted,
@@ -299,7 +299,7 @@ class LanguageModelling:
         carry = lambda: build().init_carry((self.config.train.batch_size,))
         return jax.tree.map(jnp.zeros_like, jax.eval_shape(carry))
 
-    def batches(self) -> Batches:
+    def batches(self) -> DeviceBatches | HostBatches:
         rows, window = self.rows, self.config.train.window
         if self.tokens("train").nbytes > self.config.train.device_bytes:
             source = TextWindows(rows, window, self.parts["train"].check)
@@ -407,6 +407,21 @@ class LanguageModelling:
     def generator(self) -> TextGeneration:
         """Generates text with the model."""
         return TextGeneration(self.tokenizer, self.model)
+
+    def score(self, params, text: Text) -> Scored:
+        """The losses of all tokens of a text, read from its beginning.
+
+        Raises:
+            DataError: the text has fewer than two tokens, or something that the
+                vocabulary does not have, or the config asks for a cache or for dynamic
+                evaluation.
+        """
+        tokens = encode_stored(self.tokenizer, text)
+        losses = self._evaluation.losses(params, tokens)
+        mean = float(np.mean(losses, dtype=np.float64))
+        metrics = self._metrics_of(mean, tokens, text.characters)
+        spelled = functools.cache(lambda token: self.tokenizer.decode([token]))
+        return Scored(tokens, losses, metrics, spelled)
 
     def program(
         self,

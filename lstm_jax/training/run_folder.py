@@ -44,6 +44,8 @@ except ImportError:  # Windows has no fcntl
     fcntl = None
 
 
+METRICS_BYTES = 2**32
+"""metrics.jsonl has so many bytes at the most."""
 RESTORED = (
     "bring a copy back, or restore the one in the newest checkpoint with lstm-jax "
     "train CONFIG --resume"
@@ -344,7 +346,7 @@ class Run:
         """
         path = self.path("metrics.jsonl")
         try:
-            data = path.read_bytes()
+            data = files.read_regular(path, METRICS_BYTES)
         except FileNotFoundError:
             return []
         except OSError as error:

@@ -1,11 +1,18 @@
 """Language modelling by the command line: tokens, figures, evaluation and text."""
 
+import csv
+import io
 import json
 import math
+import sys
 
+import jax
+import numpy as np
 import pytest
 
+from lstm_jax import load_run
 from lstm_jax.cli import main
+from lstm_jax.data import corpus
 from lstm_jax.data.token_rows import training_rows
 from lstm_jax.inference import Cache, cache_nats, dynamic_nats, gradient_squares
 from lstm_jax.runs.load import best_of
@@ -228,6 +235,8 @@ def test_a_text_of_one_symbol(tmp_path, capsys):
 
 def test_shares_of_a_folder(tmp_path, capsys):
     args = [*tiny.write(tmp_path), f"data.path={tmp_path}", "data.test_share=0.1"]
+    for part in ("train", "valid", "test"):
+        (tmp_path / f"{part}.txt").write_text(tiny.TEXT)
     assert "leave data.valid_share" in said(capsys, "train", *args, status=2)
 
 
@@ -322,3 +331,119 @@ def test_what_cannot_be_trained(tmp_path, capsys, overrides, says):
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
     assert says in said(capsys, "train", *args, *overrides, status=2)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "words"])
+def test_windows_from_the_host_are_those_on_the_device(tmp_path, capsys, kind):
+    """More than an epoch, resumed in the middle, with the text in its file."""
+    args = [*tiny.write(tmp_path), f"data.tokens={kind}", "train.steps=80"]
+    args += ["optimizer.schedule=constant"]
+    said(capsys, "train", *args, f"run.directory={tmp_path / 'device'}")
+    host = [*args, f"run.directory={tmp_path / 'host'}", "train.device_bytes=0"]
+    said(capsys, "train", *host, "train.steps=42")
+    said(capsys, "train", *host, "--resume")
+    for name in ("metrics.jsonl", "model.safetensors", "result-test.json"):
+        same = [(tmp_path / run / name).read_bytes() for run in ("device", "host")]
+        assert same[0] == same[1], name
+
+
+def test_a_text_in_its_file_gives_the_same_run(tmp_path, capsys, monkeypatch):
+    args = [*tiny.write(tmp_path), "data.tokens=bytes"]
+    said(capsys, "train", *args, f"run.directory={tmp_path / 'memory'}")
+    read, small = corpus.read_text, {"in_memory": 0}
+    monkeypatch.setattr(corpus, "read_text", lambda *a, **k: read(*a, **k | small))
+    said(capsys, "train", *args, f"run.directory={tmp_path / 'file'}")
+    task = best_of(tmp_path / "file")[1]
+    assert not task.parts["train"].in_memory
+    assert task.tokens("train").base is not None, "it is a view of the file"
+    for name in ("metrics.jsonl", "model.safetensors", "result-test.json"):
+        same = [(tmp_path / run / name).read_bytes() for run in ("memory", "file")]
+        assert same[0] == same[1], name
+
+
+def test_tokens_that_are_never_read_are_told(tmp_path, capsys):
+    args = [*tiny.write(tmp_path), "train.steps=4", f"run.directory={tmp_path / 'run'}"]
+    count = round(len(tiny.TEXT) * 0.9)
+    rest = count - 1 - (count - 1) // 3200 * 3200
+    sizes = ["train.batch_size=100", "train.window=32"]
+    out = said(capsys, "train", *args, *sizes)
+    line = f"the last {rest:,} of {count:,} training tokens are never read"
+    assert f"{line}: a step takes 3,200; lower train.batch_size or train.window." in out
+    out = said(capsys, "train", *args[:-1], f"run.directory={tmp_path / 'other'}")
+    assert "never read" not in out
+
+
+def test_a_text_in_another_encoding(tmp_path, capsys):
+    args = [*tiny.write(tmp_path), "train.steps=2", f"run.directory={tmp_path / 'run'}"]
+    (tmp_path / "text.txt").write_bytes(tiny.TEXT.replace("a", "é").encode("latin-1"))
+    assert "set data.encoding" in said(capsys, "train", *args, status=2)
+    wrong = said(capsys, "train", *args, "data.encoding=latin-11", status=2)
+    assert "not an encoding of text that Python knows" in wrong
+    said(capsys, "train", *args, "data.encoding=latin-1")
+    assert "é" in best_of(tmp_path / "run")[1].tokenizer.characters
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_score_is_the_loss_of_every_token(runs, tmp_path, capsys, kind):
+    _, task, params = best_of(runs / kind)
+    text = str(task.parts["test"])
+    path, csv_file, jsonl = (tmp_path / n for n in ("text", "a.csv", "a.jsonl"))
+    path.write_text(text)
+    command = ["evaluate", runs / kind, "--text", path, "--out"]
+    out = said(capsys, *command, csv_file)
+    result_of = result(runs / kind)
+    assert f"{result_of['loss']:.4f} nats per token" in out
+    said(capsys, *command, jsonl)
+    rows = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    with csv_file.open(newline="") as file:
+        again = [*csv.DictReader(file)]
+    texts = [row["token"] for row in rows]
+    assert [row["token"] for row in again] == texts
+    if kind != "words":
+        assert "".join(texts) == text
+    assert (rows[0]["nats"], again[0]["nats"]) == (None, "")
+    nats = [row["nats"] for row in rows[1:]]
+    assert nats == [float(row["nats"]) for row in again[1:]]
+    assert sum(nats) / len(nats) == pytest.approx(result_of["loss"], rel=1e-6)
+    tokens = np.array([row["id"] for row in rows])
+    model = task.model(params)
+    _, logits = model(tokens[:-1, None], deterministic=True)
+    expected = -jax.nn.log_softmax(logits[:, 0])[np.arange(len(nats)), tokens[1:]]
+    assert nats == pytest.approx(expected.tolist(), abs=1e-4)
+
+    found = load_run(runs / kind).score(text)
+    assert found.nats.tolist() == nats
+    assert [row[2] for row in found.rows()] == texts
+    metrics = {name: result_of[name] for name in found.metrics}
+    assert found.metrics == pytest.approx(metrics)
+
+
+def test_a_score_of_standard_input(runs, capsys, monkeypatch):
+    class Stdin:
+        buffer = io.BytesIO(b"line 1 of a small text\n")
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+    out = said(capsys, "evaluate", runs / "bytes", "--text", "-")
+    assert out.startswith("standard input: 23 tokens, ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--text", "{new}", "--split", "test"], "--split is for the data of the run"),
+        (["--text", "{new}", "--out", "a.txt"], "must end with .csv or .jsonl"),
+        (["--text", "{new}", "--out", "{new}.csv"], "already exists"),
+        (["--text", "{new}", "--out", "no/a.csv"], "cannot be written"),
+        (["--out", "a.csv"], "name the text with --text"),
+        (["--text", "{new}"], "does not have '☃'"),
+        (["--text", ""], "cannot be read"),
+        (["--text", "{new}", "evaluation.cache_size=9"], "evaluation.cache_size=9"),
+    ],
+    ids=words,
+)
+def test_what_cannot_be_scored(runs, tmp_path, capsys, argv, says):
+    new = tmp_path / "new"
+    new.write_text("line ☃" if "☃" in says else "line 1")
+    (tmp_path / "new.csv").touch()
+    argv = [word.replace("{new}", str(new)) for word in argv]
+    assert says in said(capsys, "evaluate", runs / "characters", *argv, status=2)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lstm_jax.data.labelled.lines import read_lines
 from lstm_jax.data.text import DataError
+from lstm_jax.files import open_regular
 
 SHOWN = 20
 """So many columns are named in an error."""
@@ -152,7 +153,7 @@ def _read_parquet(path):
         ) from error
     try:
         # Open files never follow the name of a folder or an address.
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             table = parquet.read_table(file)
     except (OSError, ValueError, RuntimeError) as error:  # Arrow's have all kinds
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
