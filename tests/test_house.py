@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [
-    {"_types", "config", "files", "terminal"},
+    {"_starting", "_types", "config", "files", "terminal"},
     {"core", "tables"},
     {"data", "scores"},
     {"kernels"},

@@ -128,7 +128,7 @@ def test_a_cell_that_diverges_leaves_the_others(tmp_path, capsys, monkeypatch):
 
 
 def test_stopped_in_the_last_moment_of_a_cell(tmp_path, monkeypatch):
-    """The cell is complete, and the next is not begun."""
+    """The next cell is not begun; the final evaluation of this one is made later."""
     evaluate = Memory.evaluate
 
     def terminate(self, params, part):
@@ -140,7 +140,8 @@ def test_stopped_in_the_last_moment_of_a_cell(tmp_path, monkeypatch):
     values = ["train.steps=2", f"run.directory={tmp_path / 'runs'}"]
     args = [*tiny.write_memory(tmp_path, *values), "--cells", "rnn", "gru"]
     assert main(["memory", *args]) == 130
-    assert (tmp_path / "runs" / "rnn" / "result-test.json").exists()
+    assert (tmp_path / "runs" / "rnn" / "checkpoints" / "2").is_dir()
+    assert not (tmp_path / "runs" / "rnn" / "result-test.json").exists()
     assert not (tmp_path / "runs" / "gru").exists()
 
 

@@ -34,6 +34,7 @@ from lstm_jax.training.step import (
     one_seed,
     stack_seeds,
 )
+from lstm_jax.training.stop import Terminated
 from lstm_jax.training.task import Task
 from lstm_jax.training.trainer import Diverged, Trainer
 
@@ -44,8 +45,9 @@ class Outcome(NamedTuple):
     run: Run
     step: int
     complete: bool
+    """Whether the run has its final metrics."""
     stopped: bool
-    """Whether Ctrl-C or SIGTERM came on the way, be it in the last moment."""
+    """Whether Ctrl-C or SIGTERM came on the way."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -168,9 +170,16 @@ def train_alone(
         for listener in run.listeners:
             listener.close()
     metadata = _write_outcome(run, config, metadata, trainer)
+    # A request in the last validation stops the run before its final evaluation.
+    complete = complete and not trainer.was_asked_to_stop
     if complete:
         print(f"trained in {time.monotonic() - began:.0f} s.")
-        _finish(Trained(run, task, evaluation.best, evaluation.validation), metadata)
+        trained = Trained(run, task, evaluation.best, evaluation.validation)
+        try:
+            _finish(trained, metadata)
+        except (KeyboardInterrupt, Terminated):
+            say(f"{run.directory} is trained and saved; finish it with --resume.")
+            raise
     return Outcome(run, trainer.step, complete, trainer.was_asked_to_stop)
 
 

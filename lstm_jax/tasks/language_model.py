@@ -29,7 +29,7 @@ from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.text_generation import TextGeneration
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
-from lstm_jax.training.metrics import Aux, Metric
+from lstm_jax.training.metrics import Aux, Metric, number
 from lstm_jax.training.optimizer import OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig, RunError
 from lstm_jax.training.trainer import TrainConfig
@@ -335,10 +335,10 @@ class LanguageModelling:
     def sentence(self, metrics):
         said = []
         if "perplexity" in metrics:
-            said.append(f"perplexity {metrics['perplexity']:.2f}")
+            said.append(f"perplexity {number(metrics['perplexity'], 2)}")
         if "bits_per_character" in metrics:
-            said.append(f"{metrics['bits_per_character']:.4f} bits per character")
-        return ", ".join([*said, f"{metrics['loss']:.4f} nats per token"])
+            said.append(f"{number(metrics['bits_per_character'])} bits per character")
+        return ", ".join([*said, NATS.say(metrics["loss"])])
 
     # Abilities
 

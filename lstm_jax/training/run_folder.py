@@ -67,12 +67,20 @@ class RunError(ValueError):
 
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     """The sentence for a disk that is full, or a folder that cannot be written."""
-    said = str(error) or type(error).__name__
-    reason = getattr(error, "strerror", None) or said.splitlines()[0]
+    reason = getattr(error, "strerror", None) or _reason(error)
     remedy = "make room or name another folder with run.directory=FOLDER"
     if kept:
         remedy = f"{kept}; make room and resume it"
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
+
+
+def _reason(error):
+    """The words of the system among those of a library, or the first line."""
+    said = str(error) or type(error).__name__
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO):
+        if os.strerror(code) in said:
+            return os.strerror(code)
+    return said.splitlines()[0]
 
 
 def make_folder(path: Path, option: str) -> None:
