@@ -1,4 +1,4 @@
-"""The command ``lstm-jax``: trains, evaluates, compares, brings weights in and out."""
+"""The command ``lstm-jax``: trains, evaluates, compares, imports and exports models."""
 
 import argparse
 import sys
@@ -123,7 +123,7 @@ def _parser():
     command.set_defaults(command=_info)
 
     command = commands.add_parser(
-        "bench", help="time our LSTM and those of other libraries on this machine"
+        "bench", help="time this LSTM and other libraries on this machine"
     )
     bench.add_arguments(command)
     command.set_defaults(command=_bench)

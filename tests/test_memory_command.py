@@ -80,14 +80,14 @@ def test_where_it_was_solved(contest, tmp_path):
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (copy / "metrics.jsonl").write_text(text)
-    memory.contest(tmp_path, ["rnn"])
+    memory.compare(tmp_path, ["rnn"])
     found = json.loads((tmp_path / "memory.json").read_text())["cells"]["rnn"]
     assert found["solved_at_each"] == [20, 30]
     assert (found["solved_at"], found["solved"]) == (25.0, "2 of 2")
 
     (copy / "metrics.jsonl").write_text("")
-    with pytest.raises(RunError, match="no evaluations any more"):
-        memory.contest(tmp_path, ["rnn"])
+    with pytest.raises(RunError, match="no evaluations"):
+        memory.compare(tmp_path, ["rnn"])
 
 
 def test_what_would_be_found_out_too_late(tmp_path, capsys):

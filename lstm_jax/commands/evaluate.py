@@ -25,14 +25,14 @@ def add_command(commands) -> None:
     command.add_argument(
         "--baselines",
         action="store_true",
-        help="compare with baselines that take long as well",
+        help="compute slow baselines too",
     )
     command.set_defaults(command=evaluate)
 
 
 def evaluate(args) -> int:
-    """The command. Metrics are printed before they are saved, so that a run on a
-    read-only disk, or of a colleague, can be evaluated too."""
+    """The command. Metrics are printed before they are saved, so a run on a read-only
+    disk can be evaluated too."""
     run = trained(args.run, args.overrides)
     run.task.check_same_data(run.run.read_json("run.json"), run.run.directory)
     split = args.split or run.task.final_split

@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(eq=False)
 class Start:
-    """What a run starts from, before anything is known of an earlier part of it."""
+    """What a new run starts from."""
 
     task: Task
     batches: Batches
@@ -91,7 +91,7 @@ class Start:
 
 
 def first_params(task: Task, seed: int) -> tuple[PyTree, jax.Array]:
-    """The parameters that ``seed`` draws, and its key for everything after them."""
+    """The initial parameters of ``seed``, and the key for everything after them."""
     init_key, key = jax.random.split(seed_key(seed))
     return task.init(init_key), key
 
@@ -103,13 +103,13 @@ def train_run(
     resume: bool = False,
     free: Collection[str] = frozenset(),
 ) -> Outcome:
-    """Trains, evaluates and plots a run; tells the user what it does.
+    """Trains, evaluates and plots a run, and prints its progress.
 
     Args:
         config: the config of its task.
-        directory: where it is kept.
-        resume: whether it goes on where it stopped.
-        free: if not empty, the only keys that it may then have other values of.
+        directory: the folder of the run.
+        resume: whether to continue a run that was stopped.
+        free: if not empty, the only keys that may change on resume.
     """
     with output_may_close():  # a closed terminal must not cost a training
         return _train_run(config, directory, resume, free)
