@@ -380,6 +380,7 @@ class Run:
 
 def _lock(folder):
     """Takes the lock of a folder; BlockingIOError where another process keeps it."""
+    assert fcntl is not None
     for _ in range(LOCK_TRIES - 1):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
