@@ -36,6 +36,7 @@ import lstm_jax
 from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.config import PathText, config
+from lstm_jax.terminal import LOST_OUTPUT
 
 try:
     import fcntl
@@ -77,7 +78,7 @@ def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
 def _reason(error):
     """The words of the system among those of a library, or the first line."""
     said = str(error) or type(error).__name__
-    for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO):
+    for code in (*LOST_OUTPUT, errno.EACCES, errno.EROFS):
         if os.strerror(code) in said:
             return os.strerror(code)
     return said.splitlines()[0]

@@ -335,7 +335,7 @@ def test_an_evaluation_that_a_longer_run_would_not_have(tmp_path, capsys):
     assert main(["train", *args, "train.steps=8"]) == 0
     assert main(["train", *args, "--resume"]) == 2
     said = capsys.readouterr().err
-    assert "was evaluated at step 8" in said
+    assert "last evaluation is at step 8" in said
     assert "set train.steps=8" in said
 
 
@@ -343,7 +343,7 @@ def test_an_evaluation_that_patience_would_count(tmp_path, capsys):
     args = [*tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'run'}"]
     assert main(["train", *args, "train.steps=8"]) == 0
     assert main(["train", *args, "--resume", "train.patience=2"]) == 2
-    assert "was evaluated at step 8" in capsys.readouterr().err
+    assert "last evaluation is at step 8" in capsys.readouterr().err
     assert main(["train", *args, "--resume"]) == 0
 
 
@@ -355,7 +355,7 @@ def test_another_patience_would_have_kept_other_weights(tmp_path, capsys, monkey
         patch.setattr(Memory, "evaluate", told)
         assert main(["train", *args, "train.steps=9"]) == 0
     assert main(["train", *args, "--resume", "train.patience=1"]) == 2
-    assert "with train.patience=1 its best would be" in capsys.readouterr().err
+    assert "with train.patience=1 the best step would be" in capsys.readouterr().err
     assert main(["train", *args, "--resume", "train.patience=2"]) == 0
 
 
