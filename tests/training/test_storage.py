@@ -198,7 +198,7 @@ def of_no_run(manifest):
 
 OTHERS = {
     "was trained with seed=5": of_another_seed,
-    "of another run": of_another_run,
+    "to another run": of_another_run,
     "has another number of seeds": of_more_seeds,
     "belongs to another run": of_no_run,
 }
