@@ -28,6 +28,7 @@ Importing this package imports nothing heavier than JAX. Flax modules are in
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lstm_jax import _starting  # noqa: F401  first: it handles Ctrl-C from here on
 from lstm_jax.core import init
 from lstm_jax.core.cells.cell import Cell
 from lstm_jax.core.cells.cifg import CIFGLSTMCell, CIFGLSTMParams

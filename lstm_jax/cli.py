@@ -1,7 +1,6 @@
-"""The command ``lstm-jax``: trains, evaluates, compares, brings weights in and out."""
+"""The command ``lstm-jax``: trains, evaluates, compares, imports and exports models."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -22,33 +21,45 @@ from lstm_jax.commands import (
     reproduce,
     train,
 )
-from lstm_jax.commands.process import keep_freed_memory
+from lstm_jax.commands.process import keep_freed_memory, quiet_after_failed_writes
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
-from lstm_jax.terminal import accept_every_character, say
+from lstm_jax.terminal import LOST_OUTPUT, accept_every_character, drop_output, say
 from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.stop import Terminated, termination_raises
 from lstm_jax.training.trainer import Diverged
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit status.
 
-    0: done. 1: training diverged. 2: something asked for cannot be done, said in a
-    line. 130: stopped by Ctrl-C, with the state saved. 141: whoever read the output
-    has closed it.
+    0: done. 1: training diverged. 2: the command cannot be done; one line says why.
+    130: stopped by Ctrl-C; a run that trains has saved its state. 141: the reader of
+    the output has closed it. 143: stopped by SIGTERM or SIGHUP outside training.
     """
     accept_every_character()
     args = _parse(argv)
     keep_freed_memory()
+    quiet_after_failed_writes()
+    with termination_raises():
+        return _run(args)
+
+
+def _run(args):
     try:
         status = args.command(args)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # What is left in the buffer would meet the closed pipe once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output(sys.stdout)
         return 141
+    except OSError as error:
+        if error.filename is not None or error.errno not in LOST_OUTPUT:
+            raise
+        drop_output(sys.stdout)
+        say(f"lstm-jax: cannot write the output: {error.strerror}.", error=True)
+        return 2
     except (BenchError, ConfigError, DataError, InteropError, RunError) as error:
         say(f"lstm-jax: {error}", error=True)
         return 2
@@ -61,8 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"lstm-jax: {error}", error=True)
         return 1
     except KeyboardInterrupt:
-        print("lstm-jax: interrupted.", file=sys.stderr)
+        say("lstm-jax: interrupted.", error=True)
         return 130
+    except Terminated as error:
+        say(f"lstm-jax: stopped by {error}.", error=True)
+        return 143
 
 
 def _too_large(error):
@@ -109,7 +123,7 @@ def _parser():
     command.set_defaults(command=_info)
 
     command = commands.add_parser(
-        "bench", help="time our LSTM and those of other libraries on this machine"
+        "bench", help="time this LSTM and other libraries on this machine"
     )
     bench.add_arguments(command)
     command.set_defaults(command=_bench)

@@ -1,6 +1,7 @@
 """Text for the terminal: names from files cannot send it commands."""
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -54,8 +55,23 @@ def accept_every_character() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+LOST_OUTPUT = {errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of an output that takes no more text: its reader has gone, its terminal is
+closed, or its disk is full."""
+
+
+def drop_output(stream: Any) -> None:
+    """Sends the rest of a stream nowhere.
+
+    The text in its buffer would meet the same error once more when Python ends.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 class _Kept:
-    """A stream whose reader may go away: then its text is lost, and nothing else."""
+    """A stream that may take no more text: the text is lost then, and nothing else."""
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -73,11 +89,10 @@ class _Kept:
     def _alive(self):
         try:
             yield
-        except BrokenPipeError:
-            # What is left in the buffer would meet the closed pipe once more.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+        except OSError as error:
+            if error.errno not in LOST_OUTPUT:
+                raise
+            drop_output(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -85,7 +100,8 @@ class _Kept:
 
 @contextlib.contextmanager
 def output_may_close() -> Iterator[None]:
-    """Goes on where the reader of the output has gone, as ``head`` does."""
+    """Goes on where the output takes no more text: ``head`` has seen enough, or the
+    disk of the log is full."""
     with (
         contextlib.redirect_stdout(_Kept(sys.stdout)),
         contextlib.redirect_stderr(_Kept(sys.stderr)),

@@ -38,6 +38,10 @@ def test_what_a_run_leaves_behind(trained):
         "loss.png",
         "learning_rate.png",
     }
+    plain = run.parent / "plain"
+    plain.touch()
+    modes = {path.name: path.stat().st_mode for path in run.iterdir() if path.is_file()}
+    assert {*modes.values()} == {plain.stat().st_mode}, "as the umask says"
     facts = json.loads((run / "run.json").read_text())
     assert sum(facts["parts"].values()) == len(tiny.TEXT)
     assert facts["versions"]["jax"]

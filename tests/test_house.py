@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [
-    {"_types", "files", "terminal"},
+    {"_starting", "_types", "files", "terminal"},
     {"config"},
     {"core", "tables"},
     {"data", "scores"},

@@ -80,14 +80,14 @@ def test_where_it_was_solved(contest, tmp_path):
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (copy / "metrics.jsonl").write_text(text)
-    memory.contest(tmp_path, ["rnn"])
+    memory.compare(tmp_path, ["rnn"])
     found = json.loads((tmp_path / "memory.json").read_text())["cells"]["rnn"]
     assert found["solved_at_each"] == [20, 30]
     assert (found["solved_at"], found["solved"]) == (25.0, "2 of 2")
 
     (copy / "metrics.jsonl").write_text("")
-    with pytest.raises(RunError, match="no evaluations any more"):
-        memory.contest(tmp_path, ["rnn"])
+    with pytest.raises(RunError, match="no evaluations"):
+        memory.compare(tmp_path, ["rnn"])
 
 
 def test_what_would_be_found_out_too_late(tmp_path, capsys):
@@ -128,7 +128,7 @@ def test_a_cell_that_diverges_leaves_the_others(tmp_path, capsys, monkeypatch):
 
 
 def test_stopped_in_the_last_moment_of_a_cell(tmp_path, monkeypatch):
-    """The cell is complete, and the next is not begun."""
+    """The next cell is not begun; the final evaluation of this one is made later."""
     evaluate = Memory.evaluate
 
     def terminate(self, params, part):
@@ -140,7 +140,8 @@ def test_stopped_in_the_last_moment_of_a_cell(tmp_path, monkeypatch):
     values = ["train.steps=2", f"run.directory={tmp_path / 'runs'}"]
     args = [*tiny.write_memory(tmp_path, *values), "--cells", "rnn", "gru"]
     assert main(["memory", *args]) == 130
-    assert (tmp_path / "runs" / "rnn" / "result-test.json").exists()
+    assert (tmp_path / "runs" / "rnn" / "checkpoints" / "2").is_dir()
+    assert not (tmp_path / "runs" / "rnn" / "result-test.json").exists()
     assert not (tmp_path / "runs" / "gru").exists()
 
 

@@ -1,16 +1,14 @@
 """The commands of ``lstm-jax``, a file for those that belong together.
 
-setup.py       configs, tasks and trained runs, found and checked
+arguments.py   arguments that several commands have
 train.py       train, resume
 evaluate.py    evaluate
 generate.py    generate
-reproduce.py   reproduce: published figures, and receipts
+reproduce.py   reproduce: published results, and receipts
 describe.py    config
-runs.py        runs, compare
+listing.py     runs, compare; summary.py is what they know of a run
 interop.py     import, export
 receipts.py    what receipts say of a recipe and of a machine
-memory.py      memory: cells compete; memory_plots.py draws them
-tables.py      figures as a table
-extras.py      plots and baselines, which may fail without harm
-process.py     what the process itself is told
+memory.py      memory: compares cells; memory_plots.py draws the curves
+process.py     memory and messages of the process itself
 """

@@ -28,7 +28,7 @@ def add_command(commands) -> None:
     command.add_argument(
         "--baselines",
         action="store_true",
-        help="compare with baselines that take long as well",
+        help="compute slow baselines too",
     )
     command.add_argument(
         "--text",
@@ -45,8 +45,8 @@ def add_command(commands) -> None:
 
 
 def evaluate(args) -> int:
-    """The command. Metrics are printed before they are saved, so that a run on a
-    read-only disk, or of a colleague, can be evaluated too."""
+    """The command. Metrics are printed before they are saved, so a run on a read-only
+    disk can be evaluated too."""
     if args.text is not None:
         return score(args)
     if args.out is not None:

@@ -1,4 +1,5 @@
-"""``lstm-jax memory``: cells with the same budget on a problem of long memory."""
+"""``lstm-jax memory``: compares cells with the same budget on a problem of long
+memory."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -69,7 +70,7 @@ def add_command(commands) -> None:
 
 
 def memory(args) -> int:
-    """The command: trains every cell, then draws and tells them apart."""
+    """The command: trains every cell, then compares them in a table and plots."""
     values = read_named(args.config)
     first = read_config(values, args.overrides)
     if first.task != "memory":
@@ -89,7 +90,7 @@ def memory(args) -> int:
             say(f"diverged: {error}")
             continue
         if outcome.stopped:
-            print(f"stopped at step {outcome.step:,}; go on with --resume.")
+            print(f"stopped at step {outcome.step:,}; continue with --resume.")
             return 130
     cells = [cell for cell in args.cells if cell not in diverged]
     if not cells:
@@ -97,7 +98,7 @@ def memory(args) -> int:
     changed = altering(args.overrides)
     if set(args.cells) != set(CELLS):
         changed.append(f"--cells {' '.join(args.cells)}")
-    written = contest(folder, cells, diverged, changed)
+    written = compare(folder, cells, diverged, changed)
     if args.out:
         name = Path(args.config).stem + ("-changed" if changed else "")
         say("receipt:", *keep(written, args.out, name))
@@ -105,7 +106,7 @@ def memory(args) -> int:
 
 
 def _check(args, folder):
-    """What would be found out too late, after hours of training."""
+    """Checks the arguments before hours of training."""
     unknown = [cell for cell in args.cells if cell not in CELLS]
     if unknown or not args.cells:
         raise ConfigError(
@@ -124,7 +125,7 @@ def _check(args, folder):
 
 
 def keep(written: Iterable[Path], folder: Path, name: str) -> list[Path]:
-    """Copies of what a contest has written, under the name of its config.
+    """Copies the files of a comparison, under the name of its config.
 
     Raises:
         RunError: they cannot be written.
@@ -139,30 +140,30 @@ def keep(written: Iterable[Path], folder: Path, name: str) -> list[Path]:
     return kept
 
 
-def contest(
+def compare(
     folder: Path,
     cells: list[str],
     diverged: Mapping[str, str] = MappingProxyType({}),
     changed: Sequence[str] = (),
 ) -> list[Path]:
-    """Figures and plots of runs that are in a folder by the names of their cells.
+    """Metrics and plots of the runs of cells, each in a folder with the cell's name.
 
     Args:
         folder: where the runs are, and where the files go.
-        cells: those that came to their end.
-        diverged: what is to be said of the others.
-        changed: in what the recipe of a config was not followed.
+        cells: the cells whose runs finished.
+        diverged: the other cells, and why they diverged.
+        changed: how the recipe of the config was changed.
 
     Returns:
         The files that were written.
 
     Raises:
-        RunError: a run has no evaluations any more, or they cannot be written.
+        RunError: a run has no evaluations, or the files cannot be written.
     """
     runs = {cell: trained(folder / cell) for cell in cells}
     results = {cell: _results(run) for cell, run in runs.items()}
     task = task_of(next(iter(runs.values())))
-    facts = {
+    comparison = {
         "problem": task.config.problem.name,
         "length": task.problem.length,
         "memoryless": task.problem.memoryless,
@@ -172,7 +173,7 @@ def contest(
         "changed": list(changed),
         "config": _recipe(task.config),
     }
-    Run(folder).write_json("memory.json", facts)
+    Run(folder).write_json("memory.json", comparison)
     print(f"\n{task.config.problem.name}, solved when {task.problem.solved_when}")
     columns = ["cell", "seeds solved", "at step", "minutes", "test loss", "right"]
     shown = ("solved", "solved_at", "minutes", "test_loss", "right")
@@ -197,13 +198,14 @@ def _results(run: Trained) -> dict[str, Any]:
     lines = run.run.evaluations()
     if not lines:
         raise RunError(
-            f"{run.run.path('metrics.jsonl')} has no evaluations any more, of which "
-            f"the figures are made; train {run.run.directory.name} in another folder."
+            f"{run.run.path('metrics.jsonl')} has no evaluations, which the comparison "
+            f"needs; train {run.run.directory.name} in another folder."
         )
     solved_at = [_solved_at(run, lines, seed) for seed in range(run.seeds)]
     steps = [step for step in solved_at if step is not None]
-    facts, result = run.run.read_json("run.json"), run.run.read_json("result-test.json")
-    seconds = facts.get("seconds")
+    metadata = run.run.read_json("run.json")
+    result = run.run.read_json("result-test.json")
+    seconds = metadata.get("seconds")
     return {
         "solved": f"{len(steps)} of {run.seeds}",
         "solved_at": float(np.median(steps)) if steps else None,
@@ -213,8 +215,8 @@ def _results(run: Trained) -> dict[str, Any]:
         "test_loss": result["loss"],
         "right": result["right"],
         "machine": machine_of([run]),
-        "python": facts["python"],
-        "versions": facts["versions"],
+        "python": metadata["python"],
+        "versions": metadata["versions"],
     }
 
 

@@ -40,7 +40,7 @@ def plot_losses(folder: Path, runs: Mapping[str, Trained]) -> Path:
         lines = run.run.evaluations()
         steps = [m["step"] for m in lines]
         each = [m.get("valid_loss_each", [m["valid_loss"]]) for m in lines]
-        seeds = np.array(each, float)  # NaN where a seed is over
+        seeds = np.array(each, float)  # NaN after a seed has stopped or diverged
         axes.plot(steps, seeds, color=COLORS[cell], lw=0.6, alpha=0.5)
         axes.plot(steps, np.nanmedian(seeds, 1), color=COLORS[cell], lw=1.6, label=cell)
     task = task_of(next(iter(runs.values())))

@@ -35,8 +35,8 @@ def recipe_of(config: Any) -> dict[str, Any]:
 
 
 def machine_of(runs: Iterable[Trained]) -> dict[str, Any]:
-    """Where runs were trained: a list where it was not the same for all of them, or for
-    all parts of one that was resumed."""
+    """The machine that runs were trained on; a list where there were several, also of
+    one run that was resumed elsewhere."""
     parts = [part for run in runs for part in _parts(run)]
     found = {}
     for name in ("cpu", "cores", "device"):
@@ -47,12 +47,12 @@ def machine_of(runs: Iterable[Trained]) -> dict[str, Any]:
 
 
 def _parts(run):
-    """The facts of every process of whose steps some are left in a run."""
-    facts, last = run.run.read_json("run.json"), run.validation.history[-1][0]
-    resumed = facts.get("resumed", [])
+    """The metadata of every process whose steps are part of the run."""
+    metadata, last = run.run.read_json("run.json"), run.validation.history[-1][0]
+    resumed = metadata.get("resumed", [])
     starts = [0, *(part["step"] for part in resumed)]
-    # Of a part is left what no later one has gone back behind.
-    parts = zip([facts, *resumed], starts, strict=True)
+    # A resume from an earlier checkpoint discards the steps after it.
+    parts = zip([metadata, *resumed], starts, strict=True)
     return [
         p for n, (p, start) in enumerate(parts) if start < min([*starts[n + 1 :], last])
     ]

@@ -1,7 +1,7 @@
-"""``lstm-jax reproduce``: a published figure, trained for and set beside what came out.
+"""``lstm-jax reproduce``: trains a published result, and compares.
 
-The receipt is a small JSON file and a plot: the config, the course of validation, what
-every seed came to and how long it took, versions and machine.
+The receipt is a small JSON file and a plot: the config, the curves, the result and the
+time of every seed, versions and machine.
 """
 
 import hashlib
@@ -31,21 +31,21 @@ from lstm_jax.training.run_folder import Run, cannot_write, make_folder
 
 
 class Published(NamedTuple):
-    """A figure from elsewhere, and what is to be reached."""
+    """A published result, and the bar for ours."""
 
     figure: str
-    """Its name among our figures."""
+    """The name of the metric."""
     value: float | None
     source: str
     bar: float
-    """What ours may be at the most."""
+    """The highest value that counts as reached."""
     text: str
-    """The SHA-256 of the text in its parts."""
+    """The SHA-256 of the text and its splits."""
     recipe: str
     """That of the config, as `digest` takes it."""
     seeds: tuple[int, ...] = (0,)
     minutes: float | None = None
-    """What a seed may take at the most."""
+    """The longest time for a seed."""
     of_last_step: bool = False
     """Whether it is of the parameters after the last step, as published, and not of
     those that were best in validation."""
@@ -118,7 +118,7 @@ REPRODUCTIONS = {
 def add_command(commands) -> None:
     """``lstm-jax reproduce`` and its options."""
     command = commands.add_parser(
-        "reproduce", help="train for a published figure, and keep a receipt"
+        "reproduce", help="train a published result, and keep a receipt"
     )
     add = command.add_argument
     add("name", choices=REPRODUCTIONS)
@@ -134,7 +134,7 @@ def add_command(commands) -> None:
 
 
 def reproduce(args) -> int:
-    """The command; what was interrupted goes on where it stopped."""
+    """The command; it continues runs that were interrupted."""
     published = REPRODUCTIONS[args.name]
     path = (args.configs or shipped_folder() / "reproduce") / f"{args.name}.toml"
     if not os.path.exists(path):
@@ -156,7 +156,7 @@ def reproduce(args) -> int:
         there = Run(directory).has_begun
         outcome = train_run(config, directory, resume=there, free=NOT_THE_RECIPE)
         if outcome.stopped:
-            print(f"stopped at step {outcome.step:,}; the same command goes on.")
+            print(f"stopped at step {outcome.step:,}; the same command continues.")
             return 130
         runs.append(trained(directory))
     facts = receipt(args.name, runs, recipe, args.overrides)
@@ -166,7 +166,7 @@ def reproduce(args) -> int:
 
 
 def _check(args, config):
-    """What would be found out too late, after hours of training."""
+    """Checks the arguments before hours of training."""
     own = [o for o in args.overrides if o.startswith(("seed=", "train.seeds="))]
     if own:
         raise ConfigError(f"{own[0]}: a reproduction has seeds of its own.")

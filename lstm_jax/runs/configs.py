@@ -33,8 +33,8 @@ FREE_ON_RESUME = frozenset(
         "train.tensorboard",
     }
 )
-"""Keys that a resumed run may have other values of, beside those in ``moved`` of its
-task: data that have moved must still be the same data."""
+"""Keys that may change on resume. So may the keys in ``moved`` of the task, which say
+where the data are: the data themselves must be the same."""
 
 
 def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
@@ -68,7 +68,7 @@ def _one_length(values, overrides):
 
 
 def config_of(run: Run, overrides: Iterable[str] = ()) -> Any:
-    """The config that a run began with; ConfigError names its file."""
+    """The config of a run, from its config.toml; ConfigError names the file."""
     path = run.path("config.toml")
     values = read(path)
     try:
@@ -93,10 +93,10 @@ def make_task(config: Any, metadata: Mapping[str, Any] | None = None) -> Task:
 
 
 def run_folder(config: Any, path: str | Path, overrides: Iterable[str]) -> Path:
-    """Where the run of a config is, which was read from ``path``.
+    """The folder of the run of a config that was read from ``path``.
 
-    A run is where its folder is, whatever its config.toml said when it began: the
-    folder may have been moved or copied since. Only the command line may name another.
+    The config.toml of a run stands for the folder it is in, which may have been moved
+    or copied. Only the command line may name another folder.
     """
     named = any(o.partition("=")[0].strip() == "run.directory" for o in overrides)
     path = Path(path)
@@ -108,7 +108,7 @@ def run_folder(config: Any, path: str | Path, overrides: Iterable[str]) -> Path:
 
 
 def text_of(config: Any) -> str:
-    """A config as a run keeps it: all of it but its place, which may change."""
+    """A config as a run keeps it: without its folder, which may change."""
     return dump(dataclasses.replace(config, run=RunConfig()))
 
 
@@ -150,8 +150,8 @@ def total_steps(config: Any, steps_per_epoch: int | None) -> int:
     endless = steps_per_epoch is None
     if endless and isinstance(config.optimizer.schedule, Epochs):
         raise ConfigError(
-            f"optimizer.schedule.kind is 'epochs', but the data of task {config.task} "
-            f"never end; choose another schedule."
+            f"optimizer.schedule.kind is 'epochs', but the task {config.task} has "
+            f"endless data; choose another schedule."
         )
     try:
         steps = config.train.total_steps(steps_per_epoch)

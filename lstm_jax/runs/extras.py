@@ -1,4 +1,4 @@
-"""Extras after the metrics: plots and baselines never fail what is finished."""
+"""Extras after the metrics: a plot or a baseline that fails does not fail the run."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -9,7 +9,7 @@ from lstm_jax.terminal import say
 
 @contextlib.contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Runs something that may fail; says why it did, and goes on.
+    """Runs a block; if the block fails, says why and continues.
 
     Ctrl-C skips it.
     """
@@ -25,7 +25,7 @@ def extra(name: str) -> Iterator[None]:
 
 
 def print_plots(draw: Callable[[], Iterable[Path]], name: str = "plots") -> list[Path]:
-    """Draws, and says where the plots are; none where they cannot be drawn."""
+    """Draws plots and prints their paths; returns none where drawing fails."""
     paths: list[Path] = []
     with extra(name):
         paths.extend(draw())

@@ -53,10 +53,10 @@ class Trained(NamedTuple):
 
 
 def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
-    """A run with its best parameters, to be evaluated as ``overrides`` say.
+    """A run with its best parameters, with ``overrides`` of its evaluation.
 
     Raises:
-        RunError: there is none, or it has not been evaluated yet.
+        RunError: there is no run, or it has no evaluation yet.
     """
     run = Run.open(directory)
     config = config_of(run)
@@ -74,7 +74,8 @@ def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
     best = None if step is None else checkpoints.restore_best(step, params_like(task))
     if step is None or best is None:
         raise RunError(
-            f"{directory} has no checkpoint with an evaluation yet; train it further."
+            f"{directory} has no checkpoint with an evaluation yet; train it further "
+            f"with --resume."
         )
     history = checkpoints.facts(step)["validations"]
     validation = validation_of(task, history)
@@ -82,7 +83,7 @@ def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
 
 
 def validation_of(task: Task, history: Iterable[tuple[int, list[float]]]) -> Validation:
-    """What the evaluations of a run have shown."""
+    """The best so far, patience and plateaus, from the evaluations of a run."""
     config = task.config
     monitor = monitor_of(config, task.metrics)
     return Validation.replay(rules(config, monitor), config.train.seeds, history)
@@ -116,13 +117,13 @@ def check_checkpoint(
     """
     folder, record = checkpoints.directory / str(step), checkpoints.record(step)
     remedy = (
-        f"bring the checkpoints of {run.directory} back, or use the run they are of"
+        f"restore the checkpoints of {run.directory}, or use the run they belong to"
     )
     theirs = json.loads(record.get("run.json", "{}")).get("id", "")
     if theirs != metadata.get("id", ""):  # runs of older versions have none
-        raise RunError(f"{folder} is a checkpoint of another run; {remedy}.")
+        raise RunError(f"{folder} belongs to another run; {remedy}.")
     if record:
-        # In full: keys may be newer than the checkpoint, and have their defaults.
+        # The whole config: keys that are newer have their defaults.
         kept = read_config(tomllib.loads(record["config.toml"]))
         free = FREE_ON_RESUME | find_task(config.task)[1].moved
         for key, (old, new) in differences(kept, config).items():
@@ -134,11 +135,11 @@ def check_checkpoint(
     known, seeds = checkpoints.facts(step), config.train.seeds
     rows = [known["best_step"], *(losses for _, losses in known["validations"])]
     if any(len(row) != seeds for row in rows):
-        raise RunError(f"{folder} is of another number of seeds; {remedy}.")
+        raise RunError(f"{folder} has another number of seeds; {remedy}.")
 
 
 def _of_evaluation(overrides, moved):
-    """What a trained run may be used with otherwise than it was trained."""
+    """The overrides that a trained run may be used with; ConfigError for others."""
     overrides = [*overrides]
     for assignment in overrides:
         key = assignment.partition("=")[0].strip()
@@ -146,8 +147,8 @@ def _of_evaluation(overrides, moved):
             places = " or ".join(f"{place}=PATH" for place in sorted(moved))
             places = f", or {places} for data that moved" if places else ""
             raise ConfigError(
-                f"{assignment} would change what was trained; expected "
-                f"evaluation.KEY=VALUE{places}."
+                f"{assignment} would change a run that is trained; only "
+                f"evaluation.KEY=VALUE{places} can be set."
             )
     return overrides
 

@@ -1,4 +1,4 @@
-"""A run goes on from its last good checkpoint, or is refused."""
+"""A run continues from its newest valid checkpoint, or is refused."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -77,9 +77,10 @@ def restore(
     facts: dict[str, Any],
     surroundings: dict[str, Any],
 ) -> tuple[TrainState, PyTree, dict[str, Any], dict[str, Any]]:
-    """The last good state, the best one, what was known then, and the new metadata.
+    """The last valid state, the best parameters, what the checkpoint knows beside its
+    arrays, and the new metadata.
 
-    The run is written to only after all of it is at hand.
+    The run is written to only after all of this is read.
 
     Args:
         run: the run.
@@ -88,16 +89,15 @@ def restore(
         state: the state before the first step.
         steps: steps of the whole run.
         facts: its metadata.
-        surroundings: versions and machine of now.
+        surroundings: the versions and the machine of this process.
     """
     config, best, known = task.config, None, {}
     metrics = run.metrics()
     step = checkpoints.last_good()
     if step is None and "final_part" in facts:
         raise RunError(
-            f"{run.directory} has come to its end, but has no good checkpoint any more "
-            f"to go on from; its results are kept, start a run with "
-            f"run.directory=FOLDER."
+            f"{run.directory} is complete, but has no valid checkpoint to continue "
+            f"from. Its results are kept; start a new run with run.directory=FOLDER."
         )
     if step is None:
         _check_never_saved(run, checkpoints, metrics)
@@ -105,8 +105,8 @@ def restore(
         check_checkpoint(run, config, facts, checkpoints, step)
         if problem := _misfit(task, step, steps, checkpoints.facts(step)):
             raise RunError(
-                f"{run.directory} has a checkpoint of step {step}, {problem}, or start "
-                f"a run with run.directory=FOLDER."
+                f"The checkpoint of {run.directory} is at step {step}, {problem}, or "
+                f"start a new run with run.directory=FOLDER."
             )
         like = params_like(task)
         state, best, known = checkpoints.restore(step, state, like)
@@ -117,7 +117,7 @@ def restore(
     if trains:
         _warn_of_cores(facts, surroundings)
     if checkpoints.steps[-1:] not in ([], [step]):
-        print(f"going on from step {step:,}; damaged ones are set aside.")
+        print(f"resuming at step {step:,}; corrupt checkpoints are renamed.")
         checkpoints.set_aside(later_than=step)
     checkpoints.remove_half_written()
     evaluated = [at for at, _ in known.get("validations", [])]
@@ -125,7 +125,7 @@ def restore(
         print(said)
     run.rewind(step)
     resumed = [*facts.get("resumed", []), now]
-    if step < steps:  # its results are to be made again
+    if step < steps:  # the final metrics will be computed again
         facts = {name: facts[name] for name in facts if name != "final_part"}
     facts = with_ends(facts, config, known.get("lost", []), validation.ended_step)
     facts |= {"resumed": resumed}
@@ -166,7 +166,7 @@ def _warn_of_cores(facts, surroundings):
 
 
 def _check_never_saved(run, checkpoints, metrics):
-    """A run without a usable checkpoint starts at step 0 only if it never had one.
+    """A run without a valid checkpoint starts at step 0 only if it never had one.
 
     Raises:
         RunError: its checkpoints are lost; starting again would cut its metrics.
@@ -176,10 +176,10 @@ def _check_never_saved(run, checkpoints, metrics):
     if not last:
         return
     if checkpoints.steps:
-        lost = "holds no usable checkpoint any more"
+        lost = "holds no valid checkpoint"
     elif not os.path.isdir(folder):
         there = os.path.islink(folder)
-        lost = "is a link to a folder that is not there" if there else "is missing"
+        lost = "is a link to a missing folder" if there else "is missing"
     else:
         # The second checkpoint waits until the first is on disk.
         every = config_of(run).train.checkpoint_every
@@ -188,41 +188,42 @@ def _check_never_saved(run, checkpoints, metrics):
             return
         lost = "is empty"
     raise RunError(
-        f"{folder} {lost}, but metrics.jsonl goes to step {last:,}; bring the "
-        f"checkpoints back, or start a new run with run.directory=FOLDER."
+        f"{folder} {lost}, but metrics.jsonl goes to step {last:,}; restore the "
+        f"checkpoints, or start a new run with run.directory=FOLDER."
     )
 
 
 def _misfit(task, step, steps, known):
-    """Why a run of so many steps cannot go on from a checkpoint, and what to do."""
+    """Why a run of ``steps`` steps cannot continue from a checkpoint, and what to
+    do."""
     validations, config = known["validations"], task.config
     evaluated = validations[-1][0] if validations else None
     if steps < step:
-        return f"later than train.steps={steps}; set train.steps={step} or more"
+        return f"but train.steps is {steps}; set train.steps={step} or more"
     if steps == step != evaluated:
         return (
-            f"where it was not evaluated, and train.steps={steps} leaves nothing to "
+            f"which has no evaluation, and train.steps={steps} leaves nothing to "
             f"train; set train.steps={step + 1} or more"
         )
     extra = evaluated and evaluated < steps and evaluated % config.train.evaluate_every
     if _goes_by_evaluations(config) and extra:
         return (
-            f"and was evaluated at step {evaluated}, its end then, as a run of {steps} "
-            f"steps would not be, which goes by its evaluations; set "
+            f"and its last evaluation is at step {evaluated}. A run of {steps} steps "
+            f"would not evaluate there, and evaluations decide how it continues; set "
             f"train.steps={evaluated}"
         )
     validation = validation_of(task, validations)
     if known["best_step"] != validation.best_step.tolist():
         return (
-            f"but with train.patience={config.train.patience} its best would be of "
-            f"another step than the parameters that it kept; resume it with the "
-            f"train.patience that it had"
+            f"but with train.patience={config.train.patience} the best step would be "
+            f"another than that of the saved parameters; resume with the "
+            f"train.patience of the run"
         )
     return None
 
 
 def _goes_by_evaluations(config):
-    """Whether one evaluation more would change what comes after it."""
+    """Whether one more evaluation would change what comes after it."""
     return config.optimizer.follows_validation or config.train.patience > 0
 
 
@@ -233,20 +234,20 @@ def check_resumable(
     facts: Mapping[str, Any],
     free: Collection[str],
 ) -> None:
-    """A run goes on with the model and the data it began with, or not at all.
+    """Checks that a run continues with the model and the data it began with.
 
     Args:
         run: the run.
-        task: its task, with the config of now.
-        steps_per_epoch: of its data; ``None`` where they never end.
+        task: its task, with the new config.
+        steps_per_epoch: steps of an epoch; ``None`` for endless data.
         facts: its metadata.
         free: if not empty, the only keys that may have other values.
 
     Raises:
-        RunError: it cannot go on.
+        RunError: the run cannot continue.
     """
     now = task.config
-    # In full, since keys may have come into being since then, with their defaults.
+    # The whole config: newer keys have their defaults.
     before = config_of(run)
     free = set(free or FREE_ON_RESUME | task.moved)
     if _goes_by_evaluations(now):
@@ -256,14 +257,14 @@ def check_resumable(
         if key not in free:
             raise RunError(
                 f"{run.directory} was trained with {key}={old!r}, not {new!r}; "
-                f"resume it as it was, or start a run with run.directory=FOLDER. A "
-                f"resume may change {', '.join(sorted(free))}."
+                f"resume with the old value, or start a new run with "
+                f"run.directory=FOLDER. A resume may change {', '.join(sorted(free))}."
             )
     task.check_same_data(facts, run.directory)
     old, new = (total_steps(config, steps_per_epoch) for config in (before, now))
     schedule = now.optimizer.schedule
     if old != new and isinstance(schedule, Linear | Cosine):
         say(
-            f"the learning rate goes on as that of a run of {new:,} steps: its "
-            f"{schedule.kind} schedule was made for {old:,}."
+            f"the learning rate continues as in a run of {new:,} steps; so far the "
+            f"{schedule.kind} schedule was that of {old:,} steps."
         )

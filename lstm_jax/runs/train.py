@@ -36,6 +36,7 @@ from lstm_jax.training.step import (
     one_seed,
     stack_seeds,
 )
+from lstm_jax.training.stop import Terminated
 from lstm_jax.training.task import Task
 from lstm_jax.training.trainer import Diverged, Trainer
 
@@ -46,13 +47,14 @@ class Outcome(NamedTuple):
     run: Run
     step: int
     complete: bool
+    """Whether the run has its final metrics."""
     stopped: bool
-    """Whether Ctrl-C or SIGTERM came on the way, be it in the last moment."""
+    """Whether Ctrl-C or SIGTERM came on the way."""
 
 
 @dataclasses.dataclass(eq=False)
 class Start:
-    """What a run starts from, before anything is known of an earlier part of it."""
+    """What a new run starts from."""
 
     task: Task
     batches: Batches
@@ -99,7 +101,7 @@ class Start:
 
 
 def first_params(task: Task, seed: int) -> tuple[PyTree, jax.Array]:
-    """The parameters that ``seed`` draws, and its key for everything after them."""
+    """The initial parameters of ``seed``, and the key for everything after them."""
     init_key, key = jax.random.split(seed_key(seed))
     return task.init(init_key), key
 
@@ -111,13 +113,13 @@ def train_run(
     resume: bool = False,
     free: Collection[str] = frozenset(),
 ) -> Outcome:
-    """Trains, evaluates and plots a run; tells the user what it does.
+    """Trains, evaluates and plots a run, and prints its progress.
 
     Args:
         config: the config of its task.
-        directory: where it is kept.
-        resume: whether it goes on where it stopped.
-        free: if not empty, the only keys that it may then have other values of.
+        directory: the folder of the run.
+        resume: whether to continue a run that was stopped.
+        free: if not empty, the only keys that may change on resume.
     """
     with output_may_close():  # a closed terminal must not cost a training
         return _train_run(config, directory, resume, free)
@@ -186,9 +188,16 @@ def train_alone(
         for listener in run.listeners:
             listener.close()
     metadata = _write_outcome(run, config, metadata, trainer, evaluation)
+    # A request in the last validation stops the run before its final evaluation.
+    complete = complete and not trainer.was_asked_to_stop
     if complete:
         print(f"trained in {time.monotonic() - began:.0f} s.")
-        _finish(Trained(run, task, evaluation.best, evaluation.validation), metadata)
+        trained = Trained(run, task, evaluation.best, evaluation.validation)
+        try:
+            _finish(trained, metadata)
+        except (KeyboardInterrupt, Terminated):
+            say(f"{run.directory} is trained and saved; finish it with --resume.")
+            raise
     return Outcome(run, trainer.step, complete, trainer.was_asked_to_stop)
 
 

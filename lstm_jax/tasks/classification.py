@@ -25,7 +25,7 @@ from lstm_jax.tasks.labelled_data import (
     most_frequent,
 )
 from lstm_jax.training.batches import HostBatches
-from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
+from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
@@ -187,7 +187,7 @@ class Classification:
     def sentence(self, metrics):
         return (
             f"accuracy {metrics['accuracy']:.2%}, macro F1 {metrics['macro_f1']:.4f}, "
-            f"{metrics['loss']:.4f} nats per label"
+            f"{number(metrics['loss'])} nats per label"
         )
 
     def baselines(self, split, every=False):

@@ -35,7 +35,7 @@ from lstm_jax.training.batches import (
     restarted,
 )
 from lstm_jax.training.metadata import Metadata
-from lstm_jax.training.metrics import Aux, Metric
+from lstm_jax.training.metrics import Aux, Metric, number
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig, RunError
 from lstm_jax.training.trainer import TrainConfig
@@ -396,10 +396,10 @@ class LanguageModelling:
     def sentence(self, metrics):
         said = []
         if "perplexity" in metrics:
-            said.append(f"perplexity {metrics['perplexity']:.2f}")
+            said.append(f"perplexity {number(metrics['perplexity'], 2)}")
         if "bits_per_character" in metrics:
-            said.append(f"{metrics['bits_per_character']:.4f} bits per character")
-        return ", ".join([*said, f"{metrics['loss']:.4f} nats per token"])
+            said.append(f"{number(metrics['bits_per_character'])} bits per character")
+        return ", ".join([*said, NATS.say(metrics["loss"])])
 
     # Abilities
 

@@ -31,7 +31,7 @@ from lstm_jax.tasks.labelled_data import (
     most_frequent,
 )
 from lstm_jax.training.batches import HostBatches
-from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics
+from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 
@@ -206,7 +206,7 @@ class Tagging:
         said = f"accuracy {metrics['accuracy']:.2%}, macro F1 {metrics['macro_f1']:.4f}"
         if "entity_f1" in metrics:
             said += f", F1 of entities {metrics['entity_f1']:.4f}"
-        return f"{said}, {metrics['loss']:.4f} nats per tag"
+        return f"{said}, {number(metrics['loss'])} nats per tag"
 
     def baselines(self, split, every=False):
         del every

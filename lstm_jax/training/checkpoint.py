@@ -131,7 +131,7 @@ class Checkpoints:
 
     def _write(self, step, arrays, facts):
         final = self.directory / str(step)
-        if final.exists():
+        if final.is_dir():
             return
         try:
             with files.writing_folder(final) as aside:

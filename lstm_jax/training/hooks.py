@@ -11,7 +11,7 @@ import optax
 
 from lstm_jax._types import PyTree
 from lstm_jax.training.checkpoint import Checkpoints
-from lstm_jax.training.metrics import PLAIN, Metrics, finite, headline, mean
+from lstm_jax.training.metrics import PLAIN, Metrics, finite, headline, mean, number
 from lstm_jax.training.progress import ProgressReport
 from lstm_jax.training.run_folder import Run, RunError
 from lstm_jax.training.step import one_seed, set_controls
@@ -141,7 +141,9 @@ class Evaluate(Hook):
         watched = self._metrics.get(self._monitor)
         if watched and self._monitor != name and watched is not metric:
             values = [_monitored(m, self._monitor, self._metrics) for m in there]
-            each = " ".join(f"{value:.4f} {watched.unit}".rstrip() for value in values)
+            each = " ".join(
+                f"{number(value)} {watched.unit}".rstrip() for value in values
+            )
             said += f", {self._monitor.replace('_', ' ')} {each}"
         star = " (best so far)" if best else ""
         return f"step {step:,} · validation {said}{star}"

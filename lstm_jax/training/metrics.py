@@ -92,6 +92,16 @@ def over_batches(
     return {name: mean.value for name, mean in total.items()}
 
 
+def number(value: float, decimals: int = 4) -> str:
+    """A number with so many decimals; a very large or small one with an exponent.
+
+    >>> number(1.23456), number(7e-05), number(1e304), number(113.746, decimals=2)
+    ('1.2346', '7.00e-05', '1.00e+304', '113.75')
+    """
+    plain = not value or 0.01 <= abs(value) < 1e7 or not np.isfinite(value)
+    return f"{value:.{decimals}f}" if plain else f"{value:.2e}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Metric:
     """How to show a metric, and which of two values is better.
@@ -116,9 +126,7 @@ class Metric:
 
     def say(self, value: float) -> str:
         """A value with its unit."""
-        value = self.convert(value)
-        digits = f"{value:.4f}" if abs(value) >= 0.01 or not value else f"{value:.2e}"
-        return f"{digits} {self.unit}".rstrip()
+        return f"{number(self.convert(value))} {self.unit}".rstrip()
 
 
 Metrics = Mapping[str, Metric]

@@ -10,6 +10,9 @@ from lstm_jax import files
 from lstm_jax.training.metrics import PLAIN, Metric, Metrics
 from lstm_jax.training.run_folder import Run, cannot_write
 
+WIDE = 20.0
+"""Curves whose values have a larger ratio are drawn on a logarithmic axis."""
+
 
 def plot_run(run: Run, metrics: Metrics = PLAIN) -> list[Path]:
     """Writes a plot of each metric, and ``learning_rate.png``; returns their paths.
@@ -62,11 +65,20 @@ def _curves_of(name, metrics, lines):
             bottom = lowest - 0.05 * abs(lowest)
             if bottom < top:
                 axes.set_ylim(bottom, top)
-        label = metric.label or f"{shown.replace('_', ' ')} {metric.unit}".rstrip()
-        axes.set(xlabel="step", ylabel=label, yscale=metric.scale)
+        name = shown.replace("_", " ")
+        unit = "" if metric.unit in name else f" ({metric.unit})"
+        values = np.concatenate([train[1], valid[1]])
+        scale = "log" if metric.scale == "log" or _is_wide(values) else "linear"
+        axes.set(xlabel="step", ylabel=metric.label or name + unit, yscale=scale)
         axes.legend(frameon=False)
 
     return curves
+
+
+def _is_wide(values):
+    """Whether values span so much that a linear axis would hide the lower ones."""
+    lowest = values.min()
+    return lowest > 0 and values.max() > WIDE * lowest
 
 
 def _curve(name, metric, lines):

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lstm_jax.terminal import escape
-from lstm_jax.training.metrics import PLAIN, Metrics
+from lstm_jax.training.metrics import PLAIN, Metrics, number
 
 
 class ProgressReport:
@@ -77,7 +77,7 @@ class ProgressReport:
         said = []
         for name, value in values.items():
             value = float("nan") if value is None else value
-            said.append(f"{name.replace('_', ' ')} {value:.4f}")
+            said.append(f"{name.replace('_', ' ')} {number(value)}")
             derived = [m for m in self._metrics.values() if m.of == name]
             said += [metric.say(value) for metric in derived]
         return " · ".join(said)

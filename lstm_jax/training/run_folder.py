@@ -37,6 +37,7 @@ import lstm_jax
 from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.config import PathText, config
+from lstm_jax.terminal import LOST_OUTPUT
 
 try:
     import fcntl
@@ -74,12 +75,20 @@ class RunError(ValueError):
 
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     """The error for a full disk or a folder that is not writable."""
-    said = str(error) or type(error).__name__
-    reason = getattr(error, "strerror", None) or said.splitlines()[0]
+    reason = getattr(error, "strerror", None) or _reason(error)
     remedy = "make room or name another folder with run.directory=FOLDER"
     if kept:
         remedy = f"{kept}; make room and resume it"
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
+
+
+def _reason(error):
+    """The words of the system among those of a library, or the first line."""
+    said = str(error) or type(error).__name__
+    for code in (*LOST_OUTPUT, errno.EACCES, errno.EROFS):
+        if os.strerror(code) in said:
+            return os.strerror(code)
+    return said.splitlines()[0]
 
 
 def make_folder(path: Path, option: str) -> None:
@@ -381,6 +390,7 @@ class Run:
 
 def _lock(folder):
     """Takes the lock of a folder; BlockingIOError where another process keeps it."""
+    assert fcntl is not None
     for _ in range(LOCK_TRIES - 1):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

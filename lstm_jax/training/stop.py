@@ -1,9 +1,48 @@
-"""Turns Ctrl-C, SIGTERM and a closed terminal into a request to stop after a step."""
+"""Ctrl-C, SIGTERM and a closed terminal: a request to stop at the next step while a
+run trains, an exception everywhere else."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
+
+
+class Terminated(BaseException):
+    """SIGTERM, or SIGHUP of a closed terminal, outside the training loop."""
+
+
+@contextlib.contextmanager
+def termination_raises() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Terminated`, so that blocks that clean up do.
+
+    Under ``nohup``, SIGHUP goes on being ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(signum, frame):
+        raise Terminated(signal.Signals(signum).name)
+
+    with _handled(_terminations(), terminate):
+        yield
+
+
+def _terminations():
+    """The signals that end a process from outside."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    ignored = hangup is None or signal.getsignal(hangup) is signal.SIG_IGN
+    return [signal.SIGTERM] if ignored else [signal.SIGTERM, hangup]
+
+
+@contextlib.contextmanager
+def _handled(kinds, handler):
+    before = {kind: signal.signal(kind, handler) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 @contextlib.contextmanager
@@ -21,13 +60,5 @@ def stop_requests() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    kinds = [signal.SIGINT, signal.SIGTERM]
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has no SIGHUP
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        kinds.append(hangup)
-    before = {kind: signal.signal(kind, request) for kind in kinds}
-    try:
+    with _handled([signal.SIGINT, *_terminations()], request):
         yield stop
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)

@@ -110,7 +110,7 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["model.dropout=0"], "model.dropout=0 would change what was trained"),
+        (["model.dropout=0"], "model.dropout=0 would change a run that is trained"),
         (
             ["evaluation.cache_size=9", "evaluation.dynamic_rate=1"],
             "cache_size=9 and dynamic_rate=1.0 do not work together",

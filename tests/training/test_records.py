@@ -67,7 +67,10 @@ def test_a_schedule_that_was_to_end_earlier(stopped, capsys):
     args, _ = stopped
     assert main([*args, "train.steps=9"]) == 0
     said = capsys.readouterr().out
-    assert "that of a run of 9 steps: its cosine schedule was made for 8." in said
+    assert (
+        "as in a run of 9 steps; so far the cosine schedule was that of 8 steps."
+        in said
+    )
 
 
 def test_what_stops_a_training_is_told_as_it_is(tmp_path):

@@ -98,7 +98,7 @@ def test_a_run_is_not_resumed_to_before_its_checkpoint(whole, capsys):
     before = files(whole)
     assert resume(whole, "train.steps=11") == 2
     said = capsys.readouterr().err
-    assert "checkpoint of step 12, later than train.steps=11" in said
+    assert "is at step 12, but train.steps is 11" in said
     assert "set train.steps=12 or more" in said
     assert files(whole) == before
 

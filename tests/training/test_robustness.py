@@ -193,7 +193,7 @@ def test_after_damage_the_last_good_one_goes_on(whole, cut, capsys):
     said = capsys.readouterr().out
     assert "the checkpoint of step 8 is damaged" in said
     assert "SHA-256" in said
-    assert "going on from step 4" in said
+    assert "resuming at step 4" in said
     assert results(cut) == results(whole)
     assert (cut / "checkpoints" / "8.damaged").is_dir(), "thrown away"
 
@@ -213,7 +213,7 @@ def test_a_run_at_its_end_does_not_begin_anew(cut, capsys, checkpoints):
         shutil.rmtree(folder) if checkpoints == "gone" else flip(largest(folder))
     before = {p: p.read_bytes() for p in cut.rglob("*") if p.is_file()}
     assert main(["train", *arguments(cut.parent), "--resume"]) == 2
-    assert "no good checkpoint any more" in capsys.readouterr().err
+    assert "no valid checkpoint" in capsys.readouterr().err
     assert before == {p: p.read_bytes() for p in cut.rglob("*") if p.is_file()}
 
 
@@ -325,7 +325,7 @@ def test_the_checkpoints_of_another_run(whole, cut, tmp_path, capsys):
     for command in (["evaluate", str(cut)], ["train", *arguments(tmp_path)]):
         more = ["--resume"] if command[0] == "train" else []
         assert main([*command, *more]) == 2
-        assert "is a checkpoint of another run" in capsys.readouterr().err
+        assert "belongs to another run" in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in before}
 
 
@@ -335,7 +335,7 @@ def test_an_evaluation_that_a_longer_run_would_not_have(tmp_path, capsys):
     assert main(["train", *args, "train.steps=8"]) == 0
     assert main(["train", *args, "--resume"]) == 2
     said = capsys.readouterr().err
-    assert "was evaluated at step 8" in said
+    assert "last evaluation is at step 8" in said
     assert "set train.steps=8" in said
 
 
@@ -343,7 +343,7 @@ def test_an_evaluation_that_patience_would_count(tmp_path, capsys):
     args = [*tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'run'}"]
     assert main(["train", *args, "train.steps=8"]) == 0
     assert main(["train", *args, "--resume", "train.patience=2"]) == 2
-    assert "was evaluated at step 8" in capsys.readouterr().err
+    assert "last evaluation is at step 8" in capsys.readouterr().err
     assert main(["train", *args, "--resume"]) == 0
 
 
@@ -355,7 +355,7 @@ def test_another_patience_would_have_kept_other_weights(tmp_path, capsys, monkey
         patch.setattr(Memory, "evaluate", told)
         assert main(["train", *args, "train.steps=9"]) == 0
     assert main(["train", *args, "--resume", "train.patience=1"]) == 2
-    assert "with train.patience=1 its best would be" in capsys.readouterr().err
+    assert "with train.patience=1 the best step would be" in capsys.readouterr().err
     assert main(["train", *args, "--resume", "train.patience=2"]) == 0
 
 

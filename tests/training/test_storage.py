@@ -151,7 +151,7 @@ def test_checkpoints_that_are_lost_are_not_those_of_a_new_run(run, lose, capsys)
     assert resume(run, "train.steps=12") == 2
     said = refusal(capsys)
     assert "metrics.jsonl goes to step 8" in said
-    assert "bring the checkpoints back" in said
+    assert "restore the checkpoints" in said
     assert content(run) == before
 
 
@@ -198,9 +198,9 @@ def of_no_run(manifest):
 
 OTHERS = {
     "was trained with seed=5": of_another_seed,
-    "of another run": of_another_run,
-    "of another number of seeds": of_more_seeds,
-    "is a checkpoint of another run": of_no_run,
+    "to another run": of_another_run,
+    "has another number of seeds": of_more_seeds,
+    "belongs to another run": of_no_run,
 }
 
 
