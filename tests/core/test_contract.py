@@ -234,7 +234,7 @@ REFUSED = {
                 gx[..., :1],
             )
         ),
-        "step puts out an array of float.* expected shape .*out_size=4 last",
+        "step returns the output an array of float.* expected shape .*out_size=4 last",
     ),
 }
 
