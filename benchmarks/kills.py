@@ -1,12 +1,11 @@
-"""Whether a training that is ended at random moments comes to the same results.
+"""Does training that is killed at random moments reach the same results?
 
     python -m benchmarks.kills --moments 40 --how kill
     python -m benchmarks.kills --moments 60 --how all
 
 A small classifier with shuffled batches of several shapes, loaded by threads, is
-trained once without interruption. Then it is started, ended at a random moment, and
-resumed, one run for each moment. Metrics, weights and results must be the same, bit for
-bit.
+trained once without interruption. Then, for each moment, a run is started, killed at a
+random time, and resumed. Metrics, weights and results must be the same, bit for bit.
 
 kill     SIGKILL
 term     SIGTERM
