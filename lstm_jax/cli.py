@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 
@@ -12,10 +11,17 @@ import lstm_jax
 from lstm_jax import ops
 from lstm_jax.bench import command as bench
 from lstm_jax.bench.workers import BenchError
-from lstm_jax.commands import evaluate, generate, interop, predict, reproduce, train
-from lstm_jax.commands.describe import config
-from lstm_jax.commands.listing import compare, runs
-from lstm_jax.commands.memory import ALL_CELLS, memory
+from lstm_jax.commands import (
+    describe,
+    evaluate,
+    generate,
+    interop,
+    listing,
+    memory,
+    predict,
+    reproduce,
+    train,
+)
 from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
@@ -72,7 +78,7 @@ def _parse(argv):
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if "cells" in args:  # an option of many words takes those behind it as well
-        cells = ALL_CELLS if args.cells is None else args.cells
+        cells = memory.ALL_CELLS if args.cells is None else args.cells
         rest = [word for word in cells if "=" in word] + rest
         args.cells = [word for word in cells if "=" not in word]
     if "overrides" in args and not any(word.startswith("-") for word in rest):
@@ -93,43 +99,9 @@ def _parser():
     generate.add_command(commands)
     predict.add_command(commands)
 
-    command = commands.add_parser("config", help="say what a config can hold")
-    command.add_argument("source", nargs="?", help="a task, or a TOML file")
-    command.add_argument("overrides", nargs="*", metavar="key.path=value")
-    command.add_argument(
-        "--schema", action="store_true", help="every key: type, default, meaning"
-    )
-    command.set_defaults(command=config)
-
-    command = commands.add_parser(
-        "memory", help="let cells compete on a problem of long memory"
-    )
-    command.add_argument("config", help="such as configs/memory_adding.toml")
-    command.add_argument("overrides", nargs="*", metavar="key.path=value")
-    command.add_argument(
-        "--cells",
-        nargs="+",
-        metavar="CELL",
-        action="extend",
-        help=", ".join(ALL_CELLS),
-    )
-    command.add_argument(
-        "--resume", action="store_true", help="go on with those that are there"
-    )
-    command.add_argument(
-        "--out", type=Path, help="a folder for copies of figures and plots"
-    )
-    command.set_defaults(command=memory)
-
-    command = commands.add_parser("runs", help="list runs with their best figures")
-    command.add_argument("folder", nargs="?", default="runs")
-    command.set_defaults(command=runs)
-
-    command = commands.add_parser("compare", help="two runs side by side")
-    command.add_argument("run", help="the folder of a run")
-    command.add_argument("other", metavar="run", help="that of another")
-    command.set_defaults(command=compare)
-
+    describe.add_command(commands)
+    memory.add_command(commands)
+    listing.add_commands(commands)
     reproduce.add_command(commands)
     interop.add_commands(commands)
 

@@ -1,8 +1,9 @@
 """One TOML file a run, read into validated, frozen dataclasses.
 
 A config dataclass stands beside what it builds and is marked with `config`. On the
-command line ``key.path=value`` is parsed as TOML, merged over the file, and validated
-the same way. What is wrong is named by its path, with what came and what is valid.
+command line ``key.path=value`` is merged over the file and validated the same way. The
+value of a text key is taken as it stands; any other value is parsed as TOML. An error
+names the key by its path, what was given and what is valid.
 
 A section of several kinds is a union of config dataclasses, each with a literal
 ``kind``, and ``Field(discriminator="kind")``: every kind has keys of its own. With
@@ -11,14 +12,16 @@ with `NONE` takes "none" instead.
 """
 
 import dataclasses
+import datetime
 import difflib
 import json
+import os
 import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
 
@@ -27,6 +30,28 @@ T = TypeVar("T")
 
 class ConfigError(ValueError):
     """A config that cannot be read; the message is meant for its author."""
+
+
+def expand_home(path: str) -> str:
+    """``path`` with ``~`` and ``~user`` at its start replaced by the home folder.
+
+    A shell does so for a word that starts with ``~``, but not behind the ``=`` of
+    ``key=~/text``.
+
+    Raises:
+        ValueError: there is no such user.
+    """
+    expanded = os.path.expanduser(path)
+    if path.startswith("~") and expanded == path:
+        raise ValueError(
+            f"there is no user {path[1:].partition('/')[0]}; for a name that starts "
+            f"with ~, write ./{path}"
+        )
+    return expanded
+
+
+PathText = Annotated[str, pydantic.AfterValidator(expand_home)]
+"""The type of a key that names a file or a folder; ``~`` stands for the home folder."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -68,15 +93,28 @@ NONE = pydantic.BeforeValidator(lambda value: None if value == "none" else value
 def read(path: str | Path) -> dict[str, Any]:
     """The contents of a TOML file."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        # Some editors put a byte order mark at the start of UTF-8.
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read config {path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a NUL in the path
         raise ConfigError(f"config {path} is not valid TOML: {error}.") from error
 
 
-def override(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """``values`` with every ``key.path=value`` of the command line merged over them."""
+def override(
+    values: dict[str, Any], assignments: Iterable[str], cls: type | None = None
+) -> dict[str, Any]:
+    """``values`` with every ``key.path=value`` of the command line merged over them.
+
+    Args:
+        values: the values of a file.
+        assignments: words of the command line.
+        cls: the config dataclass, where it is known. The value of a key whose type is
+            text is then the text as it stands, such as ``data.path=123``.
+
+    Raises:
+        ConfigError: an assignment is not of this form, or names a key of a value.
+    """
     for assignment in assignments:
         key, sep, text = assignment.partition("=")
         path = key.strip().split(".")
@@ -85,16 +123,43 @@ def override(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, An
                 f"override {assignment!r} is not of the form key.path=value, "
                 f"for example train.steps=100."
             )
-        values = _merge(values, path, _parse(text.strip()), key)
+        value = _parse(text.strip(), _types_of(cls, path))
+        values = _merge(values, path, value, key)
     return values
 
 
-def _parse(text):
-    """A TOML value; a bare word such as a path or a name is a string."""
+def _parse(text, kinds):
+    """The value that ``text`` stands for, for a key of one of the types ``kinds``.
+
+    In quotes, text is TOML. A bare word such as a path or a name is text as well.
+    """
+    if kinds == {str} and not text.startswith(('"', "'")):
+        return text
+    if kinds == {bool} and text.lower() in ("true", "false"):
+        return text.lower() == "true"
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _types_of(cls, path):
+    """The plain types of the key at ``path``; none where the key is not known."""
+    owners, kinds = [] if cls is None else [cls], []
+    for name in path:
+        hints = [typing.get_type_hints(owner) for owner in owners]
+        kinds = [hint[name] for hint in hints if name in hint]
+        owners = [one for kind in kinds for one in kinds_of(kind).values()]
+    return {plain for kind in kinds for plain in _plain_types(kind)}
+
+
+def _plain_types(kind):
+    if _is_union(kind):
+        kinds = {plain for k in typing.get_args(kind) for plain in _plain_types(k)}
+        return kinds - {types.NoneType}
+    if typing.get_origin(kind) is typing.Literal:
+        return {type(choice) for choice in typing.get_args(kind)}
+    return {kind}
 
 
 def _merge(values, path, value, key):
@@ -113,12 +178,37 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     Raises:
         ConfigError: naming every key that is unknown, missing or of the wrong type.
     """
+    _check_values(values)
     try:
         # As JSON, strict validation still builds dataclasses from tables.
-        return pydantic.TypeAdapter(cls).validate_json(json.dumps(values, default=str))
+        return pydantic.TypeAdapter(cls).validate_json(json.dumps(values))
     except pydantic.ValidationError as error:
         lines = [_explain(cls, problem) for problem in _one_each(cls, error.errors())]
         raise ConfigError("\n".join(lines)) from error
+
+
+_DATES = datetime.date | datetime.time
+
+
+def _check_values(values):
+    """Refuses what TOML or a file system knows and a config does not hold."""
+    for name, value in _flatten(values).items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, _DATES):
+                raise ConfigError(
+                    f"{name} is the date or time {one}, which no key takes; write text "
+                    f"in quotes."
+                )
+            if isinstance(one, str) and not _is_unicode(one):
+                raise ConfigError(
+                    f"{name} is {one!r}, which is not UTF-8, as a config must be; "
+                    f"rename the file or folder."
+                )
+
+
+def _is_unicode(text):
+    """False for names of files whose bytes are not UTF-8."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _one_each(cls, problems):
@@ -188,8 +278,22 @@ def _explain(cls, problem):
             message = (
                 problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
             )
-            came = "" if isinstance(came, Mapping) else f" is {came!r}"
-            return f"{name}{came}: {message[0].lower()}{message[1:]}."
+            said = "" if isinstance(came, Mapping) else f" is {came!r}"
+            hint = _hint(problem["type"], came)
+            return f"{name}{said}: {message[0].lower()}{message[1:]}{hint}."
+
+
+def _hint(problem, came):
+    """How to write what was meant."""
+    if problem == "string_type" and isinstance(came, int | float):
+        return f'; write it in quotes: "{json.dumps(came)}"'
+    if problem == "bool_type":
+        return "; write true or false"
+    if problem in ("int_type", "int_from_float") and isinstance(came, float):
+        return f"; write {int(came)}" if came.is_integer() else ""
+    if problem == "tuple_type" and isinstance(came, str):
+        return f"; write [{_quote(came)}]"
+    return ""
 
 
 def _unknown(cls, path, owner):

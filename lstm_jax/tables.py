@@ -1,10 +1,12 @@
-"""Figures as a table on the terminal."""
+"""Numbers as a table on the terminal."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 from rich.text import Text
 
@@ -12,19 +14,53 @@ from lstm_jax.terminal import escape
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints rows under the names of their columns, numbers to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """Prints rows under the names of their columns, numbers to the right.
+
+    On a terminal that is too narrow, titles and text with spaces are wrapped. A number
+    or a name is never cut in two. If that is not enough, lines are longer than the
+    terminal.
+    """
     rows = [[*row] for row in rows]
-    for n, name in enumerate(columns):
-        numbers = all(isinstance(row[n], int | float | None) for row in rows)
-        justify = "right" if numbers else "left"
-        table.add_column(Text(escape(name, keep="")), justify=justify, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(escape(figure(value), keep="")) for value in row))
+    cells = [[escape(figure(value), keep="") for value in row] for row in rows]
+    titles = [escape(name, keep="") for name in columns]
     console = Console()
     if not console.is_terminal:
-        console.width = 10_000  # what is read by programs is not folded
+        _widen(console)  # what programs read is not wrapped
+    by_column = [*zip(titles, *cells, strict=True)]
+    narrowest = sum(max(map(_longest_word, column)) + 3 for column in by_column)
+    if narrowest > console.width:
+        _widen(console)
+    if console.width != WIDE:
+        titles = [_narrow(title, column) for title, *column in by_column]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for n, title in enumerate(titles):
+        numbers = all(isinstance(row[n], int | float | None) for row in rows)
+        words = any(" " in row[n] for row in cells)
+        justify = "right" if numbers else "left"
+        table.add_column(
+            Text(title), justify=justify, no_wrap=not words, overflow="fold"
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+WIDE = 10_000
+
+
+def _widen(console):
+    # The height as well: a terminal that says it is dumb is else taken to be 80 wide.
+    console.size = ConsoleDimensions(WIDE, console.height)
+
+
+def _longest_word(text):
+    return max(map(cell_len, text.split()), default=0)
+
+
+def _narrow(title, column):
+    """The title of a column, wrapped where its words are narrower than its cells."""
+    width = max([_longest_word(title), *map(cell_len, column)])
+    return "\n".join(textwrap.wrap(title, max(width, 1), break_long_words=False))
 
 
 def figure(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The command line: the whole way through, and one clear line for whatever is wrong."""
 
+import io
 import itertools
 import json
 import os
@@ -71,6 +72,66 @@ def test_generate(trained, capsys):
     assert one != generate("--prompt", "line 7", "--seed", "2")
     cold = generate("--prompt", "line 7", "--temperature", "0")
     assert cold == generate("--prompt", "line 7", "--temperature", "0", "--seed", "3")
+
+
+def test_a_prompt_from_a_file_or_standard_input(trained, tmp_path, capsys, monkeypatch):
+    """A byte order mark, CRLF and the last line end are not a part of it."""
+    command = ["generate", str(trained[0]), "--length", "5"]
+
+    def generate(*options):
+        assert main([*command, *options]) == 0
+        return capsys.readouterr().out
+
+    plain = generate("--prompt", "line 7\nline 8")
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbfline 7\r\nline 8\r\n")
+    assert generate("--prompt-file", str(tmp_path / "prompt.txt")) == plain
+    assert generate("--prompt", "line 7\r\nline 8") == plain
+    stdin = io.TextIOWrapper(io.BytesIO(b"line 7\nline 8\n"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert generate("--prompt-file", "-") == plain
+    said = refused(capsys, *command, "--prompt-file", str(tmp_path / "none.txt"))
+    assert "none.txt cannot be read: No such file" in said
+    (tmp_path / "latin.txt").write_bytes("déjà".encode("latin-1"))
+    said = refused(capsys, *command, "--prompt-file", str(tmp_path / "latin.txt"))
+    assert "not UTF-8" in said
+
+
+@pytest.mark.parametrize("options", [[], ["--samples", "2"], ["--beams", "2"]])
+def test_stop_strings(trained, capsys, options):
+    """The prompt has them as well, which does not count."""
+    command = ["generate", str(trained[0]), "--length", "60", *options]
+
+    def generate(*more):
+        assert main([*command, "--prompt", "line e", *more]) == 0
+        return capsys.readouterr().out
+
+    whole = generate()
+    first = next(t for t in whole.splitlines() if t.startswith("line e"))
+    stop = first[7:9] or whole[len("line e") :][:1]
+    said = generate("--stop", "Q", "--stop", stop)
+    cut = "line e" + whole[whole.index("line e") + 6 :].partition(stop)[0]
+    assert cut + "\n" in said
+    assert len(said) < len(whole)
+    assert "empty" in refused(capsys, *command, "--stop", "")
+
+
+def test_a_model_of_words_without_unk(trained, tmp_path, capsys):
+    args = tiny.write(tmp_path)
+    run = tmp_path / "run"
+    more = ["data.tokens=words", "data.vocabulary_limit=12", "train.steps=1"]
+    assert main(["train", *args, *more, f"run.directory={run}"]) == 0
+    for options in (["--temperature", "0"], [], ["--beams", "2"], ["--samples", "2"]):
+        command = ["generate", str(run), "--length", "60", *options]
+        capsys.readouterr()
+        assert main(command) == 0
+        known = "<unk>" in capsys.readouterr().out
+        assert known or "--beams" in options or "--temperature" in options
+        assert main([*command, "--no-unk"]) == 0
+        said = capsys.readouterr().out
+        assert "<unk>" not in said
+        assert len(said) > 60
+    said = refused(capsys, "generate", str(trained[0]), "--no-unk")
+    assert "the tokens of this model are characters, which have no <unk>" in said
 
 
 def refused(capsys, *argv):

@@ -1,17 +1,25 @@
 """Commands that look at configs and runs: config, runs, compare, and event files."""
 
 import errno
+import functools
+import json
 import os
 import platform
 import shutil
+from pathlib import Path
 
+import jax
 import pytest
+from rich.console import Console
 
-from lstm_jax import tables
+from lstm_jax import init_lstm_stack, tables
 from lstm_jax.cli import main
 from lstm_jax.commands.process import keep_freed_memory
+from lstm_jax.commands.summary import Summary
 from lstm_jax.config import build, read
+from lstm_jax.interop import save_stack
 from lstm_jax.tasks import TASKS
+from lstm_jax.training.run_folder import Run
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -87,6 +95,124 @@ def test_runs_are_listed(folder, capsys):
     (folder / "none").mkdir(exist_ok=True)
     assert "holds no runs" in said(capsys, "runs", str(folder / "none"))
     assert "is not a folder" in said(capsys, "runs", str(folder / "nowhere"), status=2)
+
+
+def test_only_runs_that_can_be_compared_are_ranked_together(folder, tmp_path, capsys):
+    """Of the same task, tokens and data: another length is another problem."""
+    shutil.copytree(folder / "one", tmp_path / "runs" / "a")
+    shutil.copytree(folder / "two", tmp_path / "runs" / "b")
+    shutil.copytree(folder / "two", tmp_path / "runs" / "c")
+    path = tmp_path / "runs" / "c" / "run.json"
+    path.write_text(path.read_text().replace('"length": 6', '"length": 60'))
+    text = said(capsys, "runs", str(tmp_path / "runs"))
+    titles = [line for line in text.splitlines() if "lower is better" in line]
+    assert titles == [
+        f"memory · adding, length {n} · valid loss (lower is better)" for n in (6, 60)
+    ]
+    first, second = text.split(titles[1])
+    assert str(tmp_path / "runs" / "a") in first
+    assert str(tmp_path / "runs" / "b") in first
+    assert str(tmp_path / "runs" / "c") in second
+    compared = said(capsys, "compare", *(str(tmp_path / "runs" / n) for n in "ac"))
+    assert "their metrics measure different things" in compared
+
+
+def test_what_a_metric_is_of():
+    facts = {"data": "/home/me/a.txt", "sha256": "0123456789", "vocabulary": 4000}
+    facts |= {"parameters": 1, "monitor": {}}
+    title = lambda name: (
+        Summary(
+            Run("run"),
+            {"task": "language_model"},
+            facts | {"tokenizer": {"name": name}},
+            *(0, {}, {}, False),
+        ).measured
+    )
+    assert title("words").title == (
+        "language_model · 4,000 words of a.txt, sha256 01234567 · valid loss (lower is "
+        "better)"
+    )
+    assert len({title(name) for name in ("bytes", "words", "bpe")}) == 3
+
+
+def test_runs_as_json(folder, capsys):
+    listed = json.loads(said(capsys, "runs", str(folder), "--json"))
+    one, two = (
+        next(run for run in listed["runs"] if run["run"] == str(folder / name))
+        for name in ("one", "two")
+    )
+    lines = [m for m in tiny.metrics(folder / "one") if "valid_loss" in m]
+    best = min(lines, key=lambda line: line["valid_loss"])
+    assert (one["best"], one["best_step"]) == (best["valid_loss"], best["step"])
+    assert one["metrics"] == json.loads((folder / "one/result-test.json").read_text())
+    assert (two["state"], two["task"], two["split"]) == ("complete", "memory", "test")
+    assert len(listed["left_out"]) == 1
+
+
+def test_a_run_that_is_being_trained(folder, tmp_path, capsys):
+    shutil.copytree(folder / "one", tmp_path / "one")
+    state = lambda: json.loads(said(capsys, "runs", str(tmp_path), "--json"))
+    with Run(tmp_path / "one").alone():
+        assert state()["runs"][0]["state"] == "running"
+    assert state()["runs"][0]["state"] == "complete"
+    with Run(tmp_path / "one").alone():  # asking has not kept the lock
+        pass
+
+
+def test_imported_weights_are_not_a_run(tmp_path, capsys):
+    folder = tmp_path / "weights"
+    save_stack(folder, init_lstm_stack(jax.random.key(0), 3, 5, num_layers=1))
+    text = said(capsys, "runs", str(tmp_path))
+    assert text.strip() == (
+        f"imported weights, not a run: {folder} (see lstm-jax export)"
+    )
+    error = said(capsys, "generate", str(folder), status=2)
+    assert "it holds weights made by lstm-jax import" in error
+    assert "use lstm-jax export" in error
+    error = said(capsys, "evaluate", str(tmp_path / "none"), status=2)
+    assert "there is no such folder" in error
+
+
+def test_a_shipped_config_by_its_name(capsys, tmp_path, monkeypatch):
+    """As it stands, comments included; a file of that name goes first."""
+    folder = Path(__file__).parent.parent / "configs"
+    for path in folder.rglob("*.toml"):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        assert said(capsys, "config", name) == path.read_text()
+    full = said(capsys, "config", "quickstart", "train.steps=7")
+    assert "steps = 7" in full
+    assert "patience = 0" in full
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").write_text('task = "memory"')
+    assert 'task = "memory"' in said(capsys, "config", "quickstart")
+    error = said(capsys, "train", "configs/quickstart.toml", status=2)
+    assert "did you mean quickstart?" in error
+    assert "quickstart" in said(capsys, "config", status=2)
+
+
+def test_a_shipped_config_is_trained(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["model.hidden_size=2", "problem.length=4", "train.steps=1"]
+    small += ["train.batch_size=2", "evaluation.sequences=2", "evaluation.batch_size=2"]
+    said(capsys, "train", "memory_adding", *small)
+    assert (tmp_path / "runs" / "memory_adding" / "result-test.json").exists()
+
+
+@pytest.mark.parametrize("width", [40, 80, 1000])
+def test_a_terminal_breaks_no_name_and_no_number(capsys, monkeypatch, width):
+    sized = functools.partial(Console, width=width, height=25, color_system=None)
+    monkeypatch.setattr(tables, "Console", sized)
+    monkeypatch.setattr(Console, "is_terminal", True)
+    path = "runs/a-rather-long-name-of-a-run-x"
+    said = "test loss 1.2346, test bits per character 2.1234, test perplexity 123.45"
+    columns = ["run", "state", "best at step", "final"]
+    tables.print_table(columns, [(path, "complete", 1_234_567, said)])
+    text = capsys.readouterr().out
+    assert path in text
+    assert "1,234,567" in text
+    assert all(word in text.split() for word in [*said.split(), "step", "final"])
+    if width == 80:
+        assert max(map(len, text.splitlines())) <= 80
 
 
 def test_no_table_is_cut_or_read_as_markup(capsys, monkeypatch):

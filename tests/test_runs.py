@@ -104,7 +104,7 @@ def test_a_run_of_another_task_says_what_it_cannot_do(memory):
     run = lstm_jax.load_run(memory)
     assert jax.tree.leaves(run.params)
     assert run.tokenizer is None
-    with pytest.raises(RunError, match=r"the task memory .* is not one that generates"):
+    with pytest.raises(RunError, match=r"the task memory .* cannot generate text"):
         run.generate()
     with pytest.raises(RunError, match="is not a run"):
         lstm_jax.load_run(memory / "checkpoints")

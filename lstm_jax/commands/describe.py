@@ -1,4 +1,5 @@
-"""``lstm-jax config``: the keys of a config, or a config as a run would read it."""
+"""``lstm-jax config``: the keys of a config, a config that comes with the package, or a
+config as a run would read it."""
 
 import dataclasses
 import types
@@ -6,9 +7,30 @@ import typing
 from collections.abc import Collection
 from typing import Any
 
-from lstm_jax.config import ConfigError, dump, kinds_of, read
+from lstm_jax.commands.arguments import add_overrides
+from lstm_jax.config import ConfigError, dump, kinds_of
 from lstm_jax.runs.configs import find_task, read_config
+from lstm_jax.runs.shipped import config_path, read_named, shipped
 from lstm_jax.tasks import TASKS
+
+
+def add_command(commands) -> None:
+    """``lstm-jax config`` and its options."""
+    command = commands.add_parser(
+        "config",
+        help="print a config, or explain its keys",
+        description="Prints a config that comes with lstm_jax (as it stands), a file "
+        "or the defaults of a task (with every key). Without a name, lists the names. "
+        "Start with: lstm-jax config quickstart > my.toml",
+    )
+    command.add_argument(
+        "source", nargs="?", help="a config that comes with lstm_jax, a file, or a task"
+    )
+    add_overrides(command)
+    command.add_argument(
+        "--schema", action="store_true", help="every key: type, default, meaning"
+    )
+    command.set_defaults(command=config)
 
 
 def config(args) -> int:
@@ -20,18 +42,22 @@ def config(args) -> int:
             print(*schema(find_task(task)[0]), sep="\n")
     elif args.source is None:
         raise ConfigError(
-            f"name a TOML file or a task ({', '.join(TASKS)}), or ask for all of them "
-            f"with --schema."
+            f"name a config that comes with lstm_jax ({', '.join(shipped())}), a TOML "
+            f"file, or a task ({', '.join(TASKS)}); or explain all keys with --schema."
         )
+    elif args.source in TASKS:
+        print(dump(read_config({"task": args.source}, args.overrides)), end="")
+    elif config_path(args.source) == shipped().get(args.source) and not args.overrides:
+        print(config_path(args.source).read_text(encoding="utf-8"), end="")
     else:
-        values = {"task": args.source} if args.source in TASKS else read(args.source)
-        print(dump(read_config(values, args.overrides)), end="")
+        print(dump(read_config(read_named(args.source), args.overrides)), end="")
     return 0
 
 
 def _task_of(source):
-    """``source`` names a task, or a file that does."""
-    return source if not source.endswith(".toml") else read(source).get("task")
+    """``source`` names a task, or a config that does."""
+    known = source in TASKS or not (source.endswith(".toml") or source in shipped())
+    return source if known else read_named(source).get("task")
 
 
 def schema(kind: Any, prefix: str = "", shown: Collection[str] = ()) -> list[str]:

@@ -1,5 +1,6 @@
 """``lstm-jax evaluate``: the metrics of a trained run."""
 
+from lstm_jax.commands.arguments import add_overrides
 from lstm_jax.runs.load import trained
 from lstm_jax.runs.results import evaluate_seeds, print_metrics, report, total
 from lstm_jax.terminal import say
@@ -10,11 +11,10 @@ def add_command(commands) -> None:
     """``lstm-jax evaluate`` and its options."""
     command = commands.add_parser("evaluate", help="evaluate the best checkpoint")
     command.add_argument("run", help="the folder of a run")
-    command.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="evaluation.KEY=VALUE",
-        help="other ways to evaluate; the results of the run are left as they are",
+    add_overrides(
+        command,
+        "evaluation.KEY=VALUE",
+        "other ways to evaluate; the results of the run stay as they are",
     )
     command.add_argument(
         "--split",

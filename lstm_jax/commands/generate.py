@@ -2,6 +2,8 @@
 
 import sys
 
+from lstm_jax.commands.arguments import local_path
+from lstm_jax.data.text import DataError
 from lstm_jax.inference import Sampling
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Generates, require
@@ -12,23 +14,45 @@ from lstm_jax.training.run_folder import RunError
 def add_command(commands) -> None:
     """``lstm-jax generate`` and its options."""
     command = commands.add_parser(
-        "generate", help="write text with the best checkpoint"
+        "generate", help="generate text with the best checkpoint"
     )
     add = command.add_argument
     add("run", help="the folder of a run")
-    add("--prompt", help="what to go on from (a new line, if the model knows it)")
-    add("--length", type=int, default=400, help="tokens to write (400)")
-    add("--temperature", type=float, help="0: the likeliest token (0.7)")
-    add("--top-k", type=int, help="draw from so many tokens (0: all)")
-    add("--top-p", type=float, help="draw from so much of the mass (1)")
-    add("--samples", type=int, help="texts (1)")
-    add("--seed", type=int, help="(0)")
-    add("--beams", type=int, default=0, help="search for the likeliest text instead")
+    prompt = command.add_mutually_exclusive_group()
+    prompt.add_argument(
+        "--prompt", help="the text to continue (a new line, if the model knows it)"
+    )
+    prompt.add_argument(
+        "--prompt-file",
+        type=local_path,
+        metavar="FILE",
+        help="a UTF-8 file with the prompt, without its last line end; - for standard "
+        "input",
+    )
+    add("--length", type=int, default=400, help="tokens to generate (400)")
+    add(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end before the first TEXT after the prompt; may be repeated",
+    )
+    add("--no-unk", action="store_true", help="words: never generate <unk>")
+    add("--temperature", type=float, help="0: the most likely token (0.7)")
+    add("--top-k", type=int, help="sample from the K most likely tokens (0: all)")
+    add(
+        "--top-p",
+        type=float,
+        help="sample from the most likely tokens that have probability P together (1)",
+    )
+    add("--samples", type=int, help="number of texts (1)")
+    add("--seed", type=int, help="the same seed gives the same text (0)")
+    add("--beams", type=int, default=0, help="search for the most likely text instead")
     command.set_defaults(command=generate)
 
 
 _DRAWN = dict(temperature=0.7, top_k=0, top_p=1.0, samples=1, seed=0)
-"""What a text that is drawn depends on, and one that is searched for does not."""
+"""Options of sampling, with their defaults; beam search has none of them."""
 _LIMITS = {
     "length": (1, 2**31 - 1),
     "samples": (1, 10_000),
@@ -44,7 +68,7 @@ def generate(args) -> int:
             setattr(args, name, default)
         elif args.beams:
             option = name.replace("_", "-")
-            raise RunError(f"--beams draws nothing by chance; leave --{option} out.")
+            raise RunError(f"--beams does not sample; leave --{option} out.")
     for name, (least, most) in _LIMITS.items():
         if not least <= getattr(args, name) <= most:
             raise RunError(
@@ -56,8 +80,9 @@ def generate(args) -> int:
         raise RunError(str(error)) from error
     _, task, params = best_of(args.run)
     advice = "name a run of the task language_model"
-    generator = require(task, Generates, "generates text", advice).generator
-    prompt = generator.beginning if args.prompt is None else args.prompt
+    generator = require(task, Generates, "generate text", advice).generator
+    generator = generator.limited(args.stop, not args.no_unk)
+    prompt = _prompt(args, generator.beginning)
     asked = params, prompt, args.length
     if args.beams:
         _print_all(generator.beam_search(*asked, args.beams)[:1])
@@ -68,6 +93,28 @@ def generate(args) -> int:
             print(shown(piece), end="", flush=True)
         print()
     return 0
+
+
+def _prompt(args, default):
+    if args.prompt_file is None:
+        return default if args.prompt is None else args.prompt
+    called = "the prompt on standard input"
+    try:
+        if str(args.prompt_file) == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            called = f"--prompt-file {args.prompt_file}"
+            data = args.prompt_file.read_bytes()
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{called} is not UTF-8 text (byte {error.start}); convert it first."
+        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{called} cannot be read: {reason}.") from error
+    # An editor and echo put a line end behind the last word.
+    return text.replace("\r\n", "\n").removesuffix("\n")
 
 
 def shown(text: str) -> str:

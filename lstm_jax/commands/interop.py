@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
+from lstm_jax.commands.arguments import local_path
 from lstm_jax.core.cells.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.cells.wrapper import Wrapper
 from lstm_jax.core.layers.bidirectional import Bidirectional, Merge
@@ -74,7 +75,7 @@ def add_commands(commands: Any) -> None:
         metavar="LAYOUT",
         help="by default the one that fits",
     )
-    add.add_argument("--out", metavar="RUN", help="a new folder")
+    add.add_argument("--out", type=local_path, metavar="RUN", help="a new folder")
     add.add_argument(
         "--prefix",
         action="append",
@@ -105,7 +106,9 @@ def add_commands(commands: Any) -> None:
     add.add_argument("run", help="the folder of a run, trained or imported")
     add.add_argument("--format", required=True, choices=tuple(FORMATS))
     add.add_argument("--layout", default="lstm_jax", choices=NAMED, metavar="LAYOUT")
-    add.add_argument("--out", required=True, metavar="FILE", help="a new file")
+    add.add_argument(
+        "--out", type=local_path, required=True, metavar="FILE", help="a new file"
+    )
     add.add_argument("--prefix", default="", help="put before all names")
     add.add_argument(
         "--batch-first", action="store_true", help="onnx, stablehlo: [B, T, ...]"
@@ -221,7 +224,7 @@ def _export(args: argparse.Namespace) -> int:
     if os.path.lexists(args.out):
         raise InteropError(f"{args.out} already exists; name a new file with --out.")
     source = _open(args.run)
-    FORMATS[args.format](source, Path(args.out), args)
+    FORMATS[args.format](source, args.out, args)
     form = args.layout if FORMATS[args.format] is _tensors else args.format
     say(f"{_describe(source.stack, source.params)}, in {form}: {args.out}")
     return 0
@@ -238,7 +241,7 @@ def _open(directory) -> Source:
         return Source(stored.stack, stored.params)
     _, task, params = best_of(directory)
     advice = "save its weights from Python (lstm_jax.load_run)"
-    task = require(task, Exports, "goes to other programs", advice)
+    task = require(task, Exports, "be exported", advice)
     layers = next(p for p in task.program(params).pieces if isinstance(p, Layers))
     return Source(layers.stack, tuple(layers.params), task, params)
 

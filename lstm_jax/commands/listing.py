@@ -1,124 +1,75 @@
 """``lstm-jax runs`` and ``lstm-jax compare``: many runs, and two of them."""
 
-import dataclasses
+import itertools
+import json
 import os
 from pathlib import Path
-from typing import Any
 
-from lstm_jax.config import ConfigError, changes, read
-from lstm_jax.runs.old_keys import updated
+from lstm_jax.commands.arguments import local_path
+from lstm_jax.commands.summary import Summary
+from lstm_jax.config import ConfigError, changes
+from lstm_jax.interop.files.stored import is_stack
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
-from lstm_jax.training.metadata import Monitor, read_metadata
-from lstm_jax.training.run_folder import Run, RunError
+from lstm_jax.training.run_folder import RunError
 
 
-@dataclasses.dataclass(frozen=True)
-class Summary:
-    """What is known of a run without training or evaluating anything."""
+def add_commands(commands) -> None:
+    """``lstm-jax runs`` and ``lstm-jax compare``, with their options."""
+    command = commands.add_parser(
+        "runs",
+        help="list runs with their best metrics",
+        description="Lists the runs in a folder. Runs of the same task, metric, data "
+        "and tokens are ranked together, the best first.",
+    )
+    command.add_argument(
+        "folder", nargs="?", type=local_path, default=Path("runs"), help="(runs)"
+    )
+    command.add_argument("--json", action="store_true", help="as JSON, for programs")
+    command.set_defaults(command=runs)
 
-    run: Run
-    config: dict[str, Any]
-    step: int
-    monitor: Monitor
-    valid: dict[int, float]
-    """Step to the monitored metric."""
-    part: str | None
-    """What its final figures are of; None while there are none."""
-    final: dict[str, Any]
-    diverged: bool
-    """Whether no seed is left."""
-    stopped_early: tuple[int, ...] = ()
-    """The steps at which seeds stopped early."""
-
-    @classmethod
-    def of(cls, directory: str | Path) -> "Summary":
-        """Raises RunError, ConfigError: there is no run, or it is damaged."""
-        run = Run.open(directory)
-        config = updated(read(run.path("config.toml")))
-        metrics = run.metrics()
-        facts = read_metadata(run)
-        part = facts.get("final_part")
-        monitor = Monitor(**facts.get("monitor", {}))
-        name = monitor.name
-        train = config.get("train")  # not validated: it may be of another version
-        seeds = train.get("seeds", 1) if isinstance(train, dict) else 1
-        return cls(
-            run,
-            config,
-            max((line["step"] for line in metrics), default=0),
-            monitor,
-            {m["step"]: m[name] for m in metrics if m.get(name) is not None},
-            part,
-            run.read_json(f"result-{part}.json") if part else {},
-            len(facts.get("diverged", {})) == seeds,
-            tuple(sorted(facts.get("stopped_early", {}).values())),
-        )
-
-    @property
-    def task(self) -> str:
-        return str(self.config.get("task", "-"))
-
-    @property
-    def best_step(self) -> int | None:
-        pick = max if self.monitor.better == "higher" else min
-        return pick(self.valid, key=lambda step: self.valid[step], default=None)
-
-    @property
-    def best(self) -> float | None:
-        return None if self.best_step is None else self.valid[self.best_step]
-
-    @property
-    def rank(self) -> float:
-        """Sorts runs, the best first."""
-        if self.best is None:
-            return float("inf")
-        return -self.best if self.monitor.better == "higher" else self.best
-
-    @property
-    def state(self) -> str:
-        """In a word: whether it came to its end."""
-        if self.part and self.stopped_early:
-            first, last = self.stopped_early[0], self.stopped_early[-1]
-            to = f" to {last:,}" if last > first else ""
-            return f"complete, stopped early at {first:,}{to}"
-        if self.part:
-            return "complete"
-        return "diverged" if self.diverged else "stopped"
-
-    def figures(self) -> str:
-        """The final figures in a line."""
-        return ", ".join(f"{name} {figure(v)}" for name, v in self.named().items())
-
-    def named(self) -> dict[str, float]:
-        """The final figures by their names and that of their part."""
-        plain = {k: v for k, v in self.final.items() if isinstance(v, int | float)}
-        return {f"{self.part} {k.replace('_', ' ')}": v for k, v in plain.items()}
+    command = commands.add_parser("compare", help="two runs side by side")
+    command.add_argument("run", help="the folder of a run")
+    command.add_argument("other", metavar="run", help="the folder of another run")
+    command.set_defaults(command=compare)
 
 
 def runs(args) -> int:
-    """The command ``runs``: every run in a folder, the best of each task first."""
-    folder = Path(args.folder)
-    found, damaged = [], []
-    for directory in sorted(_directories(folder, damaged)):
+    """The command ``runs``."""
+    found, imported, left_out = [], [], []
+    for directory in sorted(_directories(args.folder, left_out)):
+        if is_stack(directory):
+            imported.append(directory)
+            continue
         try:
             found.append(Summary.of(directory))
         except (RunError, ConfigError) as error:
-            damaged.append(str(error))
-    if not found and not damaged:
-        say(f"{folder} holds no runs; start one with lstm-jax train CONFIG.")
-    found.sort(key=lambda s: (s.task, s.monitor.name, s.rank))
-    if found:
-        columns = ["run", "task", "state", "steps"]
-        columns += ["best at", "monitor", "best", "final"]
-        print_table(columns, [_row(summary) for summary in found])
-    for error in damaged:
+            left_out.append(str(error))
+    found.sort(key=lambda s: (s.measured, s.rank))
+    if args.json:
+        listed = {
+            "runs": [summary.as_json() for summary in found],
+            "imported": [str(directory) for directory in imported],
+            "left_out": left_out,
+        }
+        print(json.dumps(listed, indent=2))
+        return 0
+    if not (found or imported or left_out):
+        say(f"{args.folder} holds no runs; start one with lstm-jax train CONFIG.")
+    for measured, group in itertools.groupby(found, lambda s: s.measured):
+        say(measured.title)
+        columns = ["run", "state", "steps", "best at", "best", "final"]
+        print_table(columns, [_row(summary) for summary in group])
+    for directory in imported:
+        say(f"imported weights, not a run: {directory} (see lstm-jax export)")
+    for error in left_out:
         say(f"left out: {error}")
     return 0
 
 
-def _directories(folder, damaged):
-    """Folders with a config.toml. Those that cannot be read are added to ``damaged``.
+def _directories(folder, left_out):
+    """Folders of runs and of imported weights. Folders that cannot be read are added
+    to ``left_out``.
 
     Raises:
         RunError: ``folder`` itself cannot be read.
@@ -126,35 +77,33 @@ def _directories(folder, damaged):
 
     def cannot_read(error):
         if Path(error.filename) != folder:
-            damaged.append(f"cannot read {error.filename}: {error.strerror}.")
+            left_out.append(f"cannot read {error.filename}: {error.strerror}.")
             return
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            said = f"{folder} is not a folder, expected one that holds runs."
+            said = f"{folder} is not a folder; name a folder that holds runs."
         else:
             said = f"cannot read {folder}: {error.strerror}."
         raise RunError(said) from error
 
     for path, _, names in os.walk(folder, onerror=cannot_read):
-        if "config.toml" in names:
+        if {"config.toml", "stack.json"} & {*names}:
             yield Path(path)
 
 
 def _row(summary):
     return (
         str(summary.run.directory),
-        summary.task,
         summary.state,
         summary.step,
         summary.best_step,
-        summary.monitor.name.replace("_", " "),
         summary.best,
-        summary.figures() or "-",
+        summary.metrics() or "-",
     )
 
 
 def compare(args) -> int:
-    """The command ``compare``: in what two runs differ, and their curves side by
-    side."""
+    """The command ``compare``: the config keys in which two runs differ, their curves
+    and their metrics, side by side."""
     one, other = Summary.of(args.run), Summary.of(args.other)
     names = str(one.run.directory), str(other.run.directory)
     differences = changes(one.config, other.config)
@@ -172,7 +121,10 @@ def compare(args) -> int:
     rows += [("best at step", *(figure(s.best_step) for s in summaries))]
     for name in one.named() | other.named():
         rows.append((name, *(figure(s.named().get(name)) for s in summaries)))
-    print_table(["figure", *names], rows)
+    print_table(["metric", *names], rows)
+    if one.measured != other.measured:
+        said = "; ".join(dict.fromkeys(s.measured.title for s in summaries))
+        say(f"their metrics measure different things: {said}")
     return 0
 
 
@@ -181,7 +133,7 @@ def _said(value):
 
 
 def _curves(one, other, count=12):
-    """Up to ``count`` steps at which either was evaluated, the last among them."""
+    """Up to ``count`` steps at which either run was evaluated, with the last one."""
     steps = sorted(one.valid | other.valid)
     every = max(-(-len(steps) // count), 1)
     chosen = steps[::-1][::every][::-1]

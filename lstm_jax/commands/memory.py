@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax import files
+from lstm_jax.commands.arguments import add_overrides, local_path
 from lstm_jax.commands.memory_plots import (
     NO_GRADIENT,
     plot_gradients,
@@ -17,7 +18,7 @@ from lstm_jax.commands.memory_plots import (
     task_of,
 )
 from lstm_jax.commands.receipts import altering, machine_of, recipe_of
-from lstm_jax.config import ConfigError, read
+from lstm_jax.config import ConfigError
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.diagnostics import state_gradients
@@ -25,6 +26,7 @@ from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.load import Trained, trained
+from lstm_jax.runs.shipped import read_named
 from lstm_jax.runs.train import first_params, train_run
 from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
@@ -41,9 +43,34 @@ SEQUENCES = 16
 """How many sequences the gradients of the states are averaged over."""
 
 
+def add_command(commands) -> None:
+    """``lstm-jax memory`` and its options."""
+    command = commands.add_parser(
+        "memory", help="compare cells on a problem of long memory"
+    )
+    command.add_argument(
+        "config", help="a TOML file, or a config of lstm_jax: memory_adding"
+    )
+    add_overrides(command)
+    command.add_argument(
+        "--cells",
+        nargs="+",
+        metavar="CELL",
+        action="extend",
+        help=", ".join(ALL_CELLS),
+    )
+    command.add_argument(
+        "--resume", action="store_true", help="continue the runs that exist"
+    )
+    command.add_argument(
+        "--out", type=local_path, help="a folder for copies of metrics and plots"
+    )
+    command.set_defaults(command=memory)
+
+
 def memory(args) -> int:
     """The command: trains every cell, then draws and tells them apart."""
-    values = read(args.config)
+    values = read_named(args.config)
     first = read_config(values, args.overrides)
     if first.task != "memory":
         raise ConfigError(f"{args.config} is of task {first.task}, expected memory.")

@@ -4,9 +4,9 @@ import csv
 import io
 import os
 import sys
-from pathlib import Path
 
 from lstm_jax import files
+from lstm_jax.commands.arguments import local_path
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, require
 from lstm_jax.terminal import say
@@ -18,8 +18,13 @@ def add_command(commands) -> None:
     command = commands.add_parser("predict", help="predict on new data")
     add = command.add_argument
     add("run", help="the folder of a run")
-    add("--data", required=True, help="a file like that of training; without labels")
-    add("--out", type=Path, help="a CSV file to write (standard output)")
+    add(
+        "--data",
+        type=local_path,
+        required=True,
+        help="a file like that of training; without labels",
+    )
+    add("--out", type=local_path, help="a CSV file to write (standard output)")
     command.set_defaults(command=predict)
 
 
@@ -29,8 +34,8 @@ def predict(args) -> int:
         raise RunError(f"--out {args.out} already exists; name another file.")
     _, task, params = best_of(args.run)
     advice = "use a run of the task classification or tagging"
-    found = require(task, Predicts, "predicts on new data", advice).predict(
-        params, args.data
+    found = require(task, Predicts, "predict on new data", advice).predict(
+        params, str(args.data)
     )
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

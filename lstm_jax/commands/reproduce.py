@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax import files
+from lstm_jax.commands.arguments import add_overrides, local_path
 from lstm_jax.commands.receipts import NOT_THE_RECIPE, altering, machine_of, recipe_of
 from lstm_jax.config import ConfigError, changes, read
 from lstm_jax.data.text import DataError
@@ -21,6 +22,7 @@ from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.load import Trained, trained
 from lstm_jax.runs.old_keys import updated
+from lstm_jax.runs.shipped import shipped_folder
 from lstm_jax.runs.train import last_weights, train_run
 from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
@@ -120,20 +122,25 @@ def add_command(commands) -> None:
     )
     add = command.add_argument
     add("name", choices=REPRODUCTIONS)
-    add("overrides", nargs="*", metavar="key.path=value")
-    add("--configs", type=Path, default=Path("configs/reproduce"))
-    add("--out", type=Path, default=Path("docs/results"), help="where receipts go")
+    add_overrides(command)
+    add("--configs", type=local_path, help="a folder of configs (those of lstm_jax)")
+    add(
+        "--out",
+        type=local_path,
+        default=Path("docs/results"),
+        help="the folder for receipts (docs/results)",
+    )
     command.set_defaults(command=reproduce)
 
 
 def reproduce(args) -> int:
     """The command; what was interrupted goes on where it stopped."""
     published = REPRODUCTIONS[args.name]
-    path = args.configs / f"{args.name}.toml"
+    path = (args.configs or shipped_folder() / "reproduce") / f"{args.name}.toml"
     if not os.path.exists(path):
         raise ConfigError(
-            f"{path} is not there; run this in the project's folder, or name that of "
-            f"its configs with --configs FOLDER."
+            f"{path} does not exist; name the folder of the configs with --configs "
+            f"FOLDER, or leave --configs out."
         )
     values = read(path)
     recipe = digest(updated(values))

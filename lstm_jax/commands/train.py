@@ -2,8 +2,10 @@
 
 import shlex
 
+from lstm_jax.commands.arguments import add_overrides
 from lstm_jax.config import read
 from lstm_jax.runs.configs import read_config, run_folder
+from lstm_jax.runs.shipped import config_path
 from lstm_jax.runs.train import train_run
 from lstm_jax.terminal import say
 
@@ -11,20 +13,21 @@ from lstm_jax.terminal import say
 def add_command(commands) -> None:
     """``lstm-jax train`` and its options."""
     command = commands.add_parser("train", help="train what a config file describes")
-    command.add_argument("config", help="a TOML file, such as configs/quickstart.toml")
     command.add_argument(
-        "overrides", nargs="*", metavar="key.path=value", help="changes to the config"
+        "config", help="a TOML file, or a config that comes with lstm_jax: quickstart"
     )
+    add_overrides(command)
     command.add_argument(
-        "--resume", action="store_true", help="go on where a run stopped"
+        "--resume", action="store_true", help="continue a run from its last checkpoint"
     )
     command.set_defaults(command=train)
 
 
 def train(args) -> int:
     """The command."""
-    config = read_config(read(args.config), args.overrides)
-    directory = run_folder(config, args.config, args.overrides)
+    path = config_path(args.config)
+    config = read_config(read(path), args.overrides)
+    directory = run_folder(config, path, args.overrides)
     outcome = train_run(config, directory, resume=args.resume)
     if not outcome.complete:
         say(f"stopped at step {outcome.step:,}; saved in {outcome.run.directory}.")

@@ -6,6 +6,7 @@ A model is a pure function. Its state is any pytree whose arrays start with the 
     sampling.py      the next token: temperature, top-k, top-p
     generate.py      sampled sequences, as they are generated
     beam_search.py   the most likely sequences
+    stopping.py      text up to the first of some stop strings
     stream_loss.py   the exact loss of one long stream, in parallel rows
     dynamic.py       dynamic evaluation: parameters keep learning from the stream
     cache.py         predictions mixed with a continuous cache
@@ -17,6 +18,7 @@ from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
 from lstm_jax.inference.stepwise import spread
+from lstm_jax.inference.stopping import up_to_stop
 from lstm_jax.inference.stream_loss import stream_losses, stream_nats
 
 __all__ = [
@@ -34,4 +36,5 @@ __all__ = [
     "spread",
     "stream_losses",
     "stream_nats",
+    "up_to_stop",
 ]

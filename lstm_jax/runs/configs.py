@@ -46,11 +46,12 @@ def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
         ConfigError: naming what is wrong with it.
     """
     overrides = [*overrides]
-    values = _one_length(override(updated(values), overrides), overrides)
+    values = updated(values)
+    # Once to learn the task, and then with the types of its keys.
+    config_class, _ = find_task(override(values, overrides).get("task"))
+    values = _one_length(override(values, overrides, config_class), overrides)
     check_new(values)
-    config_class, _ = find_task(values.get("task"))
-    config = build(config_class, values)
-    return config
+    return build(config_class, values)
 
 
 def _one_length(values, overrides):

@@ -1,7 +1,7 @@
 """A trained run in Python: its model, its parameters, and what its task can do."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,8 @@ class LoadedRun:
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
+        stop: Sequence[str] = (),
+        unknown: bool = True,
     ) -> str:
         """The prompt and ``length`` tokens after it.
 
@@ -68,14 +70,18 @@ class LoadedRun:
             length: how many tokens to generate.
             temperature, top_k, top_p: see `lstm_jax.inference.Sampling`.
             seed: the text is a function of it.
+            stop: the text ends before the first of these strings after the prompt.
+            unknown: whether a model of words may generate ``<unk>``.
 
         Raises:
             RunError: the task generates no text.
-            DataError: the prompt is empty, or the vocabulary does not have all of it.
+            DataError: the prompt or a stop string is empty, the vocabulary does not
+                have all of the prompt, or ``unknown`` is given for other tokens.
         """
         advice = "load a run of the task language_model"
-        task = require(self.task, Generates, "generates text", advice)
-        generator, sampling = task.generator, Sampling(temperature, top_k, top_p)
+        task = require(self.task, Generates, "generate text", advice)
+        generator = task.generator.limited(stop, unknown)
+        sampling = Sampling(temperature, top_k, top_p)
         first = generator.beginning if prompt is None else prompt
         return "".join(generator.generate(self.params, first, length, sampling, seed))
 
@@ -90,7 +96,7 @@ class LoadedRun:
             DataError: the data cannot be used; the message names file and line.
         """
         advice = "load a run of the task classification or tagging"
-        task = require(self.task, Predicts, "predicts on new data", advice)
+        task = require(self.task, Predicts, "predict on new data", advice)
         found = task.predict(self.params, str(path))
         return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 

@@ -20,6 +20,10 @@ class Generator(Protocol):
         """The prompt where the user gives none."""
         ...
 
+    def limited(self, stop: Sequence[str] = (), unknown: bool = True) -> "Generator":
+        """The same with stop strings, and with or without ``<unk>``."""
+        ...
+
     def generate(
         self, params: PyTree, prompt: str, length: int, sampling: Sampling, seed: int
     ) -> Iterator[str]:
@@ -55,7 +59,7 @@ class Generates(Protocol):
 
 @runtime_checkable
 class Exports(Protocol):
-    """A task whose model goes to other programs."""
+    """A task whose model can be exported."""
 
     def program(
         self,
@@ -129,14 +133,14 @@ def require(task: Any, ability: type, does: str, advice: str) -> Any:
     Args:
         task: the task.
         ability: one of the protocols above.
-        does: what the task would do, such as "generates text".
+        does: what the task would do, such as "generate text".
         advice: what the user can do instead.
 
     Raises:
-        RunError: the task has not this ability.
+        RunError: the task does not have this ability.
     """
     if not isinstance(task, ability):
         raise RunError(
-            f"the task {task.config.task} of this run is not one that {does}; {advice}."
+            f"the task {task.config.task} of this run cannot {does}; {advice}."
         )
     return task

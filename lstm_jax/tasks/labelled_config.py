@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lstm_jax.config import config
+from lstm_jax.config import PathText, config
 from lstm_jax.data.labelled import (
     Columns,
     Examples,
@@ -24,14 +24,14 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class FilesConfig:
     """Which files hold train, valid and test."""
 
-    path: str = ""
+    path: PathText = ""
     """One file or folder, cut into train, valid and test at random; or set `train` and
     `valid`."""
-    train: str = ""
+    train: PathText = ""
     """The training split, where it has a file of its own."""
-    valid: str = ""
+    valid: PathText = ""
     """The validation split; empty to cut it from `train`."""
-    test: str = ""
+    test: PathText = ""
     """The test split; empty where there is none."""
     valid_fraction: Fraction = 0.1
     """Fraction of the examples to validate on, where `valid` is not set."""

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lstm_jax.config import config
+from lstm_jax.config import PathText, config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
 from lstm_jax.data.corpus import SHARES, find_parts, read_corpus, sha256
@@ -45,7 +45,7 @@ from lstm_jax.training.trainer import TrainConfig
 class TextConfig:
     """Where the text comes from, and what it is cut into."""
 
-    path: str = ""
+    path: PathText = ""
     """A text file, plain or .gz; a folder with a file, or a folder of files, for train,
     valid and test each; or a folder of other files, which are one text in the order of
     their names. If it is not set: the Python language reference of this Python."""

@@ -24,6 +24,7 @@ import os
 import platform
 import shlex
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ import numpy as np
 import lstm_jax
 from lstm_jax import files
 from lstm_jax._types import PyTree
-from lstm_jax.config import config
+from lstm_jax.config import PathText, config
 
 try:
     import fcntl
@@ -49,12 +50,15 @@ RESTORED = (
 )
 """The advice if run.json cannot be used."""
 
+LOCK_TRIES = 3
+"""`Run.is_in_use` has the lock for a moment: one try more than that is enough."""
+
 
 @config
 class RunConfig:
     """Where to save the run."""
 
-    directory: str = ""
+    directory: PathText = ""
     """The folder of the run; empty means `runs/` and the name of the config file."""
 
 
@@ -163,14 +167,22 @@ class Run:
         try:
             os.stat(run.path("config.toml"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise RunError(
-                f"{directory} is not a run: it has no config.toml; "
-                f"start one with lstm-jax train CONFIG."
-            ) from error
+            raise RunError(f"{directory} is not a run: {run._instead()}.") from error
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             reason = getattr(error, "strerror", None) or error
             raise RunError(f"cannot read {directory}: {reason}.") from error
         return run
+
+    def _instead(self):
+        """What a folder without config.toml is, and what to do."""
+        if os.path.isfile(self.path("stack.json")):
+            return (
+                "it holds weights made by lstm-jax import, which have no task and no "
+                "data; use lstm-jax export, or lstm_jax.interop.load_stored in Python"
+            )
+        if not os.path.isdir(self.directory):
+            return "there is no such folder; list your runs with lstm-jax runs FOLDER"
+        return "it has no config.toml; start a run with lstm-jax train CONFIG"
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -191,7 +203,7 @@ class Run:
             raise cannot_write(self.directory, error) from error
         try:
             try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(folder)
             except BlockingIOError as error:
                 raise RunError(
                     f"another process is training {self.directory}; wait for it, or "
@@ -206,6 +218,24 @@ class Run:
         finally:
             self._held = None
             os.close(folder)
+
+    def is_in_use(self) -> bool:
+        """Whether a process is training in the folder; False where locks are unknown.
+
+        Asking takes the lock for a moment, for which `alone` waits.
+        """
+        if fcntl is None:
+            return False
+        with contextlib.ExitStack() as stack:
+            try:
+                folder = os.open(self.directory, os.O_RDONLY)
+                stack.callback(os.close, folder)
+                fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
 
     def check_place(self) -> None:
         """Raises RunError if the locked folder has been moved."""
@@ -345,6 +375,16 @@ class Run:
         }
         with self._writing(name):
             files.write_safetensors(self.path(name), tensors)
+
+
+def _lock(folder):
+    """Takes the lock of a folder; BlockingIOError where another process keeps it."""
+    for _ in range(LOCK_TRIES - 1):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.05)
+    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _metrics_line(path, number, text):
