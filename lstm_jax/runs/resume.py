@@ -159,8 +159,8 @@ def _warn_of_cores(facts, surroundings):
     now = surroundings.get("cores")
     if before is not None and before != now:
         say(
-            f"this run was trained on {before} cores and continues on {now}. Its numbers "
-            f"may differ in the last bits from those of a run that stayed on {before}."
+            f"this run was trained on {before} cores and continues on {now}. Its "
+            f"numbers may differ in the last bits from those of a run that stayed on {before}."
         )
 
 
