@@ -160,7 +160,8 @@ def _warn_of_cores(facts, surroundings):
     if before is not None and before != now:
         say(
             f"this run was trained on {before} cores and continues on {now}. Its "
-            f"numbers may differ in the last bits from those of a run that stayed on {before}."
+            f"numbers may differ in the last bits from those of a run that stayed on "
+            f"{before}."
         )
 
 
