@@ -1,12 +1,12 @@
-"""The first epochs of AWD-LSTM in plain torch, for ours to be compared with.
+"""The first epochs of AWD-LSTM in plain torch, to compare ours with.
 
     python -m benchmarks.awd data.path=PATH [--epochs 2]
 
 Merity, Keskar & Socher, "Regularizing and Optimizing LSTM Language Models", 2018, shows
-no course of the perplexity; so the recipe of configs/reproduce/awd.toml is written here
-once more, with what torch has. It starts from our weights and reads the same windows;
-what it draws by chance is its own. After every epoch our model takes its weights and
-evaluates them.
+no learning curve. So this script implements the recipe of configs/reproduce/awd.toml
+again, in plain torch. It starts from our weights and reads the same windows, but has
+its own random numbers. After every epoch, our model takes the weights and evaluates
+them.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(task, epochs):
-    """Parameters in our layout, mean loss and minutes of every epoch."""
+    """Parameters in our layout, with the mean loss and minutes of every epoch."""
     import torch
 
     torch.set_num_threads(cores())
@@ -106,8 +106,8 @@ class AWD:
             zeros = torch.zeros(1, tokens.shape[1], w_h.shape[1])
             before = [c.detach() for c in carry[n]] if carry else [zeros, zeros]
             w_h = w_h * self.mask(rates.weight_drop, *w_h.shape)
-            # Of torch's two biases the second stays 0: trained both, as in the authors'
-            # code, their sum would take steps of twice the size.
+            # torch has two biases; the second stays 0. If both were trained, as in the
+            # authors' code, their sum would take steps of twice the size.
             weights = [w_x, w_h, b, torch.zeros_like(b)]
             hs, *after = torch.lstm(
                 hs, before, weights, True, 1, 0.0, True, False, False

@@ -1,13 +1,13 @@
-"""Do all ways to write the same LSTM take the same time?
+"""Do different ways to write the same LSTM take the same time?
 
     python -m benchmarks.choice [--quick]
 
 Stack  `lstm_jax.Stack` called directly, over `lstm_jax.lstm_stack`: three layers
 vmap   ``jax.vmap`` over single sequences, over the batched call of one layer
 
-Forward, and the gradient by parameters and inputs, in float32, with the same weights
-and inputs. The numbers are compared first. The two ways of a pair then take turns; a
-figure is the median of their ratios.
+Measures forward and the gradient by parameters and inputs, in float32, with the same
+weights and inputs. The outputs are compared first. The two versions of a pair take
+turns, and the result is the median of their ratios.
 """
 
 import argparse

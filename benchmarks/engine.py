@@ -1,11 +1,11 @@
-"""What the training loop costs: its steps a second beside those of the bare step.
+"""How much does the training loop cost, compared with the bare step?
 
     python -m benchmarks.engine
 
-The loop loads its batches, logs every step, reports, and has its checkpoints written.
-Validation is left out, since it is not part of a step. The bare step is the same
-program, one jitted step after the other, on batches that lie on the device already; the
-bare blocks are what the loop calls, a block after the other. They take turns.
+The loop loads batches, logs every step, reports progress and writes checkpoints. It
+does not validate, because validation is not part of a step. The bare steps are the same
+program: one jitted step after the other, on batches that are already on the device. The
+bare blocks are the blocks that the loop calls. All three take turns.
 """
 
 import argparse

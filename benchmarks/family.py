@@ -1,4 +1,4 @@
-"""What the rest of the family costs, next to the plain LSTM.
+"""How much do other cells, remat and many layers cost, compared with the plain LSTM?
 
     python -m benchmarks.family [--quick] [--only variants,remat,layers]
 

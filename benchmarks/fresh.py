@@ -1,4 +1,4 @@
-"""What needs a process of its own: a first result, and fewer cores."""
+"""Measurements that need a fresh process: the first result, and fewer cores."""
 
 import functools
 import json
@@ -38,7 +38,7 @@ import torch
 lstm = torch.nn.LSTM({D}, {H})
 lstm(torch.ones({T}, {B}, {D}))[0].square().sum().backward()
 """
-# On Linux the peak of getrusage begins with that of the process which started this one.
+# On Linux, the peak of getrusage starts from the peak of the parent process.
 PEAK = """
 import json, os, re, resource
 if os.path.exists("/proc/self/status"):

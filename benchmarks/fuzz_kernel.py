@@ -1,17 +1,17 @@
-"""Does the kernel compute what the LSTM is, whatever it is asked for?
+"""Does the kernel compute the LSTM correctly for every kind of call?
 
     python -m benchmarks.fuzz_kernel [--cases 5000] [--seed 0] [--each 50] [--only N]
 
-Programs are drawn at random: sizes, batch axes, flags, dtypes, ``vmap``, ``jit`` or
-none, values with first derivatives or a second one. Each takes ``--each`` cases of its
-own: weights, inputs, states, masks, lengths and resets. The kernel (``"native"``) is
-compared with the definition in float64 (``"plain"``), and so is the scan.
+Programs are random: sizes, batch axes, flags, dtypes, ``vmap``, ``jit`` or not, values
+with first derivatives or a second derivative. Each program runs ``--each`` random
+cases: weights, inputs, states, masks, lengths and resets. The kernel (``"native"``) and
+the scan are compared with the reference in float64 (``"plain"``).
 
-A case agrees if its error is within `TOLERANCES`, which grow with the length, relative
-to the largest value of each array. Beyond them it still agrees if the scan errs by a
-quarter of that or more: large weights amplify the rounding of everyone. Prints counts
-and the worst error in units of the tolerance for every kind; ends with 1 if something
-disagrees. ``--only N`` runs program ``N`` alone.
+A case agrees if its error is within `TOLERANCES`, relative to the largest value of each
+array; the tolerance grows with the length. A larger error still agrees if the scan has
+at least a quarter of this error, because large weights amplify every rounding. Prints
+counts, and for every kind the worst error in units of the tolerance. Exits with 1 if a
+case disagrees. ``--only N`` runs only program ``N``.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""ONNX for `benchmarks.fuzz_readers`: good files, and damage that parses.
+"""ONNX for `benchmarks.fuzz_readers`: valid files, and changes that still parse.
 
-Bytes are damaged as in any file. Half of the time the message is parsed instead, a few
-of its fields, anywhere in it, are changed by the descriptors of protobuf, and it is
-written again without a fault.
+Half of the time, bytes are corrupted as in any file. Otherwise the message is parsed, a
+few of its fields are changed using the descriptors of protobuf, and the message is
+written again as valid protobuf.
 """
 
 import random

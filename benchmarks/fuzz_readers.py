@@ -1,12 +1,12 @@
-"""Do the readers of foreign files survive what is thrown at them?
+"""Do the readers of files survive corrupt files?
 
     python -m benchmarks.fuzz_readers [--only READER] [--seconds 600] [--keep FOLDER]
 
-Good files are damaged at random, as bytes and inside of their containers, and read. An
-`InteropError` or a result is well; any other exception, a crash, more than 1 GiB above
-what the process began with (a limit of the operating system) or more than 20 seconds
-for a file of some kilobytes is a find, and its file is kept. Each reader has a process
-of its own, which is watched from outside. A reader is a row of `READERS`.
+Valid files are corrupted at random, as bytes and inside their containers, and then
+read. An `InteropError` or a result is fine. Any other exception, a crash, more than 1
+GiB of extra memory (a limit of the operating system), or more than 20 seconds for a few
+kilobytes is a find, and the file is kept. Each reader has its own process, watched from
+outside. `READERS` lists the readers.
 """
 
 import argparse

@@ -1,12 +1,14 @@
-"""Do converted weights give the numbers of the framework they come from?
+"""Do converted weights give the outputs of their framework?
 
     python -m benchmarks.interop [--only PART] [--configs 50]
 
-For every framework random configurations (layers, directions, sizes, lengths), weights
-U(-1/sqrt(H), 1/sqrt(H)), biases U(-1, 1) and states U(-1, 1), both of us in float32,
-against the equations in float64. Ours may have twice the error of theirs, or 2e-6.
-Where a framework does not run, a transcription of its sources in numpy stands for it,
-and the table says so; TensorFlow's own operators run where it can be imported.
+For every framework there are random configurations (layers, directions, sizes,
+lengths), with weights U(-1/sqrt(H), 1/sqrt(H)), biases U(-1, 1) and states U(-1, 1).
+Both libraries run in float32 and are compared with the equations in float64. Our error
+may be twice the error of the framework, or 2e-6. If a framework cannot run, a numpy
+version of its source code replaces it, and the table says so. TensorFlow's own
+operators run if it can be imported. ``--only`` selects the frameworks with PART in
+their names and keeps the other rows.
 
 ``--only`` takes the frameworks with PART in their names and keeps the other rows.
 """

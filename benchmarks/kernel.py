@@ -1,4 +1,4 @@
-"""What the kernel is worth beyond one layer, and what the machine could do at all.
+"""How fast is the kernel beyond one layer, and how close to the limits of the machine?
 
     python -m benchmarks.kernel [--quick] [--only streaming,threads,...]
 

@@ -1,4 +1,4 @@
-"""Whether a training that is ended at random moments comes to the same results.
+"""Does training that is stopped at random moments reach the same results?
 
     python -m benchmarks.kills --moments 40 --how kill
     python -m benchmarks.kills --moments 60 --how all
@@ -55,7 +55,7 @@ STATUS = {
     "pipe": set(),
     "full": {REFUSED},
 }
-"""Exit statuses of a process that is ended in a way, beside 0: it may be done before."""
+"""Exit statuses after each way to stop a process. 0 is allowed too: it may be done."""
 
 CACHE = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,

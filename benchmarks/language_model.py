@@ -1,19 +1,18 @@
-"""How long is one training step of a language model, beside torch and Flax?
+"""How long does a training step of a language model take, compared with torch and Flax?
 
     python -m benchmarks.language_model [--quick] [--epoch]
 
-Embedding, two LSTM layers of 200, the whole softmax over 10,000 words, cross-entropy
-and plain SGD in place, on 20 rows of 35 steps, in float32: the small model of Zaremba,
-Sutskever & Vinyals, "Recurrent Neural Network Regularization", 2014, without clipping.
-8.4 of its 11.1 GFLOP are products with the output matrix. Everyone has a process of its
-own, starts from the same weights and must reproduce our loss and, by what the first
-step changes, our gradient of every parameter.
+The model has an embedding, two LSTM layers of 200, the full softmax over 10,000 words,
+cross-entropy and plain in-place SGD, on 20 rows of 35 steps in float32. It is the small
+model of Zaremba, Sutskever & Vinyals, "Recurrent Neural Network Regularization", 2014,
+without clipping. 8.4 of its 11.1 GFLOP are products with the output matrix. Each
+library runs in its own process, starts from the same weights, and must reproduce our
+loss. Its first step must also reproduce our gradient of every parameter.
 
-``--epoch`` takes the recipe of configs/reproduce/ptb_small.toml, 20 tokens a window and
-gradients clipped by their norm, and runs an epoch of the Penn Treebank by everyone:
-2,323 steps in 23 turns of 101, so that a step finds the caches as the one before left
-them. Its words are those of ``--data PATH``, the folder of that text, in their order,
-or drawn at random.
+``--epoch`` uses the recipe of configs/reproduce/ptb_small.toml: 20 tokens per window
+and gradients clipped by their norm. Every library runs an epoch of the Penn Treebank:
+2,323 steps in 23 turns of 101, so that the caches are warm. ``--data PATH`` is the
+folder of the text. Without it, the words are random.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""How much more memory a training takes with a large text than with a small one.
+"""How much more memory does training take with a large text than with a small one?
 
     python -m benchmarks.large_text --bytes 2000000000
     python -m benchmarks.large_text --quick
 
-A text of random words is written to a temporary folder. A tiny model takes a few steps
-on its bytes in a process of its own, once with 10 MB and once with ``--bytes``, and is
-evaluated. Two numbers are said of each, both the largest while it ran:
+A text of random words is written to a temporary folder. A tiny model trains for a few
+steps on its bytes, once with 10 MB and once with ``--bytes``, each in its own process,
+and is evaluated. Each run reports two numbers, both the largest during the run:
 
 peak       all pages in memory (`ru_maxrss`), with pages of files, the text among them,
            which the system may take back at any time

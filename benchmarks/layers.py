@@ -1,4 +1,4 @@
-"""How fast are three layers, two directions and ragged rows, beside other libraries?
+"""How fast are stacked, bidirectional and ragged layers, compared with other libraries?
 
     python -m benchmarks.layers [--quick] [--only "3 layers,ragged"]
 
@@ -7,9 +7,10 @@ bidirectional  one layer in both directions
 ragged         one layer, lengths spread evenly over ``1 .. T``; and the time that each
                library takes for them over that for full length, in the same run
 
-Forward, and the gradient by all parameters and inputs, in float32, with the same
-weights everywhere; every library in a process of its own must reproduce our numbers
-before it is timed. Needs the ``bench`` extra; who is not installed is named.
+Measures forward and the gradient by all parameters and inputs, in float32, with the
+same weights. Each library runs in its own process and must reproduce our outputs before
+it is timed. Needs the ``bench`` extra. The report names libraries that are not
+installed.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""Does every file of ONNX that is read compute what onnxruntime computes?
+"""Does every imported ONNX file compute the same as in onnxruntime?
 
     python -m benchmarks.onnx_differential [--quick] [--cases 1000] [--first SEED]
 
-Random graphs around one to three recurrent layers: hand-built at opsets 7 to 26, and
-one in six from torch's two exporters. Each is run by onnxruntime at up to three sizes,
-with all that goes in and out of its recurrent nodes, and compared with the layers and
-the stack that are read of it; every eighth stack goes through ``lstm-jax import`` and
-``load_stored``. A graph is equal to 5e-6, or refused by name. A graph of harmless
-constructs alone must be read.
+The files are random graphs with one to three recurrent layers, hand-built at opsets 7
+to 26, and one in six from torch's two exporters. onnxruntime runs each graph at up to
+three sizes and returns the inputs and outputs of its recurrent nodes. They are compared
+with the imported layers and stack. Every eighth stack goes through ``lstm-jax import``
+and ``load_stored``. A graph must agree to 5e-6, or be refused by name. A graph with
+only harmless constructs must be imported.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Do exported ONNX files give our numbers, and run as fast as torch's own?
+"""Do exported ONNX files give our outputs, and run as fast as torch's own export?
 
     python -m benchmarks.onnx_export [--quick]
 

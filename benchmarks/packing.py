@@ -1,20 +1,20 @@
-"""How much faster are sequences packed into rows than padded to the longest?
+"""How much faster is packing sequences into rows than padding to the longest?
 
     python -m benchmarks.packing [--quick] [--lengths-from FILE]
 
-Forward and gradient of one LSTM layer over the same sentences, every one of them a
-sequence. Each call runs one batch; batches of all ways have about the same number of
-steps, padding included, so they take the same memory:
+Measures forward and gradient of one LSTM layer over the same sentences; each sentence
+is a sequence. Each call runs one batch. Batches of all methods have about the same
+number of steps, including padding, so they take the same memory:
 
 padded    to the longest of all, in one shape: what ``jit`` is usually given
 trimmed   each batch to its own longest, rounded up to 8; several shapes to compile
 bucketed  by length into 5 sizes, one shape each
 packed    several sentences a row, in one shape, kept apart by resets
 
-The figure is real tokens per second. Lengths are those of the lines of FILE in words
-(``.gz`` too). Without it they are drawn from a log-normal distribution with the mean
-21.10 and standard deviation 10.14 of the training sentences of the Penn Treebank as
-Mikolov prepared it, cut off at the longest of them, 82.
+The result is real tokens per second. The lengths are the numbers of words in the lines
+of FILE (``.gz`` too). Without FILE, they are drawn from a log-normal distribution with
+the mean 21.10 and standard deviation 10.14 of the training sentences of the Penn
+Treebank as prepared by Mikolov, limited to the longest sentence, 82.
 """
 
 import argparse

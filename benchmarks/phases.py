@@ -1,12 +1,12 @@
-"""Where the time of the kernel goes: packing, products, gates, waiting, all around it.
+"""Where does the time of the kernel go: packing, products, gates, waiting, the rest?
 
     python -m benchmarks.phases [--quick] [--shapes 20,35,200,200 ...]
 
-Builds the kernel once more, with clocks in it (x86-64; needs cmake and a C++ compiler),
-in a folder that is removed afterwards. Shares are of the time that all threads had,
-from the call of a compiled function to its end. The speed within the products, beside
-the limit, the speed of one large product, shows what is left to be had from them. The
-clocks themselves take some percent of small tiles, which is among the rest.
+Builds a kernel that times its phases (x86-64; needs cmake and a C++ compiler), in a
+temporary folder. Fractions are of the total time of all threads, from the call of a
+compiled function to its end. The speed of the products, compared with the limit (the
+speed of one large product), shows how much faster they could be. The timing itself
+takes some percent for small tiles, and counts as the rest.
 """
 
 import argparse

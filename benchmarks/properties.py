@@ -1,4 +1,5 @@
-"""What the derivative rule costs and saves, next to a scan that JAX differentiates.
+"""What does the derivative rule cost and save, compared with JAX's derivative of a
+scan?
 
     python -m benchmarks.properties [--quick] [--only memory,vmap,compile,bfloat16]
 
@@ -21,9 +22,9 @@ from lstm_jax import init_lstm, lstm
 from lstm_jax.bench import report, timing
 
 IMPLEMENTATIONS = ("scan", "plain")
-"""With the derivative rule and without; both share the equations of the cell, whose
-own derivative stores little. Only `textbook` leaves everything to JAX, and a call that
-names none takes what is fastest here."""
+"""With and without the derivative rule. Both share the equations of the cell, whose own
+derivative stores little. Only `textbook` leaves everything to JAX. A call without a
+name uses the fastest implementation."""
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -18,7 +18,8 @@ AXES = {
     "H": (32, 64, 128, 256, 512),
     "layers": (1, 2, 4, 8),
 }
-"""Varied one at a time; inputs have as many features as there are units."""
+"""Sizes that are varied one at a time. Inputs have as many features as
+there are units."""
 
 
 def scaling(args):

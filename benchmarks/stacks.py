@@ -1,9 +1,10 @@
 """Stacks of LSTM layers in four libraries, with the same weights, on the same inputs.
 
-Each is a class that takes `Case`, parameters ``{(layer, way): LSTMParams}``, inputs
-``[T, B, D]`` and lengths ``[B]``, and has calls by mode: ``forward`` gives outputs
-``[T, B, ways * H]``, zero after the end of a row, ``gradient`` that of the sum of their
-squares by all parameters and the inputs. ``to_ours`` brings it into our layout.
+Each library is a class that takes `Case`, parameters
+``{(layer, direction): LSTMParams}``, inputs ``[T, B, D]`` and lengths ``[B]``. It has
+two calls. ``forward`` returns outputs ``[T, B, directions * H]``, zero after the end of
+a row. ``gradient`` returns the gradient of the sum of their squares by all parameters
+and inputs. ``to_ours`` converts it to our layout.
 """
 
 import functools

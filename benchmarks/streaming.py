@@ -1,4 +1,4 @@
-"""One step at a time, against the least that could be asked of it."""
+"""One step at a time, compared with the least possible time."""
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,13 @@ CALLED = "product in a Python loop"
 
 
 def streaming(args):
-    """Seconds a step: in a Python loop, in a scan, by `lstm`; and of what each needs.
+    """Seconds per step in a Python loop, in a scan and by `lstm`, and the least
+    possible time.
 
-    The least for a loop is a jitted call that does next to nothing, with the same
-    arguments, and a product with as many weights; for a scan the product alone. In a
-    scan the product has threads that stay awake from step to step, which none has that
-    is called from Python: beside it the loop is set as well.
+    For a Python loop, the least time is a nearly empty jitted call with the same
+    arguments, plus a product with as many weights. For a scan it is the product alone.
+    In a scan, the threads of the product stay awake from step to step. In a call from
+    Python they do not, so the loop is compared with such a product too.
     """
     calls, T = 20 if args.quick else 200, 100 if args.quick else 1000
     params, xs = properties.example((T, 1, D), H)

@@ -63,7 +63,7 @@ def check_cell(
     for where, options in flags.items():
         run = functools.partial(unroll, cell, **options)
         ours, plain = (
-            _figures(functools.partial(run, implementation=name), at, direction)
+            _compared(functools.partial(run, implementation=name), at, direction)
             for name in ("scan", "plain")
         )
         for what, got in ours.items():
@@ -74,7 +74,7 @@ def check_cell(
     _compare(cell, "vmap over rows", of_rows(xs), run(xs))
 
 
-def _figures(run, at, direction):
+def _compared(run, at, direction):
     """The compared values, by their names in error messages."""
 
     def smooth(params, xs):
@@ -82,12 +82,12 @@ def _figures(run, at, direction):
         return [a for a in out if jnp.issubdtype(a.dtype, jnp.floating)]
 
     @jax.jit
-    def figures(at):
+    def values_of(at):
         out, d_out = jax.jvp(smooth, at, direction)
         params, xs = jax.vjp(smooth, *at)[1]([jnp.cos(a) for a in out])
         return out, d_out, xs, params
 
-    out, d_out, xs, params = figures(at)
+    out, d_out, xs, params = values_of(at)
     return {
         "the values": out,
         "jvp": d_out,

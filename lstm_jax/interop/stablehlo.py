@@ -62,7 +62,7 @@ def to_stablehlo(
     for platform in platforms:
         check_choice("platform", platform, PLATFORMS)
     if not platforms:
-        raise InteropError(f"platforms is empty, expected some of {PLATFORMS}.")
+        raise InteropError(f"platforms is empty, expected one or more of {PLATFORMS}.")
 
     def run(inputs):
         return program(inputs, implementation="scan")

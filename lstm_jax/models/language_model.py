@@ -83,7 +83,7 @@ class LanguageModelConfig:
             )
         if self.dropout and len(self.layer_sizes) == 1:
             raise ValueError(
-                f"dropout={self.dropout} acts between layers and there is but one; "
+                f"dropout={self.dropout} acts between layers, but there is only one; "
                 f"set output_dropout or input_dropout"
             )
         values = self.input_dropout, self.dropout, self.output_dropout

@@ -57,7 +57,7 @@ def pool_last(
         if hs.shape[-1] % 2:
             raise ValueError(
                 f"hs has {hs.shape[-1]} units, expected an even number with "
-                f"bidirectional=True: as many for each direction."
+                f"bidirectional=True: the same number for each direction."
             )
         forward, backward = jnp.split(hs, 2, axis=-1)
         return jnp.concatenate([_last(forward, mask), _first(backward)], axis=-1)

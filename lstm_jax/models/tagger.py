@@ -37,7 +37,7 @@ class TaggerConfig(EncoderConfig):
         super().__post_init__()
         if self.crf and self.label_smoothing:
             raise ValueError(
-                f"label_smoothing={self.label_smoothing} does not go with crf=true, "
+                f"label_smoothing={self.label_smoothing} cannot be used with crf=true, "
                 f"whose loss is that of a whole sequence; set one of them"
             )
 
@@ -162,8 +162,8 @@ class SequenceTagger(Module):
             )
         if class_weights is not None or smoothing:
             raise ValueError(
-                "class_weights and smoothing do not go with a CRF, whose loss is that "
-                "of a whole sequence; leave them out, or build the model with "
+                "class_weights and smoothing cannot be used with a CRF, whose loss is "
+                "that of a whole sequence; leave them out, or build the model with "
                 "crf=False."
             )
         counted = jnp.where(weights > 0, real.sum(axis=0, dtype=jnp.int32), 0)

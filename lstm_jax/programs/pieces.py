@@ -82,8 +82,7 @@ class Layers:
             raise TypeError(f"stack is {stack!r}, expected lstm_jax.Stack([...]).")
         if stack.bidirectional and stack.merge == "none":
             raise ValueError(
-                "stack has merge='none', expected another: what a program puts out is "
-                "one array."
+                "stack has merge='none', expected another: a program returns one array."
             )
         if (cell := stack.cells[0]).feature_axes != 1:
             raise ValueError(

@@ -200,7 +200,7 @@ def _check_chain(pieces):
             reads = "tokens" if piece.in_size is None else f"{piece.in_size} features"
             raise ValueError(
                 f"piece {n}, {type(piece).__name__}, reads {reads}, but the piece "
-                f"before it puts out {size} features."
+                f"before it returns {size} features."
             )
         size = piece.out_size
 

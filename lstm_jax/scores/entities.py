@@ -44,8 +44,8 @@ def entity_scores(
     right, said = _checked("tags", tags), _checked("predictions", predictions)
     if len(right) != len(said):
         raise ValueError(
-            f"tags has {len(right)} sentences and predictions {len(said)}, expected as "
-            f"many."
+            f"tags has {len(right)} sentences and predictions {len(said)}, expected "
+            f"the same number."
         )
     for n, (a, b) in enumerate(zip(right, said, strict=True)):
         if len(a) != len(b):

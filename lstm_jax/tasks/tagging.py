@@ -54,7 +54,7 @@ class TaggingConfig:
     def __post_init__(self):
         if self.model.crf and self.train.class_weights != "none":
             raise ValueError(
-                f"train.class_weights={self.train.class_weights} does not go with "
+                f"train.class_weights={self.train.class_weights} cannot be used with "
                 f"model.crf=true, whose loss is that of a whole sentence; set one of "
                 f"them"
             )

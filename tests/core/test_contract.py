@@ -234,7 +234,7 @@ REFUSED = {
                 gx[..., :1],
             )
         ),
-        "step puts out an array of float.* expected shape .*out_size=4 last",
+        "step outputs an array of float.* expected shape .*out_size=4 last",
     ),
 }
 

@@ -222,7 +222,7 @@ def test_facts_that_do_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             lstm_jax.Stack(**facts)
-    with pytest.raises(ValueError, match="layer 1 reads 5 features and puts out 6"):
+    with pytest.raises(ValueError, match="layer 1 reads 5 features and returns 6"):
         lstm_jax.Stack([cell, other], skip="residual").init(jax.random.key(0), D)
     with pytest.raises(ValueError, match="num_layers is 3, expected 2, the number of"):
         lstm_jax.init_lstm_stack(jax.random.key(0), D, [H, H], num_layers=3)

@@ -157,7 +157,7 @@ def test_a_prefix_without_its_dot(path, tmp_path, capsys):
 WRONG = {
     "layers that do not meet": (
         ["--prefix", "high.", "--prefix", "low."],
-        "layer 1 reads 3 features, but layer 0 puts out 4",
+        "layer 1 reads 3 features, but layer 0 returns 4",
     ),
     "directions that differ": (["--prefix", "low.,high."], "names 2 and 1 layers"),
     "three directions": (["--prefix", "fwd.,bwd.,low."], "expected FORWARD,BACKWARD"),

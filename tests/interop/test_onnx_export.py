@@ -216,7 +216,7 @@ def test_what_is_no_program():
     w = np.ones((5, 2), np.float32)
     for pieces, message in [
         ([], "pieces is empty"),
-        ([piece, Linear(w)], "piece 1, Linear, reads 5 features, .* puts out 4"),
+        ([piece, Linear(w)], "piece 1, Linear, reads 5 features, .* returns 4"),
         ([piece, Embed(w)], "piece 1, Embed, reads tokens"),
         ([stack], "piece 0 is Stack, expected"),
     ]:

@@ -72,7 +72,7 @@ WRONG = {
     "a far layer": (state(weight_ih_l999999=zeros(2, 2)), ["layer 999999 is named"]),
     "layers that do not meet": (
         state(2, weight_ih_l1=zeros(4 * H, H + 2)),
-        [f"layer 1 reads {H + 2} features, but layer 0 puts out {H}"],
+        [f"layer 1 reads {H + 2} features, but layer 0 returns {H}"],
     ),
     "one way of two": (
         state(weight_ih_l0_reverse=zeros(4 * H, D)),

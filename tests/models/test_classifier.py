@@ -199,7 +199,10 @@ def test_it_learns():
         (lambda: ClassifierConfig(dropout=0.5), "num_layers is 1"),
         (lambda: ClassifierConfig(variational=True), "variational=true needs"),
         (lambda: ClassifierConfig(chrono_steps=1), "expected 2 or more, or 0"),
-        (lambda: TaggerConfig(crf=True, label_smoothing=0.1), "does not go with crf"),
+        (
+            lambda: TaggerConfig(crf=True, label_smoothing=0.1),
+            "cannot be used with crf",
+        ),
     ],
 )
 def test_configs_that_do_not_go_together(make, said):
@@ -219,7 +222,7 @@ def test_configs_that_do_not_go_together(make, said):
             jnp.ones((T, 1), int),
             dict(smoothing=0.1),
             ValueError,
-            "do not go with a CRF",
+            "cannot be used with a CRF",
         ),
     ],
 )

@@ -275,4 +275,4 @@ def test_steps_take_the_place_of_epochs(tmp_path, capsys):
 def test_a_crf_has_no_weights_of_classes(tmp_path, capsys):
     args = labelled.write_sentences(tmp_path, crf=True)
     err = said(capsys, "train", *args, "train.class_weights=balanced", status=2)
-    assert "does not go with model.crf=true" in err
+    assert "cannot be used with model.crf=true" in err

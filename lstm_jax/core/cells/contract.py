@@ -149,7 +149,7 @@ def _check_step(cell, dtype, params, weights, carry, gx):
     if not _is_floating(h) or h.shape != want or h.dtype != dtype:
         raise _broken(
             cell,
-            f"step puts out {_describe(h)}, expected shape {want}, with out_size="
+            f"step outputs {_describe(h)}, expected shape {want}, with out_size="
             f"{cell.out_size} last, and the compute dtype {dtype.name}",
         )
     return stepped, h

@@ -149,7 +149,7 @@ class SLSTMCell(Cell):
         if self.hidden_size % self.heads:
             raise ValueError(
                 f"heads is {self.heads}, expected a divisor of "
-                f"hidden_size={self.hidden_size}; every head has as many units."
+                f"hidden_size={self.hidden_size}; all heads have the same size."
             )
         check_choice("forget", self.forget, tuple(FORGET))
 

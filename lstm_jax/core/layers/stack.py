@@ -139,7 +139,7 @@ class Stack:
             reads, out = sizes[-1], self._out_size(cell)
             if self.skip == "residual" and layer > 0 and reads != out:
                 raise ValueError(
-                    f"layer {layer} reads {reads} features and puts out {out}, "
+                    f"layer {layer} reads {reads} features and returns {out}, "
                     f"expected equal sizes for skip='residual'."
                 )
             last = layer == len(self.cells) - 1

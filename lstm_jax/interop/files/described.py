@@ -3,7 +3,7 @@
     {"cell": "lstm", "directions": 1, "in_size": 3, "hidden_size": 5,
      "activations": {"gate": {"name": "hard_sigmoid", "alpha": 0.25}, "clip": 3.0}}
 
-Of the activations only what is not as in the textbook is there, in the words of
+Only activations that differ from the textbook are listed, with the field names of
 `lstm_jax.Activations`.
 """
 
@@ -20,7 +20,7 @@ FUNCTIONS, CLIPS = ("gate", "candidate", "output"), ("clip", "cell_clip")
 
 
 def describe(ways: Sequence[Any], cell: Any) -> dict[str, Any]:
-    """A layer by the parameters of its directions and its cell."""
+    """Describes a layer, from the parameters of its directions and its cell."""
     first, size = ways[0], {}
     if hasattr(first, "w_hr"):
         size = {
@@ -36,7 +36,9 @@ def describe(ways: Sequence[Any], cell: Any) -> dict[str, Any]:
 
 
 def _functions(activations: Activations) -> dict[str, Any]:
-    """What is not as in the textbook, in the words of `Activations`."""
+    """The activations that differ from the textbook, with the field names of
+    `Activations`.
+    """
     differ = lambda name: getattr(activations, name) != getattr(TEXTBOOK, name)
     clips = {n: float(getattr(activations, n)) for n in CLIPS if differ(n)}
     found: dict[str, Any] = {**clips}
@@ -57,7 +59,7 @@ def _functions(activations: Activations) -> dict[str, Any]:
 
 
 def _activations(said: Mapping[str, Any]) -> Activations:
-    """The inverse."""
+    """The inverse of `_functions`."""
     numbers = [said[n] for n in CLIPS if n in said]
     for given in said.values():
         numbers += [v for k, v in given.items() if k != "name"] if _own(given) else []
@@ -71,12 +73,12 @@ def _activations(said: Mapping[str, Any]) -> Activations:
 
 
 def _own(given):
-    """Whether a function has numbers of its own."""
+    """Whether a function has its own numbers."""
     return isinstance(given, dict)
 
 
 def with_activations(cell: Any, layer: Mapping[str, Any]) -> Cell:
-    """The cell with the activations and clips that its description has."""
+    """The cell with the activations and clips of its description."""
     if "activations" not in layer:
         return cell
     try:

@@ -1,7 +1,7 @@
 """Files of tensors: ``.safetensors``, ``.npz``, ``.pt`` and others; see `FORMATS`.
 
-Files come from anywhere. Nothing in them is run or unpickled, memory stays within what
-`bound` allows for their size, and whatever is wrong ends in one `InteropError`.
+Files may come from anywhere. Nothing in them is run or unpickled. The memory stays
+within `bound` of the file size. Every fault raises one `InteropError`.
 """
 
 import contextlib
@@ -33,27 +33,28 @@ from lstm_jax.interop.weights.entries import (
 from lstm_jax.interop.weights.tensors import numpy_array
 
 LARGEST_HEADER = 16 * 2**20
-"""Bytes of names and shapes in a ``.safetensors`` file."""
+"""The most bytes of names and shapes in a ``.safetensors`` file."""
 
 
 def bound(size: int) -> int:
-    """Bytes that the tensors of a file of ``size`` bytes may take.
+    """The most bytes that the tensors of a file of ``size`` bytes may take.
 
-    More than the file, since an ``.npz`` may be compressed and tensors of a ``.pt`` may
-    share memory; but not so much more that a small file could fill the machine.
+    It is more than the file size, because an ``.npz`` may be compressed and tensors of
+    a ``.pt`` may share memory. It is limited, so that a small file cannot fill the
+    memory.
     """
     return max(2**28, 4 * size)
 
 
 def read_tensors(path: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
-    """The tensors of a file whose names begin with ``prefix``, without it.
+    """The tensors of a file whose names start with ``prefix``, which is removed.
 
-    The ending of the file tells its format. A slash in a name is read as a dot, as in
+    The file ending decides the format. A slash in a name becomes a dot, as in
     `lstm_jax.interop.weights.tensors.flatten`.
 
     Raises:
         InteropError: the file cannot be read, is corrupt, would take far more memory
-            than it has bytes, or holds something else than tensors of numbers.
+            than its size, or contains something other than tensors of numbers.
     """
     found = open_tensors(path)
     with _reading(path):
@@ -65,10 +66,10 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
 
 
 def open_tensors(path: str | Path) -> Entries:
-    """What a file holds, by name; the numbers are read when they are asked for.
+    """The entries of a file by name. Numbers are read on demand.
 
     Raises:
-        InteropError: as `read_tensors`.
+        InteropError: as in `read_tensors`.
     """
     path = Path(path)
     open_file = _format(path).open
@@ -81,7 +82,7 @@ def open_tensors(path: str | Path) -> Entries:
 
 
 def family_of(path: str | Path) -> str:
-    """The framework whose files alone end like this; empty if any may write them."""
+    """The framework that alone uses this file ending; empty if any may use it."""
     return _format(Path(path)).family
 
 
@@ -95,7 +96,7 @@ def _guarded(path, load):
 
 @contextlib.contextmanager
 def _reading(path) -> Iterator[None]:
-    """One kind of error, with the name of the file."""
+    """Converts errors to one kind, with the name of the file."""
     try:
         yield
     except InteropError as error:
@@ -109,7 +110,7 @@ def _reading(path) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise InteropError(f"{path} {_needs(error.name)}") from error
     except Exception as error:
-        # The libraries below have no common error for a corrupt file.
+        # The libraries below have no common base class for a corrupt file.
         said = first_line(error)
         raise InteropError(
             f"{path} is corrupt: {said or type(error).__name__}."
@@ -122,11 +123,11 @@ def _needs(module):
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a new file in the format of its ending; half a file is never left.
+    """Writes a new file in the format of its ending, completely or not at all.
 
     Raises:
-        InteropError: the file already exists, or cannot be written, or its format
-            has no such dtype; a tensor is none, or of numbers that are not read.
+        InteropError: the file already exists, cannot be written, or its format lacks a
+            dtype; or a tensor is not an array of supported numbers.
     """
     path = Path(path)
     write = _format(path).write
@@ -141,14 +142,14 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def write_new(path: str | Path, data: bytes) -> None:
-    """Writes a new file of any bytes; raises as `write_tensors`."""
+    """Writes a new file of any bytes; raises the errors of `write_tensors`."""
     with _writing(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def _writing(path) -> Iterator[BinaryIO]:
-    """A new file, with one kind of error."""
+    """Opens a new file; all errors become one kind."""
     try:
         with writing(path, new=True) as file:
             yield file
@@ -176,7 +177,7 @@ def _format(path):
             return FORMATS[ending]
     if name.endswith(".onnx"):
         raise InteropError(
-            f"{path} is a file of ONNX, which has layouts of its own; read it with "
+            f"{path} is a file of ONNX, which has its own layouts; read it with "
             f"lstm_jax.interop.from_onnx, or lstm-jax import without --layout."
         )
     raise InteropError(
@@ -193,11 +194,11 @@ SAFE |= {"BOOL": "bool"} | {
     for kind, word in {"I": "int", "U": "uint"}.items()
     for bits in (8, 16, 32, 64)
 }
-"""What the format calls dtypes."""
+"""The format's names of dtypes."""
 
 
 def _open_safetensors(path, budget):
-    del budget  # the format has neither compression nor views
+    del budget  # this format has no compression and no views
     from safetensors import safe_open
 
     with path.open("rb") as file:
@@ -221,7 +222,7 @@ LARGEST_INDEX, MOST_SHARDS = 64 * 2**20, 10_000
 
 
 def _open_shards(path, budget):
-    """The files that an index names, all in its own folder."""
+    """Opens the files that an index names; all must be in its folder."""
     if path.stat().st_size > LARGEST_INDEX:
         raise InteropError(f"it has more than {LARGEST_INDEX} bytes.")
     shards: dict[str, list[str]] = {}
@@ -249,7 +250,7 @@ def _open_shards(path, budget):
 def _write_safetensors(file, tensors):
     from safetensors.numpy import save
 
-    # It writes the memory as it lies, whatever the strides.
+    # `save` writes raw memory and ignores strides.
     file.write(save({name: np.asarray(a, order="C") for name, a in tensors.items()}))
 
 
@@ -269,7 +270,7 @@ def _open_npy(path, archive, member, budget) -> tuple[str, Entry]:
 
 
 def _npy_entry(path, archive, member, name, budget) -> Entry:
-    """One array, by its header; what is wrong with it is said when it is read."""
+    """The entry of one array, from its header. Faults are reported on reading."""
     if member.file_size > budget.left:
         return nothing(TOO_LARGE)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -279,14 +280,14 @@ def _npy_entry(path, archive, member, name, budget) -> Entry:
             shape, dtype, _ = _read_header(file, name, member.file_size)
     except InteropError as error:
         return nothing(str(error))
-    except Exception as error:  # numpy's and zlib's are many
+    except Exception as error:  # numpy and zlib raise many kinds
         return nothing(f"{name} is corrupt: {first_line(error)}.")
 
     def load():
         budget.spend(member.file_size)
         with zipfile.ZipFile(path) as archive, archive.open(member) as file:
             shape, dtype, order = _read_header(file, name, member.file_size)
-            # A number of bytes, since the archive may unpack to more than it says.
+            # Limit the bytes, because the archive may unpack to more than it says.
             size = member.file_size - file.tell()
             array = np.frombuffer(file.read(size), dtype)
         return array.reshape(shape, order=order).copy()
@@ -295,7 +296,7 @@ def _npy_entry(path, archive, member, name, budget) -> Entry:
 
 
 def _read_header(file, name, size):
-    """Shape, dtype and order of an array, whose numbers have the size they must."""
+    """Reads shape, dtype and order of an array, and checks the number of its bytes."""
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -334,9 +335,9 @@ def _write_npz(file, tensors):
 
 
 class _Format(NamedTuple):
-    """How to open the files of one ending, and to write them where we do.
+    """How to open files of one ending, and how to write them if supported.
 
-    ``family`` is the framework that alone writes them.
+    ``family`` is the framework that alone writes such files.
     """
 
     open: Callable[[Path, Budget], Entries]
@@ -357,4 +358,4 @@ FORMATS = {
     ".safetensors.index.json": _Format(_open_shards),
     ".bin.index.json": _Format(_open_shards),
 }
-"""Every ending that is known."""
+"""All known file endings."""

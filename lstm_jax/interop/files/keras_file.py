@@ -1,15 +1,15 @@
-"""Files of Keras: ``.keras``, and ``.h5`` of models or of weights, without Keras.
+"""Keras files: ``.keras``, and ``.h5`` of models or weights, read without Keras.
 
-The arrays are read by h5py and the description of the model as JSON, so that nothing of
-a file runs: layers of Python code, which such files can hold, stay text. Names become
+h5py reads the arrays, and the description of the model is read as JSON. So nothing of a
+file runs: layers of Python code, which such files may contain, stay text. Names become
 those of the layouts ``keras``, ``keras.gru``, ...:
 
     layers/lstm/cell/vars/0                       layers.lstm.kernel
     layers/bidirectional/forward_layer/cell/...   layers.bidirectional.forward. ...
 
-A layer whose description says that it is not as ours (`keras_facts`) is refused. So is
-a layer that the description leaves out or whose class is not one of Keras's own: such
-a class may compute anything.
+A layer is refused if its description differs from our cell (`keras_facts`), if the
+description leaves it out, or if its class is not one of Keras's own, which may compute
+anything.
 """
 
 import dataclasses
@@ -35,10 +35,10 @@ from lstm_jax.interop.weights.keras_facts import FACTS, MERGES, differences
 
 LARGEST_CONFIG = 64 * 2**20
 DEEPEST = 64
-"""Levels of a description, and of groups in a file."""
+"""The most levels of a description, and of groups in a file."""
 
 VARIABLES = ("kernel", "recurrent_kernel", "bias")
-"""What a recurrent cell makes, in this order; Keras 3 keeps their numbers."""
+"""The variables of a recurrent cell, in order. Keras 3 stores only their numbers."""
 
 
 CONTAINERS = ("Sequential", "Functional", "Model", "TimeDistributed", "InputLayer")
@@ -46,14 +46,14 @@ WRAPPERS = ("Bidirectional", "RNN", "StackedRNNCells")
 
 
 class Facts(NamedTuple):
-    """What a description says of the layers of one name.
+    """What a description says about the layers of one name.
 
     Attributes:
-        differences: from our cell.
-        merge: how two directions are joined.
-        recurrent: one of them is a recurrent layer of Keras.
+        differences: differences from our cell.
+        merge: how the two directions are joined.
+        recurrent: whether one of them is a recurrent Keras layer.
         unknown: a class among them that is not one of Keras's own.
-        number: of the layers.
+        number: number of the layers.
     """
 
     differences: tuple[str, ...] = ()
@@ -106,10 +106,12 @@ def _open(source, description, budget):
 
 
 def _datasets(group, path, seen, h5py) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every dataset by its path; links to other places and files are not followed."""
+    """Every dataset by its path. Links to other places and files are not followed."""
     address = h5py.h5o.get_info(group.id).addr
     if address in seen or len(path) > DEEPEST:
-        raise InteropError(f"its groups have no end, or {DEEPEST} levels and more.")
+        raise InteropError(
+            f"its groups are nested deeper than {DEEPEST} levels, or in a cycle."
+        )
     seen.add(address)
     for name in group:
         if isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -125,8 +127,9 @@ def _attributes(file, group) -> Mapping[str, Any]:
 
 
 def _names_beside(file, path) -> Iterator[str]:
-    """The names of the layers that an array is in, as Keras 3 notes them beside the
-    variables of each; the path itself has names that only count the layers."""
+    """Names of the layers that contain an array. Keras 3 stores them next to the
+    variables of each layer; the path itself only numbers the layers.
+    """
     for n in range(len(path)):
         attributes = _attributes(file, "/".join((*path[:n], "vars")))
         if "name" in attributes:
@@ -134,13 +137,13 @@ def _names_beside(file, path) -> Iterator[str]:
 
 
 def _renamed(name, group, in_two_directions):
-    """A name in the words of our layouts."""
+    """Converts a name to the names of our layouts."""
     name = re.sub(r"\.(forward|backward)_layer\b(\.cell)?", r".\1", name)
-    if in_two_directions:  # Keras 2 has forward_NAME for any name
+    if in_two_directions:  # Keras 2 writes forward_NAME for any
         name = re.sub(r"\.(forward|backward)_\w+\.\w+_cell(_\d+)?", r".\1", name)
     number = re.search(r"(\.cell)?\.vars\.([012])$", name)
     if number is None or len(getattr(group.get("1"), "shape", ())) < 2:
-        return name  # a dense layer has its bias as the second
+        return name  # a dense layer has its bias second
     return f"{name[: number.start()]}.{VARIABLES[int(number[2])]}"
 
 
@@ -161,7 +164,7 @@ def _entry(name, dataset, budget) -> Entry:
 
 
 def _by_name(description) -> dict[str, Facts]:
-    """What is said of every name; of one that two layers have, all of it."""
+    """What the description says about every name; about all layers that share it."""
     found: dict[str, Facts] = {}
     for name, facts in _facts(description):
         if name is None:
@@ -179,7 +182,7 @@ def _by_name(description) -> dict[str, Facts]:
 
 
 def _facts(description, depth=0) -> Iterator[tuple[str | None, Facts]]:
-    """What is said of every object of the description, by its name if it has one."""
+    """What the description says about every object, with its name if it has one."""
     if depth > DEEPEST:
         raise InteropError(f"its description is nested deeper than {DEEPEST} levels.")
     if isinstance(description, Mapping):
@@ -218,7 +221,7 @@ def _is_own(kind, description):
     if "registered_name" in description or description.get("module"):
         package = str(description.get("module")).partition(".")[0]
         return package in ("keras", "tf_keras", "tensorflow")
-    known = (*CONTAINERS, *WRAPPERS, *FACTS)  # Older files do not name the module.
+    known = (*CONTAINERS, *WRAPPERS, *FACTS)  # Older files do not contain the module.
     return kind.removesuffix("Cell") in known
 
 
@@ -227,7 +230,7 @@ def _backwards(config):
 
 
 def _inside(description, depth) -> Facts:
-    """What is said of the layers or cells that a wrapper has."""
+    """What the description says about the layers or cells inside a wrapper."""
     if depth > DEEPEST:
         raise InteropError(f"its description is nested deeper than {DEEPEST} levels.")
     all_of = description if isinstance(description, list) else [description]
@@ -247,13 +250,13 @@ def _inside(description, depth) -> Facts:
 
 
 def _judged(one: Entry, name, names, merge, said) -> Entry:
-    """The entry, refused where a layer that it is in is not as ours."""
+    """The entry, refused if a layer that contains it differs from our cell."""
     facts = {name: said[name] for name in names if name in said}
     if not names and name.partition(":")[0].rpartition(".")[2] in VARIABLES:
-        # Older files do not note which layer a variable belongs to.
+        # Older files do not say which layer a variable belongs to.
         facts = said
     found = dict.fromkeys(d for fact in facts.values() for d in fact.differences)
-    if merge:  # the second layer of two goes backwards
+    if merge:  # the second of two layers runs
         found = {d: None for d in found if "go_backwards" not in d}
     many = [n for n, fact in facts.items() if fact.differences and fact.number > 1]
     whose = f"one of the layers named {many[0]!r}" if many else f"the layer of {name}"
@@ -267,19 +270,21 @@ def _judged(one: Entry, name, names, merge, said) -> Entry:
 
 
 def _is_recurrent(name, group):
-    """Whether a variable may be one of a recurrent cell's."""
+    """Whether a variable may belong to a recurrent cell."""
     if name.partition(":")[0].rpartition(".")[2] not in VARIABLES:
         return False
-    # Variables with numbers are renamed in such cells alone.
+    # Only in such cells are numbered variables renamed.
     return "0" in group or any(key.startswith("recurrent_kernel") for key in group)
 
 
 def _doubt(name, names, said, description):
-    """What the description leaves open of the layer of a variable; empty if nothing."""
+    """What the description does not say about the layer of a variable; empty if
+    complete.
+    """
     outer = [n for n in names if n != "model_weights"]
     at = next((k for k, n in enumerate(outer) if n in said and said[n].recurrent), None)
     facts = [said[n] for n in outer if n in said]
-    if not names:  # An older file: it may be any layer.
+    if not names:  # In an older file it may be any
         facts = [one for _, one in _facts(description)]
     unknown = [one.unknown for one in facts if one.unknown]
     described = at is not None and all(n in said for n in outer[:at])

@@ -1,8 +1,8 @@
-"""Files of ``torch.save``, read by ``torch.load(weights_only=True)`` and no other way.
+"""Files of ``torch.save``, read only by ``torch.load(weights_only=True)``.
 
-Even so a file can make it call what fills the memory, or hash what takes forever. So
-its program of pickle opcodes is looked over before anything runs it: it may name
-tensors, storages and dicts, and share nothing but these and plain values.
+Even then, a file can fill the memory or hash values that take forever. So its pickle
+opcodes are checked before anything runs. A file may name tensors, storages and dicts,
+and may share only these and plain values.
 """
 
 import pickletools
@@ -19,7 +19,7 @@ from lstm_jax.interop.weights.entries import Budget, Entries, by_dots, entry, no
 from lstm_jax.interop.weights.tensors import leaves, numpy_array
 
 LARGEST_PROGRAM = 32 * 2**20
-"""Bytes of pickle, names and shapes; numbers are not in it."""
+"""The most bytes of the pickle program (names and shapes, without numbers)."""
 
 NAMES = re.compile(
     r"collections OrderedDict"
@@ -29,10 +29,10 @@ NAMES = re.compile(
 )
 REBUILD_V3 = "torch._utils _rebuild_tensor_v3"
 DTYPE_V3 = re.compile(r"torch (float8_\w+|float4_\w+|uint(16|32|64)|bits\w+)")
-"""What a file names for tensors of dtypes that have no storage of their own."""
+"""Names in a file for tensors of dtypes that have no storage class."""
 
 QUANTIZED = re.compile(r"torch (ScriptObject|q\w+)|torch\._utils _rebuild_qtensor")
-"""What a file of weights calls and names."""
+"""What a file of weights may call and name."""
 
 SHAREABLE = {"GLOBAL", "BINPERSID", "REDUCE", "BINUNICODE"}
 """Opcodes whose value may be used again: names, text, storages and tensors."""
@@ -42,7 +42,7 @@ UNKNOWN = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "MEMOIZE", "DUP", "GET", "PU
 
 
 def open_pt(path: Path, budget: Budget) -> Entries:
-    """The tensors of the nested dict in a file, their names joined by dots."""
+    """The tensors of the nested dict in a file, with names joined by dots."""
     import torch
 
     _check_archive(path)
@@ -67,7 +67,7 @@ def _entry(name, value, budget, torch):
 
     def load():
         budget.spend(value.numel() * value.element_size())
-        # A copy, for which the file need not stay open.
+        # Copy, so that the file can be closed.
         copy = value.detach().clone(memory_format=torch.contiguous_format)
         return numpy_array(copy, name)
 
@@ -76,7 +76,9 @@ def _entry(name, value, budget, torch):
 
 
 def _check_archive(path):
-    """Refuses archives that unpack to more than they are, and programs of others."""
+    """Raises an error for archives that unpack to more than their size, or are not
+    weights.
+    """
     size = path.stat().st_size
     if not zipfile.is_zipfile(path):
         raise InteropError(
@@ -141,7 +143,7 @@ def _check_program(program):
 
 
 def write_pt(file: BinaryIO, tensors: Mapping[str, np.ndarray]) -> None:
-    """A state dict of these tensors."""
+    """Writes a state dict of these tensors."""
     import torch
 
     def tensor(array):

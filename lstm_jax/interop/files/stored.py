@@ -1,4 +1,4 @@
-"""A stack of layers as a folder: what ``lstm-jax import`` makes.
+"""A stack of layers as a folder, as written by ``lstm-jax import``.
 
 weights.safetensors    tensors named ``0.w_x``, ``0.forward.w_x``, ..., of an initial
                        state ``0.carry.h``, ``0.forward.carry.h``, ..., and ``lengths``
@@ -47,16 +47,16 @@ READ = (1, 2)
 
 
 class Stored(NamedTuple):
-    """What a folder holds.
+    """The contents of a folder.
 
     Attributes:
-        stack: the `lstm_jax.Stack`, its cells with their activations and clips.
-        params: one entry a layer.
-        carry: the state that the layers start from, one entry a layer, or ``None``.
+        stack: the `lstm_jax.Stack`; its cells have their activations and clips.
+        params: one entry per layer.
+        carry: the initial state, one entry per layer, or ``None``.
         lengths: the lengths of the rows, or ``None``.
-        given: states and lengths that the model of ONNX takes as inputs, one dict a
-            layer, as `lstm_jax.interop.OnnxLayer.given`; ``None`` if there are none.
-            The user passes them to each call: ``carry`` has zeros in their place.
+        given: names of states and lengths that are inputs of the ONNX model, one dict
+            per layer, as in `lstm_jax.interop.OnnxLayer.given`; ``None`` if there are
+            none. Pass them to each call: ``carry`` has zeros in their place.
     """
 
     stack: Stack
@@ -77,26 +77,26 @@ def save_stack(
     given: Sequence[Mapping[str, str]] | None = None,
     origin: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a new folder; it is there whole, or not at all.
+    """Writes a new folder, completely or not at all.
 
     Args:
-        directory: must not be there yet.
-        params: one entry a layer, all in one direction or all in two.
-        merge: how directions are joined, as in `lstm_jax.Stack`.
-        cells: one a layer, where they have other activations or clips than the textbook
+        directory: path of the folder; it must not exist yet.
+        params: one entry per layer, all with one direction or all with two.
+        merge: how the directions are joined, as in `lstm_jax.Stack`.
+        cells: one per layer, if their activations or clips differ from the textbook
             cell of ``params``.
-        carry: the state that the layers start from, one entry a layer, with batch axes
-            or without; ``None`` of a layer is zeros. `load_stored` returns it.
-        lengths: the lengths of the rows, ``[B]``; likewise.
-        given: the names of states and lengths that each call needs, one dict a layer;
-            likewise.
+        carry: the initial state, one entry per layer, with or without batch axes;
+            ``None`` for a layer is zeros. `load_stored` returns it.
+        lengths: the lengths of the rows, ``[B]``. `load_stored` returns them.
+        given: the names of states and lengths that each call needs, one dict per layer.
+            `load_stored` returns them.
         origin: metadata about where the weights came from, for the reader.
 
     Raises:
-        InteropError: the folder already exists or cannot be written; layers do not fit
-            together; ``cells`` or ``carry`` are not those of ``params``.
-        UnsupportedError: a cell that the converters do not know, or an activation that
-            has no name.
+        InteropError: the folder already exists or cannot be written, layers do not fit
+            together, or ``cells`` or ``carry`` do not match ``params``.
+        UnsupportedError: the converters do not know a cell, or an activation has no
+            name.
     """
     check_layers(params)
     directory, params = Path(directory), tuple(params)
@@ -130,7 +130,7 @@ def save_stack(
 
 
 def _given(given, count) -> list[dict[str, str]]:
-    """``given``, if it is one dict of text a layer."""
+    """Checks that ``given`` is one dict of text per layer."""
     if len(given) != count:
         raise InteropError(f"given has {len(given)} entries, expected {count}.")
     found = [dict(one) for one in given]
@@ -150,7 +150,7 @@ def _check(params, merge):
 
 
 def _cells(params, cells):
-    """The cell of every layer; those given may differ in their activations alone."""
+    """The cell of every layer. Given cells may differ only in their activations."""
     plain = [cell_of(entry) for entry in params]
     if cells is None:
         return plain
@@ -171,10 +171,10 @@ def is_stack(directory: str | Path) -> bool:
 
 
 def read_stored(directory: str | Path) -> Stored:
-    """What a folder holds, of numpy arrays.
+    """The contents of a folder, as numpy arrays.
 
     Raises:
-        InteropError: the folder is not one of `save_stack`, or is corrupt.
+        InteropError: `save_stack` did not write the folder, or it is corrupt.
     """
     directory = Path(directory)
     facts = _facts(directory / "stack.json")
@@ -212,7 +212,7 @@ def read_stored(directory: str | Path) -> Stored:
 
 
 def load_stored(directory: str | Path) -> Stored:
-    """All of what `save_stack` or ``lstm-jax import`` kept.
+    """Everything that `save_stack` or ``lstm-jax import`` saved.
 
     Raises:
         InteropError: the folder is not one of these, or is corrupt.
@@ -237,12 +237,12 @@ def load_stored(directory: str | Path) -> Stored:
 
 
 def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
-    """The stack that `save_stack` or ``lstm-jax import`` kept, and its parameters.
+    """The stack that `save_stack` or ``lstm-jax import`` saved, and its parameters.
 
     Raises:
-        InteropError: the folder is not one of these, or is corrupt; or a call needs a
-            state or lengths as well, which `load_stored` returns. States that were
-            all inputs of a model of ONNX are no such state: pass them to each call.
+        InteropError: the folder is not one of these, or is corrupt; or a call also
+            needs a state or lengths, which `load_stored` returns. States that are all
+            inputs of an ONNX model do not count: pass them to each call.
 
     >>> import tempfile, jax, jax.numpy as jnp
     >>> from lstm_jax import init_lstm_stack
@@ -264,8 +264,10 @@ def load_stack(directory: str | Path) -> tuple[Stack, tuple[Any, ...]]:
 
 
 def beside_weights(stored: Stored) -> str:
-    """The states and lengths that a call must be given, in words; empty if there are
-    none. Inputs of a graph alone are what every stack takes in a call."""
+    """Describes the states and lengths that a call needs; empty if there are none.
+    States that are only inputs of a graph do not count, because every stack takes
+    those.
+    """
     more = {"an initial carry": stored.carry, "lengths": stored.lengths}
     kept = [name for name, value in more.items() if value is not None]
     names = [name for one in stored.given or () for name in one.values()]
@@ -278,7 +280,7 @@ def beside_weights(stored: Stored) -> str:
 
 
 def _facts(path) -> dict[str, Any]:
-    """What stack.json says, which people may have edited."""
+    """The contents of stack.json, checked because users may have edited it."""
     try:
         if path.stat().st_size > 2**20:
             raise InteropError(f"{path} has more than 1 MiB.")

@@ -1,4 +1,4 @@
-"""Weights of whole models: the layers that prefixes name in a file, as one stack."""
+"""Weights of whole models: reads the layers behind prefixes as one stack."""
 
 import functools
 import re
@@ -25,13 +25,13 @@ from lstm_jax.interop.weights.stack import misfits, read_stack
 
 
 class Weights(NamedTuple):
-    """What was read of a file.
+    """The weights read from a file.
 
     Attributes:
-        params: one entry a layer, of numpy arrays.
-        layouts: of every prefix.
-        merge: how two directions are joined.
-        left: the names of other tensors of the file.
+        params: one entry per layer, of numpy arrays.
+        layouts: the layout of every prefix.
+        merge: how the two directions are joined.
+        left: names of the other tensors in the file.
     """
 
     params: tuple[Any, ...]
@@ -41,7 +41,7 @@ class Weights(NamedTuple):
 
 
 class WeightFile:
-    """A file of weights, open to find layers in and to read them.
+    """A file of weights: finds layers and reads them.
 
     >>> import tempfile, numpy as np
     >>> from lstm_jax.interop import write_tensors
@@ -61,7 +61,7 @@ class WeightFile:
         """Opens a file.
 
         Raises:
-            InteropError: as `lstm_jax.interop.read_tensors`.
+            InteropError: as in `lstm_jax.interop.read_tensors`.
         """
         self.path = path
         self.entries: Entries = tidy(open_tensors(path))
@@ -72,19 +72,20 @@ class WeightFile:
 
     @functools.cached_property
     def shapes(self) -> Shapes:
-        """The shape of every tensor; ``None`` of what is not an array."""
+        """The shape of every tensor; ``None`` for an entry that is not an array."""
         return {name: one.shape for name, one in self.entries.items()}
 
     @functools.cached_property
     def found(self) -> list[Found]:
-        """Every recurrent layer in it."""
+        """All recurrent layers in the file."""
         return find_layers(self.shapes, self.layouts)
 
     def lines(self, layout: str | None = None) -> list[str]:
-        """A line for every layer in it, and for every tensor that may hide one.
+        """One line for every layer, and for every tensor that may belong to another
+        layer.
 
         Raises:
-            InteropError: the file is one part of a model.
+            InteropError: the file is one shard of a model.
         """
         _check_whole(self.path)
         named = find_layers(self.shapes, [layout]) if layout else self.found
@@ -108,7 +109,7 @@ class WeightFile:
         return notes + (f"; refused: {doubt}" if doubt else "")
 
     def _problem(self, found):
-        """Why a layer is not read; empty if it is."""
+        """Why a layer cannot be read; empty if it can."""
         if found.strangers:
             return (
                 f"beside them {', '.join(found.strangers[:3])}, unknown to the layout"
@@ -125,18 +126,18 @@ class WeightFile:
         """The layers behind ``prefixes``, from the bottom up, as one stack.
 
         Args:
-            prefixes: each stands before the names of one layer, or of several that lie
+            prefixes: each is the start of the names of one layer, or of several layers
                 in one module. ``"fwd.,bwd."`` are the two directions of the same
                 layers. A ``*`` stands for every number at which there is a layer:
                 ``"rnns.*."`` is ``"rnns.0."``, ``"rnns.1."`` and so on.
-            layout: by default the one that fits.
-            merge: how two directions are joined; by default what the file says, or
+            layout: the layout, by default the one that fits.
+            merge: how the two directions are joined; by default what the file says, or
                 ``concat``.
 
         Raises:
-            InteropError: nothing is there, or something else, or layers that do not
-                fit together. The layers that the file has are told.
-            UnsupportedError: a layer whose weights alone would compute something else.
+            InteropError: there are no layers at the prefixes, or they do not fit
+                together. The message lists the layers of the file.
+            UnsupportedError: the weights alone do not define what a layer computes.
         """
         _check_whole(self.path)
         try:
@@ -164,7 +165,7 @@ class WeightFile:
         return Weights(tuple(params), tuple(layouts), merge, left)
 
     def _of_way(self, prefix, layout):
-        """``(prefix, layout, names)`` of every module that a prefix names."""
+        """``(prefix, layout, names)`` of every module that matches a prefix."""
         spelled = dict.fromkeys((prefix, plain_name(prefix)))
         named = [name for name in spelled if self._under(name)]
         expanded = [one for n in named[:1] for one in self._numbered(n, layout)]
@@ -173,7 +174,9 @@ class WeightFile:
         return [(one, *self._own(one, layout)) for one in expanded]
 
     def _nothing_at(self, prefix, layout):
-        """No layer has this prefix: what there is, and what to type instead."""
+        """The message for a prefix without layers: what the file has,
+        and what to type.
+        """
         kind = f"layer of layout {layout}" if layout else "layer"
         said = f"no {kind} at prefix {prefix!r} in {self.path}"
         there = find_layers(self.shapes, [layout]) if layout else self.found
@@ -185,7 +188,7 @@ class WeightFile:
         return f"{said}. Found: {listing(self.lines(), SHOWN)}."
 
     def _check(self, chosen, layout):
-        """Refuses layers of which something is missing or not said."""
+        """Raises an error for layers with missing or undefined parts."""
         for ways in chosen:
             problems, groups = [], []
             for modules in ways:
@@ -201,7 +204,9 @@ class WeightFile:
                     if doubts and layout is None:
                         raise UnsupportedError(doubts[0])
             if any(other != groups[0] for other in groups):
-                problems.append("one direction has a bias or the like, and one has not")
+                problems.append(
+                    "one direction has tensors, such as a bias, that the other lacks"
+                )
             refuse(
                 "something is missing",
                 problems,
@@ -214,7 +219,7 @@ class WeightFile:
         return [name for name in self.entries if name.startswith(start)]
 
     def _numbered(self, prefix, layout):
-        """The prefixes that one with a ``*`` stands for, in the order of numbers."""
+        """The prefixes that match a prefix with ``*``, in the order of numbers."""
         if prefix.count("*") > 1:
             raise InteropError(f"prefix {prefix!r} has more than one *, expected one.")
         pattern = re.compile(re.escape(prefix).replace(r"\*", r"(\d{1,9})"))
@@ -229,7 +234,7 @@ class WeightFile:
         return any(place(LAYOUTS[layout], name) for name in behind)
 
     def _own(self, prefix, layout):
-        """The layout of what is behind a prefix, and the names that belong to it."""
+        """The layout of the tensors behind a prefix, and their names."""
         if layout is None:
             fits = [n for f in self.found if f.prefix == prefix for n in f.layouts]
             if len(fits) > 1:
@@ -264,7 +269,7 @@ class WeightFile:
         return merge
 
     def _layers(self, modules, merge):
-        """All layers of one direction, from the modules that a prefix names."""
+        """All layers of one direction, from the modules of a prefix."""
         layers = []
         for prefix, layout, names in modules:
             read = {n.removeprefix(prefix): self.entries[n].read() for n in names}
@@ -276,11 +281,13 @@ RECURRENT = re.compile(r"(.*\.)?((weight|bias)_[ih][hr]\w*|recurrent_kernel)")
 """Names that only recurrent layers have."""
 
 SHARD = re.compile(r"(.*?)[-_.](\d+)-of-(\d+)(\.\w+)", re.ASCII)
-"""The name of one file of several that hold one model."""
+"""The file name of one shard of a model."""
 
 
 def _check_whole(path):
-    """Refuses a part of a model: the rest of a layer may be in another part."""
+    """Raises an error for one shard of a model: a layer may continue in
+    another shard.
+    """
     shard = SHARD.fullmatch(Path(path).name)
     if shard is not None and int(shard[3]) > 1:
         raise InteropError(
@@ -299,6 +306,6 @@ def _in_directions(prefix, read):
         raise InteropError(
             f"prefix {prefix!r} names {' and '.join(map(str, counts))} layers"
             f"{', some in two directions' if two else ''}, expected "
-            f"FORWARD,BACKWARD: as many layers of one direction each."
+            f"FORWARD,BACKWARD: the same number of layers, each of one direction."
         )
     return [*map(Bidirectional, *read)]

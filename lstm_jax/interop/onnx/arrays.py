@@ -2,8 +2,8 @@
 
     W [N, nH, D]   R [N, nH, H]   B [N, 2nH]   P [N, 3H]        N directions, n gates
 
-Gates of an LSTM are in the order i, o, f, c (its peepholes i, o, f) and those of a GRU
-in the order z, r, h: https://onnx.ai/onnx/operators/onnx__LSTM.html.
+An LSTM has the gates in the order i, o, f, c (its peepholes i, o, f), and a GRU in the
+order z, r, h: https://onnx.ai/onnx/operators/onnx__LSTM.html.
 """
 
 from typing import Any
@@ -30,12 +30,12 @@ def from_onnx_arrays(
     """Parameters of one layer; two directions are a `lstm_jax.Bidirectional`.
 
     Args:
-        W, R, B, P: initialisers of the node; ``None`` is left out there.
+        W, R, B, P: initialisers of the node; ``None`` if the node leaves it out.
         cell: ``lstm``, or ``cifg`` for the attribute ``input_forget=1``; ``gru`` for
             ``linear_before_reset=1``, ``gru_reset_before`` for 0.
 
     Raises:
-        InteropError: shapes do not fit together; all that do not are named.
+        InteropError: shapes do not match. The message lists all of them.
         UnsupportedError: a CIFG LSTM with peepholes.
 
     >>> import jax.numpy as jnp
@@ -67,12 +67,12 @@ def from_onnx_arrays(
 
 
 def to_onnx_arrays(params: Any) -> dict[str, np.ndarray]:
-    """The initialisers ``W``, ``R``, ``B`` and, of peepholes, ``P`` of a node.
+    """The initialisers ``W``, ``R``, ``B`` and, with peepholes, ``P`` of a node.
 
     Args:
-        params: of one layer, or a `lstm_jax.Bidirectional` of two. All biases go into
-            the first half of ``B``, but for the second one of a `GRUCell`'s candidate.
-            `lstm_jax.CIFGLSTMParams` are for ``input_forget=1``.
+        params: parameters of one layer, or a `lstm_jax.Bidirectional` of two. The first
+            half of ``B`` gets all biases; only a `GRUCell`'s candidate has a second
+            bias. `lstm_jax.CIFGLSTMParams` are for ``input_forget=1``.
 
     Raises:
         UnsupportedError: ONNX has no such cell.

@@ -1,9 +1,10 @@
-"""A program as an ONNX file: one ``LSTM`` node a layer, standard operators around it.
+"""Writes a program as an ONNX file: one ``LSTM`` node per layer, and standard
+operators.
 
-Everything runs time-major, since onnxruntime refuses ``layout=1``: a batch-first
-program turns its axes before the first recurrent layer and back behind the last one. A
-row of length 0 keeps its carry, as everywhere in this package; onnxruntime would return
-zeros, so a ``Where`` stands behind the node if there are both lengths and a carry.
+Everything runs time-major, because onnxruntime refuses ``layout=1``. A batch-first
+program transposes before the first recurrent layer and after the last. A row of length
+0 keeps its carry, as everywhere in this package. onnxruntime would return zeros, so a
+program with both lengths and a carry has a ``Where`` after the node.
 """
 
 import functools
@@ -21,11 +22,11 @@ from lstm_jax.programs.pieces import Embed, Layers, Linear
 from lstm_jax.programs.program import Program, Spec
 
 OLDEST, USUAL = 14, 17
-"""The first opset whose recurrent operators are those of today, and one that nearly
-every runtime reads."""
+"""The first opset with today's recurrent operators, and one that nearly every runtime
+can read."""
 
 LARGEST = 2**31 - 2**20
-"""Bytes of weights: a file of ONNX is one protobuf message, which ends at 2 GiB."""
+"""The most bytes of weights: an ONNX file is one protobuf message, limited to 2 GiB."""
 
 HAS_STEPS = "has_steps"
 
@@ -34,15 +35,17 @@ def to_onnx(program: Program, *, opset: int = USUAL) -> Any:
     """The program as an ``onnx.ModelProto``, checked by ``onnx.checker``.
 
     Inputs and outputs have the names, dtypes and shapes of ``program.inputs`` and
-    ``program.outputs``; ``T`` and ``B`` are dynamic. Write it with ``onnx.save``.
+    ``program.outputs``. ``T`` and ``B`` are dynamic. Write the result with
+    ``onnx.save``.
 
     Args:
         program: what to export.
-        opset: version of the operators, from 14 to the newest that ``onnx`` knows.
+        opset: version of the operators, from 14 to the newest version that ``onnx``
+            supports.
 
     Raises:
-        UnsupportedError: a cell or an activation has no place in ONNX, or the weights
-            are larger than a file of ONNX can be.
+        UnsupportedError: ONNX has no such cell or activation, or the weights are too
+            large for an ONNX file.
         ValueError: ``opset`` is out of range.
         ModuleNotFoundError: the extra ``onnx`` is not installed.
 
@@ -137,7 +140,7 @@ def _linear(graph, piece, x):
 
 
 def _recurrent(graph, program, piece, layers, x, turn):
-    """All layers of a stack; ``turn``: what they put out is to be batch-first."""
+    """All layers of a stack. With ``turn`` the output is batch-first."""
     skip, last = piece.stack.skip, len(layers) - 1
     merge = functools.partial(_merged, graph, piece.stack.merge)
     for n, layer in enumerate(layers):
@@ -156,7 +159,7 @@ def _recurrent(graph, program, piece, layers, x, turn):
 
 
 def _node(graph, program, layer, x):
-    """The node of one layer; the name of its ``Y``, and ``H``."""
+    """Adds the node of one layer; returns the name of its ``Y``, and ``H``."""
     kind, cell, attributes = node_of(layer.cell, layer.directions)
     arrays = to_onnx_arrays(layer.params)
     weight = lambda name: graph.weight(f"{layer.name}_{name}", _np(arrays[name]))
@@ -178,7 +181,7 @@ def _node(graph, program, layer, x):
 
 
 def _final(graph, program, state):
-    """Names of the node's own final states: rows of no steps are not right yet."""
+    """Names of the node's final states, which are still wrong for rows of length 0."""
     if program.lengths:
         return [graph.fresh(f"{name}_of_node") for name in state]
     return [f"{name}_out" for name in state]

@@ -1,8 +1,8 @@
-"""A file of ONNX as a message, with bounded memory whatever the file says.
+"""Reads an ONNX file as a message, with bounded memory for any file.
 
-A message of protobuf can take a hundred times the memory of its bytes: two bytes make
-an empty node. So its fields are counted first, by the descriptors of the message
-itself, and only a file that is as small as it looks is parsed.
+A protobuf message can take a hundred times the memory of its bytes: two bytes make an
+empty node. So the fields are counted first, using the descriptors of the message. Only
+a file within the limits is parsed.
 """
 
 from pathlib import Path
@@ -14,18 +14,18 @@ from lstm_jax.interop.errors import InteropError
 from lstm_jax.interop.onnx.package import onnx, protobuf_message
 
 LIMIT = 2**27
-"""Bytes of a file, and of the weights that its nodes use, unless told otherwise."""
+"""The default limit for the bytes of a file, and of the weights that its nodes use."""
 
 FIELDS, DEPTH = 500_000, 50
-"""Fields of a message, and messages within messages: far more than models have."""
+"""The most fields of a message and the deepest nesting, far above those of models."""
 
 
 def read_model(source: str | Path | bytes, limit: int = LIMIT) -> Any:
     """The ``onnx.ModelProto`` in a file, or in its bytes.
 
     Raises:
-        InteropError: it cannot be read, is larger than ``limit`` bytes, or is not a
-            model.
+        InteropError: the file cannot be read, is larger than ``limit`` bytes, or is not
+            a model.
     """
     kind, decode_error = onnx().ModelProto, protobuf_message().DecodeError
     name = "the model" if isinstance(source, bytes) else str(source)
@@ -79,7 +79,7 @@ class _TooLarge(Exception):
 
 
 class _Scan:
-    """Counts what parsing a message would make, without making it."""
+    """Counts what parsing a message would create, without parsing it."""
 
     def __init__(self, limit):
         self.fields, self.numbers = FIELDS, limit
@@ -110,13 +110,13 @@ class _Scan:
         if field is not None and field.message_type is not None:
             self.message(view, field.message_type, depth - 1)
         elif field is not None and field.type == _STRING:
-            # The parser lets other bytes pass, and hands them out as such.
+            # The parser accepts other bytes and returns them as bytes.
             try:
                 str(view, "utf-8")
             except UnicodeDecodeError as error:
                 raise _Corrupt(f"{field.name} is not text") from error
         elif field is not None and field.cpp_type in _WIDTHS:
-            # A number of one byte or more, the last of which is below 128.
+            # A number has one byte or more, and its last byte is below 128.
             count = np.count_nonzero(np.frombuffer(view, np.uint8) < 128)
             self.numbers -= int(count) * _WIDTHS[field.cpp_type]
             if self.numbers < 0:
@@ -126,10 +126,10 @@ class _Scan:
 _INT32, _INT64, _UINT32, _UINT64, _BOOL, _ENUM = 1, 2, 3, 4, 7, 8
 _WIDTHS = {_INT32: 4, _INT64: 8, _UINT32: 4, _UINT64: 8, _BOOL: 1, _ENUM: 4}
 """Bytes in memory of a packed number, by ``cpp_type`` of a protobuf descriptor. Floats
-take as much as in the file."""
+take as much memory as in the file."""
 
 _STRING = 9
-"""Its ``type``."""
+"""The ``type`` of strings."""
 
 
 def _varint(view, at):

@@ -1,4 +1,4 @@
-"""A graph of ONNX under construction: nodes, weights, names that nobody else has."""
+"""Builds an ONNX graph: nodes, weights, unique names."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from lstm_jax.interop.onnx.package import onnx
 class Graph:
     """Collects nodes in the order in which they run.
 
-    ``onnx()`` below is the package, imported where it is used.
+    ``onnx()`` below is the package, imported on use.
     """
 
     def __init__(self):
@@ -26,7 +26,9 @@ class Graph:
         outputs: Sequence[str] = (),
         **attributes: Any,
     ) -> str:
-        """A node; the name of its first output, made up where none is given."""
+        """Adds a node; returns the name of its first output, made up if
+        none is given.
+        """
         outputs = list(outputs) or [self.fresh(operator.lower())]
         node = onnx().helper.make_node(
             operator, list(inputs), outputs, self.fresh(operator), **attributes
@@ -35,26 +37,26 @@ class Graph:
         return outputs[0]
 
     def weight(self, name: str, array: np.ndarray) -> str:
-        """An initializer; its name."""
+        """Adds an initializer; returns its name."""
         name, array = self.fresh(name), np.asarray(array, order="C")
         self.weights.append(onnx().numpy_helper.from_array(array, name))
         return name
 
     def axes(self, *numbers: int) -> str:
-        """Axes or sizes as a small initializer, one for all that ask for the same."""
+        """Adds axes or sizes as a small initializer; equal ones are shared."""
         name = f"axes_{'_'.join(map(str, numbers))}".replace("-", "minus")
         if name not in self._names:
             self.weight(name, np.array(numbers, np.int64))
         return name
 
     def rename(self, old: str, new: str) -> None:
-        """Calls a value otherwise, wherever it stands."""
+        """Renames a value everywhere."""
         for node in self.nodes:
             for names in (node.input, node.output):
                 names[:] = [new if name == old else name for name in names]
 
     def fresh(self, name: str) -> str:
-        """``name``, or with a number behind it where it is taken."""
+        """``name``, with a number appended if the name is in use."""
         number, free = 0, name
         while free in self._names:
             number += 1

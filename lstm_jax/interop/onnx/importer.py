@@ -1,7 +1,7 @@
-"""The recurrent nodes of an ONNX file as cells and parameters.
+"""Reads the recurrent nodes of an ONNX file as cells and parameters.
 
-Of a graph only its ``LSTM``, ``GRU`` and ``RNN`` nodes are read, and what their inputs
-are made of; a file is material from somewhere else, and nothing in it is trusted.
+Only the ``LSTM``, ``GRU`` and ``RNN`` nodes of a graph are read, with the values of
+their inputs. A file may come from anywhere, so nothing in it is trusted.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from lstm_jax.interop.onnx.survey import check_survey, is_recurrent
 from lstm_jax.interop.onnx.values import DOMAINS, Unknown, Values
 
 LONGEST = 600
-"""Letters of a message."""
+"""The most letters of an error message."""
 
 ONE_BY_ONE = (
     "take the layers of from_onnx one by one (lstm-jax import --prefix NODE, each as a "
@@ -35,16 +35,15 @@ def from_onnx(
 
     Args:
         source: path of a file, or its bytes.
-        limit: bytes that the file may have, and three times as many the weights that
-            are made of it.
-        weights_only: initial states and lengths of the nodes are not read, whatever
-            they are; ``carry`` and ``lengths`` are ``None``.
+        limit: the most bytes of the file. Its weights may take three times as much.
+        weights_only: whether to skip initial states and lengths; ``carry`` and
+            ``lengths`` are then ``None``.
 
     Raises:
-        InteropError: it cannot be read, is corrupt, contradicts itself, or has no such
-            node.
-        UnsupportedError: a node has no equal among our cells, or weights, initial
-            states or lengths that are not known before the graph runs.
+        InteropError: the file cannot be read, is corrupt, contradicts itself, or has no
+            such node.
+        UnsupportedError: no cell here equals a node, or the graph computes weights,
+            initial states or lengths.
         ModuleNotFoundError: the extra ``onnx`` is not installed.
 
     >>> import jax
@@ -60,9 +59,7 @@ def from_onnx(
     try:
         return _layers(read_model(source, limit), folder, limit, weights_only)
     except InteropError as error:
-        if (
-            len(said := str(error)) > LONGEST
-        ):  # Names in a file are as long as it likes.
+        if len(said := str(error)) > LONGEST:  # Names in a file can be of any length.
             raise type(error)(f"{said[:LONGEST]} ...") from None
         raise
 
@@ -97,21 +94,21 @@ def _layers(model, folder, limit, weights_only):
 
 
 def stack_from_onnx(layers: Sequence[OnnxLayer], *, states: bool = False) -> Any:
-    """One stack of layers that read each other, and its parameters.
+    """Builds one stack from layers that read each other, and its parameters.
 
     Args:
         layers: of `from_onnx`.
-        states: return states and lengths too.
+        states: whether to return states and lengths too.
 
     Returns:
-        ``stack, params``; with ``states`` a `lstm_jax.interop.Stored`, whose ``carry``
-        and ``lengths`` a call of the stack takes. Its ``given`` names states and
-        lengths that are inputs of the graph, which the user passes.
+        ``stack, params``; with ``states`` a `lstm_jax.interop.Stored`. Pass its
+        ``carry`` and ``lengths`` to a call of the stack. Its ``given`` names states and
+        lengths that are inputs of the graph; pass these yourself.
 
     Raises:
-        UnsupportedError: something stands between two layers, or they differ in
-            direction or lengths; or there are states or lengths, and ``states`` is
-            false.
+        UnsupportedError: there is another operator between two layers, or the layers
+            differ in direction or lengths; or there are states or lengths, and
+            ``states`` is false.
 
     >>> import jax
     >>> from lstm_jax import LSTMCell, Stack
@@ -186,10 +183,12 @@ def _numbered(name):
 
 
 def _opset(model):
-    """The version of ONNX's own operators, which mean the same since the first."""
+    """The version of ONNX's own operators. Their meaning does not change between
+    versions.
+    """
     versions = [o.version for o in model.opset_import if o.domain in DOMAINS]
     if not model.opset_import and 0 < model.ir_version < 3:
-        versions = [1]  # What such a file does not say is 1.
+        versions = [1]  # The default of such a file is 1.
     if len(versions) != 1 or versions[0] < 1:
         raise InteropError(
             f"the opset is {', '.join(map(str, versions)) or 'not said'}, expected one "
@@ -199,7 +198,9 @@ def _opset(model):
 
 
 def _check_order(graph):
-    """Every value has one source, which stands before its use: there are no circles."""
+    """Checks that every value has one source, which comes before its
+    use; so no cycles.
+    """
     there: set[str] = {""}
 
     def add(names, what):
@@ -211,7 +212,7 @@ def _check_order(graph):
     initializers = [tensor.name for tensor in graph.initializer]
     initializers += [tensor.values.name for tensor in graph.sparse_initializer]
     add(initializers, "initializer")
-    # An input may have an initializer, its value by default.
+    # An input may have an initializer as its default value.
     inputs = [value.name for value in graph.input]
     add([name for name in inputs if name not in {*initializers}], "input")
     for node in graph.node:

@@ -44,17 +44,18 @@ class OnnxLayer:
     """One recurrent node.
 
     Attributes:
-        name: of the node, or of its first output.
-        cell, params: what `lstm_jax.unroll` takes; the parameters of two directions are
-            a `lstm_jax.Bidirectional`.
-        reverse: it runs from the last step to the first.
-        batch_first: its ``X`` is ``[B, T, D]`` (``layout=1``).
-        carry: the initial state where the file holds it: ``[H]`` each if all rows begin
-            alike, otherwise ``[B, H]``. ``None`` if it is zeros or an input of the
-            graph.
-        lengths: likewise, ``[B]``; ``None`` too if every row has all steps.
-        below: the name of the layer whose whole output it reads, and nothing else.
-        reads: what it reads otherwise, in words.
+        name: name of the node, or of its first output.
+        cell, params: arguments of `lstm_jax.unroll`. The parameters of two directions
+            are a `lstm_jax.Bidirectional`.
+        reverse: whether it runs from the last step to the first.
+        batch_first: whether its ``X`` is ``[B, T, D]`` (``layout=1``).
+        carry: the initial state in the file, with arrays ``[H]`` if all rows start from
+            the same state, otherwise ``[B, H]``. ``None`` if it is zeros or an input of
+            the graph.
+        lengths: the lengths in the file, ``[B]``. ``None`` if they are an input of the
+            graph, or if every row has all steps.
+        below: the name of the layer whose whole output is its only input.
+        reads: a description of its input, if that is not a layer's output.
         given: states and lengths that are inputs of the graph, by their names in the
             node: ``{"initial_h": "h0[0:2]"}``. Pass them to the cell yourself.
     """
@@ -102,7 +103,9 @@ class NodeReader:
     def _attributes(self) -> Mapping[str, Any]:
         attributes, types = attributes_of(self.node), ATTRIBUTES[self.operator]
         if self.opset < 7:
-            types = types | {"output_sequence": int}  # Whether Y is there; no number.
+            types = types | {
+                "output_sequence": int
+            }  # Whether there is a Y; no effect on numbers.
         for name, value in attributes.items():
             if name not in types:
                 raise InteropError(
@@ -120,12 +123,12 @@ class NodeReader:
     def layer(
         self, name: str, lower: Mapping[str, OnnxLayer], weights_only: bool = False
     ) -> OnnxLayer:
-        """The layer, where ``lower`` has those before it by the name of their ``Y``.
+        """The layer; ``lower`` has the layers before it, by the name of their ``Y``.
 
         Raises:
             InteropError: the node contradicts itself.
-            UnsupportedError: none of our cells is like it, or a state or lengths are
-                computed by the graph.
+            UnsupportedError: no cell here is equal, or the graph computes a state or
+                lengths.
             Unknown: a weight is not in the file.
         """
         arrays = self._weights()
@@ -184,7 +187,7 @@ class NodeReader:
         return arrays
 
     def _below(self, lower, in_size):
-        """The layer whose outputs, and nothing else, arrive as ``X``."""
+        """The layer whose outputs are all of ``X``."""
         X = self.inputs["X"]
         try:
             x = self.values.value(X)
@@ -214,7 +217,7 @@ class NodeReader:
         return f"{made}{', by ' if through else ''}{', '.join(through)}"
 
     def _give_outputs(self, H, dtype):
-        """What is known of the outputs of the node: their axes."""
+        """Records what is known of the node's outputs: their axes."""
         steps, rows = self.values.value(self.inputs["X"]).shape[:2]
         if self.batch_first:
             steps, rows = rows, steps

@@ -1,12 +1,12 @@
-"""Our cells and the recurrent operators of ONNX: one table, read in both directions.
+"""Our cells and ONNX's recurrent operators: one table for both directions.
 
     LSTM    LSTMCell, PeepholeLSTMCell (input ``P``), CIFGLSTMCell (``input_forget=1``)
     GRU     GRUCell (``linear_before_reset=1``), ResetBeforeGRUCell
     RNN     RNNCell
 
-What onnxruntime computes is meant where the words of ONNX leave room: ``clip`` bounds
-pre-activations alone (`lstm_jax.Activations`); the lists ``activation_alpha`` and
-``activation_beta`` have an entry for each function that takes such a number, in order.
+Where the text of ONNX is unclear, the behaviour of onnxruntime counts. ``clip`` limits
+only pre-activations (`lstm_jax.Activations`). The lists ``activation_alpha`` and
+``activation_beta`` have one entry for each function that takes such a number, in order.
 https://onnx.ai/onnx/operators/onnx__LSTM.html
 """
 
@@ -28,10 +28,10 @@ from lstm_jax.interop.layout import Cell as CellName
 
 
 class Kind(NamedTuple):
-    """A cell as an operator of ONNX.
+    """A cell as an ONNX operator.
 
-    ``layout`` is what `from_onnx_arrays` calls it; ``functions`` are the fields of
-    `Activations` that the operator lists for each direction, in its order.
+    ``layout`` is the name of the cell in `from_onnx_arrays`. ``functions`` are the
+    fields of `Activations` that the operator lists for each direction, in order.
     """
 
     operator: str
@@ -54,10 +54,10 @@ KINDS = (
 OPERATORS = frozenset(kind.operator for kind in KINDS)
 
 FLAGS = ("input_forget", "linear_before_reset")
-"""Attributes that tell the kinds of an operator apart."""
+"""Attributes that distinguish the kinds of an operator."""
 
 CAMEL = {name: name.title().replace("_", "") for name in FUNCTIONS}
-"""What ONNX calls our functions."""
+"""ONNX's names of our functions."""
 
 _SNAKE = {camel.lower(): name for name, camel in CAMEL.items()}
 _DIRECTIONS = {1: "forward", 2: "bidirectional"}
@@ -67,8 +67,8 @@ def node_of(cell: Cell, directions: int) -> tuple[Kind, Cell, dict[str, Any]]:
     """The operator for a cell, the cell without its dropout, and all attributes.
 
     Raises:
-        UnsupportedError: ONNX has no operator for the cell, or no attribute for what
-            its activations say.
+        UnsupportedError: ONNX has no operator for the cell, or no attribute for one of
+            its activations.
     """
     bare: Any = _in_evaluation(cell)
     kind = next((kind for kind in KINDS if type(bare) is kind.cell), None)
@@ -87,7 +87,9 @@ def node_of(cell: Cell, directions: int) -> tuple[Kind, Cell, dict[str, Any]]:
 
 
 def _in_evaluation(cell):
-    """Dropout does nothing then; zoneout mixes old states with new ones."""
+    """The cell in evaluation. Dropout then does nothing, but zoneout mixes old and new
+    states.
+    """
     while isinstance(cell, RecurrentDropout | CandidateDropout | Zoneout):
         if isinstance(cell, Zoneout) and (cell.h or cell.c):
             raise UnsupportedError(
@@ -122,7 +124,7 @@ def _activation_attributes(kind, activations, directions):
 
 
 def _numbers(field, activation):
-    """Name of a function, and all of its numbers, those too that are its defaults."""
+    """The name of a function and all of its numbers, including defaults."""
     if isinstance(activation, Activation):
         given = {"alpha": activation.alpha, "beta": activation.beta}
         name = activation.name
@@ -143,7 +145,7 @@ def _defaults(name):
 
 
 def _check_coupling(gate, numbers):
-    """Where ``1 - gate(z)`` is not ``gate(-z)`` the two couplings are two cells."""
+    """If ``1 - gate(z)`` is not ``gate(-z)``, the two couplings are different cells."""
     around_half = gate in ("hard_sigmoid", "affine") and numbers["beta"] == 0.5
     if not (gate == "sigmoid" or around_half):
         raise UnsupportedError(
@@ -162,11 +164,11 @@ def cell_of(
     directions: int,
     peepholes: bool,
 ) -> tuple[Kind, Cell]:
-    """The cell that a node with these attributes is.
+    """The cell for a node with these attributes.
 
     Raises:
         InteropError: an activation is unknown, or numbers are missing.
-        UnsupportedError: we have no such cell.
+        UnsupportedError: there is no such cell here.
     """
     flags = {name: 1 for name in FLAGS if attributes.get(name)}
     for kind in KINDS:
@@ -175,8 +177,8 @@ def cell_of(
             break
     else:
         raise UnsupportedError(
-            f"an {operator} with {' and '.join([*flags, *['P'] * peepholes])} is no "
-            f"cell of this package."
+            f"an {operator} with {' and '.join([*flags, *['P'] * peepholes])} is "
+            f"not a cell of this package."
         )
     ways = _read_functions(kind, attributes, directions)
     if len({*ways}) > 1:

@@ -1,8 +1,8 @@
-"""The operators of ONNX that are followed before a graph runs.
+"""The ONNX operators that the reader evaluates before a graph runs.
 
-Those that move numbers are methods of what they move (`onnx_tracked`). Those that
-compute are numpy's, on numbers that are known. All others are looked up in a table of
-shapes: what they compute stays hidden, but a shape may be all that is asked for.
+Operators that move numbers are methods of the values (`tracked`). Operators that
+compute use numpy on known numbers. For all other operators there is a table of shapes:
+their numbers stay unknown, but a shape may be enough.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from lstm_jax.interop.onnx.tensors import DTYPES
 from lstm_jax.interop.onnx.tracked import Hidden, Known, Moved, Value, resolve
 
 MALFORMED = (AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
-"""What an operator raises of inputs that it cannot take; one that is left out is
-``None``, which has no shape."""
+"""The errors of an operator with wrong inputs. A missing input is ``None``, which has
+no shape."""
 
 MOST, SIZES = 2**16, 64
-"""Numbers that are written out because something is joined to them, and sizes that are
-computed together: shapes have few."""
+"""The most numbers that are written out to join them with others, and the most sizes
+that are computed together. Shapes have few."""
 
 
 def numbers(value: Any) -> list[Any]:
-    """Axes, sizes or starts: whole numbers and sizes, of a value or an attribute."""
+    """Axes, sizes or starts from a value or an attribute: whole numbers and sizes."""
     if isinstance(value, Known):
         if value.ndim > 1 or value.array.dtype.kind not in "iuO":
             raise ValueError("not a list of whole numbers")
@@ -92,7 +92,7 @@ def _gather(x, indices, axis=0):
     axis = x.axis(axis)
     if isinstance(indices, Known) and indices.whole and indices.array.dtype.kind == "i":
         if indices.array.size == 1:
-            # One place is a slice, which may be followed where numbers are not known.
+            # A single index is a slice, which works even for unknown numbers.
             at = int(indices.array.ravel()[0])
             if not isinstance(x.shape[axis], Size) and at < 0:
                 at += x.shape[axis]
@@ -107,7 +107,7 @@ def _gather(x, indices, axis=0):
 
 
 def _at(one, axis, ndim):
-    """One place of an axis, as an index of ``ndim`` axes of size 1."""
+    """One index of an axis, as an index array of ``ndim`` axes of size 1."""
     if one.shape[axis] != 1:
         raise IndexError("a place that is not there")
     one = one.squeeze([axis])
@@ -165,7 +165,7 @@ def _tile(x, repeats):
 
 
 def _broadcast(*shapes):
-    """The common shape; sizes that may differ raise a ``ValueError``."""
+    """The broadcast shape; sizes that may differ raise a ``ValueError``."""
     rank, common = max(map(len, shapes)), []
     for sizes in zip(*([1] * (rank - len(s)) + [*s] for s in shapes), strict=True):
         larger = [size for size in sizes if isinstance(size, Size) or size != 1]
@@ -178,7 +178,7 @@ def _broadcast(*shapes):
 def _cast(x, to, saturate=1):
     dtype = np.dtype(DTYPES[to])
     if isinstance(x, Moved):
-        # The numbers are the same if no digit is lost; lengths fit 32 bits.
+        # Casting keeps the numbers if no digit is lost; lengths fit in 32 bits.
         whole = x.dtype.kind == dtype.kind == "i" and dtype.itemsize >= 4
         return x if whole or np.can_cast(x.dtype, dtype) else Hidden(x.shape, "Cast")
     if not isinstance(x, Known):
@@ -216,7 +216,7 @@ def _divide(a, b):
     if np.any(b == 0):
         raise ValueError("a division by 0")
     sign = np.sign(a) * np.sign(b)
-    return sign * (np.abs(a) // np.abs(b))  # C rounds towards 0.
+    return sign * (np.abs(a) // np.abs(b))  # ONNX rounds towards 0, as C does.
 
 
 def _equal(a, b):
@@ -232,7 +232,7 @@ def _where(condition, a, b):
 
 
 def _tidy(array):
-    """An array of sizes that are all whole numbers as such."""
+    """Converts an array of sizes to integers if all sizes are whole numbers."""
     if array.dtype != object:
         return array
     if array.size > SIZES:
@@ -338,4 +338,4 @@ SHAPES: dict[str, Callable[..., Any]] = {
     "MaxPool": _conv,
     "AveragePool": _conv,
 }
-"""The shape of the first output; nothing is known of its numbers."""
+"""The shape of the first output. Its numbers are unknown."""

@@ -1,4 +1,4 @@
-"""The package ``onnx``, an extra: imported where it is used."""
+"""The package ``onnx``, an extra that is imported on use."""
 
 import importlib
 from typing import Any
@@ -8,7 +8,7 @@ def onnx() -> Any:
     """The package ``onnx``.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: ``onnx`` is not installed.
     """
     try:
         package = importlib.import_module("onnx")
@@ -22,5 +22,5 @@ def onnx() -> Any:
 
 
 def protobuf_message() -> Any:
-    """The module of protobuf, which comes with ``onnx``, that has its errors."""
+    """The protobuf module with the errors; protobuf comes with ``onnx``."""
     return importlib.import_module("google.protobuf.message")

@@ -1,9 +1,9 @@
-"""Sizes that are known only when a graph runs, as exact expressions.
+"""Exact expressions for sizes that are known only when a graph runs.
 
-Steps and rows of an ONNX file are often any number. A `Size` is a polynomial of such
-numbers with whole coefficients, so two sizes are equal only if they are equal whatever
-the numbers are. Anything that no polynomial can say, such as a quotient with a
-remainder, raises a ``ValueError``: the size is then not known.
+The numbers of steps and rows of an ONNX file are often free. A `Size` is a polynomial
+of such numbers with integer coefficients. So two sizes are equal only if they are equal
+for all numbers. If no polynomial expresses a size, such as a quotient with a remainder,
+a ``ValueError`` is raised: the size is unknown.
 """
 
 import itertools
@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from typing import Any
 
 TERMS, DEGREE = 32, 8
-"""Terms of a size, and factors of a term: far more than graphs have."""
+"""The most terms of a size and factors of a term, far above those of graphs."""
 
 _count = itertools.count()
 
 
 class Size:
-    """A polynomial; ``terms`` has the coefficient of every product of symbols.
+    """A polynomial. ``terms`` maps each product of symbols to its coefficient.
 
     >>> T, B = symbol("T"), symbol("B")
     >>> T * B == B * T, T == B, 2 * T + 1 - T
@@ -70,25 +70,25 @@ class Size:
 
 
 def symbol(hint: str) -> Size:
-    """A size that may be any number, under a name of its own."""
+    """A size that may be any number, with its own name."""
     return Size({(hint,): 1})
 
 
 def fresh(hint: str) -> Size:
-    """A size of which nothing is known, equal to itself alone."""
+    """An unknown size, equal only to itself."""
     return symbol(f"{hint}#{next(_count)}")
 
 
 def product(sizes: Iterable[Any]) -> Any:
-    """Of whole numbers and sizes."""
+    """The product of integers and sizes."""
     return math.prod(sizes)
 
 
 def exact_quotient(size: Any, by: Any) -> Any:
-    """``size / by`` without a remainder, whatever the symbols are.
+    """``size / by``, without a remainder for all values of the symbols.
 
     Raises:
-        ValueError: there may be one.
+        ValueError: there may be a remainder.
     """
     divisor = _terms(by)
     if len(divisor) != 1:
@@ -115,7 +115,7 @@ def same(one: Any, other: Any) -> bool:
     """Whether two sizes are equal for all numbers; symbols are 0 or more.
 
     Raises:
-        ValueError: it depends on the numbers.
+        ValueError: the answer depends on the numbers.
     """
     difference = _terms(_terms_minus(one, other))
     if not difference or set(difference) == {()}:

@@ -1,8 +1,8 @@
-"""Where a recurrent node of ONNX begins and ends: initial states and lengths.
+"""Reads the initial states and the lengths of a recurrent ONNX node.
 
-Each is left out, or numbers of the file, or an input of the graph. Anything else, such
-as the last state of another layer, is made while the graph runs and refused by name:
-what cannot be told is never taken for what is not there.
+Each state is left out, stored in the file, or an input of the graph. A state that the
+graph computes, such as the last state of another layer, is refused by name. An unknown
+state is never treated as absent.
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,12 @@ def read_start(inputs: Mapping[str, str], values: Values, layer: Any) -> dict[st
     """The fields ``carry``, ``lengths`` and ``given`` of a layer.
 
     Args:
-        inputs: of the node, by the names that ONNX gives them.
-        layer: what else was read of the node.
+        inputs: inputs of the node, by their ONNX names.
+        layer: everything else that was read from the node.
 
     Raises:
-        InteropError: shapes or dtypes do not fit.
-        UnsupportedError: a state or lengths are computed by the graph.
+        InteropError: shapes or dtypes do not match.
+        UnsupportedError: the graph computes a state or lengths.
     """
     fields = jax.eval_shape(lambda: layer.cell.zero_carry((), jnp.float32))._fields
     names = [f"initial_{field}" for field in fields]
@@ -65,11 +65,11 @@ def read_start(inputs: Mapping[str, str], values: Values, layer: Any) -> dict[st
 
 
 def _find(name, tensor, values):
-    """What is known of an input: numbers, or where in the graph's inputs it is."""
+    """What is known of an input: its numbers, or its place among the graph's inputs."""
     try:
         value = values.value(tensor)
     except Unknown as error:
-        if tensor in values.inputs:  # One that does not tell its shape.
+        if tensor in values.inputs:  # An input without a shape.
             return tensor
         raise _computed(name, str(error)) from error
     if isinstance(value, Known):
@@ -87,7 +87,7 @@ def _computed(name, why):
 
 
 def _spell(value):
-    """An input of the graph, with what is cut of it: ``h0[0:1, :]``."""
+    """An input of the graph with its slice: ``h0[0:1, :]``."""
     if isinstance(value, str) or not value.cuts:
         return value if isinstance(value, str) else value.source
     cut = lambda label: "{}:{}".format(*value.cuts.get(label, ("", "")))
@@ -95,7 +95,7 @@ def _spell(value):
 
 
 def _rows(name, state, layer):
-    """A state as ``[N, rows, H]``, where rows that are alike are one."""
+    """A state as ``[N, rows, H]``. Equal rows become one row."""
     if layer.batch_first and state.ndim == 3:
         state = state.pick([1, 0, 2])
     N, H = layer.directions, layer.cell.hidden_size
@@ -112,14 +112,14 @@ def _rows(name, state, layer):
 
 
 def _carry(names, parts, layer):
-    """A carry of ``[H]`` or ``[B, H]`` each; of two directions a `Bidirectional`."""
+    """A carry of arrays ``[H]`` or ``[B, H]``; a `Bidirectional` for two directions."""
     some = next(iter(parts.values()))
     arrays = [parts.get(name, np.zeros_like(some)) for name in names]
     rows = {array.shape[1] for array in arrays} - {1}
     if len(rows) > 1:
         raise InteropError(
             f"{' and '.join(names)} have {' and '.join(map(str, sorted(rows)))} rows, "
-            f"expected as many."
+            f"expected the same number."
         )
     shape = (layer.directions, *(rows or {1}), layer.cell.hidden_size)
     arrays = [np.broadcast_to(array, shape) for array in arrays]
@@ -130,7 +130,9 @@ def _carry(names, parts, layer):
 
 
 def _lengths(lengths, inputs, values, layer):
-    """``[B]``, or ``None`` if they are all steps, or an input of the graph."""
+    """Lengths ``[B]``, or ``None`` if every length is all steps, or an input of the
+    graph.
+    """
     if not isinstance(lengths, Known):
         return None
     steps = values.value(inputs["X"]).shape[1 if layer.batch_first else 0]

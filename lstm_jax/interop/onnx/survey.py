@@ -1,8 +1,8 @@
-"""Where a model of ONNX has recurrent layers, read or not.
+"""Finds all recurrent layers of an ONNX model, also those that cannot be read.
 
-Only nodes of the graph itself are read. What stands in the bodies of ``If``, ``Loop``
-and ``Scan`` or in functions, what is quantised, and what exporters wrote out in other
-operators is found here, so that an error says what it is and where.
+Only nodes of the graph itself are read. This file finds layers in the bodies of ``If``,
+``Loop`` and ``Scan``, in functions, quantised layers, and layers that exporters wrote
+out in other operators. The error then names the layer and its place.
 """
 
 import collections
@@ -14,27 +14,27 @@ from lstm_jax.interop.onnx.nodes import OPERATORS
 from lstm_jax.interop.onnx.values import DOMAINS
 
 MOST, SHOWN = 1000, 3
-"""Recurrent nodes of a graph, and finds in a message."""
+"""The most recurrent nodes of a graph, and the most layers in a message."""
 
 GRAPH, GRAPHS = 5, 10  # AttributeProto
 GATES = ("Sigmoid", "HardSigmoid", "Tanh", "Relu")
 STEPS = ("Concat", "ConcatFromSequence")
-"""Operators that put the outputs of steps together."""
+"""Operators that concatenate the outputs of steps."""
 
 PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "Einsum", "FusedMatMul", "QLinearMatMul")
 
 
 def is_recurrent(node: Any) -> bool:
-    """Whether it is one of ONNX's recurrent operators."""
+    """Whether the node is one of ONNX's recurrent operators."""
     return node.op_type in OPERATORS and node.domain in DOMAINS
 
 
 def check_survey(model: Any, count: int) -> None:
-    """Raises if there are recurrent layers that are not among the ``count`` to read.
+    """Raises an error for recurrent layers that are not among the ``count`` to read.
 
     Raises:
-        InteropError: there are none to read, or too many.
-        UnsupportedError: some are where, or as, they are not read.
+        InteropError: there are no layers to read, or too many.
+        UnsupportedError: some layers are in a place or a form that cannot be read.
     """
     shadows = [f.name for f in model.functions if f.domain in DOMAINS]
     if shadows:
@@ -53,7 +53,7 @@ def check_survey(model: Any, count: int) -> None:
             inlined |= place.startswith("the function")
         elif any(name in foreign for name in OPERATORS):
             hidden.append(f"{node.domain}.{called}{place and f' in {place}'}")
-    if hidden := [*dict.fromkeys(hidden)]:  # The branches of an If have one name.
+    if hidden := [*dict.fromkeys(hidden)]:  # The branches of an If share one name.
         advice = INLINE if inlined else ARRAYS
         if any("Quant" in find for find in hidden):
             advice = "import the model as it was before quantisation"
@@ -75,7 +75,7 @@ ARRAYS = "take its weights out of the file and pass them to from_onnx_arrays(W, 
 
 
 def _nodes(model: Any) -> Iterator[tuple[str, Any]]:
-    """Every node with the place where it stands; of the graph itself ``""``."""
+    """Every node with its place, which is ``""`` for the graph itself."""
     yield from _nodes_of(model.graph, "")
     for function in model.functions:
         where = f"the function {f'{function.domain}.{function.name}'!r}"
@@ -97,7 +97,7 @@ def _name(node):
 
 
 def _written_out(model):
-    """Places whose operators look like a recurrent layer."""
+    """Places where operators look like a recurrent layer."""
     counts: dict[str, collections.Counter[str]] = {}
     for place, node in _nodes(model):
         counts.setdefault(place, collections.Counter())[node.op_type] += 1
@@ -106,7 +106,7 @@ def _written_out(model):
         gates = {name: count[name] for name in GATES if count[name]}
         products = {name: count[name] for name in PRODUCTS if count[name]}
         if {*gates} == {"Relu"} and not any(count[name] for name in STEPS):
-            continue  # As many dense layers have.
+            continue  # Dense layers may have as many.
         repeated = "Loop" in place or "Scan" in place or sum(gates.values()) > 2
         if gates and products and repeated:
             numbers = ", ".join(f"{n} {name}" for name, n in (gates | products).items())

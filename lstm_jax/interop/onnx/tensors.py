@@ -1,4 +1,4 @@
-"""The numbers of one tensor of an ONNX file, in the file or in one beside it."""
+"""Reads one tensor of an ONNX file, stored inside the file or next to it."""
 
 import math
 from pathlib import Path
@@ -12,15 +12,14 @@ from lstm_jax.interop.errors import InteropError, UnsupportedError
 EXTERNAL = 1  # TensorProto.EXTERNAL
 
 DTYPES = {1: "f4", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8", 16: jnp.bfloat16}
-"""``TensorProto.DataType`` to dtype, of those that weights, axes, lengths and flags
-have."""
+"""Maps ``TensorProto.DataType`` to the dtype, for weights, axes, lengths and flags."""
 
 _FIELDS = {1: "float_data", 7: "int64_data", 11: "double_data"}
 _FIELDS |= dict.fromkeys((6, 9, 10, 16), "int32_data")
 
 
 def nbytes_of(tensor):
-    """Bytes that a tensor says it has; nothing is allocated yet."""
+    """The bytes that a tensor claims to have; nothing is allocated yet."""
     if tensor.data_type not in DTYPES:
         raise UnsupportedError(
             f"tensor {tensor.name!r} has data type {tensor.data_type}, expected floats "
@@ -33,11 +32,11 @@ def nbytes_of(tensor):
 
 
 def array_of(tensor: Any, folder: Path | None) -> np.ndarray:
-    """A tensor's numbers; they are there in full, or an error says they are not.
+    """The numbers of a tensor; raises an error unless all of them are present.
 
     Raises:
-        InteropError: there are more or fewer numbers than ``dims`` say, or they lie
-            outside of the folder of the file.
+        InteropError: there are more or fewer numbers than ``dims`` says, or they are
+            outside the folder of the file.
     """
     dtype, nbytes = np.dtype(DTYPES.get(tensor.data_type, "f4")), nbytes_of(tensor)
     if tensor.data_location == EXTERNAL:
@@ -55,7 +54,7 @@ def array_of(tensor: Any, folder: Path | None) -> np.ndarray:
 
 
 def _from_fields(tensor, numbers, dtype):
-    """Numbers that are not raw; floats of 16 bits stand there as integers."""
+    """Numbers that are not raw. 16-bit floats are stored as integers."""
     field = _FIELDS[tensor.data_type]
     wide = {"float_data": "f4", "double_data": "f8", "int64_data": "i8"}
     array = np.fromiter(numbers, wide.get(field, "i4"), len(numbers))
@@ -72,7 +71,7 @@ def _wrong_size(tensor, came, expected):
 
 
 def _external(tensor, folder, nbytes):
-    """Bytes of another file, which lies beside the model or deeper."""
+    """Bytes of another file, which must be in the folder of the model or deeper."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     if folder is None:

@@ -1,13 +1,13 @@
-"""What is known of a value of a graph before the graph runs.
+"""What is known of a graph's value before the graph runs.
 
     Known     its numbers
     Moved     it is what a layer or an input of the graph holds, with its axes moved
     Hidden    its shape alone
 
-The three have the same methods, one for each operator that moves numbers. Sizes may be
-symbols (`Size`), so what is found holds for any number of steps and rows: nothing is
-tried out on examples. Where the answer would depend on a size, the result is `Hidden`,
-or an error of `MALFORMED`.
+All three have the same methods, one for each operator that moves numbers. Sizes may be
+symbols (`Size`), so the result holds for any number of steps and rows. Nothing is
+tested on examples. If the answer would depend on a size, the result is `Hidden`, or an
+error of `MALFORMED`.
 """
 
 import dataclasses
@@ -19,11 +19,11 @@ import numpy as np
 from lstm_jax.interop.onnx.sizes import Size, exact_quotient, fresh, product
 
 FAR = 2**31 - 1
-"""A slice that ends here ends with the axis, whatever its size is."""
+"""A slice that ends here ends with the axis, for any size."""
 
 
 class Value:
-    """One of the three; ``shape`` has whole numbers and sizes."""
+    """One of the three kinds; ``shape`` has integers and sizes."""
 
     shape: Any
 
@@ -32,14 +32,14 @@ class Value:
         return len(self.shape)
 
     def axis(self, axis: int) -> int:
-        """The same axis, counted from the front."""
+        """The same axis, as a non-negative index."""
         if not -self.ndim <= axis < self.ndim:
             raise ValueError(f"axis {axis} of {self.ndim}")
         return int(axis) % self.ndim
 
     def squeeze(self, axes: Sequence[int] | None) -> Any:
         if axes is None:
-            # Which axes have the size 1 must not depend on the sizes.
+            # The set of axes of size 1 must not depend on the sizes.
             if any(isinstance(size, Size) for size in self.shape):
                 raise ValueError("which axes have the size 1 is not known")
             axes = [n for n, size in enumerate(self.shape) if size == 1]
@@ -63,7 +63,7 @@ class Value:
         return self.pick(perm)
 
     def pick(self, axes: Sequence[int | None]) -> Any:
-        """Axes in another order; ``None`` is a new one of size 1."""
+        """Reorders the axes; ``None`` is a new axis of size 1."""
         raise NotImplementedError
 
     def cut(self, axis: int, start: Any, end: Any, step: int = 1) -> Any:
@@ -87,13 +87,13 @@ class Value:
         return Hidden(_with(self.shape, axis, fresh("slice")), "a slice")
 
     def reshape(self, shape: Sequence[Any]) -> Any:
-        """``shape`` has neither -1 nor 0 that stands for another."""
+        """Reshapes; ``shape`` has no -1, and no 0 that stands for another size."""
         return Hidden(tuple(shape), "Reshape")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Hidden(Value):
-    """A value that is computed, by the operator ``why``."""
+    """A value that the operator ``why`` computes."""
 
     shape: tuple[Any, ...]
     why: str
@@ -104,10 +104,10 @@ class Hidden(Value):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Known(Value):
-    """Numbers; ``array`` has the size 1 along axes on which nothing depends.
+    """Known numbers; ``array`` has size 1 along axes on which nothing depends.
 
-    So an initial state that is the same for every row is known although the number of
-    rows is not. An array of sizes, of ``Shape``, has the dtype object.
+    So an initial state that is the same for every row is known, even if the number of
+    rows is not. An array of sizes, from ``Shape``, has the dtype object.
     """
 
     array: np.ndarray
@@ -159,11 +159,11 @@ class Moved(Value):
 
     Args:
         source: the name of an output of a layer, or of an input of the graph.
-        sizes: of the axes of the source, by labels.
-        groups: for every axis of this value the labels that are joined in it, from the
+        sizes: sizes of the axes of the source, by label.
+        groups: for every axis of this value, the labels that are merged in it, from the
             outermost to the innermost. Axes of size 1 are in no group.
-        dtype: of the source.
-        cuts: first and last (exclusive) place of axes that are cut.
+        dtype: dtype of the source.
+        cuts: start and end (exclusive) of sliced axes.
     """
 
     source: str
@@ -221,7 +221,7 @@ class Moved(Value):
         return dataclasses.replace(self, groups=tuple(groups))
 
     def join(self, other: "Moved", axis: int) -> "Moved | None":
-        """This and ``other`` one after the other, where the source has them so."""
+        """Concatenates this and ``other``, if they are neighbours in the source."""
         labels = {*self.cuts, *other.cuts}
         apart = [k for k in labels if self.cuts.get(k) != other.cuts.get(k)]
         if len(apart) != 1 or self.source != other.source:
@@ -245,10 +245,10 @@ class Moved(Value):
 
 
 def resolve(value: Value, shape: Sequence[Any], allowzero: int = 0) -> tuple[Any, ...]:
-    """The shape that ``Reshape`` means by 0 and -1.
+    """The shape for ``Reshape``, with 0 and -1 replaced.
 
     Raises:
-        ValueError: it is not known, or does not fit.
+        ValueError: the shape is unknown, or does not fit.
     """
     shape, total = [*shape], product(value.shape)
     for n, size in enumerate(shape):

@@ -1,10 +1,10 @@
 """Values of a graph that are known without running it.
 
-Weights of recurrent nodes stand in initializers or ``Constant`` nodes, at times behind
-operators that only move them about, since exporters leave it to the runtime to fold
-them. Initial states and lengths are made for any number of rows. What is known of a
-value, its numbers, where they come from, or its shape alone, is followed through the
-operators of `onnx_operators` with exact sizes; anything else is `Unknown`.
+Weights of recurrent nodes are in initializers or ``Constant`` nodes, sometimes behind
+operators that only move them, because exporters leave the folding to the runtime.
+Initial states and lengths may be made for any number of rows. The numbers of a value,
+their source, or only its shape are followed through the operators of `operators` with
+exact sizes. Everything else is `Unknown`.
 """
 
 from pathlib import Path
@@ -19,20 +19,20 @@ from lstm_jax.interop.onnx.tensors import DTYPES, array_of, nbytes_of
 from lstm_jax.interop.onnx.tracked import Hidden, Known, Moved, Value
 
 DEPTH = 64
-"""Operators behind one another."""
+"""The most operators in a chain."""
 
 
 class Unknown(Exception):
-    """A value that is not known; the message says why."""
+    """An unknown value; the message says why."""
 
 
 class Values:
-    """The known values of a graph, by name, computed when they are asked for.
+    """The known values of a graph, by name, computed on demand.
 
     Args:
         graph: an ``onnx.GraphProto``.
-        folder: where tensors outside of the file may lie; ``None`` for nowhere.
-        limit: bytes of all values together.
+        folder: folder for tensors outside the file; ``None`` forbids them.
+        limit: the most bytes of all values together.
         opset: the version of the operators.
     """
 
@@ -48,14 +48,14 @@ class Values:
                 self._found[value.name] = _input(value.name, kind)
 
     def give(self, name: str, value: Value) -> None:
-        """From now on this is known of ``name``."""
+        """Sets the known value of ``name``."""
         self._found[name] = value
 
     def of(self, name: str) -> np.ndarray:
-        """The numbers of this name.
+        """The numbers of the value ``name``.
 
         Raises:
-            Unknown: they depend on inputs, or on an operator that computes.
+            Unknown: the numbers depend on inputs, or on an operator that computes.
             InteropError: a tensor is corrupt, or all are larger than the limit.
         """
         value = self.value(name)
@@ -70,10 +70,10 @@ class Values:
             raise Unknown(f"{name!r} has no fixed shape") from error
 
     def value(self, name: str, depth: int = DEPTH) -> Value:
-        """What is known of this name.
+        """What is known of the value ``name``.
 
         Raises:
-            Unknown: nothing.
+            Unknown: nothing is known.
             InteropError: a tensor is corrupt, or all are larger than the limit.
         """
         if name not in self._found:
@@ -90,7 +90,7 @@ class Values:
         return found
 
     def origin(self, name: str) -> str:
-        """Where a value that is not known comes from, in words."""
+        """Describes the source of an unknown value."""
         if name in self.inputs:
             return "is an input of the graph"
         seen, node = name, self.producers.get(name)
@@ -111,8 +111,9 @@ class Values:
         return f"comes out of {operator}{'' if seen == name else f' (in {seen!r})'}"
 
     def through(self, name: str) -> tuple[list[str], str]:
-        """The operators that make a value of the output of a recurrent node, first to
-        last, and that output; or as far down as can be seen."""
+        """The operators between the output of a recurrent node and this value, first to
+        last, and the output; or as many of them as can be followed.
+        """
         operators: list[str] = []
         while len(operators) < DEPTH:
             node = self.producers.get(name)
@@ -186,7 +187,7 @@ class Values:
         return Known.of(np.asarray(value, np.float32 if "float" in kind else np.int64))
 
     def _spend_on(self, operator, inputs):
-        """Counts what an operator will make, before it does."""
+        """Counts the bytes that an operator will create, before it runs."""
         arrays = [x.array for x in inputs if isinstance(x, Known)]
         if operator in MOVING or not arrays:
             return
@@ -206,7 +207,9 @@ class Values:
             self.spend(width * product(shape))
 
     def spend(self, nbytes: int) -> None:
-        """Counts bytes that are made of the file; raises where they are too many."""
+        """Counts bytes that are created from the file; raises an error
+        above the limit.
+        """
         self._left -= nbytes
         if self._left < 0:
             raise InteropError(
@@ -217,20 +220,20 @@ class Values:
 
 
 DOMAINS = ("", "ai.onnx")
-"""Names of ONNX's own operators."""
+"""Domain names of ONNX's own operators."""
 
 QUANTISED = ("DequantizeLinear", "DynamicQuantizeLSTM")
 MOVING = {"Transpose", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape", "Slice"}
 MOVING |= {"Split", "Expand", "ConstantOfShape"}
 SUMMING = {"Concat", "Reshape", "Cast"}
-"""Operators that make nothing, and those that make as much as they are given."""
+"""Operators that create as many bytes as they are given."""
 
 
 def _input(name, kind):
-    """An input of the graph; sizes that it does not tell are any number.
+    """An input of the graph. Unnamed sizes may be any number.
 
-    What other inputs call by the same name is not taken to be the same size, since no
-    runtime checks that.
+    Equal names of sizes in other inputs do not mean equal sizes, because no runtime
+    checks that.
     """
     sizes = {
         str(n): int(dim.dim_value) if dim.dim_value > 0 else fresh(f"{name}.{n}")
@@ -240,11 +243,11 @@ def _input(name, kind):
 
 
 _FIELDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
-"""``AttributeProto.AttributeType`` to the field that it says is set."""
+"""Maps ``AttributeProto.AttributeType`` to the field that it uses."""
 
 
 def _attribute(attribute: Any) -> Any:
-    """A number, text, a list of them, or a tensor."""
+    """The value of an attribute: a number, text, a list of these, or a tensor."""
     field = _FIELDS.get(attribute.type)
     if field is None:
         raise Unknown(f"attribute {attribute.name!r} has the type {attribute.type}")
@@ -258,7 +261,7 @@ def _attribute(attribute: Any) -> Any:
 
 
 def attributes_of(node: Any) -> dict[str, Any]:
-    """The attributes of a node by name; raises where one appears twice."""
+    """The attributes of a node by name; raises an error if one appears twice."""
     values: dict[str, Any] = {}
     for attribute in node.attribute:
         if attribute.name in values:

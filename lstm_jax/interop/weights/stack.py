@@ -211,8 +211,8 @@ def misfits(entries: Sequence[Any], merge: Merge = "concat") -> list[str]:
         if below not in (None, reads):
             apart = len(ways) > 1 and merge != "none" and reads == _units(ways[0])
             problems.append(
-                f"layer {layer} reads {reads} features, but layer {layer - 1} puts "
-                f"out {below}"
+                f"layer {layer} reads {reads} features, but layer {layer - 1} returns "
+                f"{below}"
                 + ("; if the directions never meet, merge is 'none'" if apart else "")
             )
         below = out if len(ways) == 1 else merged_size(merge, out)

@@ -11,9 +11,6 @@
 The reference versions of ``tangent`` and ``backward`` need no residuals and can be
 differentiated by ``at``. The first ``groups`` batch axes have their own weights. So
 directions and gradients by weights start with these ``groups`` axes.
-
-Directions and gradients by the weights have as many leading axes as there are
-``groups``: so many of the first batch axes keep weights of their own.
 """
 
 import functools
