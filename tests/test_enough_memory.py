@@ -28,9 +28,9 @@ def memory_task(*overrides):
 @pytest.mark.parametrize(
     ("options", "slots"),
     [
-        (["optimizer.name=adam"], 2),
-        (["optimizer.name=sgd"], 0),
-        (["optimizer.average=ema", "optimizer.average_decay=0.9"], 3),
+        (["optimizer.kind=adam"], 2),
+        (["optimizer.kind=sgd"], 0),
+        (["optimizer.average.kind=ema", "optimizer.average.decay=0.9"], 3),
         (["optimizer.accumulate=2"], 3),
     ],
 )
@@ -56,7 +56,7 @@ def test_a_training_that_cannot_fit_says_both_sizes(monkeypatch):
     said = str(error.value)
     for part in (
         "training 2 seeds of 363,901 parameters",
-        "optimizer.name=adam needs 13.9 MiB of memory or more",
+        "optimizer.kind=adam needs 13.9 MiB of memory or more",
         "but 3 MiB are available; lower model.hidden_size",
     ):
         assert part in said

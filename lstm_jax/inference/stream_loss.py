@@ -109,7 +109,15 @@ def stream_nats(
 
 
 def stream_losses(
-    nats: Nats, params: PyTree, carry: PyTree, tokens: np.ndarray, **options: Any
+    nats: Nats,
+    params: PyTree,
+    carry: PyTree,
+    tokens: np.ndarray,
+    *,
+    rows: int = 8,
+    context: int = 256,
+    window: int = 1024,
+    tolerance: float = 1e-5,
 ) -> np.ndarray:
     """``-log p(tokens[t] | tokens[:t])`` of each token but the first, ``[N - 1]``.
 
@@ -125,8 +133,7 @@ def stream_losses(
     >>> stream_losses(nats, 0.75, start, tokens, rows=2).round(2).tolist()
     [0.29, 1.39, 0.29, 0.29]
     """
-    options = {"rows": 8, "context": 256, "window": 1024, "tolerance": 1e-5} | options
-    reading = _Reading(nats, params, carry, tokens, **options)
+    reading = _Reading(nats, params, carry, tokens, rows, context, window, tolerance)
     return reading.rows.in_order(reading.run(lambda loss, _: np.asarray(loss)))
 
 

@@ -41,8 +41,8 @@ def check_training_fits(task: Task, optimizer) -> None:
     seeds = f"{config.train.seeds} seeds of " if config.train.seeds > 1 else ""
     _refuse(
         needed,
-        f"training {seeds}{_count_of(state.params):,} parameters with optimizer.name="
-        f"{config.optimizer.name}",
+        f"training {seeds}{_count_of(state.params):,} parameters with optimizer.kind="
+        f"{config.optimizer.kind}",
         "lower model.hidden_size or model.num_layers, train.batch_size or train.seeds",
     )
 
