@@ -1,6 +1,7 @@
 """The command ``lstm-jax``: trains, evaluates, compares, brings weights in and out."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
-from lstm_jax.terminal import accept_every_character, say
+from lstm_jax.terminal import prepare_output, say
 from lstm_jax.training.run_folder import RunError
 from lstm_jax.training.trainer import Diverged
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     line. 130: stopped by Ctrl-C, with the state saved. 141: whoever read the output
     has closed it.
     """
-    accept_every_character()
+    prepare_output()
     args = _parse(argv)
     keep_freed_memory()
     try:
@@ -43,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is left in the buffer would meet the closed pipe once more at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"lstm-jax: cannot write the output: {error.strerror}.", error=True)
+        return 2
     except (BenchError, ConfigError, DataError, InteropError, RunError) as error:
         say(f"lstm-jax: {error}", error=True)
         return 2

@@ -44,18 +44,26 @@ def say(*words: Any, sep: str = " ", end: str = "\n", error: bool = False) -> No
     print(*map(escape, words), sep=sep, end=end, file=stream)
 
 
-def accept_every_character() -> None:
-    """Makes standard output and error escape what their encoding does not have.
+def prepare_output() -> None:
+    """Makes standard output and error take whatever is written to them.
 
-    A terminal that says it is ASCII must not end a training by a "·".
+    They escape what their encoding does not have: a terminal that says it is ASCII must
+    not end a training by a "·". Where one of them was closed before the start, as by
+    ``>&-``, its text goes nowhere.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 class _Kept:
-    """A stream whose reader may go away: then its text is lost, and nothing else."""
+    """A stream that may fail: then its text is lost, and nothing else.
+
+    The reader of a pipe goes away, a terminal is closed, the disk of a log is full.
+    """
 
     def __init__(self, stream: Any):
         self._stream = stream
@@ -73,8 +81,8 @@ class _Kept:
     def _alive(self):
         try:
             yield
-        except BrokenPipeError:
-            # What is left in the buffer would meet the closed pipe once more.
+        except OSError:
+            # What is left in the buffer would fail once more.
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -85,9 +93,11 @@ class _Kept:
 
 @contextlib.contextmanager
 def output_may_close() -> Iterator[None]:
-    """Goes on where the reader of the output has gone, as ``head`` does."""
-    with (
-        contextlib.redirect_stdout(_Kept(sys.stdout)),
-        contextlib.redirect_stderr(_Kept(sys.stderr)),
-    ):
-        yield
+    """Goes on where nothing can be written to the output any more."""
+    out, error = _Kept(sys.stdout), _Kept(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            yield
+        finally:
+            out.flush()  # what fails now would fail at the end of the process
+            error.flush()

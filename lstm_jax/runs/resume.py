@@ -77,8 +77,8 @@ def restore(
         surroundings: versions and machine of now.
     """
     config, best, known = task.config, None, {}
-    metrics = run.metrics()
     step = checkpoints.last_good()
+    metrics = run.metrics(synced=step)
     if step is None and "final_part" in facts:
         raise RunError(
             f"{run.directory} has come to its end, but has no good checkpoint any more "

@@ -61,13 +61,21 @@ class RunError(ValueError):
     """A run folder that cannot be used; the message is meant for its owner."""
 
 
+_REMEDIES = {
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "bring its folder back"),
+}
+
+
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     """The sentence for a disk that is full, or a folder that cannot be written."""
     said = str(error) or type(error).__name__
     reason = getattr(error, "strerror", None) or said.splitlines()[0]
-    remedy = "make room or name another folder with run.directory=FOLDER"
+    remedy = _REMEDIES.get(getattr(error, "errno", 0), "make room")
     if kept:
-        remedy = f"{kept}; make room and resume it"
+        remedy = f"{kept}; {remedy} and resume it"
+    else:
+        remedy = f"{remedy} or name another folder with run.directory=FOLDER"
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
 
 
@@ -299,8 +307,12 @@ class Run:
                 files.sync(self.path("metrics.jsonl"))
                 files.sync(self.directory)  # a file that is new there
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self, synced: int | None = None) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl; none where it is not there.
+
+        Args:
+            synced: a step up to which the lines have reached the disk. After a power
+                cut, later lines may be corrupt; the first such line ends the metrics.
 
         Raises:
             RunError: it cannot be read, or a line is corrupt.
@@ -314,10 +326,15 @@ class Run:
             raise RunError(f"cannot read {path}: {error.strerror}.") from error
         # A run that was killed may have left half a line at the end.
         whole = data[: data.rfind(b"\n") + 1]
-        return [
-            _metrics_line(path, number, line)
-            for number, line in enumerate(whole.split(b"\n")[:-1], 1)
-        ]
+        lines: list[dict[str, Any]] = []
+        for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+            try:
+                lines.append(_metrics_line(path, number, line))
+            except RunError:
+                if synced is None or not lines or lines[-1]["step"] < synced:
+                    raise
+                break
+        return lines
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of evaluations among the metrics."""
@@ -325,7 +342,7 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Forgets metrics later than ``step``: the run goes on from there."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
+        kept = [line for line in self.metrics(step) if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         self.write_text("metrics.jsonl", text)
 
