@@ -127,7 +127,7 @@ class Training:
     def kill(self, kind: int) -> None:
         """Sends a signal, if it is not over yet."""
         if not self.is_over:
-            os.kill(self._process.pid or 0, kind)
+            os.kill(self._process.pid, kind)
 
     def close_output(self) -> None:
         """Goes away as its reader."""
