@@ -142,6 +142,8 @@ class Training:
 
 def _train(arguments, reader, writer, cache):
     os.close(reader)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would go on ignoring it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.close(writer)
@@ -204,7 +206,7 @@ def faults_at_end(how, status, said, run, expected):
     if status not in {0} | STATUS[how]:
         found.append(f"exit status {status} after {how}")
     if "Traceback" in said:
-        found.append(said[-2000:])
+        found.append(said[:1500])
     lines = metrics(run)
     if lines != expected["metrics"][: len(lines)]:
         found.append("metrics differ when it was ended")

@@ -21,6 +21,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import tempfile
 import uuid
@@ -61,6 +62,17 @@ class RunError(ValueError):
     """A run folder that cannot be used; the message is meant for its owner."""
 
 
+def _system_error(error):
+    """The number and the words of the system's error, as far as they are known."""
+    said = str(error) or type(error).__name__
+    # TensorStore, which writes the arrays, tells them among pages of other facts.
+    code = re.search(r"\[os_error_code='([0-9]+)'\]", said)
+    number = int(code[1]) if code else getattr(error, "errno", None) or 0
+    if code:
+        return number, os.strerror(number)
+    return number, getattr(error, "strerror", None) or said.splitlines()[0]
+
+
 _REMEDIES = {
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "bring its folder back"),
@@ -69,9 +81,8 @@ _REMEDIES = {
 
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     """The sentence for a disk that is full, or a folder that cannot be written."""
-    said = str(error) or type(error).__name__
-    reason = getattr(error, "strerror", None) or said.splitlines()[0]
-    remedy = _REMEDIES.get(getattr(error, "errno", 0), "make room")
+    number, reason = _system_error(error)
+    remedy = _REMEDIES.get(number, "make room")
     if kept:
         remedy = f"{kept}; {remedy} and resume it"
     else:

@@ -307,7 +307,7 @@ def test_no_room_for_a_checkpoint(whole, cut, capsys, monkeypatch):
         patch.setattr(checkpoint, "_save_tree", fails)
         assert main(["train", *arguments(cut.parent), "--resume"]) == 2
     said = one_line(capsys)
-    assert "File too large" in said
+    assert ": File too large; the checkpoint" in said, "not what TensorStore says"
     assert "the checkpoint of step 8 is intact" in said
     assert not [*cut.rglob("*.tmp")]
     assert main(["train", *arguments(cut.parent), "--resume"]) == 0
