@@ -27,6 +27,7 @@ import argparse
 import contextlib
 import errno
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -34,16 +35,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from lstm_jax import files
+from lstm_jax import cli, files
 from lstm_jax.bench import machine
 from lstm_jax.training.run_folder import TIMES
 
+FORK = multiprocessing.get_context("fork")
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "hangup": signal.SIGHUP}
 WAYS = (*SIGNALS, "twice", "pipe", "full")
 STOPPED, REFUSED = 130, 2
@@ -55,13 +59,7 @@ STATUS = {
     "pipe": set(),
     "full": {REFUSED},
 }
-"""Exit statuses after each way to stop a process. 0 is allowed too: it may be done."""
-
-CACHE = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
-}
-"""All that is compiled goes into a cache, so that a moment takes seconds."""
+"""Exit statuses of a process that is ended in a way; 0 if it was done before."""
 
 CONFIG = """
 task = "classification"
@@ -99,23 +97,68 @@ def write(folder: Path) -> Path:
     return config
 
 
-def start(config, run):
-    """A process that trains, from wherever the run is."""
-    command = [sys.executable, "-u", "-m", "lstm_jax", "train", str(config)]
-    command.append(f"run.directory={run}")
-    if (run / "config.toml").exists():
-        command.append("--resume")
-    cache = {name: str(value) for name, value in CACHE.items()}
-    cache["JAX_COMPILATION_CACHE_DIR"] = str(config.parent / "compiled")
-    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen(command, env=os.environ | cache, **both)
+class Training:
+    """A process that trains, from wherever the run is, as ``lstm-jax train`` does.
+
+    It is forked from this process, which has imported everything and has no backend of
+    JAX. What it compiles goes into a cache. So a moment takes seconds.
+    """
+
+    def __init__(self, config: Path, run: Path):
+        arguments = ["train", str(config), f"run.directory={run}"]
+        if (run / "config.toml").exists():
+            arguments.append("--resume")
+        reader, writer = os.pipe()
+        cache = str(config.parent / "compiled")
+        given = (arguments, reader, writer, cache)
+        self._process = FORK.Process(target=_train, args=given)
+        self._process.start()
+        os.close(writer)
+        self._output = open(reader, encoding="utf-8", errors="replace")  # noqa: SIM115
+
+    @property
+    def is_over(self) -> bool:
+        return not self._process.is_alive()
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Its exit status; ``None`` if it is not over after so many seconds."""
+        self._process.join(seconds)
+        return self._process.exitcode
+
+    def kill(self, kind: int) -> None:
+        """Sends a signal, if it is not over yet."""
+        if not self.is_over:
+            os.kill(self._process.pid, kind)
+
+    def close_output(self) -> None:
+        """Goes away as its reader."""
+        self._output.close()
+
+    def finish(self) -> tuple[int | None, str]:
+        """Waits for its end; its exit status and what it said."""
+        said = "" if self._output.closed else self._output.read()
+        self._output.close()
+        return self.wait(), said
+
+
+def _train(arguments, reader, writer, cache):
+    os.close(reader)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would go on ignoring it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.close(writer)
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    sys.exit(cli.main(arguments))
 
 
 def finish(config, run):
     """Trains to the end, from wherever the run is."""
-    process = start(config, run)
-    said, _ = process.communicate()
-    return process.returncode, said.decode(errors="replace")
+    return Training(config, run).finish()
 
 
 def metrics(run):
@@ -128,7 +171,17 @@ def metrics(run):
 
 
 def outcome(run):
-    """All that must be the same at the end."""
+    """All that must be the same at the end; read by a process that needs a backend."""
+    reader, writer = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=lambda: writer.send(_outcome(run)))
+    process.start()
+    writer.close()
+    found = reader.recv()
+    process.join()
+    return found
+
+
+def _outcome(run):
     last = max(int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit())
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         state = checkpointer.restore(run / "checkpoints" / str(last) / "state")
@@ -156,7 +209,7 @@ def faults_at_end(how, status, said, run, expected):
     if status not in {0} | STATUS[how]:
         found.append(f"exit status {status} after {how}")
     if "Traceback" in said:
-        found.append(said[-2000:])
+        found.append(said[:1500])
     lines = metrics(run)
     if lines != expected["metrics"][: len(lines)]:
         found.append("metrics differ when it was ended")
@@ -167,18 +220,16 @@ def end(process, how, run):
     """Ends a process in some way; returns its exit status and what it said."""
     with contextlib.ExitStack() as stack:
         if how in SIGNALS:
-            process.send_signal(SIGNALS[how])
+            process.kill(SIGNALS[how])
         elif how == "twice":
-            process.send_signal(signal.SIGINT)
+            process.kill(signal.SIGINT)
             time.sleep(random.random() / 2)
-            process.send_signal(signal.SIGINT)
+            process.kill(signal.SIGINT)
         elif how == "pipe":
-            process.stdout.close()
-            return process.wait(), ""
+            process.close_output()
         elif how == "full":
             stack.enter_context(no_room(run.parent, process))
-        said, _ = process.communicate()
-    return process.returncode, said.decode(errors="replace")
+        return process.finish()
 
 
 @contextlib.contextmanager
@@ -186,7 +237,7 @@ def no_room(folder, process):
     """Takes what room there is in the file system of a folder until a process ends."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
-        while process.poll() is None:
+        while not process.is_over:
             try:
                 file.write(bytes(4096))
             except OSError as error:
@@ -214,54 +265,53 @@ def place(how):
             subprocess.run(["umount", folder], check=True)
 
 
-def wait_for(run, process):
-    """Until there is something in the folder of a run, or its process has ended."""
-    while process.poll() is None and not (run.is_dir() and any(run.iterdir())):
-        time.sleep(0.01)
+class Moment(NamedTuple):
+    """A random moment in the life of a run, however fast the machine is by then."""
+
+    lines: int
+    """Of metrics, that it has at least; -1: from its first file on."""
+    seconds: float
+    """After these."""
+
+    @classmethod
+    def draw(cls, expected: Mapping[str, Any]) -> "Moment":
+        """A moment of a run with this outcome."""
+        return cls(random.randint(-1, len(expected["metrics"])), random.random() / 2)
+
+    def wait(self, run: Path, process: Training) -> None:
+        """Waits for it, or for the end of the process."""
+        while not process.is_over and not self._has_come(run):
+            time.sleep(0.005)
+        process.wait(self.seconds)
+
+    def _has_come(self, run):
+        if self.lines < 0:
+            return run.is_dir() and any(run.iterdir())
+        path = run / "metrics.jsonl"
+        return path.exists() and path.read_bytes().count(b"\n") >= self.lines
 
 
-class Moments:
-    """Ends runs of a config at random moments.
+def uninterrupted(config, run):
+    """The outcome of a run that nothing ends."""
+    status, said = finish(config, run)
+    if status:
+        raise RuntimeError(said)
+    return outcome(run)
 
-    Args:
-        config: the path of the config.
-        folder: where the uninterrupted run goes.
-    """
 
-    def __init__(self, config: Path, folder: Path):
-        self.config = config
-        status, said = finish(config, folder / "whole")
-        if status:
-            raise RuntimeError(said)
-        self.expected = outcome(folder / "whole")
-        # Once more: what is compiled by now takes no time any more.
-        process = start(config, folder / "again")
-        wait_for(folder / "again", process)
-        began = time.monotonic()
-        said, _ = process.communicate()
-        self.seconds = time.monotonic() - began
-        """From the first file of a run to the end of its process."""
-        said = said.decode(errors="replace")
-        found = faults(process.returncode, said, folder / "again", self.expected)
-        if found:
-            raise RuntimeError(f"two uninterrupted runs differ: {'; '.join(found)}")
-
-    def one(self, n: int, how: str) -> dict:
-        """A run that is ended and resumed; what has come of it."""
-        with place(how) as folder:
-            run, found, ended = folder / "run", [], []
-            for _ in range(1 + (n % 4 == 3)):
-                seconds = random.random() * self.seconds
-                process = start(self.config, run)
-                if not (run / "config.toml").exists():
-                    wait_for(run, process)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(seconds)
-                status, said = end(process, how, run)
-                ended.append({"status": status, "lines": len(metrics(run))})
-                found += faults_at_end(how, status, said, run, self.expected)
-            found += faults(*finish(self.config, run), run, self.expected)
-        return {"how": how, "ended": ended, "faults": found}
+def ended(config: Path, how: str, times: int, expected: dict) -> dict:
+    """A run that is ended and resumed; what has come of it."""
+    with place(how) as folder:
+        run, found, ends = folder / "run", [], []
+        for _ in range(times):
+            process = Training(config, run)
+            moment = Moment.draw(expected)
+            moment.wait(run, process)
+            status, said = end(process, how, run)
+            ends.append({"status": status, "lines": len(metrics(run))})
+            found += faults_at_end(how, status, said, run, expected)
+        found += faults(*finish(config, run), run, expected)
+    return {"how": how, "ended": ends, "faults": found}
 
 
 def main(arguments=None):
@@ -274,11 +324,11 @@ def main(arguments=None):
     random.seed(args.seed)
     ways, found = WAYS if args.how == "all" else (args.how,), []
     with tempfile.TemporaryDirectory() as folder:
-        moments = Moments(write(Path(folder)), Path(folder))
-        print(f"the uninterrupted run takes {moments.seconds:.1f} s", flush=True)
+        config = write(Path(folder))
+        expected = uninterrupted(config, Path(folder) / "whole")
         for n in range(args.moments):
-            how = ways[n // 4 % len(ways)]  # each is ended once, and twice
-            found.append(moments.one(n, how))
+            times = 2 if n // len(ways) % 4 == 3 else 1
+            found.append(ended(config, ways[n % len(ways)], times, expected))
             print(f"{n}:", json.dumps(found[-1]), flush=True)
     same = sum(not moment["faults"] for moment in found)
     print(f"{same} of {args.moments} the same")

@@ -25,7 +25,7 @@ from lstm_jax.commands.process import keep_freed_memory, quiet_after_failed_writ
 from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
-from lstm_jax.terminal import LOST_OUTPUT, accept_every_character, drop_output, say
+from lstm_jax.terminal import LOST_OUTPUT, drop_output, prepare_output, say
 from lstm_jax.training.run_folder import RunError
 from lstm_jax.training.stop import Terminated, termination_raises
 from lstm_jax.training.trainer import Diverged
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     130: stopped by Ctrl-C; a run that trains has saved its state. 141: the reader of
     the output has closed it. 143: stopped by SIGTERM or SIGHUP outside training.
     """
-    accept_every_character()
+    prepare_output()
     args = _parse(argv)
     keep_freed_memory()
     quiet_after_failed_writes()

@@ -45,11 +45,16 @@ def say(*words: Any, sep: str = " ", end: str = "\n", error: bool = False) -> No
     print(*map(escape, words), sep=sep, end=end, file=stream)
 
 
-def accept_every_character() -> None:
-    """Makes standard output and error escape what their encoding does not have.
+def prepare_output() -> None:
+    """Makes standard output and error take whatever is written to them.
 
-    A terminal that says it is ASCII must not end a training by a "·".
+    They escape what their encoding does not have: a terminal that says it is ASCII must
+    not end a training by a "·". Where one of them was closed before the start, as by
+    ``>&-``, its text goes nowhere.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -89,9 +94,7 @@ class _Kept:
     def _alive(self):
         try:
             yield
-        except OSError as error:
-            if error.errno not in LOST_OUTPUT:
-                raise
+        except OSError:
             drop_output(self._stream)
 
     def __getattr__(self, name: str) -> Any:
@@ -100,10 +103,11 @@ class _Kept:
 
 @contextlib.contextmanager
 def output_may_close() -> Iterator[None]:
-    """Goes on where the output takes no more text: ``head`` has seen enough, or the
-    disk of the log is full."""
-    with (
-        contextlib.redirect_stdout(_Kept(sys.stdout)),
-        contextlib.redirect_stderr(_Kept(sys.stderr)),
-    ):
-        yield
+    """Goes on where nothing can be written to the output any more."""
+    out, error = _Kept(sys.stdout), _Kept(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            yield
+        finally:
+            out.flush()  # what fails now would fail at the end of the process
+            error.flush()

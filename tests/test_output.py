@@ -41,6 +41,29 @@ def test_a_reader_that_goes_away(tmp_path):
     assert (tmp_path / "run" / "loss.png").exists()
 
 
+@pytest.mark.parametrize("output", ["a full disk", "closed"])
+def test_an_output_that_takes_nothing(tmp_path, monkeypatch, output):
+    """The text is lost, the training is not."""
+    args = [*tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    with open("/dev/full", "w", buffering=1) as full:
+        for name in ("stdout", "stderr"):
+            monkeypatch.setattr(sys, name, full if output == "a full disk" else None)
+        assert main(["train", *args, "train.steps=3"]) == 0
+        for stream in {sys.stdout, sys.stderr} - {full}:
+            stream.close()
+    assert (tmp_path / "run" / "loss.png").exists()
+
+
+def test_a_table_that_cannot_be_written(monkeypatch, capsys, tmp_path):
+    """Any command says so in a line."""
+    tiny.new_run(tmp_path / "run")
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["runs", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said == "lstm-jax: cannot write the output: No space left on device.\n"
+
+
 def test_an_encoding_without_our_characters(tmp_path):
     done = train(tmp_path, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0, done.stderr

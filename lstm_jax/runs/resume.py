@@ -92,8 +92,8 @@ def restore(
         surroundings: the versions and the machine of this process.
     """
     config, best, known = task.config, None, {}
-    metrics = run.metrics()
     step = checkpoints.last_good()
+    metrics = run.metrics(synced=step)
     if step is None and "final_part" in facts:
         raise RunError(
             f"{run.directory} is complete, but has no valid checkpoint to continue "

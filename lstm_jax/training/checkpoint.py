@@ -98,8 +98,9 @@ class Checkpoints:
     def make(self) -> None:
         """Makes the folder before training starts.
 
-        Later writes do not make it again: where it has gone, or is a link to a disk
-        that is not there, a new one would hide the checkpoints.
+        If the folder is removed while training, the next checkpoint makes it again:
+        only the process knows the state by then. A link to a disk that is not there is
+        left alone: a new folder in its place would hide the checkpoints.
         """
         try:
             files.make_folders(self.directory)
@@ -134,17 +135,34 @@ class Checkpoints:
         if final.is_dir():
             return
         try:
-            with files.writing_folder(final) as aside:
-                for name, tree in arrays.items():
-                    _save_tree(aside / name, tree)
-                shapes = {name: _shapes(tree) for name, tree in arrays.items()}
-                manifest = {"step": step, "facts": facts, "arrays": shapes}
-                manifest |= {"record": self._record, "files": _digests(aside)}
-                manifest["sha256"] = _sha256_of(manifest)
-                files.write_text(aside / MANIFEST, json.dumps(manifest))
+            try:
+                self._write_folder(final, arrays, facts)
+            except Exception:
+                if not self._make_again():
+                    raise
+                self._write_folder(final, arrays, facts)
             self._prune()
         except Exception as error:
             raise self._explain(final, error) from error
+
+    def _write_folder(self, final, arrays, facts):
+        with files.writing_folder(final) as aside:
+            for name, tree in arrays.items():
+                _save_tree(aside / name, tree)
+            shapes = {name: _shapes(tree) for name, tree in arrays.items()}
+            manifest = {"step": int(final.name), "facts": facts, "arrays": shapes}
+            manifest |= {"record": self._record, "files": _digests(aside)}
+            manifest["sha256"] = _sha256_of(manifest)
+            files.write_text(aside / MANIFEST, json.dumps(manifest))
+
+    def _make_again(self):
+        """Whether the folder was removed, and is there again."""
+        if os.path.lexists(self.directory) or not self.directory.parent.is_dir():
+            return False
+        self._say(f"{self.directory} was removed; it is made again.")
+        self.directory.mkdir()  # not the folders above: the run may have been moved
+        files.sync(self.directory.parent)
+        return True
 
     def _explain(self, path, error):
         steps = self.steps

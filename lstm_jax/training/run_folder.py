@@ -22,6 +22,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import tempfile
 import time
@@ -73,22 +74,35 @@ class RunError(ValueError):
     """A run folder that cannot be used. The message is meant for the user."""
 
 
+def _system_error(error):
+    """The number and the words of the system's error, as far as they are known."""
+    said = str(error) or type(error).__name__
+    # TensorStore, which writes the arrays, tells them among pages of other facts.
+    code = re.search(r"\[os_error_code='([0-9]+)'\]", said)
+    number = int(code[1]) if code else getattr(error, "errno", None) or 0
+    for known in (*LOST_OUTPUT, errno.EACCES, errno.EROFS):
+        if not number and os.strerror(known) in said:
+            number = known
+    if code or (number and not getattr(error, "strerror", None)):
+        return number, os.strerror(number)
+    return number, getattr(error, "strerror", None) or said.splitlines()[0]
+
+
+_REMEDIES = {
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "bring its folder back"),
+}
+
+
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     """The error for a full disk or a folder that is not writable."""
-    reason = getattr(error, "strerror", None) or _reason(error)
-    remedy = "make room or name another folder with run.directory=FOLDER"
+    number, reason = _system_error(error)
+    remedy = _REMEDIES.get(number, "make room")
     if kept:
-        remedy = f"{kept}; make room and resume it"
+        remedy = f"{kept}; {remedy} and resume it"
+    else:
+        remedy = f"{remedy} or name another folder with run.directory=FOLDER"
     return RunError(f"cannot write {path}: {reason}; {remedy}.")
-
-
-def _reason(error):
-    """The words of the system among those of a library, or the first line."""
-    said = str(error) or type(error).__name__
-    for code in (*LOST_OUTPUT, errno.EACCES, errno.EROFS):
-        if os.strerror(code) in said:
-            return os.strerror(code)
-    return said.splitlines()[0]
 
 
 def make_folder(path: Path, option: str) -> None:
@@ -347,8 +361,12 @@ class Run:
                 files.sync(self.path("metrics.jsonl"))
                 files.sync(self.directory)  # the file may be new in its folder
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self, synced: int | None = None) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl; none if the file does not exist.
+
+        Args:
+            synced: a step up to which the lines have reached the disk. After a power
+                cut, later lines may be corrupt; the first such line ends the metrics.
 
         Raises:
             RunError: the file cannot be read, or a line is corrupt.
@@ -362,10 +380,15 @@ class Run:
             raise RunError(f"cannot read {path}: {error.strerror}.") from error
         # A killed run may have left half a line at the end.
         whole = data[: data.rfind(b"\n") + 1]
-        return [
-            _metrics_line(path, number, line)
-            for number, line in enumerate(whole.split(b"\n")[:-1], 1)
-        ]
+        lines: list[dict[str, Any]] = []
+        for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+            try:
+                lines.append(_metrics_line(path, number, line))
+            except RunError:
+                if synced is None or not lines or lines[-1]["step"] < synced:
+                    raise
+                break
+        return lines
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of metrics that are evaluations."""
@@ -373,7 +396,7 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Removes metrics after ``step``; the run continues from there."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
+        kept = [line for line in self.metrics(step) if line["step"] <= step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         self.write_text("metrics.jsonl", text)
 

@@ -5,6 +5,7 @@ start late, a learning rate that follows validation, and two seeds.
 """
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lstm_jax import files
 from lstm_jax.cli import main
 from lstm_jax.config import read
 from lstm_jax.runs.configs import make_task, read_config
@@ -270,6 +272,23 @@ def test_the_disk_is_full(cut, capsys):
     assert good == {p: p.read_bytes() for p in good}
 
 
+def test_a_disk_that_becomes_read_only(whole, cut, capsys, monkeypatch):
+    """As after an error of the device; the remedy is that of the error."""
+    append = files.append
+
+    def read_only(path, data):
+        if b'"step": 10' in data:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        append(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "append", read_only)
+        assert main(["train", *arguments(cut.parent), "--resume"]) == 2
+    assert "are intact; make it writable and resume it" in one_line(capsys)
+    assert main(["train", *arguments(cut.parent), "--resume"]) == 0
+    assert results(cut) == results(whole)
+
+
 def test_no_room_for_a_checkpoint(whole, cut, capsys, monkeypatch):
     """It is the checkpoint that does not fit any more: the one before is intact."""
     save = checkpoint._save_tree
@@ -288,7 +307,7 @@ def test_no_room_for_a_checkpoint(whole, cut, capsys, monkeypatch):
         patch.setattr(checkpoint, "_save_tree", fails)
         assert main(["train", *arguments(cut.parent), "--resume"]) == 2
     said = one_line(capsys)
-    assert "File too large" in said
+    assert ": File too large; the checkpoint" in said, "not what TensorStore says"
     assert "the checkpoint of step 8 is intact" in said
     assert not [*cut.rglob("*.tmp")]
     assert main(["train", *arguments(cut.parent), "--resume"]) == 0

@@ -93,6 +93,29 @@ def test_a_folder_that_is_moved_while_it_is_trained(run, monkeypatch, capsys):
     assert resume(run.parent / "moved", "train.steps=12") == 0
 
 
+def test_checkpoints_that_are_removed_while_training(run, monkeypatch, capsys):
+    """The next checkpoint makes the folder again: nothing else knows the state."""
+    update = progress.ProgressReport.update
+
+    def remove(self, step, values):
+        update(self, step, values)
+        if step == 10:
+            shutil.rmtree(run / "checkpoints")
+
+    monkeypatch.setattr(progress.ProgressReport, "update", remove)
+    assert resume(run, "train.steps=13", "train.block=1") == 0
+    assert "checkpoints was removed; it is made again" in capsys.readouterr().out
+    assert Checkpoints(run / "checkpoints").last_good() == 13
+
+
+def test_a_link_to_checkpoints_that_are_not_there(run):
+    """A folder in its place would hide them once they are there again."""
+    unmounted(run / "checkpoints")
+    with pytest.raises(RunError, match="bring its folder back and resume it"):
+        Checkpoints(run / "checkpoints")._write(9, {}, {})
+    assert (run / "checkpoints").is_symlink()
+
+
 def test_another_folder_in_its_place(run):
     mine = Run.open(run)
     with mine.alone():
@@ -348,6 +371,16 @@ def test_a_corrupt_line_of_metrics_and_its_remedy(run, bad, capsys):
     assert resume(run, "train.steps=9") == 0
     said = capsys.readouterr().out
     assert "metrics.jsonl has no validation of step 3." in said
+
+
+@pytest.mark.parametrize("bad", [b"\0" * 60 + b"\n", b'\0\0"loss": 2.0}\n{"step": 9'])
+def test_a_power_cut_leaves_corrupt_lines_after_the_last_checkpoint(made, run, bad):
+    """Only what was synced must be there; the rest is trained again."""
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.write(bad)
+    unfinished(run)
+    assert resume(run) == 0
+    assert tiny.metrics(run) == tiny.metrics(made)
 
 
 def test_lines_of_metrics_that_are_missing_or_there_twice(run, capsys):
