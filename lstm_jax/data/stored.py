@@ -163,7 +163,7 @@ def read_text(
         in_memory: a text of more bytes stays in its file.
 
     Raises:
-        DataError: the file is missing, unreadable, damaged, binary, not in this
+        DataError: the file is missing, unreadable, corrupt, binary, not in this
             encoding, empty, a single character, or no regular file.
     """
     called, encoding = called or f"data.path={path}", _name(encoding)

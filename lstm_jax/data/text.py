@@ -33,7 +33,7 @@ def read_bytes(path: str | Path, called: str) -> bytes:
     """The bytes of a file, or of one compressed by gzip whatever its name.
 
     Raises:
-        DataError: the file is missing, unreadable or damaged, is not a regular file, or
+        DataError: the file is missing, unreadable or corrupt, is not a regular file, or
             has more than `FILE_BYTES` bytes.
     """
     with open_data(path, called) as file:
@@ -71,7 +71,7 @@ def unpacked(file: BinaryIO, called: str) -> Iterator[bytes]:
     where gzip has compressed them.
 
     Raises:
-        DataError: the file cannot be read, is damaged, or unpacks to more than
+        DataError: the file cannot be read, is corrupt, or unpacks to more than
             `GZIP_BYTES` and `GZIP_RATIO` times its size.
     """
     packed = file.read(len(GZIP)) == GZIP
@@ -91,7 +91,7 @@ def unpacked(file: BinaryIO, called: str) -> Iterator[bytes]:
     except (EOFError, zlib.error, OSError) as error:
         if packed:
             raise DataError(
-                f"{called} is a damaged gzip file ({error}); fetch it again."
+                f"{called} is a corrupt gzip file ({error}); fetch it again."
             ) from error
         raise DataError(f"{called} cannot be read: {error}.") from error
 

@@ -76,7 +76,7 @@ class Checkpoints:
         directory: the folder they are in; the first `save` does not make it, `make`
             does.
         keep: how many there are.
-        say: is told in a sentence about a checkpoint that is damaged.
+        say: is told in a sentence about a checkpoint that is corrupt.
         record: files of the run by name, of which every manifest keeps a copy.
     """
 
@@ -177,7 +177,7 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Those that were written to the end, in order; they may be damaged since."""
+        """Those that were written to the end, in order; they may be corrupt since."""
         return sorted(int(name) for name in self._folders() if _NAME.fullmatch(name))
 
     def _folders(self):
@@ -200,7 +200,7 @@ class Checkpoints:
             fault = self._fault(step)
             if fault is None:
                 return step
-            self._say(f"the checkpoint of step {step:,} is damaged ({fault}).")
+            self._say(f"the checkpoint of step {step:,} is corrupt ({fault}).")
         return None
 
     def restore(self, step: int, like: TrainState, best_like: PyTree) -> Restored:

@@ -116,11 +116,11 @@ WRONG = {
     "binary": (b"\x89PNG\0abc", "looks binary (byte 4 is NUL)"),
     "binary in gzip": (gzip.compress(b"abc\0"), "looks binary (byte 3 is NUL)"),
     "Latin-1": ("déjà vu".encode("latin-1"), "is not UTF-8 text (byte 1)"),
-    "cut off": (DAMAGED[:-20], "is a damaged gzip file"),
-    "a byte is wrong": (DAMAGED[:20] + b"\xff" + DAMAGED[21:], "is a damaged gzip"),
-    "a wrong sum": (DAMAGED[:-8] + b"abcdefgh", "is a damaged gzip file (CRC"),
-    "more behind it": (DAMAGED + b"more", "is a damaged gzip file"),
-    "its beginning": (DAMAGED[:2], "is a damaged gzip file"),
+    "cut off": (DAMAGED[:-20], "is a corrupt gzip file"),
+    "a byte is wrong": (DAMAGED[:20] + b"\xff" + DAMAGED[21:], "is a corrupt gzip"),
+    "a wrong sum": (DAMAGED[:-8] + b"abcdefgh", "is a corrupt gzip file (CRC"),
+    "more behind it": (DAMAGED + b"more", "is a corrupt gzip file"),
+    "its beginning": (DAMAGED[:2], "is a corrupt gzip file"),
 }
 
 

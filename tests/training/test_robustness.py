@@ -186,14 +186,14 @@ def test_a_damaged_checkpoint_is_not_used(cut, damage, capsys):
     found = []
     checkpoints = checkpoint.Checkpoints(cut / "checkpoints", say=found.append)
     assert checkpoints.last_good() == 4
-    assert found[0].startswith("the checkpoint of step 8 is damaged (")
+    assert found[0].startswith("the checkpoint of step 8 is corrupt (")
 
 
 def test_after_damage_the_last_good_one_goes_on(whole, cut, capsys):
     flip(largest(cut / "checkpoints" / "8"))
     assert main(["train", *arguments(cut.parent), "--resume"]) == 0
     said = capsys.readouterr().out
-    assert "the checkpoint of step 8 is damaged" in said
+    assert "the checkpoint of step 8 is corrupt" in said
     assert "SHA-256" in said
     assert "resuming at step 4" in said
     assert results(cut) == results(whole)
@@ -204,7 +204,7 @@ def test_damage_is_not_told_among_what_is_generated(cut, capsys):
     flip(largest(cut / "checkpoints" / "8"))
     trained(cut)
     said = capsys.readouterr()
-    assert "the checkpoint of step 8 is damaged" in said.err
+    assert "the checkpoint of step 8 is corrupt" in said.err
     assert not said.out
 
 

@@ -20,7 +20,7 @@ def load_arrays(path: Path, problem: str) -> np.ndarray | dict[str, np.ndarray]:
             `GZIP_RATIO` times its size; the message begins with ``problem``.
     """
     try:
-        # Opened here, since numpy leaves a damaged file open.
+        # Opened here, since numpy leaves a corrupt file open.
         with open_regular(path) as file:
             if zipfile.is_zipfile(file):
                 _check_unpacked(file)

@@ -14,7 +14,7 @@ def read_lines(path: str | Path) -> list[str]:
     A line ends with ``\\n`` or ``\\r\\n``. A byte order mark in front is left out.
 
     Raises:
-        DataError: the file is missing, unreadable, damaged, empty, in UTF-16, not
+        DataError: the file is missing, unreadable, corrupt, empty, in UTF-16, not
             UTF-8, or has a NUL byte.
     """
     data = read_bytes(path, str(path))
