@@ -45,7 +45,7 @@ import orbax.checkpoint as ocp
 
 from lstm_jax import cli, files
 from lstm_jax.bench import machine
-from lstm_jax.training.run_folder import TIMES
+from lstm_jax.training.metrics_file import TIMES
 
 FORK = multiprocessing.get_context("fork")
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "hangup": signal.SIGHUP}

@@ -26,7 +26,7 @@ from lstm_jax.config import ConfigError
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
 from lstm_jax.terminal import LOST_OUTPUT, drop_output, prepare_output, say
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.stop import Terminated, termination_raises
 from lstm_jax.training.trainer import Diverged
 

@@ -9,7 +9,8 @@ from lstm_jax.runs import enough_memory
 from lstm_jax.runs.configs import find_task, make_task, read_config, text_of
 from lstm_jax.runs.load import trained
 from lstm_jax.runs.train import Start
-from lstm_jax.training.run_folder import Run, environment
+from lstm_jax.training.environment import environment
+from lstm_jax.training.run_folder import Run
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 

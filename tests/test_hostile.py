@@ -18,7 +18,8 @@ from lstm_jax.data.labelled.lines import read_lines
 from lstm_jax.data.stored import read_stream, read_text
 from lstm_jax.data.text import DataError, read_bytes
 from lstm_jax.training.checkpoint import MANIFEST, Checkpoints
-from lstm_jax.training.run_folder import Run, RunError
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import Run
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

@@ -13,7 +13,7 @@ from lstm_jax.commands import memory
 from lstm_jax.commands.memory import gradients
 from lstm_jax.runs.load import trained
 from lstm_jax.tasks.memory import Memory
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.trainer import Diverged
 from tests import tiny
 

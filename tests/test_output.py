@@ -17,7 +17,7 @@ from lstm_jax.commands.process import quiet_after_failed_writes
 from lstm_jax.runs import train as train_module
 from lstm_jax.tasks.memory import Memory
 from lstm_jax.training import progress
-from lstm_jax.training.run_folder import cannot_write
+from lstm_jax.training.run_errors import cannot_write
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

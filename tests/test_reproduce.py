@@ -13,7 +13,7 @@ from lstm_jax.commands.receipts import machine_of
 from lstm_jax.commands.reproduce import REPRODUCTIONS, digest, receipt, write
 from lstm_jax.config import read
 from lstm_jax.runs.load import trained
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 from tests import tiny
 from tests.test_config import FILES
 

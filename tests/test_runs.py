@@ -9,7 +9,7 @@ import pytest
 import lstm_jax
 from lstm_jax.cli import main
 from lstm_jax.data.text import DataError
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax.config import build, config
+from lstm_jax.training.metrics_file import TIMES
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
-from lstm_jax.training.run_folder import TIMES, Run
+from lstm_jax.training.run_folder import Run
 
 TEXT = "".join(
     f"line {n} of a small text, {n * n} is its square.\n" for n in range(200)

@@ -7,7 +7,7 @@ from lstm_jax.commands.score import score
 from lstm_jax.runs.load import trained
 from lstm_jax.runs.results import evaluate_seeds, print_metrics, report, total
 from lstm_jax.terminal import say
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 
 
 def add_command(commands) -> None:

@@ -8,7 +8,7 @@ from lstm_jax.inference import Sampling
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Generates, require
 from lstm_jax.terminal import escape
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 
 
 def add_command(commands) -> None:

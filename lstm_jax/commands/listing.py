@@ -11,7 +11,7 @@ from lstm_jax.config import ConfigError, changes
 from lstm_jax.interop.files.stored import is_stack
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 
 
 def add_commands(commands) -> None:

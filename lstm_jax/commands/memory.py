@@ -31,12 +31,8 @@ from lstm_jax.runs.shipped import read_named
 from lstm_jax.runs.train import first_params, train_run
 from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
-from lstm_jax.training.run_folder import (
-    Run,
-    RunError,
-    cannot_write,
-    make_folder,
-)
+from lstm_jax.training.run_errors import RunError, cannot_write, make_folder
+from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import one_seed
 from lstm_jax.training.trainer import Diverged
 

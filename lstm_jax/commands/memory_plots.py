@@ -9,7 +9,7 @@ import numpy as np
 from lstm_jax.runs.load import Trained
 from lstm_jax.tasks.memory import Memory
 from lstm_jax.training.plots import new_figure, save_figure
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 
 COLORS = {
     "lstm": "#08519c",

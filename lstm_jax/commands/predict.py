@@ -10,7 +10,7 @@ from lstm_jax.commands.arguments import local_path
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, require
 from lstm_jax.terminal import say
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 
 
 def add_command(commands) -> None:

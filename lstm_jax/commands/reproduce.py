@@ -27,7 +27,8 @@ from lstm_jax.runs.train import last_weights, train_run
 from lstm_jax.tables import print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.plots import new_figure, save_figure
-from lstm_jax.training.run_folder import Run, cannot_write, make_folder
+from lstm_jax.training.run_errors import cannot_write, make_folder
+from lstm_jax.training.run_folder import Run
 
 
 class Published(NamedTuple):

@@ -11,7 +11,7 @@ from lstm_jax.data.stored import read_stream, read_text
 from lstm_jax.runs.load import trained
 from lstm_jax.tasks.abilities import Scored, ScoresText, require
 from lstm_jax.terminal import say
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.step import one_seed
 
 FORMATS = (".csv", ".jsonl")

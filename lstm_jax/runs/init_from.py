@@ -14,7 +14,7 @@ from lstm_jax._types import PyTree
 from lstm_jax.config import ConfigError
 from lstm_jax.runs.load import trained
 from lstm_jax.training.metadata import Origin, read_metadata
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.step import one_seed
 
 LEARNED = ("tokenizer", "classes", "features", "longest", "standardisation")

@@ -27,7 +27,8 @@ from lstm_jax.runs.enough_memory import check_weights_fit
 from lstm_jax.terminal import say
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metadata import read_metadata
-from lstm_jax.training.run_folder import Run, RunError
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import one_seed
 from lstm_jax.training.task import Task
 from lstm_jax.training.validation import Validation

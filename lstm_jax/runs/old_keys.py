@@ -71,7 +71,7 @@ def check_new(values: Mapping[str, Any]) -> None:
     >>> check_new({"optimizer": {"name": "sgd"}})
     Traceback (most recent call last):
         ...
-    lstm_jax.config.ConfigError: optimizer.name is now optimizer.kind; use that.
+    lstm_jax.config.keys.ConfigError: optimizer.name is now optimizer.kind; use that.
     """
     optimizer = values.get("optimizer")
     if isinstance(optimizer, Mapping) and (found := [*_old_keys(optimizer)]):

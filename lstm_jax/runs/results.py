@@ -13,7 +13,7 @@ from lstm_jax.tables import print_table
 from lstm_jax.tasks.abilities import HasDetails
 from lstm_jax.terminal import say
 from lstm_jax.training.metrics import finite, mean
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.step import one_seed
 
 

@@ -19,7 +19,9 @@ from lstm_jax.runs.load import check_checkpoint, params_like, validation_of
 from lstm_jax.terminal import say
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metadata import read_metadata
-from lstm_jax.training.run_folder import Run, RunError, irregular
+from lstm_jax.training.metrics_file import irregular
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import Run
 from lstm_jax.training.schedules import Cosine, Linear
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.task import Task

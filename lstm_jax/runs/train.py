@@ -25,10 +25,12 @@ from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_
 from lstm_jax.terminal import output_may_close, say
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.checkpoint import Checkpoints
+from lstm_jax.training.environment import environment
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
 from lstm_jax.training.plots import plot_run
 from lstm_jax.training.progress import ProgressReport
-from lstm_jax.training.run_folder import Run, RunError, environment
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import (
     TrainState,
     init_state,

@@ -11,7 +11,7 @@ from lstm_jax.data.stored import Text
 from lstm_jax.inference import Sampling
 from lstm_jax.programs.program import Program
 from lstm_jax.scores import class_scores
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 
 
 class Generator(Protocol):

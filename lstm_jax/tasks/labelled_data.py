@@ -28,7 +28,7 @@ from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.models.encoder import Inputs, Tokens
 from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig, SeriesConfig
 from lstm_jax.training.metadata import Metadata
-from lstm_jax.training.run_folder import RunError
+from lstm_jax.training.run_errors import RunError
 
 
 class LabelledMetadata(Metadata):

@@ -11,7 +11,10 @@ trainer.py       blocks of steps, and the hooks between them
 hooks.py         logging, evaluation, checkpoints, progress
 validation.py    what follows from validation metrics: best, patience, plateaus
 checkpoint.py    the state on disk, whole or not there
-run_folder.py    the files of a run: config, metrics, versions, weights
+run_folder.py    the files of a run: config, metrics, weights
+metrics_file.py  the lines of metrics.jsonl
+run_errors.py    what cannot be read or written, and what to do
+environment.py   versions and devices
 metadata.py      what is known of a run, as one typed object
 progress.py      what the user sees meanwhile
 events.py        the metrics for TensorBoard

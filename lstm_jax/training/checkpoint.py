@@ -26,7 +26,7 @@ import pydantic
 from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.core.arguments import IMPLEMENTATION
-from lstm_jax.training.run_folder import RunError, cannot_write
+from lstm_jax.training.run_errors import RunError, cannot_write
 from lstm_jax.training.step import TrainState
 
 MANIFEST = "manifest.json"

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lstm_jax.training.run_folder import TIMES, RunError, cannot_write
+from lstm_jax.training.metrics_file import TIMES
+from lstm_jax.training.run_errors import RunError, cannot_write
 
 
 class Events:

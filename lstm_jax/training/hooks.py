@@ -13,7 +13,8 @@ from lstm_jax._types import PyTree
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metrics import PLAIN, Metrics, finite, headline, mean, number
 from lstm_jax.training.progress import ProgressReport
-from lstm_jax.training.run_folder import Run, RunError
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import Run
 from lstm_jax.training.step import one_seed, set_controls
 from lstm_jax.training.trainer import Diverged, Hook, Steps, Trainer
 from lstm_jax.training.validation import Validation

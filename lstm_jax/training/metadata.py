@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pydantic
 
-from lstm_jax.training.run_folder import RESTORED, Run, RunError
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import RESTORED, Run
 
 
 class Started(pydantic.BaseModel, strict=True):

@@ -8,7 +8,8 @@ import numpy as np
 
 from lstm_jax import files
 from lstm_jax.training.metrics import PLAIN, Metric, Metrics
-from lstm_jax.training.run_folder import Run, cannot_write
+from lstm_jax.training.run_errors import cannot_write
+from lstm_jax.training.run_folder import Run
 
 WIDE = 20.0
 """Curves whose values have a larger ratio are drawn on a logarithmic axis."""

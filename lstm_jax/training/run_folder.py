@@ -15,30 +15,24 @@ evaluations.jsonl   results of `lstm-jax evaluate`
 *.png               curves
 """
 
-import collections
 import contextlib
 import errno
-import importlib.metadata
 import json
 import os
-import platform
-import re
-import shlex
-import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-import lstm_jax
 from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.config import PathText, config
-from lstm_jax.terminal import LOST_OUTPUT
+from lstm_jax.training.metrics_file import is_evaluation, read_lines
+from lstm_jax.training.run_errors import RunError, cannot_write
 
 try:
     import fcntl
@@ -46,8 +40,6 @@ except ImportError:  # Windows has no fcntl
     fcntl = None
 
 
-METRICS_BYTES = 2**32
-"""metrics.jsonl has so many bytes at the most."""
 RESTORED = (
     "bring a copy back, or restore the one in the newest checkpoint with lstm-jax "
     "train CONFIG --resume"
@@ -64,57 +56,6 @@ class RunConfig:
 
     directory: PathText = ""
     """The folder of the run; empty means `runs/` and the name of the config file."""
-
-
-TIMES = ("seconds", "time")
-"""What a line of the metrics says of when it was made."""
-
-
-class RunError(ValueError):
-    """A run folder that cannot be used. The message is meant for the user."""
-
-
-def _system_error(error):
-    """The number and the words of the system's error, as far as they are known."""
-    said = str(error) or type(error).__name__
-    # TensorStore, which writes the arrays, tells them among pages of other facts.
-    code = re.search(r"\[os_error_code='([0-9]+)'\]", said)
-    number = int(code[1]) if code else getattr(error, "errno", None) or 0
-    for known in (*LOST_OUTPUT, errno.EACCES, errno.EROFS):
-        if not number and os.strerror(known) in said:
-            number = known
-    if code or (number and not getattr(error, "strerror", None)):
-        return number, os.strerror(number)
-    return number, getattr(error, "strerror", None) or said.splitlines()[0]
-
-
-_REMEDIES = {
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
-    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "bring its folder back"),
-}
-
-
-def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
-    """The error for a full disk or a folder that is not writable."""
-    number, reason = _system_error(error)
-    remedy = _REMEDIES.get(number, "make room")
-    if kept:
-        remedy = f"{kept}; {remedy} and resume it"
-    else:
-        remedy = f"{remedy} or name another folder with run.directory=FOLDER"
-    return RunError(f"cannot write {path}: {reason}; {remedy}.")
-
-
-def make_folder(path: Path, option: str) -> None:
-    """Creates a folder that an option names; raises RunError if it is not writable."""
-    try:
-        files.make_folders(path)
-        tempfile.TemporaryFile(dir=path).close()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"{option} {path} cannot be written to: {reason}; name another."
-        ) from error
 
 
 class Run:
@@ -371,24 +312,7 @@ class Run:
         Raises:
             RunError: the file cannot be read, or a line is corrupt.
         """
-        path = self.path("metrics.jsonl")
-        try:
-            data = files.read_regular(path, METRICS_BYTES)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RunError(f"cannot read {path}: {error.strerror}.") from error
-        # A killed run may have left half a line at the end.
-        whole = data[: data.rfind(b"\n") + 1]
-        lines: list[dict[str, Any]] = []
-        for number, line in enumerate(whole.split(b"\n")[:-1], 1):
-            try:
-                lines.append(_metrics_line(path, number, line))
-            except RunError:
-                if synced is None or not lines or lines[-1]["step"] < synced:
-                    raise
-                break
-        return lines
+        return read_lines(self.path("metrics.jsonl"), synced)
 
     def evaluations(self) -> list[dict[str, Any]]:
         """The lines of metrics that are evaluations."""
@@ -420,97 +344,3 @@ def _lock(folder):
             return
         time.sleep(0.05)
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _metrics_line(path, number, text):
-    try:
-        line = json.loads(text)
-        if not isinstance(line, dict) or type(line.get("step")) is not int:
-            raise ValueError("it is not an object with a step")
-        for name, value in line.items():
-            if not isinstance(value, int | float | list | None):
-                raise ValueError(f"its {name} is not a number")
-    except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} is corrupt in line {number}: {error}. Delete this line, for "
-            f"example with sed -i {number}d {shlex.quote(str(path))}; training "
-            f"does not depend on it."
-        ) from error
-    return line
-
-
-def is_evaluation(line: Mapping[str, Any]) -> bool:
-    """Whether a line of the metrics is an evaluation."""
-    return any(name.startswith("valid_") for name in line)
-
-
-def irregular(
-    lines: Sequence[Mapping[str, Any]], step: int, evaluated: Iterable[int] = ()
-) -> list[str]:
-    """Describes missing or repeated metrics up to a step, in sentences.
-
-    Args:
-        lines: the metrics.
-        step: the last step to check.
-        evaluated: the steps that must have an evaluation.
-
-    >>> irregular([{"step": n, "loss": 1.0} for n in (1, 3, 3)], step=3)
-    ['metrics.jsonl has no line for step 2.', 'metrics.jsonl has step 3 twice.']
-    """
-    steps = lambda kind: collections.Counter(
-        line["step"] for line in lines if kind(line) and line["step"] <= step
-    )
-    trained = steps(lambda line: "loss" in line)
-    last = max(trained, default=0)
-    said = _irregular(trained, range(1, last), "no line for", "")
-    said += _irregular(
-        steps(is_evaluation), evaluated, "no validation of", "validated "
-    )
-    if last < step:
-        said.append(f"metrics.jsonl ends at step {last:,}; its curves will have a gap.")
-    return said
-
-
-def _irregular(count, expected, no, kind):
-    missing = [step for step in expected if step not in count]
-    twice = sorted(step for step in count if count[step] > 1)
-    said = []
-    if missing:
-        said.append(f"metrics.jsonl has {no} {_steps(missing)}.")
-    if twice:
-        said.append(f"metrics.jsonl has {kind}{_steps(twice)} twice.")
-    return said
-
-
-def _steps(steps):
-    first = f"step {steps[0]:,}"
-    more = len(steps) - 1
-    return f"{first} and {more:,} other steps" if more else first
-
-
-def environment() -> dict[str, Any]:
-    """Versions and devices of this process."""
-    packages = (
-        "lstm-jax",
-        "jax",
-        "jaxlib",
-        "flax",
-        "optax",
-        "orbax-checkpoint",
-        "numpy",
-    )
-    versions = {}
-    for name in packages:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            own = name == "lstm-jax"  # run from a source folder
-            versions[name] = lstm_jax.__version__ if own else "not installed"
-    device = jax.devices()[0]
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "backend": jax.default_backend(),
-        "device": device.device_kind,
-        "device_count": jax.device_count(),
-    }

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lstm_jax._types import PyTree
 from lstm_jax.config import Count, config
 from lstm_jax.training.batches import Batches
-from lstm_jax.training.run_folder import TIMES
+from lstm_jax.training.metrics_file import TIMES
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.stop import stop_requests
 

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 from lstm_jax.cli import main
 from lstm_jax.runs import train
 from lstm_jax.runs.load import best_of
-from lstm_jax.training.run_folder import TIMES, Run
+from lstm_jax.training.metrics_file import TIMES
+from lstm_jax.training.run_folder import Run
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

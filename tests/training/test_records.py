@@ -10,7 +10,7 @@ import pytest
 
 from lstm_jax.cli import main
 from lstm_jax.training import events
-from lstm_jax.training.run_folder import RunError, cannot_write, make_folder
+from lstm_jax.training.run_errors import RunError, cannot_write, make_folder
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -45,8 +45,8 @@ def test_half_a_checkpoint_of_other_steps(stopped, capsys):
 def test_metrics_that_are_none(stopped, capsys, line):
     """Nothing is written before they are understood."""
     args, run = stopped
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write(line + "\n")
+    first, *rest = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join([first, line + "\n", *rest]))
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     assert main(args) == 2
     assert "metrics.jsonl is corrupt" in capsys.readouterr().err

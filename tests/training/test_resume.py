@@ -8,8 +8,9 @@ import pytest
 from lstm_jax.cli import main
 from lstm_jax.runs import train
 from lstm_jax.runs.load import trained
-from lstm_jax.training import progress, run_folder
+from lstm_jax.training import progress
 from lstm_jax.training.checkpoint import Checkpoints
+from lstm_jax.training.environment import environment
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -81,7 +82,7 @@ def test_resuming_a_complete_run_trains_nothing(whole, monkeypatch, capsys):
     before, began = results(whole), json.loads((whole / "run.json").read_text())
     capsys.readouterr()
     own = {"device": "another machine", "cpu": "of another make", "cores": 7}
-    now = run_folder.environment() | own
+    now = environment() | own
     monkeypatch.setattr(train, "environment", lambda: now)
     monkeypatch.setattr(train, "cpu_model", lambda: own["cpu"])
     monkeypatch.setattr(train, "cores", lambda: own["cores"])

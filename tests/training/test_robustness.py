@@ -24,7 +24,8 @@ from lstm_jax.runs.configs import make_task, read_config
 from lstm_jax.runs.load import params_like, trained
 from lstm_jax.tasks.memory import Memory
 from lstm_jax.training import checkpoint, progress, trainer
-from lstm_jax.training.run_folder import Run, RunError
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import Run
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

@@ -14,7 +14,8 @@ from lstm_jax.cli import main
 from lstm_jax.runs import train
 from lstm_jax.training import checkpoint, progress
 from lstm_jax.training.checkpoint import Checkpoints
-from lstm_jax.training.run_folder import Run, RunError
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_folder import Run
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
