@@ -36,6 +36,17 @@ sources() {
         lstm_jax/kernels/cpu/src -type f
 }
 
+# What one process has compiled, the others read, until the script ends. A cache that
+# lived longer could let a test pass by a program of older code.
+share_compilations() {
+    JAX_COMPILATION_CACHE_DIR=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$JAX_COMPILATION_CACHE_DIR'" EXIT
+    export JAX_COMPILATION_CACHE_DIR
+    export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
+    export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+}
+
 make_venv() {
     if ! .venv/bin/python -c '' 2>/dev/null; then
         local python=${PYTHON:-python3}

@@ -11,10 +11,6 @@ ruff check .
 pyright
 
 # Most of the time goes to compiling small programs: one worker a core, and no program
-# twice. The cache is as old as this run, so that a test cannot pass by an older one.
-cache=$(mktemp -d)
-trap 'rm -rf "$cache"' EXIT
-export JAX_COMPILATION_CACHE_DIR=$cache
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
-export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+# twice.
+share_compilations
 python -m pytest -q -n "$(getconf _NPROCESSORS_ONLN)" --durations=20 "$@"

@@ -1,4 +1,4 @@
-"""What the command line changes in its own process."""
+"""Settings of the process of the command line: memory and log messages."""
 
 import ctypes
 import logging
@@ -8,16 +8,16 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # as in malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Tells the C library to keep what is freed, for whoever allocates next.
+    """Tells the C library to keep freed memory for the next allocation.
 
-    By default glibc hands large blocks back to the system. A step of training frees and
-    allocates the same ones every time, and would spend much of it on touching their
-    pages anew. Scripts of your own have the same by
+    By default glibc returns large blocks to the system. Every training step frees and
+    allocates the same blocks, and would spend much of its time on new pages. For your
+    own scripts, set
 
         export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647
 
     Returns:
-        Whether it could be told: only glibc can.
+        Whether it worked. Only glibc has the setting.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -40,7 +40,7 @@ def machine_of(runs: Iterable[Trained]) -> dict[str, Any]:
     parts = [part for run in runs for part in _parts(run)]
     found = {}
     for name in ("cpu", "cores", "device"):
-        # In the order in which they came; None of runs older than the fact.
+        # In order of time; None if the run is older than this key.
         values = list(dict.fromkeys(part.get(name) for part in parts))
         found[name] = values[0] if len(values) == 1 else values
     return found

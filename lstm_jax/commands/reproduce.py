@@ -1,4 +1,4 @@
-"""``lstm-jax reproduce``: trains a published result, and compares.
+"""``lstm-jax reproduce``: trains a published model and compares the result.
 
 The receipt is a small JSON file and a plot: the config, the curves, the result and the
 time of every seed, versions and machine.

@@ -43,10 +43,10 @@ class Buckets(NamedTuple):
 def bucket_sizes(lengths: Any, count: int, *, multiple: int = 1) -> np.ndarray:
     """The ``count`` bucket sizes that need the fewest padded steps for ``lengths``.
 
-    Exact, by dynamic programming: with sizes in increasing order, the cheapest way to
-    hold the sequences up to one size in ``k`` buckets extends a cheapest way to hold
-    those up to a smaller size in ``k - 1``. Its time grows with ``count`` times the
-    square of the number of distinct lengths.
+    Exact, by dynamic programming over the sizes in increasing order. The best ``k``
+    buckets for all sequences up to one size extend the best ``k - 1`` buckets for all
+    sequences up to a smaller size. The time grows with ``count`` times the square of
+    the number of distinct lengths.
 
     Args:
         lengths: of the sequences, ``[N]``.
@@ -143,11 +143,11 @@ def pad_batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``xs`` ``[T, B, ...]`` and ``lengths`` ``[B]`` of one batch, as from `pad`.
 
-    ``sequences`` need no more than ``sequences[i]``: they may be read from a disk.
+    ``sequences`` only needs indexing, ``sequences[i]``, so it may read from a disk.
 
     Raises:
-        TypeError, ValueError: as `pad`; the sequences are not those of the lengths that
-            were bucketed.
+        TypeError, ValueError: as `pad`; or a sequence has another length than the one
+            that was bucketed.
 
     >>> batch = bucket([3, 1], sizes=[4], batch_size=3).batches[0]
     >>> xs, lengths = pad_batch([[1, 2, 3], [4]], batch)

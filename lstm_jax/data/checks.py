@@ -15,7 +15,7 @@ def check_sequences(sequences: Iterable[Any]) -> list[np.ndarray]:
     if not sequences:
         raise ValueError("sequences is empty, expected at least one array [T_i, ...].")
     arrays = [np.asarray(sequence) for sequence in sequences]
-    # ``[]`` knows neither its features nor its dtype: it takes those of the others.
+    # ``[]`` has no features and no dtype, so it gets those of the other sequences.
     bare = [isinstance(s, list | tuple) and not s for s in sequences]
     first = bare.index(False) if False in bare else 0
     like = arrays[first]

@@ -1,4 +1,4 @@
-"""A text in the parts that it is learned from, chosen by and tested on."""
+"""A text as train, valid and test splits."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from lstm_jax.data.stored import IN_MEMORY, UTF_8, Text, read_text, read_texts
 from lstm_jax.data.text import DataError, ends, python_reference
 
 PARTS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
-"""What the name of a file has in it, the first that any file has."""
+"""Words that name a split in a file name. The first word that any file has counts."""
 
 SHARES = (0.9, 0.05, 0.05)
 """Of a text that comes in one piece, in the order of `PARTS`."""

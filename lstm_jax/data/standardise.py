@@ -95,12 +95,12 @@ class Standardisation:
         return (xs - np.array(self.mean)) / np.array(self.std)
 
     def facts(self) -> dict[str, list[float]]:
-        """All there is to know, for JSON; `restore` reads it."""
+        """Its numbers, ready for JSON; `restore` reads them."""
         return {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def restore(cls, facts: Mapping[str, Any]) -> "Standardisation":
-        """What said these `facts`, also after they went through JSON.
+        """The standardisation that returned these `facts`, directly or through JSON.
 
         Raises:
             DataError: they are not those of a standardisation.

@@ -1,9 +1,9 @@
 """A text as its UTF-8, in memory or, if it is large, in a file.
 
 A text of at most `IN_MEMORY` bytes is an array in memory. A larger one is mapped from
-its file, so the system reads what is used and may forget it again. Where the file holds
-something else than the UTF-8 of the text (gzip, another encoding, ``\\r\\n``, several
-files) the text is first written to a temporary file, in the folder that TMPDIR names.
+its file: the system reads the pages that are used, and may drop them again. If the file
+is not plain UTF-8 with ``\\n`` (gzip, another encoding, several files), the text is
+first written to a temporary file in the folder that TMPDIR names.
 """
 
 import codecs

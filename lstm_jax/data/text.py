@@ -114,7 +114,7 @@ def python_reference() -> str:
 
 
 def ends(length: int, shares: Sequence[float]) -> list[int]:
-    """Where consecutive parts of ``length`` end, by share, with nothing left over.
+    """Cuts ``length`` into consecutive splits by fraction; returns where each ends.
 
     >>> ends(10, (0.7, 0.2, 0.1))
     [7, 9, 10]

@@ -55,8 +55,9 @@ def read_config(values: dict[str, Any], overrides: Iterable[str] = ()) -> Any:
 
 
 def _one_length(values, overrides):
-    """Drops ``train.epochs`` of the file where an override sets ``train.steps``, and
-    the other way round: there is no value that unsets a key."""
+    """Drops ``train.epochs`` of the file if an override sets ``train.steps``, and drops
+    ``train.steps`` if an override sets ``train.epochs``. TOML has no value that unsets
+    a key."""
     named = {o.partition("=")[0].strip() for o in overrides}
     train = values.get("train")
     for one, other in (("steps", "epochs"), ("epochs", "steps")):

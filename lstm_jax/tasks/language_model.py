@@ -44,24 +44,24 @@ from lstm_jax.training.trainer import TrainConfig
 
 @config
 class TextConfig:
-    """Where the text comes from, and what it is cut into."""
+    """The text, its splits and its tokens."""
 
     path: PathText = ""
-    """A text file, plain or .gz; a folder with a file, or a folder of files, for train,
-    valid and test each; or a folder of other files, which are one text in the order of
-    their names. If it is not set: the Python language reference of this Python."""
+    """A text file, plain or .gz; a folder with a file or a folder for each of train,
+    valid and test; or a folder of other files, which become one text in the order of
+    their names. If it is not set: the language reference of this Python."""
     encoding: str = "utf-8"
-    """What the files are written in, by a name that Python knows, such as latin-1."""
+    """The encoding of the files, by its name in Python, such as latin-1."""
     valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """The share of a single file to validate on; what is left is to train on."""
+    """Fraction of a single file for the valid split. The rest is the train split."""
     test_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """The share at its end that is tested on; 0: validation has the last word."""
+    """Fraction of a single file, at its end, for the test split; 0: no test split."""
     tokens: Literal["characters", "bytes", "words", "bpe"] = "characters"
-    """What the text is cut into; words are what stands between white space."""
+    """The kind of tokens; words are separated by white space."""
     vocabulary_limit: NonNegativeInt = 0
-    """Tokens at the most; 0: all of them, 4096 of `bpe`. Other words are `<unk>`."""
+    """Largest number of tokens; 0: no limit, 4096 of `bpe`. Other words are `<unk>`."""
     min_count: PositiveInt = 1
-    """How often a word, or a pair of `bpe`, has to occur in the training part."""
+    """How often a word, or a pair of `bpe`, must occur in the train split."""
 
     def __post_init__(self):
         check_encoding(self.encoding)
@@ -82,11 +82,12 @@ class WindowsConfig(TrainConfig):
     """How long to train, how often to do what, and on how much text at a time."""
 
     window: Count = 64
-    """Steps of backpropagation through time; the carry goes on beyond them."""
+    """Steps of backpropagation through time. The carry passes to the next window."""
     device_bytes: NonNegativeInt = 256 * 2**20
-    """Training tokens of more bytes stay on the host, in the file of the text where a
-    token is a byte, and go to the device a window at a time. A byte a token for
-    vocabularies of up to 256, two for up to 65,536. The figures are the same."""
+    """Training tokens that take more bytes than this stay on the host, and go to the
+    device one window at a time. Byte tokens then stay in the file of the text. A token
+    takes 1 byte for a vocabulary of up to 256 tokens, 2 for up to 65,536. The results
+    are the same."""
 
 
 @config
@@ -96,7 +97,7 @@ class LanguageModellingConfig:
     task: Literal["language_model"] = "language_model"
     """This task."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Where all that is drawn by chance comes from."""
+    """Seed of all random numbers."""
     data: TextConfig = TextConfig()
     model: LanguageModelConfig = LanguageModelConfig()
     optimizer: OptimizerConfig = Adam()
@@ -106,11 +107,11 @@ class LanguageModellingConfig:
 
 
 SMALL = 4 * 2**20
-"""Characters that xz is done with in seconds."""
+"""Characters that xz compresses in seconds."""
 
 
 UNREAD = 0.01
-"""A user is told of a larger fraction of the training tokens that no step reads."""
+"""The user is told if a larger fraction of the training tokens is never read."""
 
 
 def perplexity(nats):

@@ -22,18 +22,18 @@ from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
 _SPLIT_KEYS = {"train": 101, "valid": 102, "test": 103}
-"""Seeds of what is evaluated: the same for every run, so that runs can be compared."""
+"""Seeds of the evaluated sequences. All runs share them, so runs can be compared."""
 
 
 @config
 class ProblemConfig:
-    """What is to be remembered, and for how long."""
+    """The problem to remember, and for how long."""
 
     name: Literal["adding", "copy", "order", "reber"] = "adding"
     """Adding two marked numbers, copying ten symbols, the order of two symbols, the
     embedded Reber grammar."""
     length: Count = 100
-    """Steps of a sequence; of `copy`, those between a symbol and its repetition."""
+    """Steps of a sequence; for `copy`, steps between a symbol and its repetition."""
 
     @field_validator("length")
     @classmethod
@@ -52,22 +52,22 @@ class ProblemConfig:
 
 @config
 class SequencesConfig:
-    """What is evaluated."""
+    """The sequences of an evaluation."""
 
     sequences: Count = 1000
-    """How many sequences, at the least."""
+    """The smallest number of sequences."""
     batch_size: Count = 100
-    """How many of them at a time."""
+    """Sequences of a batch."""
 
 
 @config
 class MemoryConfig:
-    """A problem, and a network that is to solve it."""
+    """A memory problem, and a network to solve it."""
 
     task: Literal["memory"] = "memory"
     """This task."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Where all that is drawn by chance comes from."""
+    """Seed of all random numbers."""
     problem: ProblemConfig = ProblemConfig()
     model: SequenceReaderConfig = SequenceReaderConfig()
     optimizer: OptimizerConfig = Adam()

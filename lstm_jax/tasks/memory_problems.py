@@ -41,10 +41,10 @@ class Problem(abc.ABC):
         """The lowest loss that is possible without a memory."""
 
     solved_when: ClassVar[str] = "99% are right"
-    """What counts as a solution, in words."""
+    """The condition of a solution, in words."""
 
     def is_solved(self, loss: float, right: float) -> bool:
-        """Whether these figures of an evaluation are a solution."""
+        """Whether these metrics of an evaluation are a solution."""
         del loss
         return right >= 0.99
 
@@ -58,7 +58,7 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def right(self, outputs: Array, targets: Array) -> Float[Array, "B"]:
-        """1 where what had to be remembered was, or the share of it."""
+        """1 if the sequence was remembered, or the fraction that was."""
 
 
 class Adding(Problem):

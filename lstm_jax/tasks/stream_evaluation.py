@@ -32,33 +32,34 @@ SHORTEST_ROW = 32
 
 @config
 class StreamConfig:
-    """How a part of the text is evaluated."""
+    """How a split of the text is evaluated."""
 
     batch_size: Count = 8
-    """Rows that a part is read in side by side; the figures do not depend on it."""
+    """Rows of a batch. The split is read in so many rows; the results do not change."""
     context: NonNegativeInt = 256
-    """Tokens by which a row guesses the state that the one before it will hand on."""
+    """Tokens that a row reads first, to guess the last state of the row before it."""
     dynamic_rate: Weight = 0.0
-    """Dynamic evaluation: the rate at which the model goes on learning; 0: it does not.
-    Slow: meant for `lstm-jax evaluate RUN evaluation.dynamic_rate=RATE`."""
+    """Learning rate of dynamic evaluation; 0 turns it off. It is slow, and meant for
+    `lstm-jax evaluate RUN evaluation.dynamic_rate=RATE`."""
     dynamic_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """The share of the way back to the trained parameters, in every step of it."""
+    """Decay of dynamic evaluation towards the trained parameters, in every step."""
     dynamic_segment: Count = 5
-    """Tokens that it takes in a step."""
+    """Tokens in a step of dynamic evaluation."""
     dynamic_tokens: PositiveInt = 50_000
-    """Of the training part, to scale the rate of every parameter by its gradients."""
+    """Training tokens that measure the gradients by which dynamic evaluation scales its
+    learning rates."""
     cache_size: NonNegativeInt = 0
-    """Continuous cache: how many of the last tokens are remembered; 0: none."""
+    """Tokens that the continuous cache remembers; 0 turns it off."""
     cache_theta: Weight = 0.3
     """How much likelier a token is that followed a similar state."""
     cache_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """The share of the cache in the prediction."""
+    """Weight of the cache in the prediction."""
 
     def __post_init__(self):
         if self.cache_size and self.dynamic_rate:
             raise ValueError(
                 f"cache_size={self.cache_size} and dynamic_rate={self.dynamic_rate} "
-                f"do not work together, expected one of them to be 0"
+                f"cannot be used together, expected one of them to be 0"
             )
         if self.dynamic_decay and not self.dynamic_rate:
             raise ValueError("dynamic_decay does nothing without dynamic_rate")
@@ -70,8 +71,8 @@ class StreamEvaluation:
     Args:
         config: see `StreamConfig`.
         model: parameters to model.
-        training_tokens: gives those of the training part ``[N, B]``, where they are
-            needed.
+        training_tokens: returns the tokens of the train split ``[N, B]``; called only
+            if they are needed.
     """
 
     def __init__(

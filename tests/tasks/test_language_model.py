@@ -113,7 +113,7 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
         (["model.dropout=0"], "model.dropout=0 would change a run that is trained"),
         (
             ["evaluation.cache_size=9", "evaluation.dynamic_rate=1"],
-            "cache_size=9 and dynamic_rate=1.0 do not work together",
+            "cache_size=9 and dynamic_rate=1.0 cannot be used together",
         ),
         (["evaluation.cache_share=1"], "cache_share"),
         (["evaluation.dynamic_rate=inf"], "finite"),
