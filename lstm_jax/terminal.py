@@ -50,11 +50,11 @@ def prepare_output() -> None:
 
     They escape what their encoding does not have: a terminal that says it is ASCII must
     not end a training by a "·". Where one of them was closed before the start, as by
-    ``>&-``, its text goes nowhere.
+    ``>&-``, its text goes nowhere. A standard input that was closed is empty.
     """
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

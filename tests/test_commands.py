@@ -179,10 +179,14 @@ def test_a_shipped_config_by_its_name(capsys, tmp_path, monkeypatch):
     for path in folder.rglob("*.toml"):
         name = path.relative_to(folder).with_suffix("").as_posix()
         assert said(capsys, "config", name) == path.read_text()
+    text = (folder / "quickstart.toml").read_text()
     full = said(capsys, "config", "quickstart", "train.steps=7")
     assert "steps = 7" in full
     assert "patience = 0" in full
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()  # a folder is no config
+    assert said(capsys, "config", "quickstart") == text
+    (tmp_path / "quickstart").rmdir()
     (tmp_path / "quickstart").write_text('task = "memory"')
     assert 'task = "memory"' in said(capsys, "config", "quickstart")
     error = said(capsys, "train", "configs/quickstart.toml", status=2)
@@ -252,6 +256,11 @@ def test_runs_are_compared(folder, tmp_path, capsys):
     text = said(capsys, "compare", str(folder / "one"), str(tmp_path / "valid"))
     (line,) = [line for line in text.splitlines() if line.strip()[:6] == "valid "][-1:]
     assert line.split()[-2] == "-"
+    config = tmp_path / "valid" / "config.toml"  # as of an older version
+    config.write_text(config.read_text().replace("accumulate = 1\n", ""))
+    assert "accumulate" not in said(
+        capsys, "compare", str(folder / "one"), str(tmp_path / "valid")
+    )
     same = said(capsys, "compare", str(folder / "one"), str(folder / "one"))
     assert "configs are the same" in same
     assert "is not a run" in said(

@@ -1,8 +1,6 @@
 """``lstm-jax evaluate``: the metrics of a trained run."""
 
-from pathlib import Path
-
-from lstm_jax.commands.arguments import add_overrides
+from lstm_jax.commands.arguments import add_overrides, local_path
 from lstm_jax.commands.score import score
 from lstm_jax.runs.load import trained
 from lstm_jax.runs.results import evaluate_seeds, print_metrics, report, total
@@ -32,12 +30,13 @@ def add_command(commands) -> None:
     )
     command.add_argument(
         "--text",
+        type=local_path,
         metavar="FILE",
         help="evaluate a language model on this text instead; - reads standard input",
     )
     command.add_argument(
         "--out",
-        type=Path,
+        type=local_path,
         metavar="FILE",
         help="a .csv or .jsonl file to write, with the loss of every token of --text",
     )

@@ -28,7 +28,7 @@ def score(args) -> int:
     run = trained(args.run, args.overrides)
     advice = "name a run of the task language_model"
     task = require(run.task, ScoresText, "scores text", advice)
-    if args.text == "-":
+    if str(args.text) == "-":
         name = "standard input"
         text = read_stream(sys.stdin.buffer, name, task.config.data.encoding)
     else:

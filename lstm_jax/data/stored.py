@@ -216,12 +216,18 @@ def read_stream(file: BinaryIO, called: str, encoding: str = UTF_8) -> Text:
     """The text that comes from a pipe, such as standard input.
 
     Raises:
-        DataError: as `read_text`, or it has more than `FILE_BYTES` bytes.
+        DataError: as `read_text`, or it cannot be read or has too many bytes.
     """
+
+    def read():
+        try:
+            return file.read(CHUNK)
+        except OSError as error:
+            raise DataError(f"{called} cannot be read: {error.strerror}.") from error
 
     def chunks():
         count = 0
-        while chunk := file.read(CHUNK):
+        while chunk := read():
             count += len(chunk)
             if count > FILE_BYTES:
                 raise DataError(

@@ -145,7 +145,7 @@ def _of_evaluation(overrides, moved):
     for assignment in overrides:
         key = assignment.partition("=")[0].strip()
         if key not in moved and not key.startswith("evaluation."):
-            places = " or ".join(f"{place}=PATH" for place in sorted(moved))
+            places = " or ".join(f"{place}=VALUE" for place in sorted(moved))
             places = f", or {places} for data that moved" if places else ""
             raise ConfigError(
                 f"{assignment} would change a run that is trained; only "

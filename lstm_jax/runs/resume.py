@@ -171,11 +171,12 @@ def _check_never_saved(run, checkpoints, metrics):
     """A run without a valid checkpoint starts at step 0 only if it never had one.
 
     Raises:
-        RunError: its checkpoints are lost; starting again would cut its metrics.
+        RunError: its checkpoints are lost. Starting again would cut its metrics, and
+            begin a run that was fine-tuned from other weights.
     """
     last = max((line["step"] for line in metrics), default=0)
     folder = run.path("checkpoints")
-    if not last:
+    if not last and not checkpoints.steps:
         return
     if checkpoints.steps:
         lost = "holds no valid checkpoint"
@@ -189,9 +190,10 @@ def _check_never_saved(run, checkpoints, metrics):
             print("there is no checkpoint yet; training starts again at step 0.")
             return
         lost = "is empty"
+    began = f"metrics.jsonl goes to step {last:,}" if last else "the run had begun"
     raise RunError(
-        f"{folder} {lost}, but metrics.jsonl goes to step {last:,}; restore the "
-        f"checkpoints, or start a new run with run.directory=FOLDER."
+        f"{folder} {lost}, but {began}; restore the checkpoints, or start a new run "
+        f"with run.directory=FOLDER."
     )
 
 

@@ -37,10 +37,11 @@ def config_path(named: str) -> Path:
         path = expand_home(named)
     except ValueError as error:
         raise ConfigError(f"cannot read config {named}: {error}.") from error
-    if os.path.lexists(path):
+    known = shipped()
+    if os.path.lexists(path) and not (named in known and os.path.isdir(path)):
         return Path(path)
-    if named in shipped():
-        return shipped()[named]
+    if named in known:
+        return known[named]
     stem = Path(named).stem
     same = [name for name in shipped() if name.rpartition("/")[2] == stem]
     near = same or difflib.get_close_matches(named, shipped(), 1)

@@ -141,7 +141,7 @@ class TextMetadata(Metadata):
 
 
 class TextWindows:
-    """A `lstm_jax.training.batches.Source`: the windows of a text, in order.
+    """A `lstm_jax.training.batches.BatchSource`: the windows of a text, in order.
 
     Args:
         rows: from `lstm_jax.data.token_rows.training_rows`.
@@ -172,7 +172,7 @@ class LanguageModelling:
     """
 
     items = "tokens"
-    moved = frozenset({"data.path"})
+    moved = frozenset({"data.path", "data.encoding"})
     metadata_type = TextMetadata
 
     def __init__(

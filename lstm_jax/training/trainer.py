@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax._types import PyTree
-from lstm_jax.config import Count, config
+from lstm_jax.config import Count, PathText, config
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.metrics_file import TIMES
 from lstm_jax.training.step import TrainState
@@ -43,7 +43,7 @@ class TrainConfig:
     seeds: Annotated[int, Field(ge=1, le=1024)] = 1
     """Number of models that are trained together, with the seeds `seed`, `seed` + 1,
     ... Batches from the host have the order of `seed` for all of them."""
-    init_from: str | None = None
+    init_from: PathText | None = None
     """The folder of a run to start from: its best weights, tokenizer, classes and
     standardisation; unset: new weights."""
     tensorboard: bool = False

@@ -179,6 +179,19 @@ def test_checkpoints_that_are_lost_are_not_those_of_a_new_run(run, lose, capsys)
     assert content(run) == before
 
 
+@pytest.mark.parametrize("metrics", [True, False])
+def test_checkpoints_that_are_all_corrupt_are_not_those_of_a_new_run(
+    run, metrics, capsys
+):
+    unfinished(run)
+    for path in run.glob("checkpoints/*/manifest.json"):
+        path.write_text("{")
+    if not metrics:
+        (run / "metrics.jsonl").unlink()
+    assert resume(run, "train.steps=12") == 2
+    assert "holds no valid checkpoint" in refusal(capsys)
+
+
 def test_a_run_that_was_killed_before_its_first_checkpoint(run, capsys):
     """It begins again: the folder is there, and no checkpoint was due for certain."""
     unfinished(run)
