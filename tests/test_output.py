@@ -169,9 +169,12 @@ def test_stopped_while_it_finishes(tmp_path, monkeypatch, capsys, kind, status, 
     args = [*tiny.write_memory(tmp_path), f"run.directory={tmp_path / 'run'}"]
     args += ["train.steps=1", "train.evaluate_every=1"]
     before = signal.getsignal(signal.SIGTERM)
+    # A test run in the background may ignore it.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         patch.setattr(train_module, "report", lambda *args: signal.raise_signal(kind))
         assert main(["train", *args]) == status
+    signal.signal(signal.SIGINT, interrupt)
     said = capsys.readouterr()
     assert said.err == f"lstm-jax: {says}\n"
     assert "is trained and saved; finish it with --resume." in said.out

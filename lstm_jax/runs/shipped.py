@@ -38,7 +38,7 @@ def config_path(named: str) -> Path:
     except ValueError as error:
         raise ConfigError(f"cannot read config {named}: {error}.") from error
     known = shipped()
-    if os.path.lexists(path) and not (named in known and os.path.isdir(path)):
+    if _is_there(path) and not (named in known and os.path.isdir(path)):
         return Path(path)
     if named in known:
         return known[named]
@@ -50,6 +50,17 @@ def config_path(named: str) -> Path:
         f"cannot read config {named}: there is no such file. Name a TOML file, or a "
         f"config that comes with lstm_jax: {', '.join(shipped())}{hint}."
     )
+
+
+def _is_there(path):
+    """True as well where the system says more of a path than that nothing is there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError):  # no permission, too long, or a NUL in it
+        return True
+    return True
 
 
 def read_named(named: str) -> dict[str, Any]:

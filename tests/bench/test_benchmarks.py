@@ -122,7 +122,8 @@ def test_awd_is_our_model_and_our_rule(tmp_path):
         data, _ = batches.take(step, 1)
         batch, carry = batches.at(data, carry, step, key)
         loss_of = jax.value_and_grad(task.loss, has_aux=True)
-        (now, (carry, _)), grads = loss_of(params, carry, batch, key)
+        (now, aux), grads = loss_of(params, carry, batch, key)
+        carry = aux.carry
         updates, state = change.update(grads, state, params)
         params = optax.apply_updates(params, updates)
         losses.append(now)

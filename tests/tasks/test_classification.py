@@ -201,7 +201,10 @@ def test_bad_series_are_named(tmp_path, capsys, line, text, says):
     ("overrides", "says"),
     [
         (["data.kind=photos"], "data.kind is 'photos'; valid: series, texts, images"),
-        (["data.text=words"], "unknown key data.text; valid: path, train, valid"),
+        (
+            ["data.text=words"],
+            "unknown key data.text of kind 'series'; valid: path, train",
+        ),
         (["data.path=''"], "data.path is empty; set it to your file"),
         (["data.path="], "data.path= has no value (is a variable not set?)"),
         (["data.delimiter=ab"], "data.delimiter"),

@@ -60,7 +60,7 @@ def test_a_run_from_the_weights_of_another(whole, tmp_path, monkeypatch, capsys)
     [
         (
             "model.hidden_size=9",
-            r"does not fit this model: .* \[8\] there and .* \[9\]",
+            "model: head.kernel is float32[8, 28] there and float32[9, 28] here",
         ),
         ("model.num_layers=2", "missing there"),
         ("data.tokens=words", "has data.tokens='characters', not 'words'"),
@@ -114,7 +114,7 @@ def test_times_and_cores_across_a_resume(whole, tmp_path, capsys):
     text = whole.parent / "text.txt"
     assert resume(run, "train.steps=14", f"data.path={text}") == 0
     said = capsys.readouterr().out
-    assert f"trained on {cores + 3} cores so far and goes on with {cores}" in said
+    assert f"trained on {cores + 3} cores and continues on {cores}" in said
     for name in TIMES:
         times = [line[name] for line in Run(run).metrics()]
         assert times == sorted(times)

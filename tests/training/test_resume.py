@@ -155,9 +155,10 @@ def test_a_run_is_not_written_to_before_its_state_is_at_hand(whole, monkeypatch)
 
 def test_a_non_finite_loss_stops_the_run(tmp_path, capsys):
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
-    broken = ["optimizer.kind=sgd", "optimizer.learning_rate=1e30"]
+    broken = ["optimizer.kind=sgd", "optimizer.learning_rate=1e3"]
     off = [
         "optimizer.clip_norm=none",
+        "optimizer.weight_decay=1e3",
         "optimizer.schedule.warmup_steps=4",
         "train.block=2",
     ]
