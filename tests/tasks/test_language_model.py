@@ -124,8 +124,8 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
         (["evaluation.cache_share=1"], "cache_share"),
         (["evaluation.dynamic_rate=inf"], "finite"),
         (
-            ["evaluation.dynamic_rate=1e30", "evaluation.dynamic_segment=1"],
-            "dynamic_rate=1e+30 evaluation.dynamic_segment=1, expected a finite",
+            ["evaluation.dynamic_rate=1e30", "evaluation.dynamic_decay=1"],
+            "dynamic_rate=1e+30 evaluation.dynamic_decay=1.0, expected a finite",
         ),
         (
             ["evaluation.dynamic_rate=1e-3", "evaluation.dynamic_tokens=9"],
