@@ -84,7 +84,8 @@ def test_the_second_environment_is_of_the_newest_python(project, before, cleared
     (project / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", project / ".ci")
     program(project / "scripts" / "test.sh", "")
-    (project / "scripts" / "environment.sh").write_text("use_environment() { :; }")
+    functions = "use_environment() { :; }; share_compilations() { :; }"
+    (project / "scripts" / "environment.sh").write_text(functions)
     venv = project / ".venv-newest" / "bin"
     program(venv / "python", f'[ "$1" != --version ] || echo Python {before}\n')
     (venv / "activate").write_text(f'PATH="{venv}:$PATH"\n')
