@@ -314,6 +314,17 @@ def ended(config: Path, how: str, times: int, expected: dict) -> dict:
     return {"how": how, "ended": ends, "faults": found}
 
 
+def report(found, moments, command, out):
+    """Prints how many moments had no fault, and writes all of them; 1 for a fault."""
+    same = sum(not moment["faults"] for moment in found)
+    print(f"{same} of {moments} the same")
+    if out:
+        values = {"command": f"python -m benchmarks.{command}"}
+        values |= {"cpu": machine.cpu_model(), "same": same, "moments": found}
+        files.write_json(out, values)
+    return int(same < moments)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--moments", type=int, default=40)
@@ -330,14 +341,8 @@ def main(arguments=None):
             times = 2 if n // len(ways) % 4 == 3 else 1
             found.append(ended(config, ways[n % len(ways)], times, expected))
             print(f"{n}:", json.dumps(found[-1]), flush=True)
-    same = sum(not moment["faults"] for moment in found)
-    print(f"{same} of {args.moments} the same")
-    if args.out:
-        report = {"command": f"python -m benchmarks.kills --moments {args.moments}"}
-        report["command"] += f" --how {args.how} --seed {args.seed}"
-        report |= {"cpu": machine.cpu_model(), "same": same, "moments": found}
-        files.write_json(args.out, report)
-    return int(same < args.moments)
+    command = f"kills --moments {args.moments} --how {args.how} --seed {args.seed}"
+    return report(found, args.moments, command, args.out)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,6 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import kills
-from lstm_jax import files
-from lstm_jax.bench import machine
 
 MAKE = {
     "ext4": ("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
@@ -139,14 +137,8 @@ def main(arguments=None):
                     found.append(resume(config, copy, known, expected))
                     copy.unlink()
                     print(f"{len(found)}:", json.dumps(found[-1]), flush=True)
-    same = sum(not moment["faults"] for moment in found)
-    print(f"{same} of {args.moments} the same")
-    if args.out:
-        report = {"command": f"python -m benchmarks.power_cuts --moments {len(found)}"}
-        report["command"] += f" --seed {args.seed}"
-        report |= {"cpu": machine.cpu_model(), "same": same, "moments": found}
-        files.write_json(args.out, report)
-    return int(same < args.moments)
+    command = f"power_cuts --moments {args.moments} --seed {args.seed}"
+    return kills.report(found, args.moments, command, args.out)
 
 
 if __name__ == "__main__":
