@@ -5,6 +5,7 @@ stays in the list for the simulated devices of the sharding tests.
 """
 
 import os
+from collections import Counter
 
 if "LSTM_JAX_TEST_PLATFORM" in os.environ:
     os.environ["JAX_PLATFORMS"] = os.environ["LSTM_JAX_TEST_PLATFORM"]
@@ -20,6 +21,28 @@ import pytest
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--one-case-in",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the cases of every parametrized test, run the first and every N-th "
+        "after it; every test runs",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    every, seen = config.getoption("--one-case-in"), Counter()
+    kept, others = [], []
+    for item in items:
+        test = item.nodeid.split("[")[0]
+        (others if seen[test] % every else kept).append(item)
+        seen[test] += 1
+    config.hook.pytest_deselected(items=others)
+    items[:] = kept
 
 
 @pytest.fixture
