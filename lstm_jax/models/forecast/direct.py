@@ -1,0 +1,181 @@
+"""Direct forecasts: the layers read segments, and all segments ahead come at once.
+
+    y'      = (y - loc) / scale                     instance normalisation, by window
+    x_s     = relu([y', observed]_s W_x + b_x)      s = 1 ... S, w steps a segment
+    (h, c)  = layers(x_1 ... x_S)
+    z_k     = [position_k, series]                  k = 1 ... ceil(H / w)
+    h_k     = one step of the layers from (h, c) on z_k
+    y_k     = (h_k W_y + b_y) scale + loc           w steps of the forecast
+
+Segments make the recurrence short, so a look-back of 720 hours is 30 steps. Every
+segment ahead is decoded from the same state, so errors do not build up from one to the
+next. Each series is forecast alone, by shared weights. (Lin et al., "SegRNN: Segment
+Recurrent Neural Network for Long-Term Time Series Forecasting", 2023, here with any
+cell.)
+"""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from pydantic import Field
+
+from lstm_jax._types import Array, Bool, Float, Int, Key
+from lstm_jax.config import Count, Depth, config
+from lstm_jax.core.dropout import dropout
+from lstm_jax.core.layers.stack import Stack
+from lstm_jax.models.encoder import Rate
+from lstm_jax.models.forecast.heads import Head, Point
+from lstm_jax.models.forecast.instance import Normalise, scale_of
+from lstm_jax.models.sequence_reader import CELLS
+from lstm_jax.nn import Recurrent
+from lstm_jax.nn.module import Module
+
+
+@config
+class DirectConfig:
+    """A direct forecaster."""
+
+    kind: Literal["direct"] = "direct"
+    """This kind of model."""
+    context: Count = 168
+    """Steps that a forecast looks back on."""
+    horizon: Count = 24
+    """Steps that are forecast."""
+    segment: Count = 24
+    """Steps of a segment. `context` is filled up to whole segments at its start."""
+    cell: Literal["lstm", "gru", "rnn"] = "lstm"
+    """The cell."""
+    hidden_size: Annotated[int, Field(ge=2, le=1_000_000, multiple_of=2)] = 256
+    """Units of a layer, an even number."""
+    num_layers: Depth = 1
+    """Number of layers."""
+    dropout: Rate = 0.0
+    """Dropout rate between the layers."""
+    output_dropout: Rate = 0.5
+    """Dropout rate of the hidden states that forecasts are made from."""
+    normalise: Normalise = "last"
+    """The scale on which a window is read; see `lstm_jax.models.forecast.instance`."""
+    head: Head = Point()
+
+    def __post_init__(self):
+        if self.dropout and self.num_layers == 1:
+            raise ValueError(
+                f"dropout={self.dropout} acts between layers, but num_layers is 1; "
+                f"set output_dropout"
+            )
+
+    def build(self, series: int, rngs: nnx.Rngs) -> "DirectForecaster":
+        """Builds the model, for so many series."""
+        return DirectForecaster(self, series, rngs=rngs)
+
+
+class DirectForecaster(Module):
+    """Forecasts all steps of the horizon at once. Time-major.
+
+    Args:
+        config: sizes and kinds.
+        series: ``N``, the number of series that are trained on.
+        rngs: source of keys.
+
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from lstm_jax.models.forecast.direct import DirectConfig
+    >>> config = DirectConfig(context=48, horizon=36, segment=12, hidden_size=8)
+    >>> model = config.build(series=3, rngs=nnx.Rngs(0))
+    >>> model.eval()
+    >>> model(jnp.ones((48, 2)), series=jnp.array([0, 2])).shape
+    (36, 2, 1)
+    """
+
+    def __init__(self, config: DirectConfig, series: int, *, rngs: nnx.Rngs):
+        self.config = config
+        size = config.hidden_size
+        cells = [CELLS[config.cell](size)] * config.num_layers
+        stack = Stack(cells, dropout=config.dropout)
+        self.embed = nnx.Linear(2 * config.segment, size, rngs=rngs)
+        self.layers = Recurrent(
+            stack, size, time_major=True, return_carry=True, rngs=rngs
+        )
+        drawn = lambda rows: jax.random.normal(rngs.params(), (rows, size // 2))
+        self.positions = nnx.Param(drawn(self.segments_ahead))
+        self.series = nnx.Param(drawn(series))
+        out = config.segment * config.head.size
+        self.readout = nnx.Linear(size, out, rngs=rngs)
+        self.deterministic = False
+
+    @property
+    def segments_ahead(self) -> int:
+        """Segments that cover the horizon."""
+        return -(-self.config.horizon // self.config.segment)
+
+    def __call__(
+        self,
+        y: Float[Array, "C B"],
+        observed: Bool[Array, "C B"] | None = None,
+        *,
+        series: Int[Array, "B"],
+        key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
+    ) -> Float[Array, "H B Q"]:
+        """Forecasts on the scale of ``y``, one number or quantiles for every step.
+
+        Args:
+            y: the values up to the forecast, the last one last. Values that are not
+                observed are not read, and may be NaN.
+            observed: which values there are; ``None``: all.
+            series: the index of the series of every row; -1 stands for a series that
+                was not trained on, and takes the mean of what the others have learned.
+            key: key of dropout in training.
+            deterministic: as in `lstm_jax.nn.Recurrent`.
+        """
+        if observed is None:
+            observed = jnp.ones(y.shape, bool)
+        scale = scale_of(y, observed, self.config.normalise)
+        keys = (None, None) if key is None else tuple(jax.random.split(key))
+        xs = jax.nn.relu(self.embed(self._segments(scale.apply(y), observed)))
+        how: dict[str, Any] = {"deterministic": deterministic}
+        carry, _ = self.layers(xs, key=keys[0], **how)
+        hs = self._ahead(carry, series, keys[0], how)
+        if not (self.deterministic if deterministic is None else deterministic):
+            hs = dropout(keys[1], hs, self.config.output_dropout)
+        return self._unscaled(self.readout(hs), scale)
+
+    def _segments(self, y, observed):
+        """``[S, B, 2w]``: values, 0 where there are none, and which there are."""
+        width = self.config.segment
+        y = jnp.where(observed, y, jnp.zeros_like(y))
+        missing = -len(y) % width
+        both = jnp.stack([y, observed.astype(y.dtype)])
+        both = jnp.pad(both, [(0, 0), (missing, 0), (0, 0)])
+        cut = both.reshape(2, -1, width, y.shape[1])
+        return cut.transpose(1, 3, 0, 2).reshape(cut.shape[1], y.shape[1], 2 * width)
+
+    def _ahead(self, carry, series, key, how):
+        """Hidden states of all segments ahead, ``[K, B, size]``."""
+        count, rows = self.segments_ahead, len(series)
+        table = self.series[...]
+        known = table[jnp.maximum(series, 0)]
+        unknown = jnp.broadcast_to(table.mean(axis=0)[None], known.shape)
+        of_series = jnp.where((series >= 0)[:, None], known, unknown)
+        half = of_series.shape[-1]
+        zs = jnp.concatenate(
+            [
+                jnp.broadcast_to(self.positions[...][:, None], (count, rows, half)),
+                jnp.broadcast_to(of_series[None], (count, rows, half)),
+            ],
+            axis=-1,
+        )
+        # Every segment is a row of its own: one step of count * rows rows.
+        flat = lambda a: a.reshape(1, count * rows, -1)
+        again = lambda c: jnp.tile(c, (count, 1))
+        carry = jax.tree.map(again, carry)
+        _, hs = self.layers(flat(zs), carry, key=key, **how)
+        return hs.reshape(count, rows, -1)
+
+    def _unscaled(self, raw, scale):
+        head, width = self.config.head, self.config.segment
+        raw = raw.reshape(*raw.shape[:2], width, head.size).transpose(0, 2, 1, 3)
+        raw = raw.reshape(-1, *raw.shape[2:])[: self.config.horizon]
+        return raw * scale.scale[None, :, None] + scale.loc[None, :, None]
