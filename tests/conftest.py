@@ -30,8 +30,8 @@ def pytest_addoption(parser):
         type=int,
         default=1,
         metavar="N",
-        help="of the cases of every parametrized test, run the first and one in N, others "
-        "in every test; every test runs",
+        help="run every test, but of its cases only the first and one in N; the cases "
+        "differ from test to test",
     )
 
 

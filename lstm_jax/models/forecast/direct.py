@@ -23,7 +23,6 @@ from pydantic import Field
 
 from lstm_jax._types import Array, Bool, Float, Int, Key
 from lstm_jax.config import Count, Depth, config
-from lstm_jax.core.dropout import dropout
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
 from lstm_jax.models.forecast.heads import Head, Point
@@ -93,7 +92,9 @@ class DirectForecaster(Module):
         self.config = config
         size = config.hidden_size
         cells = [CELLS[config.cell](size)] * config.num_layers
-        stack = Stack(cells, dropout=config.dropout)
+        stack = Stack(
+            cells, dropout=config.dropout, output_dropout=config.output_dropout
+        )
         self.embed = nnx.Linear(2 * config.segment, size, rngs=rngs)
         self.layers = Recurrent(
             stack, size, time_major=True, return_carry=True, rngs=rngs
@@ -103,7 +104,6 @@ class DirectForecaster(Module):
         self.series = nnx.Param(drawn(series))
         out = config.segment * config.head.size
         self.readout = nnx.Linear(size, out, rngs=rngs)
-        self.deterministic = False
 
     @property
     def segments_ahead(self) -> int:
@@ -133,13 +133,10 @@ class DirectForecaster(Module):
         if observed is None:
             observed = jnp.ones(y.shape, bool)
         scale = scale_of(y, observed, self.config.normalise)
-        keys = (None, None) if key is None else tuple(jax.random.split(key))
         xs = jax.nn.relu(self.embed(self._segments(scale.apply(y), observed)))
-        how: dict[str, Any] = {"deterministic": deterministic}
-        carry, _ = self.layers(xs, key=keys[0], **how)
-        hs = self._ahead(carry, series, keys[0], how)
-        if not (self.deterministic if deterministic is None else deterministic):
-            hs = dropout(keys[1], hs, self.config.output_dropout)
+        how: dict[str, Any] = {"key": key, "deterministic": deterministic}
+        carry, _ = self.layers(xs, **how)
+        hs = self._ahead(carry, series, how | {"start": len(xs)})
         return self._unscaled(self.readout(hs), scale)
 
     def _segments(self, y, observed):
@@ -152,7 +149,7 @@ class DirectForecaster(Module):
         cut = both.reshape(2, -1, width, y.shape[1])
         return cut.transpose(1, 3, 0, 2).reshape(cut.shape[1], y.shape[1], 2 * width)
 
-    def _ahead(self, carry, series, key, how):
+    def _ahead(self, carry, series, how):
         """Hidden states of all segments ahead, ``[K, B, size]``."""
         count, rows = self.segments_ahead, len(series)
         table = self.series[...]
@@ -171,7 +168,7 @@ class DirectForecaster(Module):
         flat = lambda a: a.reshape(1, count * rows, -1)
         again = lambda c: jnp.tile(c, (count, 1))
         carry = jax.tree.map(again, carry)
-        _, hs = self.layers(flat(zs), carry, key=key, **how)
+        _, hs = self.layers(flat(zs), carry, **how)
         return hs.reshape(count, rows, -1)
 
     def _unscaled(self, raw, scale):

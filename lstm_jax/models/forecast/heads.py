@@ -26,8 +26,8 @@ class Point:
     kind: Literal["point"] = "point"
     """This kind of forecast."""
     loss: Literal["mae", "mse"] = "mae"
-    """The absolute error, whose best forecast is the median; or the squared error, whose
-    best forecast is the mean."""
+    """The absolute error: the best forecast is the median. The squared error: the best
+    forecast is the mean."""
 
     @property
     def levels(self) -> tuple[float, ...]:

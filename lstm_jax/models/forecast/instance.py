@@ -7,10 +7,10 @@
     mean        loc = the mean         scale = 1
     standard    loc = the mean         scale = the standard deviation
 
-Levels and spreads that drift between training and use are taken out this way. Reversible
-instance normalisation is "standard" (Kim et al., "Reversible Instance Normalization for
-Accurate Time-Series Forecasting against Distribution Shift", ICLR 2022), without its
-learned factors. Subtracting the last value follows Zeng et al., "Are Transformers
+This takes out levels and spreads that drift between training and use. "standard" is
+reversible instance normalisation without its learned factors (Kim et al., "Reversible
+Instance Normalization for Accurate Time-Series Forecasting against Distribution Shift",
+ICLR 2022). Subtracting the last value follows Zeng et al., "Are Transformers
 Effective for Time Series Forecasting?", AAAI 2023.
 
 Only observed values count. A window without any has ``loc`` 0 and ``scale`` 1.
