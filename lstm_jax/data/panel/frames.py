@@ -1,0 +1,93 @@
+"""Panels from data frames."""
+
+from typing import Any
+
+from lstm_jax.data.labelled.table import listed
+from lstm_jax.data.panel.assemble import assemble
+from lstm_jax.data.panel.columns import PanelColumns
+from lstm_jax.data.panel.frequency import Frequency
+from lstm_jax.data.panel.frame_rows import frame_rows
+from lstm_jax.data.panel.packages import need
+from lstm_jax.data.panel.series import Panel
+from lstm_jax.data.text import DataError
+
+
+def panel_from_frame(
+    frame: Any,
+    columns: PanelColumns | None = None,
+    frequency: Frequency | str | int | None = None,
+) -> Panel:
+    """The series of a pandas, polars or pyarrow frame.
+
+    The rules:
+
+    - Series keep the order of their ids. Rows are sorted by time.
+    - Missing values stay missing (NaN). Missing steps are added as missing values.
+    - Times are dates, ISO texts or whole numbers. Each lies on the grid of the
+      frequency, which starts at the first time of its series.
+    - Times with a time zone keep it. Frequencies below a day count hours of UTC, so
+      that daylight saving makes no gap; days and longer count local days.
+    - With `PanelColumns.future`, rows at the end of a series without any target are
+      future rows: their covariates are kept, their targets are left out. Otherwise
+      they are missing values.
+    - White space around ids and times is left out.
+
+    `Panel.notes` says what was sorted, added or found constant.
+
+    Args:
+        frame: columns may also be levels of the index of a pandas frame.
+        columns: their names; ``None`` is ``PanelColumns()``: ``unique_id``, ``ds``,
+            ``y``.
+        frequency: of all series; ``None`` tells it from the times.
+
+    Raises:
+        DataError: the data cannot be used. The message names the series and the row;
+            rows are counted from 0. A column or an id is missing, a time is not on the
+            grid or appears twice in its series, time zones are mixed, series have
+            different frequencies, a number is infinite or not a number, a static value
+            changes, a target of a series has no values, or there are no rows.
+
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"unique_id": ["a", "a", "b", "a"], "y": [3.0, 1, 5, 2]})
+    >>> frame["ds"] = pd.to_datetime(["2024-03-01", "2024-01-01", "2024-01-01",
+    ...                               "2024-02-01"])
+    >>> panel = panel_from_frame(frame)
+    >>> [series.values.tolist() for series in panel], str(panel.frequency)
+    ([[1.0, 2.0, 3.0], [5.0]], 'MS')
+    """
+    columns = columns or PanelColumns()
+    frame, index = _opened(frame, columns)
+    return assemble(frame_rows(frame, columns, index=index), columns, frequency)
+
+
+def _opened(frame, columns):
+    """A frame of narwhals with the columns, and which of them were the index."""
+    nw = need("narwhals")
+    index = ()
+    if nw.dependencies.is_pandas_dataframe(frame):
+        levels = [*frame.index.names]
+        if columns.time not in frame.columns and levels == [None]:
+            frame = frame.rename_axis(columns.time)
+            levels = [columns.time]
+        index = tuple(n for n in levels if n in columns.all and n not in frame.columns)
+        frame = frame.reset_index(list(index)) if index else frame
+        if not frame.columns.is_unique:
+            twice = frame.columns[frame.columns.duplicated()][0]
+            raise DataError(f"the frame has the column {twice!r} twice; rename one.")
+        # Other columns may have names or types that narwhals does not know.
+        frame = frame[[name for name in columns.all if name in frame.columns]]
+    try:
+        frame = nw.from_native(frame, eager_only=True)
+    except TypeError as error:
+        collect = "; call .collect() first" if hasattr(frame, "collect") else ""
+        raise DataError(
+            f"the data is a {type(frame).__module__}.{type(frame).__qualname__}, "
+            f"expected a frame of pandas, polars or pyarrow{collect}."
+        ) from error
+    for name in columns.all:
+        if name not in frame.columns:
+            raise DataError(
+                f"the frame has no column {name!r}; its columns are "
+                f"{listed(frame.columns)}; set PanelColumns to its names."
+            )
+    return frame, index
