@@ -6,17 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
-class Windows(NamedTuple):
-    """Positions of windows, one a row."""
-
-    series: np.ndarray
-    """The index of the series, ``[W]``."""
-    cuts: np.ndarray
-    """Steps of the series before the forecast, ``[W]``."""
-
-    def __len__(self):
-        return len(self.cuts)
+from lstm_jax.data.panel import Windows
 
 
 class ForecastBatch(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, NonNegativeInt
 
 from lstm_jax.config import PathText, config
+from lstm_jax.data.panel import Panel, PanelColumns, Split, read_panel
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -23,20 +24,23 @@ class ForecastDataConfig:
     target: tuple[str, ...] = ("y",)
     """The columns to forecast."""
     frequency: str = ""
-    """An alias of pandas, such as `h`, `15min`, `D`, `W-SUN` or `MS`, or a whole number;
-    empty: told from the times."""
+    """An alias of pandas, such as `h`, `15min`, `D`, `W-SUN` or `MS`, or a whole
+    number; empty: told from the times."""
     valid_fraction: Fraction = 0.1
-    """Fraction of the steps of every series to validate on, where `valid_steps` is 0."""
+    """Fraction of the steps of every series to validate on; not read with steps."""
     test_fraction: Fraction = 0.2
-    """Fraction of the steps of every series to test on, its last ones, where
-    `test_steps` is 0. 0 of both: the results are those of validation."""
+    """Fraction of the steps of every series to test on, its last ones; not read with
+    steps. 0: the results are those of validation."""
     train_steps: NonNegativeInt = 0
     """Steps of every series to train on; 0: all before those of `valid` and `test`.
     Steps after those of `test` are left out."""
     valid_steps: NonNegativeInt = 0
-    """Steps of every series to validate on."""
+    """Steps of every series to validate on; 0: `valid_fraction`."""
     test_steps: NonNegativeInt = 0
     """Steps of every series to test on."""
+    min_context: NonNegativeInt = 0
+    """Steps there must be before a forecast, from the first value of a series on; 0:
+    all of `model.context`. With fewer, the model reads a shorter context."""
     season: NonNegativeInt = 0
     """Steps of a season, for the seasonal baseline and MASE; 0: the usual one of the
     frequency, such as 24 of hours."""
@@ -48,3 +52,28 @@ class ForecastDataConfig:
                 f"id, time and target name the columns {columns}; name every column "
                 f"once, and at least one target"
             )
+        if self.train_steps and not (self.valid_steps and self.test_steps):
+            raise ValueError(
+                f"train_steps={self.train_steps}, valid_steps={self.valid_steps} and "
+                f"test_steps={self.test_steps}; set all three, or no train_steps"
+            )
+
+    @property
+    def columns(self) -> PanelColumns:
+        """The names of the columns."""
+        return PanelColumns(id=self.id or None, time=self.time, targets=self.target)
+
+    @property
+    def split(self) -> Split:
+        """Which steps train, validate and test."""
+        if self.train_steps or self.valid_steps or self.test_steps:
+            train = self.train_steps or None
+            return Split(train, self.valid_steps, self.test_steps)
+        train = 1 - self.valid_fraction - self.test_fraction
+        return Split(train, self.valid_fraction, self.test_fraction)
+
+    def read(self, path: str) -> Panel:
+        """The series of a file."""
+        rule = self.frequency
+        frequency = int(rule) if rule.isdecimal() else rule or None
+        return read_panel(path, self.columns, frequency)

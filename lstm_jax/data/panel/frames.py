@@ -5,8 +5,8 @@ from typing import Any
 from lstm_jax.data.labelled.table import listed
 from lstm_jax.data.panel.assemble import assemble
 from lstm_jax.data.panel.columns import PanelColumns
-from lstm_jax.data.panel.frequency import Frequency
 from lstm_jax.data.panel.frame_rows import frame_rows
+from lstm_jax.data.panel.frequency import Frequency
 from lstm_jax.data.panel.packages import need
 from lstm_jax.data.panel.series import Panel
 from lstm_jax.data.text import DataError

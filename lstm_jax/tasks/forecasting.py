@@ -1,0 +1,287 @@
+"""Forecasting: the next steps of time series, as numbers or quantiles."""
+
+import functools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import jax
+import numpy as np
+from flax import nnx
+from pydantic import Field
+
+from lstm_jax.config import Count, config
+from lstm_jax.data.panel import Windows, forecast_frame
+from lstm_jax.models.forecast.direct import DirectConfig
+from lstm_jax.models.functional import Functional
+from lstm_jax.scores import forecast as scores
+from lstm_jax.tasks.abilities import Predictions
+from lstm_jax.tasks.forecast_batches import ForecastBatches
+from lstm_jax.tasks.forecast_config import ForecastDataConfig
+from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata
+from lstm_jax.training.batches import HostBatches
+from lstm_jax.training.metrics import Aux, Metric, Metrics
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
+from lstm_jax.training.run_folder import RunConfig
+from lstm_jax.training.trainer import TrainConfig
+
+
+@config
+class ForecastEvaluationConfig:
+    """How a split is evaluated."""
+
+    batch_size: Count = 1024
+    """Windows at a time; the metrics do not depend on it."""
+
+
+@config
+class ForecastingConfig:
+    """A forecaster, from files to checkpoint."""
+
+    task: Literal["forecasting"] = "forecasting"
+    """This task."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of all random numbers."""
+    data: ForecastDataConfig = ForecastDataConfig()
+    model: DirectConfig = DirectConfig()
+    optimizer: OptimizerConfig = Adam()
+    train: TrainConfig = TrainConfig()
+    evaluation: ForecastEvaluationConfig = ForecastEvaluationConfig()
+    run: RunConfig = RunConfig()
+
+
+POINTS: Metrics = {
+    "loss": Metric(),
+    "mse": Metric(label="MSE, standardised"),
+    "mae": Metric(label="MAE, standardised"),
+    "mase": Metric(label="MASE"),
+    "smape": Metric("%", label="sMAPE"),
+}
+QUANTILES: Metrics = {"wql": Metric(label="weighted quantile loss")}
+
+
+class Forecasting:
+    """Time series and a forecaster: a `lstm_jax.training.task.Task`.
+
+    Args:
+        config: see `ForecastingConfig`.
+        metadata: the metadata of a run that exists. Its series and their scales are
+            used.
+    """
+
+    items = "windows"
+    moved = frozenset({"data.path"})
+    metadata_type = ForecastMetadata
+
+    def __init__(
+        self, config: ForecastingConfig, metadata: Mapping[str, Any] | None = None
+    ):
+        self.config = config
+        model = config.model
+        self.data = ForecastData(config.data, model.context, model.horizon, metadata)
+        self.items_per_step = config.train.batch_size
+        series = len(self.data.names)
+        self.model = Functional(lambda key: model.build(series, nnx.Rngs(key)))
+
+    @property
+    def metrics(self) -> Metrics:
+        return POINTS | (QUANTILES if self.config.model.head.levels else {})
+
+    # Training
+
+    def init(self, key):
+        return self.model.init(key)
+
+    def init_carry(self):
+        return ()
+
+    def batches(self) -> HostBatches:
+        config, data = self.config, self.data
+        known = np.arange(len(data.names))
+        source = self._batches(
+            data.values,
+            data.windows("train"),
+            known,
+            config.train.batch_size,
+            config.seed,
+        )
+        return HostBatches(source, config.train.block)
+
+    def _batches(self, values, windows, known, batch_size, seed=0):
+        model = self.config.model
+        return ForecastBatches(
+            values, windows, known, model.context, model.horizon, batch_size, seed
+        )
+
+    def loss(self, params, carry, batch, key):
+        """The mean loss of the head over all observed steps ahead."""
+        forecast = self.model(params)(
+            batch.y,
+            batch.observed,
+            series=batch.series,
+            key=key,
+            deterministic=False,
+        )
+        weight = batch.weights.sum()
+        errors = self.config.model.head.errors(forecast, batch.truth)
+        # A batch of missing values alone has the loss 0.
+        mean = (errors * batch.weights).sum() / jax.numpy.maximum(weight, 1)
+        return mean, Aux(carry, {}, weight)
+
+    # Evaluation
+
+    @property
+    def final_split(self) -> str:
+        return self.data.final_split
+
+    def evaluate(self, params, split):
+        """The loss, and the metrics of a split; see `measure`."""
+        windows = self.data.windows(split)
+        known = np.arange(len(self.data.names))
+        forecasts = self._forecast(params, self.data.values, windows, known)
+        return self.measure(windows, forecasts)
+
+    def measure(self, windows: Windows, forecasts: np.ndarray) -> dict[str, float]:
+        """The metrics of standardised forecasts ``[W, H, Q]``.
+
+        MSE, MAE and the loss are those of standardised series. MASE, sMAPE and the
+        weighted quantile loss are on the scale of the data. MASE divides by the mean
+        seasonal difference of the training split; windows of series where that is 0 or
+        unknown do not count in it.
+        """
+        head, series = self.config.model.head, windows.series
+        truth = self.data.truth(windows)
+        standard = self.data.standard
+        scaled = (truth - standard.mean[series, None]) / standard.std[series, None]
+        there = ~np.isnan(scaled)
+        errors = head.errors(
+            jax.numpy.asarray(forecasts),
+            jax.numpy.asarray(np.where(there, scaled, 0), np.float32),
+        )
+        point = np.asarray(head.point(forecasts))
+        natural = standard.undo(forecasts, series)
+        middle = np.asarray(head.point(natural))
+        found = {
+            "loss": float(np.asarray(errors, np.float64)[there].mean()),
+            "mse": scores.mse(scaled, point),
+            "mae": scores.mae(scaled, point),
+            "mase": self._mase(truth, middle, series),
+            "smape": scores.smape(truth, middle),
+        }
+        if head.levels:
+            levels = head.levels
+            found["wql"] = scores.weighted_quantile_loss(truth, natural, levels)
+        return found
+
+    def _mase(self, truth, forecast, series):
+        scale = self._seasonal_scale[series]
+        if not (scale > 0).any():
+            return float("nan")
+        return scores.mase(truth, forecast, scale, unscaled="skip")
+
+    @functools.cached_property
+    def _seasonal_scale(self):
+        split = self.config.data.split
+        parts = [
+            series.values[: split.bounds(len(series), series.name)["train"][1]]
+            for series in self.data.panel
+        ]
+        return scores.seasonal_scale(parts, self.data.season)
+
+    def _forecast(self, params, values, windows, known):
+        """Standardised forecasts ``[W, H, Q]``, in the order of the windows."""
+        rows = self.config.evaluation.batch_size
+        batches = self._batches(values, windows, known, rows)
+        model = self.config.model
+        shape = len(windows), model.horizon, model.head.size
+        found = np.empty(shape, np.float32)
+        for members, batch in batches.in_order():
+            forecast = np.asarray(self._forward(params, batch))
+            real = members >= 0
+            found[members[real]] = forecast.transpose(1, 0, 2)[real]
+        return found
+
+    @functools.cached_property
+    def _forward(self):
+        def forward(params, batch):
+            model, head = self.model(params), self.config.model.head
+            forecast = model(batch.y, batch.observed, series=batch.series)
+            return head.ordered(forecast)
+
+        return jax.jit(forward)
+
+    def sentence(self, metrics):
+        said = (
+            f"MSE {metrics['mse']:.4f}, MAE {metrics['mae']:.4f} (standardised), MASE "
+            f"{metrics['mase']:.3f}, sMAPE {metrics['smape']:.2f}%"
+        )
+        if "wql" in metrics:
+            said += f", weighted quantile loss {metrics['wql']:.4f}"
+        return said
+
+    def baselines(self, split, every=False):
+        del every
+        windows = self.data.windows(split)
+        truth, standard = self.data.truth(windows), self.data.standard
+        for name, season in (("naive", 1), ("seasonal naive", self.data.season)):
+            forecast = self._repeated(windows, season)
+            scaled = lambda x: (
+                (x - standard.mean[windows.series, None])
+                / standard.std[windows.series, None]
+            )
+            found = {
+                "mse": scores.mse(scaled(truth), scaled(forecast)),
+                "mae": scores.mae(scaled(truth), scaled(forecast)),
+                "mase": self._mase(truth, forecast, windows.series),
+                "smape": scores.smape(truth, forecast),
+            }
+            prefix = name.replace(" ", "_")
+            named = {f"{prefix}_{metric}": value for metric, value in found.items()}
+            yield f"{name}: {self.sentence(found)}", named
+
+    def _repeated(self, windows, season):
+        """The last season of the context, again and again; the last observed value
+        where a step of it is missing."""
+        horizon = self.config.model.horizon
+        found = np.empty((len(windows), horizon))
+        for row, (n, cut) in enumerate(zip(windows.series, windows.cuts, strict=True)):
+            before = self.data.panel.series[n].values[:cut]
+            last = before[~np.isnan(before)][-1]
+            cycle = np.full(season, last)
+            part = before[-season:]
+            cycle[season - len(part) :] = np.where(np.isnan(part), last, part)
+            found[row] = np.resize(cycle, horizon)
+        return found
+
+    # Metadata
+
+    def describe(self):
+        return self.data.describe() | {"parameters": self.model.size}
+
+    def summary(self, metadata):
+        return self.data.summary(metadata)
+
+    def check_same_data(self, metadata, directory):
+        self.data.check_same(metadata, directory)
+
+    # Abilities
+
+    def predict(self, params, path) -> Predictions:
+        """The steps after the end of every series of a file."""
+        panel, standard, known = self.data.read(path)
+        values = standard.apply([series.values for series in panel])
+        ends = np.array([len(series) for series in panel])
+        which = np.arange(len(panel))
+        forecasts = self._forecast(params, values, Windows(which, ends), known)
+        natural = standard.undo(forecasts.astype(np.float64), which)
+        head = self.config.model.head
+        named = {"forecast": np.asarray(head.point(natural))}
+        for n, level in enumerate(head.levels):
+            named[f"forecast-q{100 * level:g}"] = natural[..., n]
+        frame = forecast_frame(panel, named)
+        if not isinstance(frame, dict):
+            raise TypeError("a file gives columns")
+        columns = [*frame]
+        rows = [
+            list(row) for row in zip(*(list(frame[c]) for c in columns), strict=True)
+        ]
+        return Predictions(columns, rows)

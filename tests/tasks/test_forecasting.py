@@ -1,0 +1,263 @@
+"""Forecasting, from a file to forecasts."""
+
+import csv
+import datetime
+import json
+import signal
+import tomllib
+
+import jax
+import numpy as np
+import pytest
+
+import lstm_jax
+from lstm_jax.cli import main
+from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.training import progress
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+STEPS, NAMES = 120, ("a", "b", "c")
+CONFIG = """
+task = "forecasting"
+[data]
+path = "{path}"
+time = "date"
+target = ["a", "b", "c"]
+train_steps = 80
+valid_steps = 20
+test_steps = 20
+[model]
+context = 16
+horizon = 4
+segment = 4
+hidden_size = 8
+output_dropout = 0.1
+[optimizer]
+learning_rate = 0.02
+[train]
+epochs = 3
+batch_size = 32
+block = 4
+evaluate_every = 5
+checkpoint_every = 3
+"""
+
+
+def values(seed=0):
+    """A daily cycle with noise; the levels and spreads of the series differ."""
+    rng, t = np.random.default_rng(seed), np.arange(STEPS)
+    waves = [np.sin(2 * np.pi * (t / 24 + n / 3)) for n in range(3)]
+    noisy = np.stack(waves, axis=1) + 0.1 * rng.normal(size=(STEPS, 3))
+    return noisy * [1.0, 20.0, 0.3] + [0.0, 500.0, -7.0]
+
+
+def write_csv(path, data, names=NAMES, first=0):
+    start = datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=first)
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["date", *names])
+        for n, row in enumerate(data):
+            cells = ["" if np.isnan(v) else repr(float(v)) for v in row]
+            rows.writerow([start + datetime.timedelta(hours=n), *cells])
+    return path
+
+
+def config(folder, data, *overrides):
+    path = write_csv(folder / "data.csv", data)
+    (folder / "forecast.toml").write_text(CONFIG.format(path=path))
+    return folder / "forecast.toml"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forecasting")
+    path = config(folder, values())
+    assert main(["train", str(path), f"run.directory={folder / 'run'}"]) == 0
+    return folder
+
+
+def task_of(folder, data, *overrides):
+    path = config(folder, data)
+    return make_task(read_config(tomllib.loads(path.read_text()), overrides))
+
+
+def test_it_learns_and_says_how_well(trained, capsys):
+    capsys.readouterr()
+    assert main(["evaluate", str(trained / "run")]) == 0
+    out = capsys.readouterr().out
+    result = json.loads((trained / "run" / "result-test.json").read_text())
+    assert result["mse"] < result["naive_mse"]
+    assert f"MSE {result['mse']:.4f}" in out
+    assert "seasonal naive: MSE" in out
+
+
+def test_metrics_of_every_window_by_hand(trained):
+    """One window at a time, on the scale of the train split."""
+    run = lstm_jax.load_run(trained / "run")
+    data = values()
+    mean, std = data[:80].mean(axis=0), data[:80].std(axis=0)
+    scaled = (data - mean) / std
+    squares, absolute, scaled_errors, percent = [], [], [], []
+    for n in range(3):
+        seasonal = np.abs(data[24:80, n] - data[:56, n]).mean()
+        for cut in range(100, 120 - 4 + 1):
+            y = scaled[cut - 16 : cut, n : n + 1].astype(np.float32)
+            forecast = run.model(y, series=np.array([n]))[:, 0, 0]
+            error = scaled[cut : cut + 4, n] - forecast
+            squares.append((error**2).mean())
+            absolute.append(np.abs(error).mean())
+            natural = np.asarray(forecast) * std[n] + mean[n]
+            truth = data[cut : cut + 4, n]
+            scaled_errors.append(np.abs(truth - natural).mean() / seasonal)
+            sizes = np.abs(truth) + np.abs(natural)
+            percent.append((200 * np.abs(truth - natural) / sizes).mean())
+    found = run.evaluate("test")
+    assert len(squares) == 3 * 17
+    assert found["mse"] == pytest.approx(np.mean(squares), rel=1e-5)
+    assert found["mae"] == pytest.approx(np.mean(absolute), rel=1e-5)
+    assert found["loss"] == pytest.approx(np.mean(absolute), rel=1e-5)
+    assert found["mase"] == pytest.approx(np.mean(scaled_errors), rel=1e-5)
+    assert found["smape"] == pytest.approx(np.mean(percent), rel=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_no_window_is_dropped(trained, rows):
+    run = lstm_jax.load_run(trained / "run")
+    expected = run.evaluate("test")
+    other = task_of(trained, values(), f"evaluation.batch_size={rows}")
+    found = other.evaluate(run.params, "test")
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_the_future_does_not_leak(tmp_path):
+    """What is after the train split changes neither scales nor batches of training."""
+    data = values()
+    first = task_of(tmp_path, data)
+    seen = [
+        first.data.standard,
+        first.batches()._source.load(np.arange(10)),
+        first._seasonal_scale,
+    ]
+    data[80:] = 1e4 * np.random.default_rng(1).normal(size=(40, 3))
+    second = task_of(tmp_path, data)
+    again = [
+        second.data.standard,
+        second.batches()._source.load(np.arange(10)),
+        second._seasonal_scale,
+    ]
+    for one, other in zip(seen, again, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    # The last window of train ends with the train split.
+    assert second.data.windows("train").cuts.max() == 80 - 4
+    assert second.data.windows("valid").cuts.min() == 80
+
+
+def test_missing_values_count_nowhere(tmp_path, trained):
+    run = lstm_jax.load_run(trained / "run")
+    data = values()
+    data[105, 0] = data[90:97, 1] = np.nan
+    task = task_of(tmp_path, data)
+    found = task.evaluate(run.params, "test")
+    truth = task.data.truth(task.data.windows("test"))
+    assert np.isnan(truth).sum() == 4
+    assert all(np.isfinite(value) for value in found.values())
+    batch = task.batches()._source.load(np.arange(40))
+    assert (np.asarray(batch.weights) == 0).any()
+    poisoned = batch._replace(
+        y=np.where(batch.observed, batch.y, np.nan),
+        truth=np.where(batch.weights, batch.truth, 1e9),
+    )
+    key = jax.random.key(0)
+    ask = lambda batch: jax.value_and_grad(
+        lambda params: task.loss(params, (), batch, key)[0]
+    )(run.params)
+    jax.tree.map(np.testing.assert_array_equal, ask(batch), ask(poisoned))
+
+
+def predictions(run, path, out):
+    args = ["predict", str(run), "--data", str(path), "--out", str(out)]
+    assert main(args) == 0
+    with out.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_forecasts_after_the_end_of_a_file(trained, tmp_path):
+    """On the scale of the train split, from the last steps of the new data."""
+    data = values(seed=5)[:50]
+    path = write_csv(tmp_path / "new.csv", data, first=500)
+    rows = predictions(trained / "run", path, tmp_path / "forecast.csv")
+    run, train = lstm_jax.load_run(trained / "run"), values()[:80]
+    first = datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=550)
+    times = [str(first + datetime.timedelta(hours=n)) for n in range(4)]
+    assert [row["date"] for row in rows] == times
+    for n, name in enumerate(NAMES):
+        mean, std = train[:, n].mean(), train[:, n].std()
+        y = ((data[-16:, n : n + 1] - mean) / std).astype(np.float32)
+        want = run.model(y, series=np.array([n]))[:, 0, 0] * std + mean
+        found = [float(row[name]) for row in rows]
+        np.testing.assert_allclose(found, want, rtol=1e-5)
+
+
+LONG = ["data.id=unique_id", 'data.target=["y"]', "data.time=ds", "model.context=8"]
+QUANTILES = 'model.head={kind="quantiles",levels=[0.1,0.5,0.9]}'
+
+
+def write_long(path, series):
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["unique_id", "ds", "y"])
+        for name, x in series.items():
+            rows.writerows([name, n, float(v)] for n, v in enumerate(x))
+    return path
+
+
+def test_quantiles_of_series_never_seen(tmp_path):
+    """In the long form; a series that was not trained on has a scale of its own."""
+    data = values()
+    path = write_long(tmp_path / "long.csv", {"p": data[:, 0], "q": data[:90, 1]})
+    (tmp_path / "forecast.toml").write_text(CONFIG.format(path=path))
+    sizes = ["data.train_steps=0", "data.valid_steps=12", "data.test_steps=8"]
+    run = tmp_path / "run"
+    train = ["train", str(tmp_path / "forecast.toml"), *LONG, *sizes, QUANTILES]
+    assert main([*train, f"run.directory={run}"]) == 0
+    assert "wql" in json.loads((run / "result-test.json").read_text())
+    new = {"r": 3 * data[:30, 0] + 1e4, "p": data[:30, 0]}
+    path = write_long(tmp_path / "new.csv", new)
+    rows = predictions(run, path, tmp_path / "forecast.csv")
+    assert [row["unique_id"] for row in rows] == ["r"] * 4 + ["p"] * 4
+    assert [row["ds"] for row in rows] == ["30", "31", "32", "33"] * 2
+    for row in rows:
+        low, middle, high = (float(row[f"forecast{q}"]) for q in ("-q10", "", "-q90"))
+        assert low <= middle == float(row["forecast-q50"]) <= high
+    # Its own scale: the same numbers three times as large, elsewhere.
+    again = write_long(tmp_path / "again.csv", {"s": data[:30, 0]})
+    others = predictions(run, again, tmp_path / "others.csv")
+    for row, other in zip(rows[:4], others, strict=True):
+        want = 3 * float(other["forecast"]) + 1e4
+        assert float(row["forecast"]) == pytest.approx(want, rel=1e-6)
+
+
+@pytest.mark.parametrize("stop", [2, 7])
+def test_stop_and_resume(trained, tmp_path, monkeypatch, stop):
+    update = progress.ProgressReport.update
+
+    def interrupt(self, step, values):
+        update(self, step, values)
+        if step >= stop:
+            signal.raise_signal(signal.SIGINT)
+
+    args = ["train", str(trained / "forecast.toml"), f"run.directory={tmp_path / 'r'}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.ProgressReport, "update", interrupt)
+        assert main(args) == 130
+    assert main([*args, "--resume"]) == 0
+    for name in ("model.safetensors", "result-test.json"):
+        whole, found = (
+            (d / name).read_bytes() for d in (trained / "run", tmp_path / "r")
+        )
+        assert whole == found, name
+    assert tiny.metrics(tmp_path / "r") == tiny.metrics(trained / "run")
