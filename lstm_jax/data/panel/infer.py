@@ -6,8 +6,8 @@ from lstm_jax.data.panel.frequency import (
     DAY,
     WEEKDAYS,
     Frequency,
-    weekday,
     coarsest,
+    weekday,
 )
 from lstm_jax.data.panel.rows import called
 from lstm_jax.data.text import DataError
