@@ -56,11 +56,13 @@ def panel_from_frame(
     ([[1.0, 2.0, 3.0], [5.0]], 'MS')
     """
     columns = columns or PanelColumns()
-    frame, index = _opened(frame, columns)
+    frame, index = opened(frame, columns)
     return assemble(frame_rows(frame, columns, index=index), columns, frequency)
 
 
-def _opened(frame, columns):
+def opened(
+    frame: Any, columns: PanelColumns, source: str = "the frame"
+) -> tuple[Any, tuple[str, ...]]:
     """A frame of narwhals with the columns, and which of them were the index."""
     nw = need("narwhals")
     index = ()
@@ -73,7 +75,7 @@ def _opened(frame, columns):
         frame = frame.reset_index(list(index)) if index else frame
         if not frame.columns.is_unique:
             twice = frame.columns[frame.columns.duplicated()][0]
-            raise DataError(f"the frame has the column {twice!r} twice; rename one.")
+            raise DataError(f"{source} has the column {twice!r} twice; rename one.")
         # Other columns may have names or types that narwhals does not know.
         frame = frame[[name for name in columns.all if name in frame.columns]]
     try:
@@ -87,7 +89,7 @@ def _opened(frame, columns):
     for name in columns.all:
         if name not in frame.columns:
             raise DataError(
-                f"the frame has no column {name!r}; its columns are "
+                f"{source} has no column {name!r}; its columns are "
                 f"{listed(frame.columns)}; set PanelColumns to its names."
             )
     return frame, index

@@ -28,7 +28,7 @@ class TimeStyle:
         """Local times ``[N]`` as text in this style.
 
         >>> TimeStyle("text", length=16).text(np.array(["2024-02-01"], "M8[us]"))
-        array(['2024-02-01 00:00'], dtype='<U28')
+        array(['2024-02-01 00:00'], dtype='<U17')
         """
         unit: Any = UNITS.get(self.length, "us")
         # numpy refuses to cut off what the texts of the data do not show either.

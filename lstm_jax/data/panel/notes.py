@@ -16,10 +16,9 @@ def filled_note(names: Sequence[str], filled: np.ndarray) -> str:
     >>> filled_note(["a", "b"], np.array([0, 3]))
     '3 missing steps were added as missing values, in 1 of 2 series: b.'
     """
-    at = np.flatnonzero(filled)
     what = "step was" if filled.sum() == 1 else "steps were"
     text = f"{filled.sum():,} missing {what} added as missing values"
-    return f"{text}{_among([names[n] for n in at], len(names))}."
+    return f"{text}{_among(names, filled > 0)}."
 
 
 def missing_notes(values: np.ndarray, targets: Sequence[str]) -> list[str]:
@@ -41,14 +40,15 @@ def constant_notes(
     many = np.add.reduceat(~np.isnan(values), starts, dtype=np.int64) > 1
     constant = (low == high) & many
     return [
-        f"{target} is constant{_among([names[n] for n in np.flatnonzero(at)], len(at))}."
+        f"{target} is constant{_among(names, at)}."
         for at, target in zip(constant.T, targets, strict=True)
         if at.any()
     ]
 
 
-def _among(some, count):
-    if count == 1:
+def _among(names, at):
+    if len(names) == 1:
         return ""
+    some = [name for name, there in zip(names, at, strict=True) if there]
     shown = listed(some[:SHOWN]) + (", ..." if len(some) > SHOWN else "")
-    return f", in {len(some):,} of {count:,} series: {shown}"
+    return f", in {len(some):,} of {len(names):,} series: {shown}"

@@ -140,7 +140,7 @@ def _check_one_frequency(rows, found, times, longest):
         n = int(other[0])
         raise DataError(
             f"{called(rows.names[n])} has a time every {common[n]} steps of "
-            f"{str(found.frequency)!r}, the frequency of {called(rows.names[longest])}; "
+            f"{str(found.frequency)!r}, which {called(rows.names[longest])} has; "
             f"make one panel for each frequency, or set frequency if the steps between "
             f"are missing."
         )

@@ -67,8 +67,9 @@ class Panel:
 
     def local(self, times: np.ndarray) -> np.ndarray:
         """Local times of times of this panel, for calendar features and for people."""
-        in_utc = self.zone is not None and self.frequency.by_clock
-        return to_local(times, self.zone) if in_utc else times
+        if self.zone is None or not self.frequency.by_clock:
+            return times
+        return to_local(times, self.zone)
 
     def after(self, series: Series, n: int) -> np.ndarray:
         """The ``n`` times after the last value of a series."""
