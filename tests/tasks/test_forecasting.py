@@ -159,7 +159,7 @@ def test_the_future_does_not_leak(tmp_path):
 def test_missing_values_count_nowhere(tmp_path, trained):
     run = lstm_jax.load_run(trained / "run")
     data = values()
-    data[105, 0] = data[90:97, 1] = np.nan
+    data[105, 0] = data[90:97, 1] = data[30, 0] = np.nan
     task = task_of(tmp_path, data)
     found = task.evaluate(run.params, "test")
     truth = task.data.truth(task.data.windows("test"))
