@@ -85,7 +85,7 @@ def memory(args) -> int:
             diverged[cell] = str(error)
             say(f"diverged: {error}")
             continue
-        if outcome.stopped:
+        if outcome.stopped_by:
             print(f"stopped at step {outcome.step:,}; continue with --resume.")
             return 130
     cells = [cell for cell in args.cells if cell not in diverged]

@@ -156,7 +156,7 @@ def reproduce(args) -> int:
         print(f"\n{args.name}, seed {seed}")
         there = Run(directory).has_begun
         outcome = train_run(config, directory, resume=there, free=NOT_THE_RECIPE)
-        if outcome.stopped:
+        if outcome.stopped_by:
             print(f"stopped at step {outcome.step:,}; the same command continues.")
             return 130
         runs.append(trained(directory))

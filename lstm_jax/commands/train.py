@@ -30,7 +30,8 @@ def train(args) -> int:
     directory = run_folder(config, path, args.overrides)
     outcome = train_run(config, directory, resume=args.resume)
     if not outcome.complete:
-        say(f"stopped at step {outcome.step:,}; saved in {outcome.run.directory}.")
+        by = f" by {outcome.stopped_by}" if outcome.stopped_by else ""
+        say(f"stopped at step {outcome.step:,}{by}; saved in {outcome.run.directory}.")
         again = ["lstm-jax", "train", args.config, *args.overrides, "--resume"]
         say(f"go on with: {shlex.join(again)}")
         return 130

@@ -1,5 +1,6 @@
 """A run continues from its newest valid checkpoint, or is refused."""
 
+import dataclasses
 import os
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -34,6 +35,29 @@ def known_metadata(run: Run) -> dict[str, Any]:
     config = _read_or_restore(run, "config.toml", lambda: config_of(run))
     kind = find_task(config.task)[1].metadata_type
     return _read_or_restore(run, "run.json", lambda: read_metadata(run, kind))
+
+
+def continued(run: Run, config: Any) -> Any:
+    """The config with which a run continues: where it names no data, those of the run.
+
+    Raises:
+        RunError: it is the config of another task.
+    """
+    before = config_of(run)
+    if before.task != config.task:
+        raise RunError(
+            f"{run.directory} was trained with task={before.task!r}, not "
+            f"{config.task!r}; resume with a config of the task {before.task}, or "
+            f"start a new run with run.directory=FOLDER."
+        )
+    keys = [key.removeprefix("data.") for key in find_task(config.task)[1].moved]
+    named = [
+        getattr(config.data, key) != getattr(type(config.data)(), key) for key in keys
+    ]
+    if not keys or any(named):
+        return config
+    known = {key: getattr(before.data, key) for key in keys}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **known))
 
 
 def _read_or_restore(run, name, reader):

@@ -21,7 +21,13 @@ from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.init_from import Source, check_same_source, replaced, source_of
 from lstm_jax.runs.load import Trained, params_like, validation_of
 from lstm_jax.runs.results import report
-from lstm_jax.runs.resume import check_resumable, known_metadata, restore, with_ends
+from lstm_jax.runs.resume import (
+    check_resumable,
+    continued,
+    known_metadata,
+    restore,
+    with_ends,
+)
 from lstm_jax.terminal import output_may_close, say
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.checkpoint import Checkpoints
@@ -50,8 +56,8 @@ class Outcome(NamedTuple):
     step: int
     complete: bool
     """Whether the run has its final metrics."""
-    stopped: bool
-    """Whether Ctrl-C or SIGTERM came on the way."""
+    stopped_by: str | None
+    """The signal that stopped it, such as SIGINT for Ctrl-C; ``None`` if none did."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -136,6 +142,7 @@ def _train_run(config, directory, resume, free):
             # A run goes on with what it has learned of its data: another version of
             # a library might read the same data otherwise.
             metadata = known_metadata(run)
+            config = continued(run, config)
             source = None
             if not Checkpoints(run.path("checkpoints")).steps:
                 source = source_of(config)  # it starts again at step 0
@@ -191,7 +198,7 @@ def train_alone(
             listener.close()
     metadata = _write_outcome(run, config, metadata, trainer, evaluation)
     # A request in the last validation stops the run before its final evaluation.
-    complete = complete and not trainer.was_asked_to_stop
+    complete = complete and trainer.stopped_by is None
     if complete:
         print(f"trained in {time.monotonic() - began:.0f} s.")
         trained = Trained(run, task, evaluation.best, evaluation.validation)
@@ -200,7 +207,7 @@ def train_alone(
         except (KeyboardInterrupt, Terminated):
             say(f"{run.directory} is trained and saved; finish it with --resume.")
             raise
-    return Outcome(run, trainer.step, complete, trainer.was_asked_to_stop)
+    return Outcome(run, trainer.step, complete, trainer.stopped_by)
 
 
 def make_trainer(

@@ -70,7 +70,7 @@ class ForecastBatches:
         size = self._batch_size
         missing = -len(order) % size
         full = np.concatenate([order, np.full(missing, -1, order.dtype)])
-        return full.reshape(-1, size)
+        return [*full.reshape(-1, size)]
 
     def load(self, batch: np.ndarray) -> ForecastBatch:
         real = batch >= 0

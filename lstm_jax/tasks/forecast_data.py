@@ -46,7 +46,7 @@ class Standard(NamedTuple):
         both = zip(values, self.mean, self.std, strict=True)
         return [(x - mean) / std for x, mean, std in both]
 
-    def undo(self, forecasts: np.ndarray, series: np.ndarray) -> np.ndarray:
+    def undo(self, forecasts: np.ndarray, series: np.ndarray) -> Any:
         """Forecasts ``[W, H, Q]`` of these series, on the scale of the data."""
         mean, std = self.mean[series], self.std[series]
         return forecasts * std[:, None, None] + mean[:, None, None]

@@ -84,7 +84,7 @@ class Forecasting:
 
     @property
     def metrics(self) -> Metrics:
-        return POINTS | (QUANTILES if self.config.model.head.levels else {})
+        return {**POINTS, **QUANTILES} if self.config.model.head.levels else POINTS
 
     # Training
 
@@ -140,7 +140,7 @@ class Forecasting:
         forecasts = self._forecast(params, self.data.values, windows, known)
         return self.measure(windows, forecasts)
 
-    def measure(self, windows: Windows, forecasts: np.ndarray) -> dict[str, float]:
+    def measure(self, windows: Windows, forecasts: Any) -> dict[str, float]:
         """The metrics of standardised forecasts ``[W, H, Q]``.
 
         MSE, MAE and the loss are those of standardised series. MASE, sMAPE and the
@@ -187,7 +187,7 @@ class Forecasting:
         ]
         return scores.seasonal_scale(parts, self.data.season)
 
-    def _forecast(self, params, values, windows, known):
+    def _forecast(self, params, values, windows, known) -> Any:
         """Standardised forecasts ``[W, H, Q]``, in the order of the windows."""
         rows = self.config.evaluation.batch_size
         batches = self._batches(values, windows, known, rows)

@@ -1,6 +1,7 @@
 """Progress during training: a live line on a terminal, or plain lines in a log."""
 
 import time
+from collections import deque
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -8,6 +9,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lstm_jax.terminal import escape
 from lstm_jax.training.metrics import PLAIN, Metrics, number
+
+RECENT = 20
+"""Speed and time left are those of so many of the last updates."""
 
 
 class ProgressReport:
@@ -38,7 +42,8 @@ class ProgressReport:
         self._steps, self._first = steps, done
         self._items_per_step, self._items = items_per_step, items
         self._metrics, self._interval = metrics, interval
-        self._start = self._printed = time.monotonic()
+        self._printed = time.monotonic()
+        self._recent = deque([(self._printed, done)], maxlen=RECENT)
         self._live = None
         if self._console.is_terminal:
             self._live = Progress(
@@ -62,8 +67,12 @@ class ProgressReport:
     def update(self, step: int, values: Mapping[str, float | None]) -> None:
         """Shows the step, and the mean metrics of the last steps, if there are any."""
         now = time.monotonic()
-        done = (step - self._first) * self._items_per_step
-        speed = done / max(now - self._start, 1e-9)
+        self._recent.append((now, step))
+        if self._recent[0][1] == self._first and len(self._recent) > 2:
+            self._recent.popleft()  # the first steps were compiled
+        then, before = self._recent[0]
+        done = (step - before) * self._items_per_step
+        speed = done / max(now - then, 1e-9)
         text = f"{self._said(values)} · {speed:,.0f} {self._items}/s"
         if self._live:
             self._live.update(self._task, completed=step, description=text)

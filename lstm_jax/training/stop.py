@@ -7,6 +7,13 @@ import threading
 from collections.abc import Iterator
 
 
+class StopRequest(threading.Event):
+    """Set by a signal that asks for a stop."""
+
+    signal: str = ""
+    """The name of the signal, such as SIGINT."""
+
+
 class Terminated(BaseException):
     """SIGTERM, or SIGHUP of a closed terminal, outside the training loop."""
 
@@ -46,17 +53,18 @@ def _handled(kinds, handler):
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event set by Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C interrupts at once.
+def stop_requests() -> Iterator[StopRequest]:
+    """A request set by Ctrl-C, SIGTERM or SIGHUP; a second Ctrl-C interrupts at once.
 
     Under ``nohup``, SIGHUP stays ignored.
     """
-    stop = threading.Event()
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def request(signum, frame):
+        stop.signal = stop.signal or signal.Signals(signum).name
         stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

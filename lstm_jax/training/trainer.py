@@ -156,7 +156,8 @@ class Trainer:
         """The step at which each seed diverged, or 0."""
         self.stopped_early = np.zeros(config.seeds, bool)
         """Seeds that stopped early."""
-        self.was_asked_to_stop = False
+        self.stopped_by: str | None = None
+        """The signal that asked for a stop, such as SIGINT; ``None`` if none did."""
         self._began = time.monotonic() - seconds
         self._step_seconds = BLOCK_SECONDS  # until the first block is timed
 
@@ -185,7 +186,7 @@ class Trainer:
                         if hook.every and (self.is_last or self.step % hook.every == 0):
                             hook.at(self)
                 self._call("end")
-                self.was_asked_to_stop = stop.is_set()
+                self.stopped_by = stop.signal if stop.is_set() else None
         finally:
             self._batches.close()
             for hook in self._hooks:

@@ -53,6 +53,7 @@ def test_stop_and_resume(whole, tmp_path, monkeypatch, capsys, stop, block):
         assert main(["train", *args]) == 130
     said = capsys.readouterr().out
     assert "stopped at step" in said
+    assert "by SIG" in said
     assert "--resume" in said
     assert len(tiny.metrics(tmp_path / "run")) < len(tiny.metrics(whole))
     assert main(["train", *args, "--resume", f"train.block={block}"]) == 0
@@ -75,6 +76,27 @@ def resume(run, *overrides):
     config, text = run.parent / "tiny.toml", run.parent / "text.txt"
     args = [str(config), f"data.path={text}", f"run.directory={run}", *overrides]
     return main(["train", *args, "--resume"])
+
+
+def test_a_resume_that_names_no_data(whole, tmp_path, monkeypatch):
+    """Goes on with the data of the run, not with those of the defaults."""
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 6)
+        assert main(["train", *args]) == 130
+    without = [arg for arg in args if not arg.startswith("data.path")]
+    assert main(["train", *without, "--resume"]) == 0
+    assert results(tmp_path / "run") == results(whole)
+
+
+def test_a_resume_with_a_config_of_another_task(whole, capsys):
+    """Refused before its data are read with the tokens of the run."""
+    before = files(whole)
+    args = ["train", "classify", "--resume", f"run.directory={whole}"]
+    assert main([*args, f"data.path={whole / 'absent.csv'}"]) == 2
+    said = capsys.readouterr().err
+    assert "trained with task='language_model', not 'classification'" in said
+    assert files(whole) == before
 
 
 def test_resuming_a_complete_run_trains_nothing(whole, monkeypatch, capsys):

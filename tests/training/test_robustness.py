@@ -246,7 +246,7 @@ def test_a_stop_before_the_first_block(cut, monkeypatch):
     """Asked for just after the loop has looked for it, it takes no step, and what was
     evaluated is not evaluated once more."""
     answers = iter([False])
-    stop = SimpleNamespace(is_set=lambda: next(answers, True))
+    stop = SimpleNamespace(is_set=lambda: next(answers, True), signal="SIGINT")
     monkeypatch.setattr(trainer, "stop_requests", lambda: contextlib.nullcontext(stop))
     before = (cut / "metrics.jsonl").read_bytes()
     assert main(["train", *arguments(cut.parent), "--resume"]) == 130
