@@ -83,11 +83,15 @@ from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
 backends.add("native", NATIVE, unnamed=FASTEST)
 
 if TYPE_CHECKING:
+    from lstm_jax.runs.forecaster import Forecaster
     from lstm_jax.runs.loaded import load_run
 
 __version__ = "0.1.0"
 
-_LATER = {"load_run": "lstm_jax.runs.loaded"}
+_LATER = {
+    "Forecaster": "lstm_jax.runs.forecaster",
+    "load_run": "lstm_jax.runs.loaded",
+}
 """Names that need more than JAX. They are imported on first use."""
 
 
@@ -111,6 +115,7 @@ __all__ = [
     "Cell",
     "ConvLSTMCell",
     "ConvLSTMParams",
+    "Forecaster",
     "GRUCarry",
     "GRUCell",
     "GRUParams",

@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +120,7 @@ def train_run(
     *,
     resume: bool = False,
     free: Collection[str] = frozenset(),
+    make: Callable[..., Task] = make_task,
 ) -> Outcome:
     """Trains, evaluates and plots a run, and prints its progress.
 
@@ -128,12 +129,13 @@ def train_run(
         directory: the folder of the run.
         resume: whether to continue a run that was stopped.
         free: if not empty, the only keys that may change on resume.
+        make: makes the task of the config and the metadata of a run that exists.
     """
     with output_may_close():  # a closed terminal must not cost a training
-        return _train_run(config, directory, resume, free)
+        return _train_run(config, directory, resume, free, make)
 
 
-def _train_run(config, directory, resume, free):
+def _train_run(config, directory, resume, free, make):
     if resume:
         run = Run(directory)
         if not os.path.isdir(run.path("checkpoints")):
@@ -148,13 +150,13 @@ def _train_run(config, directory, resume, free):
                 source = source_of(config)  # it starts again at step 0
             if source is not None:
                 check_same_source(source, metadata)
-            start = Start.of(make_task(config, metadata), source)
+            start = Start.of(make(config, metadata), source)
             epoch = start.batches.steps_per_epoch
             check_resumable(run, start.task, epoch, metadata, free)
             return train_alone(run, start, metadata, resume)
     Run.check_vacant(directory)
     source = source_of(config)
-    start = Start.of(make_task(config, source and source.learned), source)
+    start = Start.of(make(config, source and source.learned), source)
     metadata = start.task.describe() | _surroundings()
     if source is not None:
         metadata |= {"init_from": source.origin.model_dump()}

@@ -72,8 +72,12 @@ class ForecastDataConfig:
         train = 1 - self.valid_fraction - self.test_fraction
         return Split(train, self.valid_fraction, self.test_fraction)
 
+    @property
+    def step(self) -> str | int | None:
+        """The frequency; ``None`` if it is told from the times."""
+        rule = self.frequency
+        return int(rule) if rule.isdecimal() else rule or None
+
     def read(self, path: str) -> Panel:
         """The series of a file."""
-        rule = self.frequency
-        frequency = int(rule) if rule.isdecimal() else rule or None
-        return read_panel(path, self.columns, frequency)
+        return read_panel(path, self.columns, self.step)

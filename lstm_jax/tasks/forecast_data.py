@@ -59,6 +59,7 @@ class ForecastData:
         config: where they are; see `lstm_jax.tasks.forecast_config`.
         context, horizon: steps that the model reads and forecasts.
         metadata: of a run that exists: what it had learned is used again.
+        panel: the series, where they come from a data frame and not from a file.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class ForecastData:
         context: int,
         horizon: int,
         metadata: Mapping[str, Any] | None = None,
+        panel: Panel | None = None,
     ):
-        self._config, self._known = config, metadata or {}
+        self._config, self._known, self._given = config, metadata or {}, panel
         self._context, self._horizon = context, horizon
 
     # What is learned
@@ -106,6 +108,8 @@ class ForecastData:
         Raises:
             DataError: the data cannot be used, or no file is named.
         """
+        if self._given is not None:
+            return self._given
         if not self._config.path:
             raise DataError(
                 "data.path is empty; set it to a CSV or Parquet file with a column of "
@@ -167,10 +171,19 @@ class ForecastData:
 
     # New data
 
-    def read(self, path: str | Path) -> tuple[Panel, Standard, np.ndarray]:
-        """New series: what standardises them, and their numbers in the model, -1 of
-        those that were not trained on."""
-        panel = self._config.read(str(path))
+    def of(self, panel: Panel) -> tuple[Standard, np.ndarray]:
+        """What standardises the series of a panel, and their numbers in the model; -1
+        of those that were not trained on.
+
+        Raises:
+            DataError: the panel has another frequency, or a series has no value.
+        """
+        trained = self._known.get("frequency") or str(self.panel.frequency)
+        if str(panel.frequency) != trained:
+            raise DataError(
+                f"the new data have a step of {panel.frequency}, but the model was "
+                f"trained on steps of {trained}; resample them."
+            )
         numbers = {name: n for n, name in enumerate(self.names)}
         known = np.array([numbers.get(name_of(series), -1) for series in panel])
         own = standard_of(
@@ -179,14 +192,14 @@ class ForecastData:
         there = known >= 0
         mean = np.where(there, self.standard.mean[known], own.mean)
         std = np.where(there, self.standard.std[known], own.std)
-        return panel, Standard(mean, std), known
+        return Standard(mean, std), known
 
     # Metadata
 
     def describe(self) -> dict[str, Any]:
         """Metadata of the data, and what is needed to use a run without them."""
         return {
-            "data": self._config.path,
+            "data": self._config.path or "a data frame",
             "frequency": str(self.panel.frequency),
             "season": self.season,
             "series": [*self.names],

@@ -9,8 +9,9 @@ import numpy as np
 from flax import nnx
 from pydantic import Field
 
+from lstm_jax._types import PyTree
 from lstm_jax.config import Count, config
-from lstm_jax.data.panel import Windows, forecast_frame
+from lstm_jax.data.panel import Panel, Windows, forecast_frame
 from lstm_jax.models.forecast.direct import DirectConfig
 from lstm_jax.models.functional import Functional
 from lstm_jax.scores import forecast as scores
@@ -66,6 +67,7 @@ class Forecasting:
         config: see `ForecastingConfig`.
         metadata: the metadata of a run that exists. Its series and their scales are
             used.
+        panel: the series, where they come from a data frame.
     """
 
     items = "windows"
@@ -73,11 +75,15 @@ class Forecasting:
     metadata_type = ForecastMetadata
 
     def __init__(
-        self, config: ForecastingConfig, metadata: Mapping[str, Any] | None = None
+        self,
+        config: ForecastingConfig,
+        metadata: Mapping[str, Any] | None = None,
+        panel: Panel | None = None,
     ):
         self.config = config
         model = config.model
-        self.data = ForecastData(config.data, model.context, model.horizon, metadata)
+        sizes = model.context, model.horizon
+        self.data = ForecastData(config.data, *sizes, metadata, panel)
         self.items_per_step = config.train.batch_size
         series = len(self.data.names)
         self.model = Functional(lambda key: model.build(series, nnx.Rngs(key)))
@@ -267,21 +273,27 @@ class Forecasting:
 
     def predict(self, params, path) -> Predictions:
         """The steps after the end of every series of a file."""
-        panel, standard, known = self.data.read(path)
+        found = self.forecast(params, self.config.data.read(str(path)))
+        columns = found if isinstance(found, dict) else found.to_pydict()
+        cells = (np.asarray(column).tolist() for column in columns.values())
+        return Predictions([*columns], [list(row) for row in zip(*cells, strict=True)])
+
+    def forecast(self, params: PyTree, panel: Panel, name: str = "forecast") -> Any:
+        """The steps after the end of every series, as a frame of the panel's kind.
+
+        Args:
+            params: the parameters.
+            panel: series up to now.
+            name: of the column of forecasts; quantiles follow as ``name-q10``.
+        """
+        standard, known = self.data.of(panel)
         values = standard.apply([series.values for series in panel])
         ends = np.array([len(series) for series in panel])
         which = np.arange(len(panel))
         forecasts = self._forecast(params, values, Windows(which, ends), known)
         natural = standard.undo(forecasts.astype(np.float64), which)
         head = self.config.model.head
-        named = {"forecast": np.asarray(head.point(natural))}
+        columns = {name: np.asarray(head.point(natural))}
         for n, level in enumerate(head.levels):
-            named[f"forecast-q{100 * level:g}"] = natural[..., n]
-        frame = forecast_frame(panel, named)
-        if not isinstance(frame, dict):
-            raise TypeError("a file gives columns")
-        columns = [*frame]
-        rows = [
-            list(row) for row in zip(*(list(frame[c]) for c in columns), strict=True)
-        ]
-        return Predictions(columns, rows)
+            columns[f"{name}-q{100 * level:g}"] = natural[..., n]
+        return forecast_frame(panel, columns)

@@ -1,0 +1,204 @@
+"""A forecaster for data frames: fit, predict, save and load."""
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lstm_jax import files
+from lstm_jax.config import ConfigError
+from lstm_jax.data.panel import Panel, panel_from_frame
+from lstm_jax.data.text import DataError
+from lstm_jax.runs.configs import read_config
+from lstm_jax.runs.load import best_of
+from lstm_jax.runs.train import train_run
+from lstm_jax.tasks.forecasting import Forecasting
+from lstm_jax.training.run_errors import RunError
+
+
+class Forecaster:
+    """Forecasts the next steps of the time series of a data frame.
+
+    Frames are those of pandas, polars or pyarrow. In the long form they have a row for
+    every series and time. In the wide form (``id=None``) every target column is a
+    series. Forecasts are frames of the same kind.
+
+    `fit` trains as ``lstm-jax train`` does and leaves the folder of a run, so
+    ``lstm-jax predict`` and ``lstm-jax runs`` work on it.
+
+    Args:
+        config: the tables ``model``, ``optimizer``, ``train``, ``data`` (splits) and so
+            on of the task ``forecasting``; ``lstm-jax config forecasting --schema``
+            explains every key. What is left out has its default.
+        id: the column of the names of series; ``None`` for the wide form.
+        time: the column of times.
+        target: the columns to forecast.
+        frequency: as ``h`` or ``D``; ``None`` tells it from the times.
+
+    Raises:
+        ConfigError: a key is unknown or has a wrong value.
+
+    Example::
+
+        forecaster = lstm_jax.Forecaster({"model": {"context": 168, "horizon": 24}})
+        forecaster.fit(frame)                 # columns unique_id, ds, y
+        forecaster.predict()                  # the next 24 steps of every series
+        forecaster.predict(newer_frame)       # after the end of other data
+        forecaster.save("runs/load")
+        lstm_jax.Forecaster.load("runs/load").predict(newer_frame)
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = "unique_id",
+        time: str = "ds",
+        target: str | Sequence[str] = "y",
+        frequency: str | int | None = None,
+    ):
+        targets = (target,) if isinstance(target, str) else tuple(target)
+        given = dict(config or {})
+        data = given.pop("data", {})
+        columns = {"id": id or "", "time": time, "target": list(targets)}
+        if taken := sorted(data.keys() & {*columns, "path", "frequency"}):
+            raise ConfigError(
+                f"config has data.{taken[0]}; pass the names of columns and the "
+                f"frequency as arguments, and the data to fit()."
+            )
+        columns["frequency"] = "" if frequency is None else str(frequency)
+        values = {"task": "forecasting", **given, "data": {**data, **columns}}
+        self.config = read_config(values)
+        """The whole config."""
+        self._task: Any = None
+        self._params: Any = None
+        self._fitted: Panel | None = None
+        self._temporary: tempfile.TemporaryDirectory | None = None
+        self.directory: Path | None = None
+        """The folder of the run; ``None`` before `fit`."""
+
+    def fit(
+        self, frame: Any, directory: str | Path | None = None, *, verbose: bool = True
+    ) -> "Forecaster":
+        """Trains on a frame, and evaluates on the last part of it.
+
+        Args:
+            frame: the series.
+            directory: the folder of the run; ``None`` for one that goes with this
+                object, unless it is saved.
+            verbose: whether to print the progress.
+
+        Returns:
+            The forecaster itself.
+
+        Raises:
+            DataError: the frame cannot be used, or is too short for the splits.
+            RunError: the folder already holds a run or cannot be written, or training
+                was interrupted.
+        """
+        panel = self._panel(frame)
+        if directory is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="lstm-jax-")
+            directory = Path(self._temporary.name) / "run"
+        make = functools.partial(Forecasting, panel=panel)
+        with contextlib.nullcontext() if verbose else _silence():
+            outcome = train_run(self.config, directory, make=make)
+        if not outcome.complete:
+            raise RunError(
+                f"training was stopped by {outcome.stopped_by} at step "
+                f"{outcome.step:,}; call fit again."
+            )
+        self._open(directory)
+        self._fitted = panel
+        return self
+
+    def predict(self, frame: Any = None) -> Any:
+        """The steps after the end of every series, ``model.horizon`` of them.
+
+        Args:
+            frame: series up to now, with the columns of the data that were fitted; with
+                an id column also series that were not. ``None`` takes the frame of
+                `fit`.
+
+        Returns:
+            A frame with the id, the time, and the columns ``LSTM`` and, with a quantile
+            head, ``LSTM-q10`` and so on. In the wide form and with several targets they
+            are named after the targets.
+
+        Raises:
+            RunError: nothing was fitted or loaded.
+            DataError: the frame cannot be used, or there is none.
+        """
+        if self._task is None:
+            raise RunError("the forecaster is not trained; call fit or load first.")
+        if frame is None and self._fitted is None:
+            raise DataError(
+                "a loaded forecaster has no data; pass a frame with the series up to "
+                "now."
+            )
+        panel = self._fitted if frame is None else self._panel(frame)
+        return self._task.forecast(self._params, panel, "LSTM")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the test split, and those of the baselines.
+
+        Raises:
+            RunError: nothing was fitted or loaded.
+        """
+        if self._task is None or self.directory is None:
+            raise RunError("the forecaster is not trained; call fit or load first.")
+        split = "test" if self.config.data.split.test else "valid"
+        return files.read_json(self.directory / f"result-{split}.json")
+
+    def save(self, directory: str | Path) -> None:
+        """Copies the folder of the run. The data of `fit` are not in it.
+
+        Raises:
+            RunError: nothing was fitted, the folder exists, or cannot be written.
+        """
+        if self.directory is None:
+            raise RunError("the forecaster is not trained; call fit first.")
+        try:
+            shutil.copytree(self.directory, directory)
+        except OSError as error:
+            raise RunError(
+                f"cannot save in {directory}: {error.strerror or error}; name a folder "
+                f"that does not exist."
+            ) from error
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "Forecaster":
+        """The forecaster of the folder of a run.
+
+        Raises:
+            RunError: there is no run, it is of another task, or it is not finished.
+        """
+        run, task, _ = best_of(directory)
+        if not isinstance(task, Forecasting):
+            raise RunError(
+                f"{directory} is a run of the task {task.config.task}; use "
+                f"lstm_jax.load_run."
+            )
+        made = cls.__new__(cls)
+        made.config, made._temporary, made._fitted = task.config, None, None
+        made._open(run.directory)
+        return made
+
+    def _open(self, directory):
+        run, self._task, self._params = best_of(directory)
+        self.directory = Path(run.directory)
+
+    def _panel(self, frame):
+        data = self.config.data
+        return panel_from_frame(frame, data.columns, data.step)
+
+
+@contextlib.contextmanager
+def _silence():
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
