@@ -118,6 +118,9 @@ def _styled(panel, times):
     found = nw.new_series(panel.columns.time, found, backend=backend)
     if style.kind == "datetime" and zone is not None:
         found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    if backend.is_pandas():
+        native = found.to_native().astype(style.dtype)
+        return nw.from_native(native, series_only=True)
     return found.cast(style.dtype)
 
 
@@ -134,15 +137,20 @@ def _framed(panel, columns):
     if giving.backend is None:
         return columns
     nw = need("narwhals")
-    series = [
-        nw.new_series(name, cells, backend=giving.backend)
+    if not giving.backend.is_pandas():
+        series = {
+            name: nw.new_series(name, cells, backend=giving.backend)
+            if isinstance(cells, np.ndarray)
+            else cells
+            for name, cells in columns.items()
+        }
+        return nw.from_dict(series, backend=giving.backend).to_native()
+    # from_dict of narwhals would lose categories and time zones of pandas.
+    natives = {
+        name: cells
         if isinstance(cells, np.ndarray)
-        else cells
+        else cells.to_native().reset_index(drop=True)
         for name, cells in columns.items()
-    ]
-    frame = nw.from_dict({s.name: s for s in series}, backend=giving.backend)
-    frame = frame.to_native()
-    if giving.backend.is_pandas():
-        frame = frame.reset_index(drop=True)
-        frame = frame.set_index(list(giving.index)) if giving.index else frame
-    return frame
+    }
+    frame = need("pandas").DataFrame(natives)
+    return frame.set_index(list(giving.index)) if giving.index else frame

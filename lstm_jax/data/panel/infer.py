@@ -39,8 +39,8 @@ def infer_frequency(times: np.ndarray, name: str = "") -> Frequency:
     """
     if len(times) < 3:
         raise DataError(
-            f"{called(name)} has {len(times)} times, too few to tell the frequency; "
-            f"set frequency, for example 'D'."
+            f"the frequency cannot be told from the {len(times)} rows of "
+            f"{called(name)}, expected three or more; set frequency, for example 'D'."
         )
     step = common_step(times)
     if np.issubdtype(times.dtype, np.integer):
