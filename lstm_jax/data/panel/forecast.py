@@ -114,14 +114,16 @@ def _styled(panel, times):
         found = times
     if backend is None:
         return found
+    in_zone = style.kind == "datetime" and zone is not None
     nw = need("narwhals")
-    found = nw.new_series(panel.columns.time, found, backend=backend)
-    if style.kind == "datetime" and zone is not None:
-        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
     if backend.is_pandas():
-        native = found.to_native().astype(style.dtype)
-        return nw.from_native(native, series_only=True)
-    return found.cast(style.dtype)
+        native = need("pandas").Series(found)
+        native = native.dt.tz_localize("UTC").dt.tz_convert(zone) if in_zone else native
+        return nw.from_native(native.astype(style.dtype), series_only=True)
+    found = nw.new_series(panel.columns.time, found, backend=backend)
+    if in_zone:
+        found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+    return nw.from_native(found.to_native().cast(style.dtype), series_only=True)
 
 
 def _name(panel, target, name, first):

@@ -74,8 +74,8 @@ def _static(series):
 
 def _times(series, name, place):
     times, zone, style = _read(series, name, place)
-    pandas = series.implementation.is_pandas()
-    dtype = series.to_native().dtype if pandas else series.dtype
+    native = series.to_native()
+    dtype = native.type if series.implementation.is_pyarrow() else native.dtype
     if str(dtype) == "object" and style.kind == "datetime":
         dtype = times.dtype if zone is None else f"datetime64[us, {zone}]"
     return times, zone, dataclasses.replace(style, dtype=dtype)
@@ -99,15 +99,31 @@ def _read(series, name, place):
     if dtype == nw.Date:
         days = series.cast(nw.Datetime("us")).to_numpy()
         return days.astype("datetime64[us]"), None, TimeStyle("datetime")
+    if series.implementation.is_pandas():
+        return _pandas_times(series.to_native(), name, place)
     if dtype == nw.Datetime:
         zone = dtype.time_zone
         if zone is not None:
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         times = _microseconds(series.to_numpy(), name, place)
         return times, zone, TimeStyle("datetime")
-    if series.implementation.is_pandas():  # narwhals has no name for its periods
-        dtype = series.to_native().dtype
-    raise DataError(f"column {name!r} has the type {dtype}, {EXPECTED}; convert it.")
+    raise _no_times(name, dtype)
+
+
+def _pandas_times(series, name, place):
+    """narwhals does not see America/New_York and other zones that have a sign."""
+    pandas = need("pandas")
+    if not pandas.api.types.is_datetime64_any_dtype(series.dtype):
+        raise _no_times(name, series.dtype)
+    index = pandas.DatetimeIndex(series)
+    zone = None if index.tz is None else str(index.tz)
+    times = index if zone is None else index.tz_convert(None)
+    times = _microseconds(times.to_numpy(), name, place)
+    return times, zone, TimeStyle("datetime")
+
+
+def _no_times(name, dtype):
+    return DataError(f"column {name!r} has the type {dtype}, {EXPECTED}; convert it.")
 
 
 def _object_times(series, name, place):
