@@ -11,20 +11,21 @@ TRUTH = {
     "second_of_minute": lambda t: t.second,
     "minute_of_hour": lambda t: t.minute,
     "hour_of_day": lambda t: t.hour,
-    "day_of_week": lambda t: t.dayofweek,
+    "day_of_week": lambda t: t.day_of_week,
     "day_of_month": lambda t: t.day - 1,
-    "day_of_year": lambda t: t.dayofyear - 1,
+    "day_of_year": lambda t: t.day_of_year - 1,
     "week_of_year": lambda t: t.isocalendar().week.to_numpy().astype(int) - 1,
     "month_of_year": lambda t: t.month - 1,
     "quarter_of_year": lambda t: t.quarter - 1,
 }
 
 
-@pytest.mark.parametrize(
-    "rule", ["s", "7min", "h", "D", "B", "W-WED", "ME", "QS", "YE"]
-)
+RULES = ("s", "7min", "h", "D", "B", "W-WED", "ME", "QS", "YE")
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_against_pandas(rule):
-    start = "1968-12-20" if rule in "s 7min h" else "1960-12-20"
+    start = "1968-12-20" if rule in ("s", "7min", "h") else "1960-12-20"
     times = pd.date_range(start, periods=900, freq=rule, unit="us")
     frequency = Frequency(rule)
     found = calendar_features(times.to_numpy(), frequency)

@@ -27,6 +27,9 @@ TIMES = {
     "hours in Berlin": pd.date_range(
         "2024-03-30 20:00", periods=8, freq="h", tz="Europe/Berlin"
     ),
+    "hours in New York": pd.date_range(
+        "2024-03-09 20:00", periods=8, freq="h", tz="America/New_York"
+    ),
     "days in Berlin": pd.date_range("2024-03-28", periods=8, tz="Europe/Berlin"),
     "integers": np.arange(10, 26, 2, np.int32),
     "texts": pd.date_range("2024-03-28", periods=8).astype(str),

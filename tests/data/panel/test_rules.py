@@ -195,7 +195,7 @@ def test_kinds_of_times(ds):
 
 
 def test_dates_of_polars():
-    frame = pl.DataFrame({"unique_id": 1, "ds": DAYS.date, "y": [1.0, 2, 3, 4, 5]})
+    frame = pl.DataFrame({"unique_id": 1, "ds": [*DAYS.date], "y": [1.0, 2, 3, 4, 5]})
     assert frame["ds"].dtype == pl.Date
     assert str(panel_from_frame(frame).frequency) == "D"
 
@@ -260,8 +260,8 @@ STATIC = PanelColumns(static=("s",))
         (other(long(DAYS), ds=DAYS[1]), "twice, first in row 1; give every step a ti"),
         (
             other(long(HOURS), ds=HOURS[2]),
-            "2024-01-01 02:00 twice, first in row 2; give every step a time of its own, "
-            "or local times with daylight saving a time zone.",
+            "2024-01-01 02:00 twice, first in row 2; give every step a time of its "
+            "own, or local times with daylight saving a time zone.",
         ),
         (
             other(long(DAYS), ds=DAYS[3] + pd.Timedelta("7min")),
