@@ -6,12 +6,13 @@ import pytest
 
 import lstm_jax
 from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
-from lstm_jax.data import labelled
+from lstm_jax.data import labelled, panel
 
 MODULES = (
     lstm_jax,
     data,
     labelled,
+    panel,
     scores,
     diagnostics,
     inference,

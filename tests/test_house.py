@@ -65,6 +65,8 @@ HEAVY = [
     "pyarrow",
     "nervaluate",
     "pandas",
+    "narwhals",
+    "polars",
 ]
 
 

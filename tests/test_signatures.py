@@ -10,7 +10,7 @@ from flax import nnx
 
 import lstm_jax
 from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
-from lstm_jax.data import labelled, tokens
+from lstm_jax.data import labelled, panel, tokens
 from lstm_jax.interop.weights.stack import stack_of
 from lstm_jax.models.classifier import SequenceClassifier
 from lstm_jax.models.encoder import Encoder
@@ -23,6 +23,7 @@ MODULES = (
     lstm_jax.init,
     data,
     labelled,
+    panel,
     tokens,
     scores,
     diagnostics,

@@ -110,8 +110,14 @@ def read_table(path: str | Path, delimiter: str = ",") -> Table:
 
 
 def _read_csv(path, delimiter):
-    lines = (line + "\n" for line in read_lines(path))
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    lines = read_lines(path)
+    if plain := _plain(lines, delimiter):
+        names, columns = plain
+        _check_names(path, names)
+        places = [f"line {n}" for n in range(2, len(lines) + 1)]
+        return Table(str(path), dict(zip(names, columns, strict=True)), places)
+    ended = (line + "\n" for line in lines)
+    reader = csv.reader(ended, delimiter=delimiter, strict=True)
     rows, places, before = [], [], 0
     try:
         for row in reader:
@@ -142,6 +148,25 @@ def _read_csv(path, delimiter):
     cells = zip(*rows[1:], strict=True)
     columns = dict(zip(names, map(list, cells), strict=True))
     return Table(str(path), columns, places[1:])
+
+
+def _plain(lines, delimiter):
+    """The names and the columns of lines without quotes or faults, else None.
+
+    Splitting them all at once is three times as fast as reading rows, and leaves no
+    lists of rows to the garbage collector, which took longer than that.
+    """
+    width = lines[0].count(delimiter) + 1
+    if min(width, len(lines)) < 2 or max(map(len, lines)) > csv.field_size_limit():
+        return None
+    if {line.count(delimiter) for line in lines} != {width - 1}:
+        return None
+    text = delimiter.join(lines)
+    if '"' in text or "\r" in text:
+        return None
+    cells = text.split(delimiter)
+    names = [name.strip() for name in cells[:width]]
+    return names, [cells[width + n :: width] for n in range(width)]
 
 
 def _read_parquet(path):

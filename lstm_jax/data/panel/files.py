@@ -50,6 +50,8 @@ def read_panel(
     ('x', [3.0, nan, 5.0], 'D')
     """
     columns = columns or PanelColumns()
+    if len(delimiter) != 1:
+        raise DataError(f"delimiter is {delimiter!r}, expected one character.")
     if str(path).lower().endswith((".parquet", ".pq")):
         place = lambda row: f"{path}, row {row + 1}"
         frame, _ = opened(_parquet(path), columns, str(path))

@@ -114,11 +114,16 @@ def _styled(panel, times):
         found = times
     if backend is None:
         return found
+    in_zone = style.kind == "datetime" and zone is not None
     nw = need("narwhals")
+    if backend.is_pandas():
+        native = need("pandas").Series(found)
+        native = native.dt.tz_localize("UTC").dt.tz_convert(zone) if in_zone else native
+        return nw.from_native(native.astype(style.dtype), series_only=True)
     found = nw.new_series(panel.columns.time, found, backend=backend)
-    if style.kind == "datetime" and zone is not None:
+    if in_zone:
         found = found.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
-    return found.cast(style.dtype)
+    return nw.from_native(found.to_native().cast(style.dtype), series_only=True)
 
 
 def _name(panel, target, name, first):
@@ -134,15 +139,20 @@ def _framed(panel, columns):
     if giving.backend is None:
         return columns
     nw = need("narwhals")
-    series = [
-        nw.new_series(name, cells, backend=giving.backend)
+    if not giving.backend.is_pandas():
+        series = {
+            name: nw.new_series(name, cells, backend=giving.backend)
+            if isinstance(cells, np.ndarray)
+            else cells
+            for name, cells in columns.items()
+        }
+        return nw.from_dict(series, backend=giving.backend).to_native()
+    # from_dict of narwhals would lose categories and time zones of pandas.
+    natives = {
+        name: cells
         if isinstance(cells, np.ndarray)
-        else cells
+        else cells.to_native().reset_index(drop=True)
         for name, cells in columns.items()
-    ]
-    frame = nw.from_dict({s.name: s for s in series}, backend=giving.backend)
-    frame = frame.to_native()
-    if giving.backend.is_pandas():
-        frame = frame.reset_index(drop=True)
-        frame = frame.set_index(list(giving.index)) if giving.index else frame
-    return frame
+    }
+    frame = need("pandas").DataFrame(natives)
+    return frame.set_index(list(giving.index)) if giving.index else frame

@@ -73,6 +73,15 @@ def _static(series):
 
 
 def _times(series, name, place):
+    times, zone, style = _read(series, name, place)
+    native = series.to_native()
+    dtype = native.type if series.implementation.is_pyarrow() else native.dtype
+    if str(dtype) == "object" and style.kind == "datetime":
+        dtype = times.dtype if zone is None else f"datetime64[us, {zone}]"
+    return times, zone, dataclasses.replace(style, dtype=dtype)
+
+
+def _read(series, name, place):
     nw = need("narwhals")
     dtype = series.dtype
     if dtype == nw.Object:
@@ -81,23 +90,40 @@ def _times(series, name, place):
     if dtype.is_integer():
         times = series.cast(nw.Int64).to_numpy()
         check_numbers(times, name)
-        return times, None, TimeStyle("integer", dtype)
+        return times, None, TimeStyle("integer")
     if dtype == nw.String or dtype == nw.Categorical:
         cells = series.cast(nw.String).to_list()
         blank = np.array([not cell.strip() for cell in cells])
         _check_present(blank, name, place)
-        times, zone, style = read_times(cells, name, place)
-        return times, zone, dataclasses.replace(style, dtype=nw.String())
+        return read_times(cells, name, place)
     if dtype == nw.Date:
         days = series.cast(nw.Datetime("us")).to_numpy()
-        return days.astype("datetime64[us]"), None, TimeStyle("datetime", dtype)
+        return days.astype("datetime64[us]"), None, TimeStyle("datetime")
+    if series.implementation.is_pandas():
+        return _pandas_times(series.to_native(), name, place)
     if dtype == nw.Datetime:
         zone = dtype.time_zone
         if zone is not None:
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         times = _microseconds(series.to_numpy(), name, place)
-        return times, zone, TimeStyle("datetime", dtype)
-    raise DataError(f"column {name!r} has the type {dtype}, {EXPECTED}; convert it.")
+        return times, zone, TimeStyle("datetime")
+    raise _no_times(name, dtype)
+
+
+def _pandas_times(series, name, place):
+    """narwhals does not see America/New_York and other zones that have a sign."""
+    pandas = need("pandas")
+    if not pandas.api.types.is_datetime64_any_dtype(series.dtype):
+        raise _no_times(name, series.dtype)
+    index = pandas.DatetimeIndex(series)
+    zone = None if index.tz is None else str(index.tz)
+    times = index if zone is None else index.tz_convert(None)
+    times = _microseconds(times.to_numpy(), name, place)
+    return times, zone, TimeStyle("datetime")
+
+
+def _no_times(name, dtype):
+    return DataError(f"column {name!r} has the type {dtype}, {EXPECTED}; convert it.")
 
 
 def _object_times(series, name, place):
@@ -114,7 +140,7 @@ def _object_times(series, name, place):
     if odd:
         raise mixed(f"{place(odd[0])}: ", name, cells[odd[0]], cells[0])
     dates = need("pandas").to_datetime(need("pandas").Series(cells))
-    return _times(need("narwhals").from_native(dates, series_only=True), name, place)
+    return _read(need("narwhals").from_native(dates, series_only=True), name, place)
 
 
 def _check_present(blank, name, place):

@@ -76,20 +76,25 @@ def opened(
         if not frame.columns.is_unique:
             twice = frame.columns[frame.columns.duplicated()][0]
             raise DataError(f"{source} has the column {twice!r} twice; rename one.")
+        _check_columns(columns, [*map(str, frame.columns)], source)
         # Other columns may have names or types that narwhals does not know.
-        frame = frame[[name for name in columns.all if name in frame.columns]]
+        frame = frame[list(columns.all)]
     try:
         frame = nw.from_native(frame, eager_only=True)
     except TypeError as error:
         collect = "; call .collect() first" if hasattr(frame, "collect") else ""
         raise DataError(
-            f"the data is a {type(frame).__module__}.{type(frame).__qualname__}, "
-            f"expected a frame of pandas, polars or pyarrow{collect}."
+            f"the data is a {type(frame).__qualname__}, expected a frame of pandas, "
+            f"polars or pyarrow{collect}."
         ) from error
-    for name in columns.all:
-        if name not in frame.columns:
-            raise DataError(
-                f"{source} has no column {name!r}; its columns are "
-                f"{listed(frame.columns)}; set PanelColumns to its names."
-            )
+    _check_columns(columns, frame.columns, source)
     return frame, index
+
+
+def _check_columns(columns, there, source):
+    for name in columns.all:
+        if name not in there:
+            raise DataError(
+                f"{source} has no column {name!r}; its columns are {listed(there)}; "
+                f"set PanelColumns to its names."
+            )

@@ -134,7 +134,8 @@ class Frequency:
                 fine &= weekday(times) == WEEKDAYS.index(_parts(self.rule)[1][2:])
             return np.where(fine, steps, -1)
         days, starts = times.astype("datetime64[D]"), origins.astype("datetime64[D]")
-        base = _days(self._base, starts.min(), days.max())
+        both = np.concatenate([starts, days])
+        base = _days(self._base, both.min(), both.max())
         at, start = np.searchsorted(base, days), np.searchsorted(base, starts)
         fine = (base[at] == days) & (base[start] == starts)
         fine &= times - days == origins - starts

@@ -16,7 +16,7 @@ class TimeStyle:
     kind: str
     """``integer``, ``text`` or ``datetime``."""
     dtype: Any = None
-    """Of the column; None in CSV files."""
+    """Of the column in its frame; None in CSV files."""
     length: int = 19
     """Of the longest text, without its offset: 10 is a date."""
     separator: str = " "

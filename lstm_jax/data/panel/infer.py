@@ -39,8 +39,8 @@ def infer_frequency(times: np.ndarray, name: str = "") -> Frequency:
     """
     if len(times) < 3:
         raise DataError(
-            f"{called(name)} has {len(times)} times, too few to tell the frequency; "
-            f"set frequency, for example 'D'."
+            f"the frequency cannot be told from the {len(times)} rows of "
+            f"{called(name)}, expected three or more; set frequency, for example 'D'."
         )
     step = common_step(times)
     if np.issubdtype(times.dtype, np.integer):
@@ -73,9 +73,9 @@ def common_step(times: np.ndarray) -> int:
 def _of_days(times, days):
     weekdays = weekday(times)
     if days == 1:
-        # A difference of three days at a weekend is no gap of a business.
-        crosses = (np.diff(times) > np.timedelta64(DAY, "us")).any()
-        return Frequency("B" if crosses and weekdays.max() < 5 else "D")
+        mondays = times.astype("datetime64[D]") - weekdays
+        several_weeks = mondays[0] < mondays[-1]
+        return Frequency("B" if several_weeks and weekdays.max() < 5 else "D")
     if days % 7:
         return Frequency(f"{days}D")
     anchor = WEEKDAYS[np.bincount(weekdays).argmax()]

@@ -7,7 +7,7 @@ import numpy as np
 from lstm_jax.data.panel.frequency import DAY, Frequency
 from lstm_jax.data.panel.infer import common_step, infer_frequency
 from lstm_jax.data.panel.rows import Rows, called
-from lstm_jax.data.panel.zones import to_local
+from lstm_jax.data.panel.zones import to_local, to_utc
 from lstm_jax.data.text import DataError
 
 SPARSE = 100
@@ -60,7 +60,7 @@ def regular(rows: Rows, frequency: Frequency | None) -> Regular:
     longest = int(counts.argmax())
     example = times[starts[longest] :][: counts[longest]]
     if rows.zone is not None and not _by_clock(frequency, example):
-        times = to_local(times, rows.zone)
+        times = _local_days(times, rows.zone, np.repeat(times[starts], counts))
         example = times[starts[longest] :][: counts[longest]]
     told = frequency is None
     frequency = frequency or infer_frequency(example, rows.names[longest])
@@ -73,7 +73,7 @@ def regular(rows: Rows, frequency: Frequency | None) -> Regular:
         )
     steps = frequency.positions(np.repeat(times[starts], counts), times)
     found = Regular(frequency, order, starts, times[starts], steps, were_sorted)
-    _check_grid(rows, found, times)
+    _check_grid(rows, found, times, told)
     if told:
         _check_one_frequency(rows, found, times, longest)
     _check_gaps(rows, found, times)
@@ -86,13 +86,21 @@ def _by_clock(frequency, times):
     return len(times) > 1 and common_step(times) < DAY
 
 
+def _local_days(times, zone, origins):
+    """Local times of times in UTC. Where daylight saving skips midnight, the day of a
+    series that starts at midnight has it all the same."""
+    local, first = to_local(times, zone), to_local(origins, zone)
+    even = local.astype("datetime64[D]") + (first - first.astype("datetime64[D]"))
+    return np.where(to_utc(even, zone) == times, even, local)
+
+
 def _check_twice(rows, order, codes, times):
     same = np.flatnonzero((np.diff(codes) == 0) & (times[1:] == times[:-1]))
     if same.size:
         first, second = sorted(order[same[0] : same[0] + 2])
         clock = ""
-        if rows.zone is None and times.dtype.kind == "M":
-            clock = ", and local times with daylight saving a time zone"
+        if rows.zone is None and " " in shown(rows, times[same[0]]):
+            clock = ", or local times with daylight saving a time zone"
         raise DataError(
             f"{rows.place(second)}: {called(rows.names[codes[same[0]]])} has the time "
             f"{shown(rows, times[same[0]])} twice, first in {rows.place(first)}; give "
@@ -100,34 +108,30 @@ def _check_twice(rows, order, codes, times):
         )
 
 
-def _check_grid(rows, found, times):
+def _check_grid(rows, found, times, told):
     off = np.flatnonzero(found.steps < 0)
     if not off.size:
         return
     at = int(off[0])
     n = int(np.searchsorted(found.starts, at, side="right")) - 1
     mine = times[found.starts[n] :][: found.counts[n]]
-    like = _like(mine, found.frequency)
+    like, advice = _like(mine), "correct the time, or set another frequency."
+    if like is not None and like != found.frequency:
+        advice = f"the series looks like {str(like)!r}; "
+        advice += "make one panel for each frequency." if told else "set that instead."
     raise DataError(
         f"{rows.place(found.order[at])}: {called(rows.names[n])} has the time "
         f"{_plain(times[at])}, which is not on the grid of frequency "
-        f"{str(found.frequency)!r} from {_plain(found.origins[n])}; "
-        + (
-            f"its own frequency looks like {str(like)!r}: all series of a panel need "
-            f"the same."
-            if like
-            else "correct the time, or set another frequency."
-        )
+        f"{str(found.frequency)!r} from {_plain(found.origins[n])}; {advice}"
     )
 
 
-def _like(times, frequency):
-    """What a series off the grid seems to have instead."""
+def _like(times):
+    """The frequency a series off the grid seems to have."""
     try:
-        own = infer_frequency(times)
+        return infer_frequency(times)
     except DataError:
         return None
-    return own if own != frequency else None
 
 
 def _check_one_frequency(rows, found, times, longest):
