@@ -6,13 +6,16 @@ import pytest
 
 import lstm_jax
 from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
-from lstm_jax.data import labelled
+from lstm_jax.data import baselines, labelled
+from lstm_jax.scores import forecast
 
 MODULES = (
     lstm_jax,
     data,
+    baselines,
     labelled,
     scores,
+    forecast,
     diagnostics,
     inference,
     interop,
