@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("m4", type=Path)
     parser.add_argument("etth1", type=Path)
     parser.add_argument("--rate", type=float, default=5e-3, help="of DLinear's Adam")
-    parser.add_argument("--seeds", type=int, default=3, help="of DLinear")
+    parser.add_argument("--seeds", type=int, default=1, help="of DLinear")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     raw = np.array([[float(x) for x in row[1:]] for row in read_rows(args.etth1)])
