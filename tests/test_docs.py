@@ -6,14 +6,17 @@ import pytest
 
 import lstm_jax
 from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
-from lstm_jax.data import labelled, panel
+from lstm_jax.data import baselines, labelled, panel
+from lstm_jax.scores import forecast
 
 MODULES = (
     lstm_jax,
     data,
+    baselines,
     labelled,
     panel,
     scores,
+    forecast,
     diagnostics,
     inference,
     interop,

@@ -10,22 +10,25 @@ from flax import nnx
 
 import lstm_jax
 from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
-from lstm_jax.data import labelled, panel, tokens
+from lstm_jax.data import baselines, labelled, panel, tokens
 from lstm_jax.interop.weights.stack import stack_of
 from lstm_jax.models.classifier import SequenceClassifier
 from lstm_jax.models.encoder import Encoder
 from lstm_jax.models.language_model import LanguageModel, LanguageModelConfig
 from lstm_jax.models.sequence_reader import SequenceReader
 from lstm_jax.models.tagger import SequenceTagger
+from lstm_jax.scores import forecast
 
 MODULES = (
     lstm_jax,
     lstm_jax.init,
     data,
+    baselines,
     labelled,
     panel,
     tokens,
     scores,
+    forecast,
     diagnostics,
     inference,
     interop,

@@ -120,7 +120,7 @@ def train_run(
     *,
     resume: bool = False,
     free: Collection[str] = frozenset(),
-    make: Callable[..., Task] = make_task,
+    make: Callable[..., Any] = make_task,
 ) -> Outcome:
     """Trains, evaluates and plots a run, and prints its progress.
 

@@ -23,14 +23,12 @@ takes the mean of every row first. The defaults are those of the literature:
 """
 
 from lstm_jax.scores.forecast.intervals import coverage, msis
-from lstm_jax.scores.forecast.observed import Average
 from lstm_jax.scores.forecast.points import mae, mse, rmse, smape
 from lstm_jax.scores.forecast.quantiles import pinball, weighted_quantile_loss
 from lstm_jax.scores.forecast.samples import crps
 from lstm_jax.scores.forecast.scaled import mase, owa, seasonal_scale
 
 __all__ = [
-    "Average",
     "coverage",
     "crps",
     "mae",
