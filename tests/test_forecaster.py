@@ -1,0 +1,126 @@
+"""The forecaster for data frames."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+import lstm_jax
+from lstm_jax.config import ConfigError
+from lstm_jax.data.text import DataError
+from lstm_jax.training.run_errors import RunError
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+CONFIG = {
+    "model": {
+        "context": 16,
+        "horizon": 4,
+        "segment": 4,
+        "hidden_size": 8,
+        "head": {"kind": "quantiles", "levels": [0.1, 0.5, 0.9]},
+    },
+    "optimizer": {"learning_rate": 0.02},
+    "train": {"steps": 12, "batch_size": 16, "evaluate_every": 6},
+    "data": {"valid_steps": 12, "test_steps": 8},
+}
+
+
+def frame(library, steps=80, names=("p", "q")):
+    """Two series of hours in the long form."""
+    t = np.arange(steps)
+    columns = {
+        "unique_id": np.repeat(names, steps).tolist(),
+        "ds": [np.datetime64("2024-03-30T00", "h") + int(n) for n in t] * len(names),
+        "y": np.concatenate(
+            [10.0**n * (5 + np.sin(2 * np.pi * t / 24)) for n, _ in enumerate(names)]
+        ),
+    }
+    columns["ds"] = np.array(columns["ds"], "datetime64[us]")
+    return importlib.import_module(library).DataFrame(columns)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    forecaster = lstm_jax.Forecaster(CONFIG)
+    return forecaster.fit(frame("pandas"), verbose=False)
+
+
+def test_forecasts_are_frames_of_the_same_kind(fitted, capsys):
+    found = fitted.predict()
+    assert type(found).__module__.startswith("pandas")
+    assert [*found.columns] == [
+        "unique_id",
+        "ds",
+        "LSTM",
+        "LSTM-q10",
+        "LSTM-q50",
+        "LSTM-q90",
+    ]
+    assert found["unique_id"].tolist() == ["p"] * 4 + ["q"] * 4
+    hours = np.arange(80, 84) * np.timedelta64(1, "h")
+    np.testing.assert_array_equal(
+        found["ds"].to_numpy()[:4], np.datetime64("2024-03-30") + hours
+    )
+    assert (found["LSTM-q10"] <= found["LSTM-q90"]).all()
+    assert (found["LSTM"][4:] > 5).all()
+    other = fitted.predict(frame("polars"))
+    assert type(other).__module__.startswith("polars")
+    np.testing.assert_array_equal(other["LSTM"].to_numpy(), found["LSTM"].to_numpy())
+
+
+def test_save_and_load(fitted, tmp_path):
+    fitted.save(tmp_path / "run")
+    loaded = lstm_jax.Forecaster.load(tmp_path / "run")
+    want, found = fitted.predict(), loaded.predict(frame("pandas"))
+    np.testing.assert_array_equal(want["LSTM"], found["LSTM"])
+    assert loaded.metrics == fitted.metrics
+    assert {"mse", "wql", "seasonal_naive_mse"} <= loaded.metrics.keys()
+    with pytest.raises(DataError, match="pass a frame"):
+        loaded.predict()
+    with pytest.raises(RunError, match="cannot save"):
+        fitted.save(tmp_path / "run")
+
+
+def test_a_series_that_was_not_fitted(fitted):
+    new = frame("pandas", steps=30, names=("r",))
+    new["y"] = 3 * new["y"] + 100
+    once = fitted.predict(new)["LSTM"].to_numpy()
+    plain = fitted.predict(frame("pandas", steps=30, names=("r",)))["LSTM"].to_numpy()
+    np.testing.assert_allclose(once, 3 * plain + 100, rtol=1e-5)
+
+
+def test_the_wide_form(tmp_path):
+    long = frame("pandas")
+    wide = long.pivot(index="ds", columns="unique_id", values="y").reset_index()
+    config = CONFIG | {"model": CONFIG["model"] | {"head": {"kind": "point"}}}
+    forecaster = lstm_jax.Forecaster(config, id=None, target=["p", "q"])
+    found = forecaster.fit(wide, tmp_path / "run", verbose=False).predict()
+    assert [*found.columns] == ["ds", "p", "q"]
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model": {"horizons": 3}}, "horizon"),
+        ({"data": {"time": "x"}}, "pass the names of columns"),
+        ({"train": {"steps": -1}}, "train.steps"),
+    ],
+)
+def test_configs_that_are_refused(config, message):
+    with pytest.raises(ConfigError, match=message):
+        lstm_jax.Forecaster(config)
+
+
+def test_what_cannot_be_used(fitted):
+    with pytest.raises(RunError, match="call fit"):
+        lstm_jax.Forecaster(CONFIG).predict()
+    with pytest.raises(DataError, match="no window"):
+        lstm_jax.Forecaster(CONFIG).fit(frame("pandas", steps=21), verbose=False)
+    daily = frame("pandas", steps=30)
+    daily["ds"] = np.tile(
+        np.datetime64("2024-01-01", "us") + np.arange(30) * np.timedelta64(1, "D"), 2
+    )
+    with pytest.raises(DataError, match="resample"):
+        fitted.predict(daily)
