@@ -15,6 +15,7 @@ import numpy as np
 
 from lstm_jax.data.panel import Panel, Series, Windows, all_windows
 from lstm_jax.data.text import DataError
+from lstm_jax.scores.forecast import seasonal_scale
 from lstm_jax.tasks.forecast_config import ForecastDataConfig
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.run_errors import RunError
@@ -71,7 +72,7 @@ class ForecastData:
         panel: Panel | None = None,
     ):
         self._config, self._known, self._given = config, metadata or {}, panel
-        self._context, self._horizon = context, horizon
+        self._context, self.horizon = context, horizon
 
     # What is learned
 
@@ -98,6 +99,15 @@ class ForecastData:
         """Steps of a season."""
         known = self._known.get("season")
         return known or self._config.season or self.panel.frequency.season
+
+    @functools.cached_property
+    def seasonal_scale(self) -> np.ndarray:
+        """The mean seasonal difference of the training split of every series ``[N]``;
+        NaN of series shorter than a season."""
+        parts = [
+            series.values[: self._bounds(series)["train"][1]] for series in self.panel
+        ]
+        return seasonal_scale(parts, self.season)
 
     # The splits
 
@@ -142,7 +152,7 @@ class ForecastData:
             raise DataError(
                 f"the data have no split {split}, only {', '.join(self.splits)}."
             )
-        context, horizon = self._context, self._horizon
+        context, horizon = self._context, self.horizon
         least = min(self._config.min_context or context, context)
         found = all_windows(
             self.panel, self._config.split, split, context, horizon, least
@@ -164,9 +174,9 @@ class ForecastData:
 
     def truth(self, windows: Windows) -> np.ndarray:
         """What is to be forecast ``[W, H]``, on the scale of the data."""
-        found = np.empty((len(windows), self._horizon))
+        found = np.empty((len(windows), self.horizon))
         for row, (n, cut) in enumerate(zip(windows.series, windows.cuts, strict=True)):
-            found[row] = self.panel.series[n].values[cut : cut + self._horizon]
+            found[row] = self.panel.series[n].values[cut : cut + self.horizon]
         return found
 
     # New data

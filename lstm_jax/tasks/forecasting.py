@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from pydantic import Field
@@ -19,6 +20,7 @@ from lstm_jax.tasks.abilities import Predictions
 from lstm_jax.tasks.forecast_batches import ForecastBatches
 from lstm_jax.tasks.forecast_config import ForecastDataConfig
 from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata
+from lstm_jax.tasks.forecast_measures import baseline, point_metrics, sentence
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Metric, Metrics
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
@@ -130,7 +132,7 @@ class Forecasting:
         weight = batch.weights.sum()
         errors = self.config.model.head.errors(forecast, batch.truth)
         # A batch of missing values alone has the loss 0.
-        mean = (errors * batch.weights).sum() / jax.numpy.maximum(weight, 1)
+        mean = (errors * batch.weights).sum() / jnp.maximum(weight, 1)
         return mean, Aux(carry, {}, weight)
 
     # Evaluation
@@ -149,49 +151,21 @@ class Forecasting:
     def measure(self, windows: Windows, forecasts: Any) -> dict[str, float]:
         """The metrics of standardised forecasts ``[W, H, Q]``.
 
-        MSE, MAE and the loss are those of standardised series. MASE, sMAPE and the
-        weighted quantile loss are on the scale of the data. MASE divides by the mean
-        seasonal difference of the training split; windows of series where that is 0 or
-        unknown do not count in it.
+        The loss is that of standardised series, the weighted quantile loss is on the
+        scale of the data. For the others see `lstm_jax.tasks.forecast_measures`.
         """
-        head, series = self.config.model.head, windows.series
-        truth = self.data.truth(windows)
-        standard = self.data.standard
-        scaled = (truth - standard.mean[series, None]) / standard.std[series, None]
-        there = ~np.isnan(scaled)
-        errors = head.errors(
-            jax.numpy.asarray(forecasts),
-            jax.numpy.asarray(np.where(there, scaled, 0), np.float32),
-        )
-        point = np.asarray(head.point(forecasts))
-        natural = standard.undo(forecasts, series)
-        middle = np.asarray(head.point(natural))
-        found = {
-            "loss": float(np.asarray(errors, np.float64)[there].mean()),
-            "mse": scores.mse(scaled, point),
-            "mae": scores.mae(scaled, point),
-            "mase": self._mase(truth, middle, series),
-            "smape": scores.smape(truth, middle),
-        }
-        if head.levels:
-            levels = head.levels
+        head, data = self.config.model.head, self.data
+        truth = data.truth(windows)
+        mean, std = (part[windows.series, None] for part in data.standard)
+        there = ~np.isnan(truth)
+        filled = np.where(there, (truth - mean) / std, 0).astype(np.float32)
+        errors = head.errors(jnp.asarray(forecasts), jnp.asarray(filled))
+        found = {"loss": float(np.asarray(errors, np.float64)[there].mean())}
+        natural = data.standard.undo(forecasts, windows.series)
+        found |= point_metrics(data, windows, np.asarray(head.point(natural)))
+        if levels := head.levels:
             found["wql"] = scores.weighted_quantile_loss(truth, natural, levels)
         return found
-
-    def _mase(self, truth, forecast, series):
-        scale = self._seasonal_scale[series]
-        if not (scale > 0).any():
-            return float("nan")
-        return scores.mase(truth, forecast, scale, unscaled="skip")
-
-    @functools.cached_property
-    def _seasonal_scale(self):
-        split = self.config.data.split
-        parts = [
-            series.values[: split.bounds(len(series), series.name)["train"][1]]
-            for series in self.data.panel
-        ]
-        return scores.seasonal_scale(parts, self.data.season)
 
     def _forecast(self, params, values, windows, known) -> Any:
         """Standardised forecasts ``[W, H, Q]``, in the order of the windows."""
@@ -216,47 +190,19 @@ class Forecasting:
         return jax.jit(forward)
 
     def sentence(self, metrics):
-        said = (
-            f"MSE {metrics['mse']:.4f}, MAE {metrics['mae']:.4f} (standardised), MASE "
-            f"{metrics['mase']:.3f}, sMAPE {metrics['smape']:.2f}%"
-        )
+        said = sentence(metrics)
         if "wql" in metrics:
             said += f", weighted quantile loss {metrics['wql']:.4f}"
         return said
 
     def baselines(self, split, every=False):
         del every
-        windows = self.data.windows(split)
-        truth, standard = self.data.truth(windows), self.data.standard
-        for name, season in (("naive", 1), ("seasonal naive", self.data.season)):
-            forecast = self._repeated(windows, season)
-            scaled = lambda x: (
-                (x - standard.mean[windows.series, None])
-                / standard.std[windows.series, None]
-            )
-            found = {
-                "mse": scores.mse(scaled(truth), scaled(forecast)),
-                "mae": scores.mae(scaled(truth), scaled(forecast)),
-                "mase": self._mase(truth, forecast, windows.series),
-                "smape": scores.smape(truth, forecast),
-            }
+        data, windows = self.data, self.data.windows(split)
+        for name, season in (("naive", 1), ("seasonal naive", data.season)):
+            found = point_metrics(data, windows, baseline(data, windows, season))
             prefix = name.replace(" ", "_")
             named = {f"{prefix}_{metric}": value for metric, value in found.items()}
-            yield f"{name}: {self.sentence(found)}", named
-
-    def _repeated(self, windows, season):
-        """The last season of the context, again and again; the last observed value
-        where a step of it is missing."""
-        horizon = self.config.model.horizon
-        found = np.empty((len(windows), horizon))
-        for row, (n, cut) in enumerate(zip(windows.series, windows.cuts, strict=True)):
-            before = self.data.panel.series[n].values[:cut]
-            last = before[~np.isnan(before)][-1]
-            cycle = np.full(season, last)
-            part = before[-season:]
-            cycle[season - len(part) :] = np.where(np.isnan(part), last, part)
-            found[row] = np.resize(cycle, horizon)
-        return found
+            yield f"{name}: {sentence(found)}", named
 
     # Metadata
 

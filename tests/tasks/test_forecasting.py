@@ -139,14 +139,14 @@ def test_the_future_does_not_leak(tmp_path):
     seen = [
         first.data.standard,
         first.batches()._source.load(np.arange(10)),
-        first._seasonal_scale,
+        first.data.seasonal_scale,
     ]
     data[80:] = 1e4 * np.random.default_rng(1).normal(size=(40, 3))
     second = task_of(tmp_path, data)
     again = [
         second.data.standard,
         second.batches()._source.load(np.arange(10)),
-        second._seasonal_scale,
+        second.data.seasonal_scale,
     ]
     for one, other in zip(seen, again, strict=True):
         for a, b in zip(one, other, strict=True):
