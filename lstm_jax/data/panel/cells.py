@@ -76,7 +76,7 @@ def distinct(
     try:
         codes, found = factorize(cells)
     except TypeError:
-        found = [[]]  # a cell that is a list cannot be a key
+        codes, found = np.zeros(len(cells), int), [[]]  # lists cannot be keys
     if any(isinstance(cell, list | tuple | dict) for cell in found):
         raise DataError(
             f"column {name!r} has lists, expected a text or a number in every row."
