@@ -24,6 +24,8 @@ def numbers(cells: Sequence[Any], name: str, place: Place) -> np.ndarray:
     try:
         # float() knows the most spellings of NaN, but not empty cells.
         found = np.array([np.nan if c is None or c == "" else c for c in cells], float)
+        if found.ndim != 1:
+            raise TypeError("a cell is a list")
     except (TypeError, ValueError, OverflowError):
         found = np.array([_number(c, r, name, place) for r, c in enumerate(cells)])
     return finite(found, name, place)
@@ -68,10 +70,17 @@ def distinct(
         The number of every cell, int64 ``[N]``, and the distinct values.
 
     Raises:
-        DataError: a cell is empty, or two values differ in their type alone.
+        DataError: a cell is empty or a list, or two values differ in their type alone.
     """
     factorize = need("pandas").factorize
-    codes, found = factorize(cells)
+    try:
+        codes, found = factorize(cells)
+    except TypeError:
+        codes, found = np.zeros(len(cells), int), [[]]  # lists cannot be keys
+    if any(isinstance(cell, list | tuple | dict) for cell in found):
+        raise DataError(
+            f"column {name!r} has lists, expected a text or a number in every row."
+        )
     found = [c.strip() if isinstance(c, str) else c for c in found]
     blank = np.array([missing(value) for value in found] + [True])
     if blank[codes].any():  # pandas numbers empty cells -1: the last one

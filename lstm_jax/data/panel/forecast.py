@@ -138,21 +138,19 @@ def _framed(panel, columns):
     giving = panel.giving
     if giving.backend is None:
         return columns
-    nw = need("narwhals")
-    if not giving.backend.is_pandas():
-        series = {
-            name: nw.new_series(name, cells, backend=giving.backend)
-            if isinstance(cells, np.ndarray)
-            else cells
-            for name, cells in columns.items()
-        }
-        return nw.from_dict(series, backend=giving.backend).to_native()
-    # from_dict of narwhals would lose categories and time zones of pandas.
+    # from_dict of narwhals may lose categories and time zones.
     natives = {
-        name: cells
-        if isinstance(cells, np.ndarray)
-        else cells.to_native().reset_index(drop=True)
+        name: cells if isinstance(cells, np.ndarray) else cells.to_native()
         for name, cells in columns.items()
     }
-    frame = need("pandas").DataFrame(natives)
+    if giving.backend.is_polars():
+        return need("polars").DataFrame(natives)
+    if giving.backend.is_pyarrow():
+        return need("pyarrow").table(natives)
+    frame = need("pandas").DataFrame(
+        {
+            name: getattr(cells, "array", cells)  # without its index
+            for name, cells in natives.items()
+        }
+    )
     return frame.set_index(list(giving.index)) if giving.index else frame

@@ -68,7 +68,8 @@ def opened(
     index = ()
     if nw.dependencies.is_pandas_dataframe(frame):
         levels = [*frame.index.names]
-        if columns.time not in frame.columns and levels == [None]:
+        counted = isinstance(frame.index, need("pandas").RangeIndex)
+        if columns.time not in frame.columns and levels == [None] and not counted:
             frame = frame.rename_axis(columns.time)
             levels = [columns.time]
         index = tuple(n for n in levels if n in columns.all and n not in frame.columns)

@@ -5,6 +5,8 @@ pandas knows the calendar. Here is what the library asks of it.
 
 import dataclasses
 import functools
+import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -213,11 +215,12 @@ def _days(base, first, last, more=0):
 def _canonical(rule):
     frequencies = need("pandas.tseries.frequencies")
     try:
-        offset = frequencies.to_offset(rule)
-    except ValueError as error:
-        hint = str(error).rpartition("Did you mean ")[2].removesuffix("?")
-        hint = "ME" if rule == "M" else "QE" if rule == "Q" else hint
-        hint = f" (did you mean {hint!r}?)" if len(hint) < 8 else ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)  # pandas 2 still knows "M"
+            offset = frequencies.to_offset(rule)
+    except (ValueError, FutureWarning) as error:
+        near = re.search(r"(?:lease use '|Did you mean )([\w-]+)", str(error))
+        hint = f" (did you mean {near[1]!r}?)" if near else ""
         raise _unknown(rule, hint) from error
     unit = offset.base.freqstr.partition("-")[0]
     if unit not in (*FIXED, *CALENDAR) or offset.n < 1 or rule == "":

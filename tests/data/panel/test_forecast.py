@@ -102,12 +102,16 @@ def test_columns_of_the_wide_form(kind):
     assert found["OT-naive"].tolist() == [0, 0]
 
 
-def test_several_targets_of_an_id():
-    panel = panel_from_frame(long(range(4), z=1.0), PanelColumns(targets=("y", "z")))
-    found = forecast_frame(panel, VALUES)
-    assert found["y"].tolist() == [0, 1]
-    assert found["z"].tolist() == [2, 3]
-    assert [*found][:4] == ["unique_id", "ds", "y", "y-lo-80"]
+def test_several_targets_of_several_ids():
+    both = [long(range(4), unique_id=name, z=1.0) for name in (" b", "a ")]
+    columns = PanelColumns(targets=("y", "z"))
+    panel = panel_from_frame(pd.concat(both).reset_index(drop=True), columns)
+    values = np.arange(8.0).reshape(4, 2)
+    found = forecast_frame(panel, {"LSTM": values, "LSTM-lo-80": -values})
+    assert [*found] == ["unique_id", "ds", "y", "y-lo-80", "z", "z-lo-80"]
+    assert found["unique_id"].tolist() == ["b", "b", "a", "a"]
+    assert found["y"].tolist() == [0, 1, 4, 5]
+    assert found["z-lo-80"].tolist() == [-2, -3, -6, -7]
 
 
 def test_the_index_of_pandas_is_kept():

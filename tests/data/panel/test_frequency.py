@@ -57,6 +57,11 @@ def test_is_told_from_the_times(rule, gaps):
     assert infer_frequency(np.delete(times_of(rule), gaps), "a") == Frequency(rule)
 
 
+def test_a_stray_time_does_not_hide_the_frequency():
+    times = np.insert(times_of("h"), 5, times_of("h")[4] + np.timedelta64(7, "m"))
+    assert str(infer_frequency(times)) == "h"
+
+
 def test_one_clock_time_of_all_days():
     times = times_of("ME", 9) + np.timedelta64(90, "m")
     assert str(infer_frequency(times)) == "ME"
@@ -116,6 +121,7 @@ def test_one_name_for_one_frequency():
     ("make", "said"),
     [
         (lambda: Frequency("M"), "is 'M' .did you mean 'ME'.*an alias of pandas"),
+        (lambda: Frequency("H"), "is 'H' .did you mean 'h'"),
         (lambda: Frequency("fortnight"), "is 'fortnight', expected an alias"),
         (lambda: Frequency(""), "is '', expected"),
         (lambda: Frequency("-1D"), "is '-1D', expected"),

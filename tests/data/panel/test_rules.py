@@ -214,6 +214,10 @@ def test_offsets_of_texts_are_a_zone():
     assert panel.series[0].times[0] == np.datetime64("2023-12-31T23:00")
     assert panel.local(panel.series[0].times)[0] == np.datetime64("2024-01-01T00:00")
     assert panel_from_frame(long([d[:-6] + "Z" for d in ds])).zone == "UTC"
+    west = panel_from_frame(long([d[:-6] + "-0330" for d in ds]))
+    assert west.zone == "UTC-03:30"
+    assert west.series[0].times[0] == np.datetime64("2024-01-01T03:30")
+    assert west.local(west.series[0].times)[0] == np.datetime64("2024-01-01T00:00")
 
 
 def test_white_space_around_ids():
@@ -292,11 +296,15 @@ STATIC = PanelColumns(static=("s",))
         (long(DAYS, unique_id=[1, 1, 1, "1", 2]), "has both 1 and '1'; give every val"),
         (other(long(DAYS), y=np.inf), "row 3: column 'y' is inf, expected a finite nu"),
         (long(DAYS, [1, 2, -np.inf, 4, 5]), "row 2: column 'y' is -inf, expected a f"),
+        (long(DAYS, unique_id=[("a", 1)] * 5), "column 'unique_id' has lists, expect"),
+        (long(DAYS, unique_id=[["a"]] * 5), "column 'unique_id' has lists, expected"),
+        (long(DAYS, [[n] for n in range(5)]), "row 0: column 'y' is [0], expected a n"),
+        (long(DAYS).drop(columns="ds"), "has no column 'ds'; its columns are unique_"),
         (other(long(DAYS), y="high"), "row 3: column 'y' is 'high', expected a number"),
         (long(DAYS, [None] * 5), "series 'a' has no value of 'y', expected one or"),
         (
-            long([*DAYS[:3], pd.Timestamp("2400-01-01")]),
-            "row 3: series 'a' goes from 2024-01-03 to 2400-01-01, and has 4 rows for",
+            long([*DAYS[:3], pd.Timestamp("2200-01-01")]),
+            "row 3: series 'a' goes from 2024-01-03 to 2200-01-01, and has 4 rows for",
         ),
         (
             long(DAYS[:2]),
@@ -327,6 +335,7 @@ def test_what_is_refused(frame, said):
     [
         (long(DAYS, s=[*"xxxzx"]), STATIC, None, "row 3: series 'a' has the static co"),
         (long(DAYS, s=[*"xxx", None, "x"]), STATIC, None, "column 's' empty, expected"),
+        (long(DAYS, s=None), STATIC, None, "column 's' empty, expected one value"),
         (long(DAYS, s=[1, 1, 1, 1, NAN]), STATIC, None, "row 4: series 'a' has the st"),
         (long(DAYS), None, 1, "the times are dates, but frequency '1' is for whole"),
         (long(range(5)), None, "D", "whole numbers, but frequency 'D' is for dates"),
