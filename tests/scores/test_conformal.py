@@ -68,6 +68,11 @@ def test_steps_are_calibrated_apart_and_missing_values_do_not_count():
     np.testing.assert_array_equal(margins, [3, 7])
 
 
+def test_ends_that_would_cross_meet_in_the_middle():
+    low, high = widen([[1.0, 1.0]], [[2.0, 3.0]], margins=[-3.0, -0.5])
+    assert (low.tolist(), high.tolist()) == ([[1.5, 1.5]], [[1.5, 2.5]])
+
+
 @pytest.mark.parametrize(("level", "least"), [(0.95, 19), (0.9, 9), (0.8, 4), (0.5, 1)])
 def test_too_few_errors_are_refused(level, least):
     errors = np.ones((least, 2))
