@@ -11,7 +11,7 @@ linear  the MSE on all test windows of ETTh1, look-back 720, of the closed-form 
         map; what is subtracted and λ are chosen on validation
 DLinear the same of a DLinear trained by the paper's recipe, against published numbers.
         They are those after the correction of the test loader, which had dropped the
-        last batch
+        last batch. Seeds differ: at horizon 336, three give 0.451, 0.468 and 0.490
 GIFT    MASE and weighted quantile loss of the seasonal naive forecast, in the protocol
         of GIFT-Eval's ett1/H/short
 

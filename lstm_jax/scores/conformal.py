@@ -143,7 +143,7 @@ def widen(
 
 
 def _rank(n: int, level: float) -> int:
-    # Rounded, since float64 may put the product just above an integer.
+    # Rounded: 20 (1 - 0.7) is a little above 6 in float64, and has rank 6.
     return math.ceil(round((n + 1) * level, 9))
 
 

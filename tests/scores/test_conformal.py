@@ -55,7 +55,7 @@ def test_coverage_is_in_the_known_band(interval, n, level):
 def test_the_rank():
     """The ceil((n + 1) level)-th smallest, by column."""
     errors = np.arange(1.0, 20)[::-1, None] * [1, 10]
-    for level, k in [(0.95, 19), (0.9, 18), (0.7, 14), (0.05, 1), (0.051, 2)]:
+    for level, k in [(0.95, 19), (0.9, 18), (0.7, 14), (1 - 0.7, 6), (0.051, 2)]:
         np.testing.assert_array_equal(
             conformal_margins(errors, level=level), k * 1.0 * np.array([1, 10])
         )
@@ -66,6 +66,11 @@ def test_steps_are_calibrated_apart_and_missing_values_do_not_count():
     forecast = np.where(np.isnan(truth), NAN, 0.0)
     margins = residual_margins(truth, forecast, level=0.75)
     np.testing.assert_array_equal(margins, [3, 7])
+
+
+def test_ends_that_would_cross_meet_in_the_middle():
+    low, high = widen([[1.0, 1.0]], [[2.0, 3.0]], margins=[-3.0, -0.5])
+    assert (low.tolist(), high.tolist()) == ([[1.5, 1.5]], [[1.5, 2.5]])
 
 
 @pytest.mark.parametrize(("level", "least"), [(0.95, 19), (0.9, 9), (0.8, 4), (0.5, 1)])
