@@ -1,7 +1,10 @@
 """Metrics of forecasts against utilsforecast, scoringrules and plain loops."""
 
 import numpy as np
+import pandas
 import pytest
+import scoringrules as rules
+from utilsforecast import losses
 
 from lstm_jax.scores.forecast import (
     coverage,
@@ -127,7 +130,6 @@ def test_rmse_takes_the_root_last():
 
 def frame(values, **columns):
     """Rows of ``[N, T]`` as the long table of utilsforecast, without missing values."""
-    pandas = pytest.importorskip("pandas")
     n, t = np.indices(values.shape)
     table = pandas.DataFrame(
         {"unique_id": n.ravel(), "ds": t.ravel(), "y": values.ravel()}
@@ -137,7 +139,6 @@ def frame(values, **columns):
 
 
 def test_matches_utilsforecast():
-    losses = pytest.importorskip("utilsforecast.losses")
     names = {
         "model": F,
         "model-lo-80": E.lower,
@@ -168,7 +169,6 @@ def test_matches_utilsforecast():
 
 @pytest.mark.parametrize(("fair", "estimator"), [(True, "fair"), (False, "nrg")])
 def test_matches_scoringrules(fair, estimator):
-    rules = pytest.importorskip("scoringrules")
     seen = ~np.isnan(Y)
     theirs = rules.crps_ensemble(Y[seen], E.samples[seen], estimator=estimator)
     assert crps(Y, E.samples, fair=fair) == pytest.approx(theirs.mean())
