@@ -25,7 +25,7 @@ def told(capsys, monkeypatch, *, terminal):
     monkeypatch.setattr(progress, "Console", lambda: console)
     with ProgressReport(20, 0, 3, "tokens", {"bits": BITS}) as report:
         # The first steps are compiled; later ones are no slower for it.
-        for step, loss, seconds in ((5, 1.5, 400.0), (10, 0.5, 4.0)):
+        for step, loss, seconds in ((5, 1.5, 400.0), (10, 0.5, 5.0)):
             clock.now += seconds
             report.update(step, {"loss": loss, "accuracy": 0.25})
         report.say("step 10 · validation [best]")
@@ -35,15 +35,15 @@ def told(capsys, monkeypatch, *, terminal):
 def test_on_a_terminal(capsys, monkeypatch):
     said = told(capsys, monkeypatch, terminal=True)
     assert "step 10/20" in said
-    assert "loss 0.5000 · 1.0000 bits · accuracy 0.2500 · 4 tokens/s" in said
+    assert "loss 0.5000 · 1.0000 bits · accuracy 0.2500 · 3 tokens/s" in said
     assert "validation [best]" in said
 
 
 def test_in_a_log(capsys, monkeypatch):
     lines = told(capsys, monkeypatch, terminal=False).splitlines()
     assert lines[1:] == [
-        "step 10/20 · loss 0.5000 · 1.0000 bits · accuracy 0.2500 · 4 tokens/s · "
-        "8 s left",
+        "step 10/20 · loss 0.5000 · 1.0000 bits · accuracy 0.2500 · 3 tokens/s · "
+        "10 s left",
         "step 10 · validation [best]",
     ]
 
