@@ -46,7 +46,7 @@ def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion):
         lines = (tmp_path / "series.csv").read_text().splitlines()
         new = [line.rpartition(",")[0] for line in lines]
         (tmp_path / "NEW.csv").write_text("\n".join(new) + "\n")
-        monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     run_blocks(path.read_text(encoding="utf-8"))
 
 

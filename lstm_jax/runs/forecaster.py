@@ -5,6 +5,7 @@ import functools
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,6 @@ class Forecaster:
         self._task: Any = None
         self._params: Any = None
         self._fitted: Panel | None = None
-        self._temporary: tempfile.TemporaryDirectory | None = None
         self.directory: Path | None = None
         """The folder of the run; ``None`` before `fit`."""
 
@@ -102,8 +102,9 @@ class Forecaster:
         """
         panel = self._panel(frame)
         if directory is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="lstm-jax-")
-            directory = Path(self._temporary.name) / "run"
+            folder = tempfile.mkdtemp(prefix="lstm-jax-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            directory = Path(folder) / "run"
         make = functools.partial(Forecasting, panel=panel)
         with contextlib.nullcontext() if verbose else _silence():
             outcome = train_run(self.config, directory, make=make)
@@ -185,7 +186,7 @@ class Forecaster:
                 f"lstm_jax.load_run."
             )
         made = cls.__new__(cls)
-        made.config, made._temporary, made._fitted = task.config, None, None
+        made.config, made._fitted = task.config, None
         made._open(run.directory)
         return made
 
