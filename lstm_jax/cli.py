@@ -22,9 +22,10 @@ from lstm_jax.commands import (
     train,
 )
 from lstm_jax.commands.process import keep_freed_memory, quiet_after_failed_writes
-from lstm_jax.config import ConfigError
+from lstm_jax.config import ConfigError, keys_named
 from lstm_jax.data.text import DataError
 from lstm_jax.interop.errors import InteropError
+from lstm_jax.tasks import TASKS
 from lstm_jax.terminal import LOST_OUTPUT, drop_output, prepare_output, say
 from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.stop import Terminated, termination_raises
@@ -98,12 +99,26 @@ def _parse(argv):
     if "overrides" in args and not any(word.startswith("-") for word in rest):
         args.overrides += rest
     elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{_hint(args, rest)}")
     return args
 
 
+def _hint(args, words):
+    """The key of a config that was meant by an option."""
+    option, *values = words
+    name, _, value = option.lstrip("-").partition("=")
+    if "overrides" not in args or not option.startswith("--"):
+        return ""
+    value = value or next(iter(values), "VALUE")
+    name = name.replace("-", "_")
+    keys = dict.fromkeys(k for c, _ in TASKS.values() for k in keys_named(c, name))
+    meant = [f"{key}={value}" for key in keys]
+    return f" (did you mean {' or '.join(meant)}?)" if meant else ""
+
+
 def _parser():
-    parser = argparse.ArgumentParser(prog="lstm-jax", description=__doc__)
+    said = "Trains, evaluates, compares, imports and exports models."
+    parser = argparse.ArgumentParser(prog="lstm-jax", description=said)
     version = f"lstm_jax {lstm_jax.__version__}, JAX {jax.__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

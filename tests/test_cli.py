@@ -151,6 +151,8 @@ def refused(capsys, *argv):
     [
         ("train.step=3", ["unknown key train.step", "valid:", "did you mean steps?"]),
         ("trian.steps=3", ["unknown key trian", "did you mean train?"]),
+        ("learning_rate=0.1", ["rate (did you mean optimizer.learning_rate?)"]),
+        ("batch_size=4", ["mean train.batch_size or evaluation.batch_size?"]),
         ("train.steps=many", ["train.steps is 'many'", "integer"]),
         ("train.steps=0", ["train.steps is 0", "greater than or equal to 1"]),
         (
@@ -186,6 +188,13 @@ def test_a_wrong_key_or_value(tmp_path, capsys, override, parts):
     said = refused(capsys, "train", *tiny.write(tmp_path), override)
     for part in parts:
         assert part in said
+
+
+@pytest.mark.parametrize("option", [["--steps", "5"], ["--steps=5"]])
+def test_an_option_that_is_a_key(capsys, option):
+    with pytest.raises(SystemExit):
+        main(["train", "quickstart", *option])
+    assert "(did you mean train.steps=5?)" in capsys.readouterr().err
 
 
 def test_a_wrong_text(tmp_path, capsys):

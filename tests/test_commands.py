@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from rich.console import Console
 
-from lstm_jax import init_lstm_stack, tables
+from lstm_jax import init_lstm_stack, load_run, tables
 from lstm_jax.cli import main
 from lstm_jax.commands.process import keep_freed_memory
 from lstm_jax.commands.summary import Summary
@@ -81,6 +82,17 @@ def test_config_prints_what_a_run_would_read(capsys, tmp_path):
     assert build(kind, read(tmp_path / "copy.toml")) == build(kind, values)
     wrong = said(capsys, "config", "memoy", "--schema", status=2)
     assert "did you mean memory?" in wrong
+
+
+def test_the_meaning_of_one_key(capsys):
+    one = said(capsys, "config", "tagging", "--schema", "train.patience")
+    assert [line.startswith(" ") for line in one.splitlines()] == [False, True]
+    assert one.startswith("train.patience = 0  (integer)")
+    section = said(capsys, "config", "tagging", "--schema", "model")
+    assert "model.crf = " in section
+    assert "train." not in section
+    wrong = said(capsys, "config", "tagging", "--schema", "model.crg", status=2)
+    assert "the task tagging has no key model.crg; did you mean model.crf?" in wrong
 
 
 def test_runs_are_listed(folder, capsys):
@@ -173,6 +185,28 @@ def test_imported_weights_are_not_a_run(tmp_path, capsys):
     assert "there is no such folder" in error
 
 
+def test_what_is_not_a_run_is_told(folder, capsys):
+    error = said(capsys, "evaluate", str(folder), status=2)
+    assert "is not a run, but a folder of runs; name one of them" in error
+    assert f"or list them with lstm-jax runs {folder}." in error
+    config = folder / "one" / "config.toml"
+    for command in (["evaluate"], ["compare", str(folder / "one")]):
+        error = said(capsys, *command, str(config), status=2)
+        assert "config.toml is a file, expected the folder of a run" in error
+    error = said(capsys, "train", str(folder / "one"), status=2)
+    assert f"to continue the run in it: lstm-jax train {config} --resume" in error
+
+
+def test_what_a_loaded_run_says_of_itself(folder):
+    run = load_run(folder / "one")
+    size = run.metadata["parameters"]
+    assert repr(run) == (
+        f"LoadedRun({str(folder / 'one')!r}, task='memory', parameters={size})"
+    )
+    with pytest.raises(TypeError, match="path is of type ndarray, expected the path"):
+        run.predict(np.ones((2, 3)))
+
+
 def test_a_shipped_config_by_its_name(capsys, tmp_path, monkeypatch):
     """As it stands, comments included; a file of that name goes first."""
     folder = Path(__file__).parent.parent / "configs"
@@ -192,6 +226,9 @@ def test_a_shipped_config_by_its_name(capsys, tmp_path, monkeypatch):
     error = said(capsys, "train", "configs/quickstart.toml", status=2)
     assert "did you mean quickstart?" in error
     assert "quickstart" in said(capsys, "config", status=2)
+    error = said(capsys, "train", "tagging", status=2)
+    assert "tagging is a task, not a config; name one of the configs" in error
+    assert "(tag), or edit a copy: lstm-jax config tag > my.toml" in error
 
 
 def test_a_shipped_config_is_trained(capsys, tmp_path, monkeypatch):

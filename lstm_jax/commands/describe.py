@@ -2,6 +2,7 @@
 config as a run would read it."""
 
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Collection
@@ -28,7 +29,10 @@ def add_command(commands) -> None:
     )
     add_overrides(command)
     command.add_argument(
-        "--schema", action="store_true", help="every key: type, default, meaning"
+        "--schema",
+        action="store_true",
+        help="type, default and meaning of every key, or of those that are named, such "
+        "as model.hidden_size",
     )
     command.set_defaults(command=config)
 
@@ -39,7 +43,8 @@ def config(args) -> int:
         tasks = [_task_of(args.source)] if args.source else TASKS
         for n, task in enumerate(tasks):
             print("\n" * bool(n), end="")
-            print(*schema(find_task(task)[0]), sep="\n")
+            lines = schema(find_task(task)[0])
+            print(*(_only(lines, args.overrides, task) or lines), sep="\n")
     elif args.source is None:
         raise ConfigError(
             f"name a config that comes with lstm_jax ({', '.join(shipped())}), a TOML "
@@ -52,6 +57,29 @@ def config(args) -> int:
     else:
         print(dump(read_config(read_named(args.source), args.overrides)), end="")
     return 0
+
+
+def _only(lines, keys, task):
+    """The lines of some keys or sections.
+
+    Raises:
+        ConfigError: the task does not have one of them.
+    """
+    found = []
+    name = lambda line: line.removeprefix("# ").partition(" =")[0]
+    for key in keys:
+        chosen = [
+            n
+            for n, line in enumerate(lines)
+            if name(line) == key or name(line).startswith(f"{key}.")
+        ]
+        if not chosen:
+            known = {name(line) for line in lines if line[:1].strip()}
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]}?" if near else "leave it out to see all."
+            raise ConfigError(f"the task {task} has no key {key}; {hint}")
+        found += [line for n in chosen for line in lines[n : n + 2]]
+    return found
 
 
 def _task_of(source):

@@ -22,7 +22,8 @@ def add_command(commands) -> None:
         "--data",
         type=local_path,
         required=True,
-        help="a file like that of training; without labels",
+        help="a file or folder like that of training; labels are not needed and not "
+        "read",
     )
     add("--out", type=local_path, help="a CSV file to write (standard output)")
     command.set_defaults(command=predict)
@@ -33,7 +34,7 @@ def predict(args) -> int:
     if args.out is not None and os.path.lexists(args.out):
         raise RunError(f"--out {args.out} already exists; name another file.")
     _, task, params = best_of(args.run)
-    advice = "use a run of the task classification or tagging"
+    advice = "use a run of the task classification, tagging or forecasting"
     found = require(task, Predicts, "predict on new data", advice).predict(
         params, str(args.data)
     )

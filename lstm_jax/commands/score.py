@@ -27,7 +27,7 @@ def score(args) -> int:
     _check_out(args.out)
     run = trained(args.run, args.overrides)
     advice = "name a run of the task language_model"
-    task = require(run.task, ScoresText, "scores text", advice)
+    task = require(run.task, ScoresText, "score text", advice)
     if str(args.text) == "-":
         name = "standard input"
         text = read_stream(sys.stdin.buffer, name, task.config.data.encoding)

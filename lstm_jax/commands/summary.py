@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lstm_jax.config import read
+from lstm_jax.runs.load import open_run
 from lstm_jax.runs.old_keys import updated
 from lstm_jax.tables import figure
 from lstm_jax.training.metadata import Monitor, read_metadata
@@ -53,7 +54,7 @@ class Summary:
     @classmethod
     def of(cls, directory: str | Path) -> "Summary":
         """Raises RunError, ConfigError: there is no run, or it is corrupt."""
-        run = Run.open(directory)
+        run = open_run(directory)
         config, metrics = updated(read(run.path("config.toml"))), run.metrics()
         metadata = read_metadata(run)
         split = metadata.get("final_part")

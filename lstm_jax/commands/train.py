@@ -5,7 +5,7 @@ import shlex
 from lstm_jax.commands.arguments import add_overrides
 from lstm_jax.config import read
 from lstm_jax.runs.configs import read_config, run_folder
-from lstm_jax.runs.shipped import config_path
+from lstm_jax.runs.shipped import config_path, shipped
 from lstm_jax.runs.train import train_run
 from lstm_jax.terminal import say
 
@@ -14,9 +14,11 @@ def add_command(commands) -> None:
     """``lstm-jax train`` and its options."""
     command = commands.add_parser("train", help="train what a config file describes")
     command.add_argument(
-        "config", help="a TOML file, or a config that comes with lstm_jax: quickstart"
+        "config",
+        help=f"a TOML file, or a config that comes with lstm_jax: "
+        f"{', '.join(shipped())}",
     )
-    add_overrides(command)
+    add_overrides(command, said="changes to the config, such as train.steps=100")
     command.add_argument(
         "--resume", action="store_true", help="continue a run from its last checkpoint"
     )

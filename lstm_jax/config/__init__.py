@@ -29,6 +29,7 @@ from lstm_jax.config.keys import (
     kind_or,
     kinds_of,
 )
+from lstm_jax.config.messages import keys_named
 from lstm_jax.config.overrides import override
 from lstm_jax.config.toml import CONFIG_BYTES, DEPTH, dump, read
 from lstm_jax.config.validate import build, changes
@@ -47,6 +48,7 @@ __all__ = [
     "config",
     "dump",
     "expand_home",
+    "keys_named",
     "kind_or",
     "kinds_of",
     "override",

@@ -108,6 +108,9 @@ def _unknown(cls, path, owner):
     *sections, key = path
     valid = [field.name for field in dataclasses.fields(owner)]
     said = f"unknown key {'.'.join(path)}"
+    places = keys_named(cls, key)
+    if places and ".".join(path) not in places:  # which another kind has
+        return f"{said} (did you mean {' or '.join(places)}?)"
     kind = {f.name: f.default for f in dataclasses.fields(owner)}.get("kind")
     if kind is None:
         return f"{said}; {_choices(key, valid)}"
@@ -118,6 +121,18 @@ def _unknown(cls, path, owner):
         if key in {field.name for field in dataclasses.fields(config_class)}
     ]
     return f"{said}; kinds that have it: {', '.join(others)}" if others else said
+
+
+def keys_named(cls: type, name: str) -> list[str]:
+    """The paths of the keys of a config class that are called ``name``."""
+    found = {}
+    for key, hint in typing.get_type_hints(cls).items():
+        kinds = kinds_of(hint).values()
+        if key == name and not kinds:
+            found[key] = None
+        for kind in kinds:
+            found |= {f"{key}.{path}": None for path in keys_named(kind, name)}
+    return [*found]
 
 
 def _kinds_at(cls, sections):

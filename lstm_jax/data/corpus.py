@@ -129,7 +129,7 @@ def _files(folder):
     if not files:
         raise DataError(
             f"data.path={folder.parent}: the folder {folder.name} has no files, "
-            f"expected the text of its part."
+            f"expected the text of its split."
         )
     return files
 

@@ -313,7 +313,7 @@ def decoded(chunks: Iterator[bytes], called: str, encoding: str) -> Iterator[str
     count, shown = count + len(held), shown or held
     if count < 2:
         has = f"has a single character, {shown!r}" if count else "is empty"
-        raise DataError(f"{called} {has}, expected a text to learn from.")
+        raise DataError(f"{called} {has}, expected text; name another file.")
 
 
 def _characters(chunks, called, encoding):

@@ -96,6 +96,15 @@ def unpacked(file: BinaryIO, called: str) -> Iterator[bytes]:
         raise DataError(f"{called} cannot be read: {error}.") from error
 
 
+def counted(count: int, what: str) -> str:
+    """A number and what is counted.
+
+    >>> counted(1, "token"), counted(2000, "token")
+    ('1 token', '2,000 tokens')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def python_reference() -> str:
     """The Python language reference that ships inside CPython: English, about 465,000
     characters in 3.11, more in newer versions.

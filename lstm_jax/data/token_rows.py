@@ -3,7 +3,7 @@
 import numpy as np
 
 from lstm_jax.data.checks import check_count
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 
 
 def training_rows(tokens: np.ndarray, rows: int, window: int) -> np.ndarray:
@@ -22,7 +22,7 @@ def training_rows(tokens: np.ndarray, rows: int, window: int) -> np.ndarray:
     windows = (len(tokens) - 1) // (rows * window)
     if windows < 1:
         raise DataError(
-            f"the training part has {len(tokens):,} tokens, but one step takes "
+            f"the train split has {counted(len(tokens), 'token')}, but one step takes "
             f"{rows * window + 1:,} (batch_size={rows}, window={window}); "
             f"use more text or smaller values."
         )
@@ -121,7 +121,7 @@ def check_stream(tokens: np.ndarray) -> np.ndarray:
         )
     if len(tokens) < 2:
         raise DataError(
-            f"there are {len(tokens)} tokens to evaluate on, but predicting one takes "
-            f"the one before it; use more text."
+            f"found {counted(len(tokens), 'token')} to evaluate on, expected 2 or "
+            f"more; use more text."
         )
     return tokens

@@ -1,6 +1,6 @@
 """Samples the next token from logits.
 
-    temperature T    z_v = (l_v - max l) / T; T = 0 leaves the likeliest token alone
+    temperature T    z_v = (l_v - max l) / T; T = 0 takes the most likely token
     top-k            the k largest z
     top-p            of those, the smallest set of the likeliest whose mass is p or more
     a token          v with probability exp(z_v) / sum over those left
@@ -50,7 +50,7 @@ class Sampling:
         if not _is_number(self.temperature) or not 0 <= self.temperature < math.inf:
             raise ValueError(
                 f"temperature is {self.temperature!r}, expected a number, 0 or more; "
-                f"0 takes the likeliest token."
+                f"0 takes the most likely token."
             )
         whole = isinstance(self.top_k, int | np.integer)
         if isinstance(self.top_k, bool) or not whole or self.top_k < 0:

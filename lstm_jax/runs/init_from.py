@@ -4,6 +4,7 @@ The new run uses what the other run has learned of its data as well: tokenizer, 
 features and standardisation. Data that these do not fit are refused when they are read.
 """
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 
 from lstm_jax._types import PyTree
 from lstm_jax.config import ConfigError
+from lstm_jax.runs.configs import differences
 from lstm_jax.runs.load import trained
 from lstm_jax.training.metadata import Origin, read_metadata
 from lstm_jax.training.run_errors import RunError
@@ -33,6 +35,8 @@ class Source(NamedTuple):
     """The metadata of `LEARNED` that it has."""
     origin: Origin
     """What the new run keeps of it in its metadata."""
+    differing: dict[str, tuple[Any, Any]]
+    """Keys of the model that may change shapes, to the values here and there."""
 
 
 def source_of(config: Any) -> Source | None:
@@ -67,7 +71,18 @@ def source_of(config: Any) -> Source | None:
             seed=theirs.seed + seed,
             best_step=int(found.validation.best_step[seed]),
         ),
+        _sizes(config, theirs),
     )
+
+
+def _sizes(ours, theirs):
+    """The keys of the model that differ. Rates, which change no shape, are left out."""
+    return {
+        key: (mine, other)
+        for key, (mine, other) in differences(ours, theirs).items()
+        if key.startswith("model.")
+        and not (isinstance(mine, float) or isinstance(other, float))
+    }
 
 
 def check_same_source(source: Source, metadata: Any) -> None:
@@ -93,10 +108,20 @@ def replaced(params: PyTree, source: Source) -> PyTree:
         if mine != other:
             raise RunError(
                 f"train.init_from={source.origin.directory} does not fit this model: "
-                f"{name} is {other} there and {mine} here; use the sizes of that run."
+                f"{_why(source) or f'{name} is {other} there and {mine} here'}; use "
+                f"the sizes of that run."
             )
     leaves = [jnp.array(theirs[name]) for name in ours]
     return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def _why(source):
+    """The keys that differ, in words; nothing if none does."""
+    said = lambda value: "unset" if value is None else json.dumps(value)
+    return ", ".join(
+        f"{key} is {said(other)} there and {said(mine)} here"
+        for key, (mine, other) in source.differing.items()
+    )
 
 
 def _value(config, key):

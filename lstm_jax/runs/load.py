@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,6 +34,9 @@ from lstm_jax.training.step import one_seed
 from lstm_jax.training.task import Task
 from lstm_jax.training.validation import Validation
 
+SHOWN = 5
+"""So many runs of a folder are named in an error."""
+
 
 class Trained(NamedTuple):
     """A run that can be used."""
@@ -53,13 +57,45 @@ class Trained(NamedTuple):
         return self.validation.best_seed
 
 
+def open_run(directory: str | Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        RunError: there is no run; the message says what is there instead.
+    """
+    if os.path.isfile(directory):
+        raise RunError(
+            f"{directory} is a file, expected the folder of a run; list your runs with "
+            f"lstm-jax runs FOLDER."
+        )
+    try:
+        return Run.open(directory)
+    except RunError as error:
+        inside = _runs_in(directory)
+        if not inside:
+            raise
+        more = ", ..." if len(inside) > SHOWN else ""
+        raise RunError(
+            f"{directory} is not a run, but a folder of runs; name one of them "
+            f"({', '.join(inside[:SHOWN])}{more}), or list them with lstm-jax runs "
+            f"{directory}."
+        ) from error
+
+
+def _runs_in(folder):
+    """The runs one level below a folder that is not a run itself."""
+    if not os.path.isdir(folder) or os.path.lexists(Path(folder) / "config.toml"):
+        return []
+    return sorted(str(path.parent) for path in Path(folder).glob("*/config.toml"))
+
+
 def trained(directory: str | Path, overrides: Iterable[str] = ()) -> Trained:
     """A run with its best parameters, with ``overrides`` of its evaluation.
 
     Raises:
         RunError: there is no run, or it has no evaluation yet.
     """
-    run = Run.open(directory)
+    run = open_run(directory)
     config = config_of(run)
     kind = find_task(config.task)[1]
     config = config_of(run, _of_evaluation(overrides, kind.moved))

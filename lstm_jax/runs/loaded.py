@@ -1,6 +1,7 @@
 """A trained run in Python: its model, its parameters, and what its task can do."""
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lstm_jax.tasks.abilities import (
 from lstm_jax.training.task import Task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A trained run. What only some tasks can do raises `RunError` for the others.
 
@@ -33,6 +34,13 @@ class LoadedRun:
     """The best parameters of the best seed."""
     metadata: Mapping[str, Any]
     """What run.json says: data, sizes, versions, machine."""
+
+    def __repr__(self):
+        size = self.metadata.get("parameters", "?")
+        return (
+            f"LoadedRun({str(self.directory)!r}, task={self.config.task!r}, "
+            f"parameters={size})"
+        )
 
     @property
     def config(self) -> Any:
@@ -105,7 +113,7 @@ class LoadedRun:
                 character that the vocabulary does not have.
         """
         advice = "load a run of the task language_model"
-        task = require(self.task, ScoresText, "scores text", advice)
+        task = require(self.task, ScoresText, "score text", advice)
         utf8(text)
         return task.score(self.params, Text.of(text))
 
@@ -113,13 +121,20 @@ class LoadedRun:
         """Predictions for the data of a file, a dictionary a row, in its order.
 
         Args:
-            path: a file like that of training. It needs no labels.
+            path: a file or folder like that of training. It needs no labels.
 
         Raises:
+            TypeError: ``path`` is no path, such as an array.
             RunError: the task does not predict on new data.
             DataError: the data cannot be used; the message names file and line.
         """
-        advice = "load a run of the task classification or tagging"
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(
+                f"path is of type {type(path).__name__}, expected the path of a file "
+                f"or a folder like data.path={self.metadata.get('data')!r} of the run; "
+                f"write the data to such a file and pass its path."
+            )
+        advice = "load a run of the task classification, tagging or forecasting"
         task = require(self.task, Predicts, "predict on new data", advice)
         found = task.predict(self.params, str(path))
         return [dict(zip(found.columns, row, strict=True)) for row in found.rows]

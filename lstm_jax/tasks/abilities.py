@@ -168,7 +168,7 @@ def require(task: Any, ability: type, does: str, advice: str) -> Any:
     Args:
         task: the task.
         ability: one of the protocols above.
-        does: what the task would do, such as "generate text".
+        does: what the task would do, a verb such as "generate text".
         advice: what the user can do instead.
 
     Raises:

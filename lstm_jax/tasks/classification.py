@@ -217,13 +217,19 @@ class Classification:
         return details_of(confusion, self.data.classes, "class", "examples")
 
     def predict(self, params, path) -> Predictions:
-        """The class of every sequence of a file, and the probability of each class."""
+        """The class of every sequence of a file, and the probability of each class.
+
+        A sequence has the id of its file, or else its number in the file, from 0 on.
+        """
         examples, encoded = self.data.read(path)
         _, probabilities = self._predict(params, encoded.sequences)
         classes = self.data.classes
-        columns = ["source", "prediction", *(f"p({name})" for name in classes)]
+        columns = ["id", "source", "prediction", *(f"p({name})" for name in classes)]
+        ids = examples.ids or range(len(examples))
         rows = [
-            [source, classes[p.argmax()], *map(float, p)]
-            for source, p in zip(examples.sources, probabilities, strict=True)
+            [name, source, classes[p.argmax()], *map(float, p)]
+            for name, source, p in zip(
+                ids, examples.sources, probabilities, strict=True
+            )
         ]
         return Predictions(columns, rows)

@@ -1,5 +1,6 @@
 """Where labelled sequences come from: a table of the config for every kind of data."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,8 +48,19 @@ class FilesConfig:
                 f"not read; set path, or the others"
             )
 
-    def read(self, path: str, labels: bool = True) -> Examples:
-        """The examples of a file; without labels for predictions."""
+    def read(self, path: str) -> Examples:
+        """The labelled examples of a file."""
+        raise NotImplementedError
+
+    def read_new(
+        self, path: str, features: tuple[str, ...], classes: tuple[str, ...]
+    ) -> Examples:
+        """The examples of a file without labels, for a trained run.
+
+        Args:
+            features: the names of its features.
+            classes: the names of its classes.
+        """
         raise NotImplementedError
 
     def read_splits(self) -> dict[str, Examples]:
@@ -58,8 +70,14 @@ class FilesConfig:
             DataError: a file cannot be used, or none is named.
         """
         if self.path:
-            test = self.test_fraction
-            return self._cut(self.read(self.path), self.valid_fraction, test)
+            valid, test = self.valid_fraction, self.test_fraction
+            if valid + test >= 1:
+                raise DataError(
+                    f"data.valid_fraction={valid:g} and data.test_fraction={test:g} "
+                    f"add up to {valid + test:g}, which leaves nothing to train on, "
+                    f"expected less than 1; lower one of them."
+                )
+            return self._cut(self.read(self.path), valid, test)
         if not self.train:
             raise DataError(
                 "data.path is empty; set it to your file, or set data.train and "
@@ -92,13 +110,15 @@ class SeriesConfig(FilesConfig):
     id: str = "id"
     """The column that says which sequence a row belongs to."""
     time: str = ""
-    """The column that orders the rows of a sequence; empty for their order."""
+    """The column that orders the rows of a sequence, a number; empty: the rows are in
+    order, and a column of times is a feature like the others."""
     label: str = "label"
     """The column of the label."""
     features: tuple[str, ...] = ()
-    """The columns of the features; empty for all that are left."""
+    """The columns of the features; empty for all but `id`, `time` and `label`."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """What stands between the cells of a CSV file."""
+    """What stands between the cells of a CSV file. If the first line of a file lacks
+    it, a comma, semicolon, tab or bar in that line counts instead."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -109,17 +129,23 @@ class SeriesConfig(FilesConfig):
                     f"time; name every feature once"
                 )
 
-    def read(self, path, labels=True):
-        return read_series(
-            path,
-            Columns(
-                sequence=self.id,
-                time=self.time or None,
-                label=self.label if labels else None,
-                features=self.features,
-                delimiter=self.delimiter,
-            ),
+    @property
+    def _columns(self):
+        return Columns(
+            sequence=self.id,
+            time=self.time or None,
+            label=self.label,
+            features=self.features,
+            delimiter=self.delimiter,
         )
+
+    def read(self, path):
+        return read_series(path, self._columns)
+
+    def read_new(self, path, features, classes):
+        # By name: a file may have labels and other columns, too.
+        known = {"label": None, "features": features, "trained": True}
+        return read_series(path, dataclasses.replace(self._columns, **known))
 
 
 @config
@@ -143,8 +169,11 @@ class TextsConfig(_TokensConfig):
     label: str = "label"
     """The key or column of the label."""
 
-    def read(self, path, labels=True):
-        return read_texts(path, text=self.text, label=self.label if labels else None)
+    def read(self, path):
+        return read_texts(path, text=self.text, label=self.label)
+
+    def read_new(self, path, features, classes):
+        return read_texts(path, text=self.text, label=None)
 
 
 @config
@@ -160,11 +189,14 @@ class ImagesConfig(FilesConfig):
     order_seed: NonNegativeInt = 0
     """Seed of the order for `permuted`."""
 
-    def read(self, path, labels=True):
+    def read(self, path):
         path = Path(path)
         beside = path.name.replace("images-idx3", "labels-idx1")
-        answers = path.with_name(beside) if labels else None
+        answers = path.with_name(beside)
         return read_images(path, answers, self.order, seed=self.order_seed)
+
+    def read_new(self, path, features, classes):
+        return read_images(path, None, self.order, seed=self.order_seed)
 
     def read_splits(self):
         if not self.path:
@@ -191,9 +223,11 @@ class SentencesConfig(_TokensConfig):
     tags_key: str = "tags"
     """The key of the tags in JSONL."""
 
-    def read(self, path, labels=True):
-        tags = self.tags_key if labels else None
-        return read_tagged(path, tokens=self.tokens_key, tags=tags)
+    def read(self, path):
+        return read_tagged(path, tokens=self.tokens_key, tags=self.tags_key)
+
+    def read_new(self, path, features, classes):
+        return read_tagged(path, tokens=self.tokens_key, tags=None, classes=classes)
 
 
 def _idx(folder: Any, name: str) -> str:

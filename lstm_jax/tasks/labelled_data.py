@@ -4,7 +4,6 @@ Classes, standardisation and vocabulary are learned from the training split alon
 are part of the metadata of a run, so that it is used without its training data.
 """
 
-import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,15 @@ from lstm_jax.data.labelled import (
     text_of,
 )
 from lstm_jax.data.standardise import Standardisation
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.models.encoder import Inputs, Tokens
-from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig, SeriesConfig
+from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.run_errors import RunError
+
+SHOWN = 8
+"""So many features are named when training starts."""
 
 
 class LabelledMetadata(Metadata):
@@ -131,11 +133,7 @@ class LabelledData:
 
     def read(self, path: str | Path) -> tuple[Examples, Examples]:
         """New examples without labels: as their file has them, and encoded."""
-        config = self._config
-        if isinstance(config, SeriesConfig):
-            # By name: a file may have labels and other columns, too.
-            config = dataclasses.replace(config, features=self.features)
-        found = config.read(str(path), labels=False)
+        found = self._config.read_new(str(path), self.features, self.classes)
         encoded = self._encode(found)
         check_features(encoded, self.features, "new")
         return found, encoded
@@ -176,12 +174,14 @@ class LabelledData:
         return said | {"standardisation": inputs.facts()}
 
     def summary(self, metadata: Mapping[str, Any]) -> str:
-        """Examples and classes in a line."""
+        """Examples, classes and features in a line."""
         examples = metadata["examples"]
         counts = ", ".join(f"{n:,} {name}" for name, n in examples.items())
+        said = f"{counts}; {len(metadata['classes'])} classes"
+        if features := metadata["features"]:
+            said += f"; {_features(features)}"
         return (
-            f"{metadata['data']}: {counts}; {len(metadata['classes'])} classes; up to "
-            f"{metadata['longest']:,} steps"
+            f"{metadata['data']}: {said}; up to {counted(metadata['longest'], 'step')}"
         )
 
     @functools.cached_property
@@ -205,6 +205,14 @@ class LabelledData:
                 f"the data are not those {directory} was trained on; bring these back, "
                 f"or start a new run with run.directory=FOLDER."
             )
+
+
+def _features(names):
+    """The names of features; of many their number and the first ones."""
+    if len(names) > SHOWN:
+        first = ", ".join(names[: SHOWN // 2])
+        return f"{len(names):,} features: {first}, ..."
+    return f"feature{'s' * (len(names) > 1)} {', '.join(names)}"
 
 
 def count_weights(data: Labelled, how: str) -> Any:

@@ -208,7 +208,7 @@ class LanguageModelling:
         asked = shares != SHARES[1:] and os.path.isdir(data.path)
         if asked and isinstance(find_parts(Path(data.path)), dict):
             raise DataError(
-                f"data.path={data.path} is a folder, which has a file for each part; "
+                f"data.path={data.path} is a folder, which has a file for each split; "
                 f"leave data.valid_share and data.test_share out."
             )
         train = 1 - data.valid_share - data.test_share
@@ -224,7 +224,7 @@ class LanguageModelling:
     def _encode_part(self, part):
         if part not in self.parts:
             raise DataError(
-                f"the data have no part {part}, only {', '.join(self.parts)}."
+                f"the data have no split {part}, only {', '.join(self.parts)}."
             )
         return encode_stored(self.tokenizer, self.parts[part])
 
@@ -245,7 +245,7 @@ class LanguageModelling:
         count = len(self.tokens(part))
         if count < 2:
             raise DataError(
-                f"the {part} part has {count} tokens of {self.config.data.tokens}, "
+                f"the {part} split has {count} tokens of {self.config.data.tokens}, "
                 f"expected 2 or more; use more text for it."
             )
         return count
@@ -363,7 +363,7 @@ class LanguageModelling:
             if len(tokens) < needed:
                 raise DataError(
                     f"evaluation.dynamic_tokens={config.dynamic_tokens} takes "
-                    f"{len(tokens)} tokens of the training part, expected {needed} or "
+                    f"{len(tokens)} tokens of the train split, expected {needed} or "
                     f"more for a segment of {config.dynamic_segment} in each of "
                     f"{rows} rows; set it higher or evaluation.dynamic_segment lower."
                 )

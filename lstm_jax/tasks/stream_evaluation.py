@@ -155,7 +155,7 @@ class StreamEvaluation:
         squares = gradient_squares(self._loss, params, rows, seen, segment=segment)
         if not any(jnp.any(leaf) for leaf in jax.tree.leaves(squares)):
             raise DataError(
-                "the training part has nothing more to teach this model, which dynamic "
+                "the train split has nothing more to teach this model, which dynamic "
                 "evaluation goes by; leave evaluation.dynamic_rate out."
             )
         return dynamic_nats(

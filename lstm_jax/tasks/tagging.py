@@ -235,14 +235,14 @@ class Tagging:
         return details_of(confusion, self.data.classes, "tag", "tokens")
 
     def predict(self, params, path) -> Predictions:
-        """The tag of every token of a file."""
+        """The tag of every token of a file; its sentences are numbered from 0 on."""
         examples, encoded = self.data.read(path)
         _, tags = self._predict(params, encoded.sequences)
         rows = [
-            [source, token, self.data.classes[tag]]
-            for source, sentence, found in zip(
-                examples.sources, examples.sequences, tags, strict=True
+            [n, source, token, self.data.classes[tag]]
+            for n, (source, sentence, found) in enumerate(
+                zip(examples.sources, examples.sequences, tags, strict=True)
             )
             for token, tag in zip(sentence, found, strict=True)
         ]
-        return Predictions(["source", "token", "tag"], rows)
+        return Predictions(["sentence", "source", "token", "tag"], rows)

@@ -92,7 +92,7 @@ class TextGeneration:
         return self._decode(first, np.concatenate([*parts], axis=1))
 
     def beam_search(self, params, prompt: str, length: int, width: int) -> list[str]:
-        """The likeliest texts that are found, the best first, ``prompt`` included."""
+        """The most likely texts that are found, the best first, ``prompt`` included."""
         first = self._encode_prompt(prompt)
         beams = beam_search(*self._after(params, first), width, length)
         return self._decode(first, beams.tokens[np.isfinite(beams.scores)])

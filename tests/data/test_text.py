@@ -46,7 +46,7 @@ def test_every_token_but_the_first_is_counted_once(rows, window):
 
 def test_a_stream_to_evaluate_on():
     for tokens in ([], [3]):
-        with pytest.raises(text.DataError, match=f"there are {len(tokens)} tokens"):
+        with pytest.raises(text.DataError, match=f"found {len(tokens)} token"):
             token_rows.EvaluationRows(np.array(tokens, int), 2, 2)
     with pytest.raises(TypeError, match=r"tokens has shape \(2, 2\) and dtype int"):
         token_rows.EvaluationRows(np.ones((2, 2), int), 2, 2)

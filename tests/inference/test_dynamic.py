@@ -230,7 +230,7 @@ def test_errors():
         call(squares=jax.tree.map(jnp.zeros_like, params))
     with pytest.raises(ValueError, match="expected a first axis of 1, the number of"):
         call(carry=memory(2))
-    with pytest.raises(DataError, match="there are 1 tokens to evaluate on"):
+    with pytest.raises(DataError, match="found 1 token to evaluate on"):
         call(tokens=text(1))
     with pytest.raises(ValueError, match="at least 6 steps for one segment of 5; use"):
         gradient_squares(loss, params, memory(), text(5), segment=5)

@@ -143,7 +143,7 @@ def test_a_model_that_has_diverged_ends():
 
 def test_errors():
     params, tokens = lm.parameters(), lm.stream(9)
-    with pytest.raises(DataError, match="there are 1 tokens to evaluate on"):
+    with pytest.raises(DataError, match="found 1 token to evaluate on"):
         evaluate(params, tokens[:1], 2, 5)
     with pytest.raises(ValueError, match="context is -1, expected 0 or more"):
         evaluate(params, tokens, 2, -1)

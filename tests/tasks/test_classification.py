@@ -147,6 +147,7 @@ def test_predictions_have_every_row_in_order(series, capsys, tmp_path):
     assert len(table) == 61
     right = 0
     for n, row, same in zip(order, table, found, strict=True):
+        assert row["id"] == f"s{n}"
         assert f"s{n}" in re.split(r"\W+", row["source"])
         chances = [float(row[f"p({name})"]) for name in labelled.CLASSES]
         assert sum(chances) == pytest.approx(1, abs=1e-5)
@@ -212,6 +213,10 @@ def test_bad_series_are_named(tmp_path, capsys, line, text, says):
         (['data.features=["x", "label"]'], "name every feature once"),
         (["data.valid=a.csv"], "set path, or the others"),
         (["data.valid_fraction=0"], "training needs validation data"),
+        (
+            ["data.valid_fraction=0.6", "data.test_fraction=0.6"],
+            "data.valid_fraction=0.6 and data.test_fraction=0.6 add up to 1.2",
+        ),
         (["train.monitor=valid_f1"], "valid_loss, valid_accuracy, valid_macro_f1"),
     ],
 )
@@ -252,6 +257,7 @@ def test_tagging(tmp_path, capsys, crf):
     new.write_text("\n".join(line.partition(" ")[0] for line in lines) + "\n")
     found = lstm_jax.load_run(run).predict(new)
     assert [row["token"] for row in found] == [token for token, _ in tagged]
+    assert [row["sentence"] for row in found][:: len(found) - 1] == [0, 11]
     right = [row["tag"] == tag for row, (_, tag) in zip(found, tagged, strict=True)]
     assert np.mean(right) == pytest.approx(result["accuracy"])
 

@@ -129,7 +129,7 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
         ),
         (
             ["evaluation.dynamic_rate=1e-3", "evaluation.dynamic_tokens=9"],
-            "evaluation.dynamic_tokens=9 takes 9 tokens of the training part, expected "
+            "evaluation.dynamic_tokens=9 takes 9 tokens of the train split, expected "
             "21 or more",
         ),
         (["evaluation.dynamic_decay=0.5"], "does nothing without dynamic_rate"),
@@ -287,7 +287,7 @@ def test_a_part_with_nothing_to_predict(tmp_path, capsys, part):
         (tmp_path / "parts" / f"{name}.txt").write_text(text)
     args += [f"data.path={tmp_path / 'parts'}", "data.tokens=words"]
     wrong = said(capsys, "train", *args, f"run.directory={tmp_path / 'run'}", status=2)
-    assert f"the {part} part has 1 tokens of words" in wrong
+    assert f"the {part} split has 1 tokens of words" in wrong
     assert not (tmp_path / "run").exists()
 
 

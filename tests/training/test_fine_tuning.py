@@ -60,9 +60,9 @@ def test_a_run_from_the_weights_of_another(whole, tmp_path, monkeypatch, capsys)
     [
         (
             "model.hidden_size=9",
-            "model: head.kernel is float32[8, 28] there and float32[9, 28] here",
+            "model: model.hidden_size is 8 there and 9 here; use the sizes",
         ),
-        ("model.num_layers=2", "missing there"),
+        ("model.num_layers=2", "model.num_layers is 1 there and 2 here"),
         ("data.tokens=words", "has data.tokens='characters', not 'words'"),
         ("train.init_from=nowhere", "train.init_from: nowhere is not a run"),
         ("data.path=new.txt", "vocabulary of this model does not have"),

@@ -19,4 +19,6 @@ class Columns:
     file: str = "file"
     """In the index of a folder, the column of the file names."""
     delimiter: str = ","
-    """What stands between the cells of a CSV file."""
+    """What stands between the cells of a CSV file; see `read_table`."""
+    trained: bool = False
+    """Whether a model was trained with these columns: errors then say so."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data.labelled.table import listed
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,6 +23,8 @@ class Examples:
     """The file and the line that each sequence comes from, for errors."""
     features: tuple[str, ...] = ()
     """The names of the ``D`` features; none of texts."""
+    ids: tuple[str, ...] = ()
+    """The name of each sequence, where its file has one."""
 
     def __post_init__(self):
         object.__setattr__(self, "sequences", tuple(self.sequences))
@@ -38,7 +40,8 @@ class Examples:
         pick = lambda values: tuple(values[i] for i in indices)
         labels = None if self.labels is None else pick(self.labels)
         sequences, sources = pick(self.sequences), pick(self.sources)
-        return Examples(sequences, labels, sources, self.features)
+        ids = pick(self.ids) if self.ids else ()
+        return Examples(sequences, labels, sources, self.features, ids)
 
     @property
     def has_tags(self) -> bool:
@@ -150,7 +153,8 @@ def check_features(examples: Examples, features: Sequence[str], split: str) -> N
     if examples.features != tuple(features):
         came, want = len(examples.features), len(features)
         raise DataError(
-            f"the {split} data have {came} features ({listed(examples.features)}), "
-            f"expected the {want} of the training data ({listed(features)}), in this "
-            f"order; name them with features."
+            f"the {split} data have {counted(came, 'feature')} "
+            f"({listed(examples.features)}), expected the {want} of the training data "
+            f"({listed(features)}), in this order; bring the {split} data into this "
+            f"form."
         )

@@ -1,5 +1,7 @@
 """Series with a file each, and an index of their labels."""
 
+import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,18 @@ def read_folder(folder: Path, columns: Columns) -> Examples:
     Raises:
         DataError: as `read_series`.
     """
+    if not os.path.lexists(folder / "index.csv"):
+        needed = f"the column {columns.file}"
+        if columns.label:
+            needed = f"the columns {columns.file} and {columns.label}"
+        raise DataError(
+            f"{folder} is a folder without index.csv, expected an index.csv with "
+            f"{needed} and a row for each file of the folder; add it, or name a single "
+            f"file instead of the folder."
+        )
     index = read_table(folder / "index.csv", columns.delimiter)
-    names = index.words(columns.file, "file")
-    labels = index.words(columns.label, "label") if columns.label else None
+    names = _files(index, columns)
+    labels = index.words(columns.label, "data.label") if columns.label else None
     sequences, features = [], None
     for row, name in enumerate(names):
         place = f"{index.place(row)}: file {name!r}"
@@ -38,7 +49,17 @@ def read_folder(folder: Path, columns: Columns) -> Examples:
         labels,
         [f"{place}: file {name!r}" for place, name in places],
         features or (),
+        tuple(names),
     )
+
+
+def _files(index, columns):
+    if columns.file not in index.columns:
+        raise DataError(
+            f"{index.path} has no column {columns.file!r}; its columns are "
+            f"{listed(index.columns)}; rename the one with the names of the files."
+        )
+    return index.words(columns.file, "file")
 
 
 def _read_one(path, columns, place):
@@ -52,6 +73,7 @@ def _read_one(path, columns, place):
     if path.suffix.lower() != ".csv":
         raise DataError(f"{place} is not .csv or .npy; convert it to one of them.")
     table = read_table(path, columns.delimiter)
+    table = dataclasses.replace(table, trained=columns.trained)
     features = columns.features or tuple(table.columns)
-    values = [table.numbers(name, "features") for name in features]
+    values = [table.numbers(name, "data.features") for name in features]
     return np.stack(values, axis=1), features

@@ -1,5 +1,9 @@
 """Series in one table with a row for every step."""
 
+import dataclasses
+import json
+import shlex
+
 import numpy as np
 
 from lstm_jax.data.labelled.columns import Columns
@@ -14,17 +18,18 @@ def series_of_table(table: Table, columns: Columns) -> Examples:
     Raises:
         DataError: as `read_series`.
     """
-    ids = table.words(columns.sequence, "sequence")
-    labels = table.words(columns.label, "label") if columns.label else None
-    times = table.numbers(columns.time, "time") if columns.time else None
+    table = dataclasses.replace(table, trained=columns.trained)
+    ids = table.words(columns.sequence, "data.id")
+    labels = table.words(columns.label, "data.label") if columns.label else None
+    times = table.numbers(columns.time, "data.time") if columns.time else None
     others = {columns.sequence, columns.time, columns.label}
     features = columns.features or tuple(c for c in table.columns if c not in others)
     if not features:
         raise DataError(
             f"{table.path} has no column of features; its columns are "
-            f"{listed(table.columns)}."
+            f"{listed(table.columns)}; add a column of numbers."
         )
-    values = np.stack([table.numbers(name, "features") for name in features], axis=1)
+    values = np.stack(_values(table, columns, features), axis=1)
     index = {name: n for n, name in enumerate(dict.fromkeys(ids))}
     codes = np.array([index[name] for name in ids])
     order = np.argsort(codes, kind="stable")
@@ -38,7 +43,22 @@ def series_of_table(table: Table, columns: Columns) -> Examples:
         found = [_one_label(table, columns, ids, labels, np.sort(at)) for at in rows]
     sources = [f"{table.place(at.min())}, sequence {ids[at[0]]!r}" for at in rows]
     sequences = tuple(values[at] for at in rows)
-    return Examples(sequences, found, sources, tuple(features))
+    return Examples(sequences, found, sources, tuple(features), tuple(index))
+
+
+def _values(table, columns, features):
+    """The columns of the features. Names those to read if others hold text."""
+    try:
+        return [table.numbers(name, "data.features") for name in features]
+    except DataError as error:
+        numbers = [name for name in features if table.has_numbers(name)]
+        if columns.features or not numbers:
+            raise
+        key = shlex.quote(f"data.features={json.dumps(numbers, ensure_ascii=False)}")
+        said = str(error).removesuffix(".")
+        raise DataError(
+            f"{said}; or name the columns that are features: {key}."
+        ) from error
 
 
 def _check_times(table, columns, ids, codes, times, order):

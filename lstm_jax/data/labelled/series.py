@@ -13,6 +13,7 @@
 Sequences may differ in length. Their order is that of the file; no row is dropped.
 """
 
+import os
 from pathlib import Path
 
 from lstm_jax.data.labelled.columns import Columns
@@ -58,6 +59,8 @@ def read_series(path: str | Path, columns: Columns | None = None) -> Examples:
         return read_npz(path, columns)
     if name.endswith((".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")):
         return series_of_table(read_table(path, columns.delimiter), columns)
+    if not os.path.lexists(path):
+        raise DataError(f"{path} does not exist; name a file or a folder that does.")
     raise DataError(
         f"{path} is not a kind of file that holds series, expected .csv, .tsv, .txt, "
         f".gz, .parquet, .pq or .npz, or a folder with index.csv."

@@ -6,7 +6,7 @@ import numpy as np
 
 from lstm_jax.data.checks import check_count
 from lstm_jax.data.labelled.examples import Examples
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 
 SPLITS = ("train", "valid", "test")
 
@@ -51,9 +51,15 @@ def split_by_fractions(
             found[0 if n == 0 else int(np.argmax(missing))].append(i)
     for name, fraction, members in zip(SPLITS, fractions, found, strict=True):
         if fraction and not members:
+            count = counted(len(examples), "example")
+            few = len(examples) - len(groups) < sum(f > 0 for f in fractions[1:])
+            advice = "add examples" if few else f"raise data.{name}_fraction"
+            if name == "test":
+                advice += ", or set data.test_fraction=0"
             raise DataError(
-                f"{len(examples)} examples leave none for {name}, whose fraction is "
-                f"{fraction:g}; raise its fraction, or set it to 0."
+                f"{count} leave{'s' * (len(examples) == 1)} none for {name}, whose "
+                f"fraction is {fraction:g} (of every class, one goes to train first); "
+                f"{advice}."
             )
     pairs = zip(SPLITS, fractions, found, strict=True)
     return {name: examples.take(sorted(at)) for name, f, at in pairs if f}

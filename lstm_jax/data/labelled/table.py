@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.data.labelled.lines import read_lines
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 from lstm_jax.files import open_regular
 
 SHOWN = 20
 """So many columns are named in an error."""
+
+DELIMITERS = ",;\t|"
+"""Looked for if the first line of a CSV file lacks the delimiter that is set."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +30,8 @@ class Table:
     columns: dict[str, list[Any]]
     places: Sequence[str]
     """Of the rows, such as ``line 7``."""
+    trained: bool = False
+    """Whether a model was trained with the columns that are asked for."""
 
     def __len__(self):
         return len(self.places)
@@ -39,7 +44,7 @@ class Table:
         """The cells of a column.
 
         Args:
-            option: what the caller's argument for this name is called.
+            option: the config key that names this column, such as ``data.id``.
 
         Raises:
             DataError: there is no such column.
@@ -47,9 +52,12 @@ class Table:
         if name not in self.columns:
             near = difflib.get_close_matches(name, self.columns, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
+            advice = f"set {option} to one of them"
+            if self.trained:
+                advice = "the run was trained with this column; add it, or rename one"
             raise DataError(
                 f"{self.path} has no column {name!r}{hint}; its columns are "
-                f"{listed(self.columns)}; set {option} to one of them."
+                f"{listed(self.columns)}; {advice}."
             )
         return self.columns[name]
 
@@ -63,7 +71,7 @@ class Table:
         if "" in words:
             raise DataError(
                 f"{self.place(words.index(''))}: column {name!r} is empty, expected a "
-                f"value in every row."
+                f"value in every row; fill it in, or remove the row."
             )
         return words
 
@@ -90,9 +98,30 @@ class Table:
                 came = "empty" if blank else repr(cell)
                 raise DataError(
                     f"{self.place(row)}: column {name!r} is {came}, expected a finite "
-                    f"number."
+                    f"number; {_advice(cell, blank)}."
                 )
         return np.array([float(cell) for cell in cells])
+
+    def has_numbers(self, name: str) -> bool:
+        """Whether all cells of a column are finite numbers."""
+        try:
+            self.numbers(name, "")
+        except DataError:
+            return False
+        return True
+
+
+def _advice(cell, blank):
+    """What to do with a cell that is not a number."""
+    if blank:
+        return "fill it in, or remove the row"
+    try:
+        float(str(cell).replace(",", "."))
+    except ValueError:
+        return "correct it, or remove the row"
+    if "," in str(cell):
+        return f"write {str(cell).replace(',', '.')} with a point"
+    return "correct it, or remove the row"
 
 
 def read_table(path: str | Path, delimiter: str = ",") -> Table:
@@ -100,6 +129,8 @@ def read_table(path: str | Path, delimiter: str = ",") -> Table:
 
     Parquet needs pyarrow: ``pip install 'lstm-jax[data]'``. A CSV file names its
     columns in the first line and may be compressed by gzip. Blank lines are no rows.
+    If the first line lacks ``delimiter`` but has another of `DELIMITERS`, that one
+    counts.
 
     Raises:
         DataError: the file cannot be used; the message names the line.
@@ -111,6 +142,7 @@ def read_table(path: str | Path, delimiter: str = ",") -> Table:
 
 def _read_csv(path, delimiter):
     lines = read_lines(path)
+    delimiter = _delimiter(next(filter(str.strip, lines)), delimiter)
     if plain := _plain(lines, delimiter):
         names, columns = plain
         _check_names(path, names)
@@ -132,18 +164,13 @@ def _read_csv(path, delimiter):
         ) from error
     names = [name.strip() for name in rows[0]]
     _check_names(path, names)
-    if len(names) == 1 and (other := [c for c in ",;\t" if c in names[0]]):
-        raise DataError(
-            f"{path} has the one column {names[0]!r}; if its delimiter is "
-            f"{other[0]!r}, pass delimiter={other[0]!r}."
-        )
     if len(rows) == 1:
         raise DataError(f"{path} has the names of columns but no rows.")
     for row, place in zip(rows, places, strict=True):
         if len(row) != len(names):
             raise DataError(
-                f"{path}, {place}: there are {len(row)} cells, expected {len(names)}, "
-                f"one for each of {listed(names)}."
+                f"{path}, {place}: found {counted(len(row), 'cell')}, expected "
+                f"{len(names)}, one for each of {listed(names)}; correct the line."
             )
     cells = zip(*rows[1:], strict=True)
     columns = dict(zip(names, map(list, cells), strict=True))
@@ -167,6 +194,12 @@ def _plain(lines, delimiter):
     cells = text.split(delimiter)
     names = [name.strip() for name in cells[:width]]
     return names, [cells[width + n :: width] for n in range(width)]
+
+
+def _delimiter(line, delimiter):
+    """The delimiter of a first line: the one that is set, or the most frequent one."""
+    found = max(DELIMITERS, key=line.count)
+    return found if delimiter not in line and found in line else delimiter
 
 
 def _read_parquet(path):

@@ -8,10 +8,12 @@
 The second form is that of the CoNLL shared tasks (Tjong Kim Sang & De Meulder 2003).
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from lstm_jax.data.labelled.examples import Examples
 from lstm_jax.data.labelled.lines import read_lines
+from lstm_jax.data.labelled.table import listed
 from lstm_jax.data.labelled.texts import (
     JSONL,
     check_characters,
@@ -19,24 +21,41 @@ from lstm_jax.data.labelled.texts import (
     label_name,
     read_jsonl,
 )
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 
 DOCUMENT = "-DOCSTART-"
 """Stands in place of a sentence where a document begins, in the data of CoNLL."""
 
 
+TABLES = (".csv", ".parquet", ".pq", ".npz", ".npy")
+"""Files that hold no sentences."""
+
+FORM = (
+    "write every token on a line of its own and an empty line between sentences, or "
+    "write JSONL"
+)
+"""The advice if a file of columns cannot be read."""
+
+
 def read_tagged(
-    path: str | Path, *, tokens: str = "tokens", tags: str | None = "tags"
+    path: str | Path,
+    *,
+    tokens: str = "tokens",
+    tags: str | None = "tags",
+    classes: Collection[str] = (),
 ) -> Examples:
     """Sentences, tuples of tokens, with a tuple of tags each.
 
-    A line ``-DOCSTART-`` of CoNLL is a mark, not a sentence.
+    A line ``-DOCSTART-`` of CoNLL is a mark, not a sentence. All other lines of a file
+    have the same number of columns.
 
     Args:
         path: a file of JSONL (``.jsonl``, ``.ndjson``, ``.json``), or one of columns
             between spaces or tabs.
         tokens, tags: the names of the keys of JSONL. ``tags=None``: there are no tags,
             and a file of columns has a token a line.
+        classes: without ``tags``, a file of several columns is read if its last column
+            holds nothing but these tags. Otherwise it could hold words.
 
     Raises:
         DataError: the data cannot be used. The message names the line: a key or column
@@ -51,8 +70,15 @@ def read_tagged(
     >>> examples.sequences, examples.labels
     ((('Ada', 'met'), ('No',)), (('B-PER', 'O'), ('O',)))
     """
-    jsonl = str(path).lower().endswith(JSONL)
-    rows = _of_jsonl(path, tokens, tags) if jsonl else _of_columns(path, tags)
+    name = str(path).lower()
+    if name.endswith(TABLES):
+        raise DataError(
+            f"{path} is a table, expected sentences; {FORM} with {tokens!r}."
+        )
+    if name.endswith(JSONL):
+        rows = _of_jsonl(path, tokens, tags)
+    else:
+        rows = _of_columns(path, tags, classes)
     sources, sentences, labels = zip(*rows, strict=True)
     return Examples(sentences, None if tags is None else labels, sources)
 
@@ -78,8 +104,9 @@ def _of_jsonl(path, tokens, tags):
         found = _list(values, tags, source)
         if len(found) != len(sentence):
             raise DataError(
-                f"{source}: there are {len(sentence)} {tokens} and {len(found)} "
-                f"{tags}, expected a tag for every token."
+                f"{source}: {tokens!r} has {counted(len(sentence), 'token')} and "
+                f"{tags!r} has {counted(len(found), 'tag')}, expected a tag for every "
+                f"token."
             )
         yield source, tuple(sentence), tuple(label_name(t, tags, source) for t in found)
 
@@ -91,18 +118,32 @@ def _list(values, name, source):
     return found
 
 
-def _of_columns(path, tags):
-    start, sentence = 0, []
+def _of_columns(path, tags, classes):
+    start, sentence, first = 0, [], None
     lines = read_lines(path)
     for number, line in enumerate([*lines, ""], start=1):
         cells = line.split()
         if cells and cells[0] == DOCUMENT:
             continue
         if cells:
+            first = first or (number, len(cells))
+            if len(cells) != first[1]:
+                raise DataError(
+                    f"{path}, line {number} has {counted(len(cells), 'column')}, but "
+                    f"line {first[0]} has {first[1]}, expected the same number in "
+                    f"every line; {FORM}."
+                )
             if tags is not None and len(cells) < 2:
                 raise DataError(
                     f"{path}, line {number}: there is no tag beside {cells[0]!r}, "
                     f"expected a token and a tag with a space or a tab between."
+                )
+            if tags is None and len(cells) > 1 and cells[-1] not in classes:
+                known = f" of the run ({listed([*classes])})" * bool(classes)
+                raise DataError(
+                    f"{path}, line {number} has {len(cells)} columns, and the last "
+                    f"one, {cells[-1]!r}, is not a tag{known}. Expected one token, or "
+                    f"a token with columns that end in a known tag; {FORM}."
                 )
             start = start or number
             sentence.append((cells[0], cells[-1]))

@@ -181,8 +181,8 @@ def _format(path):
             f"lstm_jax.interop.from_onnx, or lstm-jax import without --layout."
         )
     raise InteropError(
-        f"{path} ends in {path.suffix!r}, expected one of {', '.join(FORMATS)}, or "
-        f".onnx for lstm-jax import."
+        f"{path} ends in {path.suffix!r}, expected weights in one of "
+        f"{', '.join(FORMATS)}, or .onnx (in Python: lstm_jax.interop.from_onnx)."
     )
 
 

@@ -123,13 +123,22 @@ def test_tagged_sentences_are_not_stratified():
         ((0.9, 0.2, -0.1), r"-0\.1 as a fraction"),
         (
             (0.98, 0.01, 0.01),
-            r"4 examples leave none for valid, whose fraction is 0\.01",
+            r"4 examples leave none for valid, whose fraction is 0\.01 .*; raise "
+            r"data\.valid_fraction\.",
         ),
     ],
 )
 def test_fractions_that_cannot_be_used(fractions, said):
     with pytest.raises(DataError, match=said):
         split_by_fractions(examples(*"abab"), fractions)
+
+
+def test_too_few_examples():
+    with pytest.raises(DataError, match=r"1 example leaves none for valid.*add exampl"):
+        split_by_fractions(examples("a"))
+    said = r"20 examples leave none for test.*data\.test_fraction, or set data\.test_f"
+    with pytest.raises(DataError, match=said):
+        split_by_fractions(examples(*"ab" * 10), (0.89, 0.1, 0.01))
 
 
 def test_the_order_of_a_seed_is_fixed():

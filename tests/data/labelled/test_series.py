@@ -75,6 +75,24 @@ def test_names_and_order_of_columns(tmp_path):
     assert examples.labels == ("A", "B")
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_a_table_with_another_delimiter(tmp_path, delimiter):
+    """Also one that the run was not trained with."""
+    examples = read_series(table(tmp_path, TABLE.replace(",", delimiter)))
+    assert examples.features == ("time", *FEATURES)
+    assert [x[:, 1:].tolist() for x in examples.sequences] == WANT
+    assert examples.ids == ("b", "a")
+
+
+def test_columns_of_a_trained_run(tmp_path):
+    columns = Columns(label=None, features=("x", "y"), trained=True)
+    said = refusal(table(tmp_path, "id,x\na,1\n"), columns)
+    assert said == (
+        "FILE has no column 'y'; its columns are id, x; the run was trained with this "
+        "column; add it, or rename one."
+    )
+
+
 def test_without_labels(tmp_path):
     path = table(tmp_path, "id,x\na,1\nb,2\n")
     examples = read_series(path, Columns(label=None))
@@ -93,7 +111,10 @@ def test_parquet_is_the_same_table(tmp_path):
     assert examples.labels == ("up", "down")
     holes = arrow.table({"id": ["a", "b"], "x": [1.0, None], "label": ["u", "v"]})
     parquet.write_table(holes, path)
-    said = "FILE, row 2: column 'x' is empty, expected a finite number."
+    said = (
+        "FILE, row 2: column 'x' is empty, expected a finite number; fill it in, or "
+        "remove the row."
+    )
     assert refusal(path) == said
     path.write_bytes(b"PAR1")
     assert "cannot be read as Parquet" in refusal(path)
@@ -119,8 +140,11 @@ def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
         ),
         (TABLE.replace("-1e3", "-inf"), "line 5: column 'height' is '-inf', expected"),
         (TABLE.replace("1e3", "1e999"), "line 5: column 'height' is '-1e999', expect"),
-        (TABLE.replace(",30", ""), "FILE, line 4: there are 4 cells, expected 5, one"),
-        (TABLE.replace(",30", ",30,1"), "FILE, line 4: there are 6 cells, expected 5"),
+        (TABLE.replace(",30", ""), "FILE, line 4: found 4 cells, expected 5, one for"),
+        (
+            TABLE.replace(",30", ",30,1"),
+            "FILE, line 4: found 6 cells, expected 5, one for",
+        ),
         (TABLE.replace("b,1", ",1"), "FILE, line 4: column 'id' is empty, expected a"),
         (TABLE.replace("5,up,30", "5, ,30"), "line 4: column 'label' is empty, expec"),
         (TABLE.replace("5,up,30", "5,no,30"), "line 4: sequence 'b' has the label 'no"),
@@ -136,7 +160,17 @@ def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
         (TABLE.replace("weight", ""), "FILE has a column without name; give every col"),
         (TABLE.replace("0.25", '"0.25'), "FILE, line 4: unexpected end of data, expe"),
         (TABLE.replace("0.25", "0\r5"), "FILE, line 4: new-line character seen in un"),
-        (TABLE.replace(",", ";"), "if its delimiter is ';', pass delimiter=';'."),
+        (
+            TABLE.replace(",", ";").replace("0.25", "0,25"),
+            "line 4: column 'height' is '0,25', expected a finite number; write 0.25",
+        ),
+        ("id\nb\n", "no column 'label'; its columns are id; set data.label to one o"),
+        (
+            "id,time,x,site,label\na,1,2,north,up\n",
+            "line 2: column 'site' is 'north', expected a finite number; correct it, "
+            "or remove the row; or name the columns that are features: "
+            "'data.features=[\"x\"]'.",
+        ),
         (TABLE[:28], "FILE has the names of columns but no rows."),
         ("id,time,label\na,1,b\n", "FILE has no column of features; its columns are"),
         ("\n \n", "FILE is empty, expected data."),
@@ -157,7 +191,9 @@ def test_long_cells_are_one_error(tmp_path):
 def test_files_that_are_not_there(tmp_path):
     for name in ("a.csv", "a.npz"):
         assert "FILE cannot be read" in refusal(tmp_path / name)
-    assert "index.csv cannot be read: No such file" in refusal(tmp_path)
+    said = "without index.csv, expected an index.csv with the columns file and label"
+    assert said in refusal(tmp_path)
+    assert "does not exist; name a file or a folder" in refusal(tmp_path / "a")
     said = "is not a kind of file that holds series, expected .csv"
     assert said in refusal(table(tmp_path, name="a.xls"))
 

@@ -99,8 +99,8 @@ def test_tagged(tmp_path):
     pairs = zip(SENTENCES, TAGS, strict=True)
     path = jsonl(tmp_path, *({"tokens": x, "tags": y} for x, y in pairs))
     conll = (
-        "-DOCSTART- -X- O\r\n\r\nAda NNP B-PER\r\nmet VB O\r\nAnn NNP B-PER\r\n \r\n"
-        "\r\n#\tO\r\nNo\tO"
+        "-DOCSTART- -X- O O\r\n\r\nAda NNP B-PER\r\nmet VB O\r\nAnn NNP B-PER\r\n \r\n"
+        "\r\n#\tSYM\tO\r\nNo\tDT\tO"
     )
     columns = written(tmp_path, conll, "a.conll")
     for examples in (read_tagged(path), read_tagged(columns)):
@@ -108,7 +108,8 @@ def test_tagged(tmp_path):
         assert examples.labels == TAGS
         assert examples.has_tags
     assert read_tagged(columns).sources == (f"{columns}, line 3", f"{columns}, line 8")
-    assert read_tagged(columns, tags=None).labels is None
+    found = read_tagged(columns, tags=None, classes=("B-PER", "O"))
+    assert (found.sequences, found.labels) == (SENTENCES, None)
     plain = written(tmp_path, "Ada\nmet\nAnn\n\n#\nNo\n", "b.txt")
     assert read_tagged(plain, tags=None).sequences == SENTENCES
 
@@ -116,7 +117,10 @@ def test_tagged(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"tokens": ["a", "b"], "tags": ["O"]}, "there are 2 tokens and 1 tags, expec"),
+        (
+            {"tokens": ["a", "b"], "tags": ["O"]},
+            "'tokens' has 2 tokens and 'tags' has 1 tag, ",
+        ),
         ({"tokens": [], "tags": []}, "line 2: 'tokens' is empty, expected one token"),
         ({"tokens": "ab", "tags": ["O"]}, "'tokens' is 'ab', expected a list."),
         ({"tokens": ["a b"], "tags": ["O"]}, "'a b' in 'tokens' is not a token, exp"),
@@ -135,13 +139,36 @@ def test_jsonl_tags_that_cannot_be_used(tmp_path, row, said):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a O\nb\n", "FILE, line 2: there is no tag beside 'b', expected a token and"),
+        ("a\nb\n", "FILE, line 1: there is no tag beside 'a', expected a token and"),
+        ("a O\nb\n", "FILE, line 2 has 1 column, but line 1 has 2, expected the same"),
+        ("a O\n\nb X O\n", "FILE, line 3 has 3 columns, but line 1 has 2, expected"),
         ("-DOCSTART- O\n\n", "FILE has no sentence, expected one or more."),
         (b"a O\nb\0 O\n", "FILE, line 2: there is a NUL byte, expected UTF-8 text; re"),
     ],
 )
 def test_columns_that_cannot_be_used(tmp_path, text, said):
     assert said in refusal(read_tagged, written(tmp_path, text, "a.conll"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "Anna visits Rome .\n",
+            "line 1 has 4 columns, and the last one, '.', is not a",
+        ),
+        ("Anna Lee\n\nBob Ray\n", "'Lee', is not a tag of the run (B-PER, O). Expect"),
+        ("Anna O\nsings\n", "line 2 has 1 column, but line 1 has 2"),
+    ],
+)
+def test_no_word_of_new_data_is_dropped(tmp_path, text, said):
+    path, new = (
+        written(tmp_path, text, "a.txt"),
+        {"tags": None, "classes": ["B-PER", "O"]},
+    )
+    assert said in refusal(read_tagged, path, **new)
+    table = written(tmp_path, "id,x\na,1\n", "a.csv")
+    assert "FILE is a table, expected sentences" in refusal(read_tagged, table, **new)
 
 
 def test_encoded(tmp_path):
