@@ -139,7 +139,9 @@ def _meaning(kind, name):
 
 
 def dump_value(value: Any) -> str:
-    """A value as it stands in a file."""
+    """A value as it stands in a file, on one line."""
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(dump_value, value))}]"
     (line,) = dump(dataclasses.make_dataclass("One", ["value"])(value)).splitlines()
     return line.partition(" = ")[2]
 

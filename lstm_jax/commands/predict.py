@@ -7,6 +7,7 @@ import sys
 
 from lstm_jax import files
 from lstm_jax.commands.arguments import local_path
+from lstm_jax.data.text import counted
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, require
 from lstm_jax.terminal import say
@@ -51,5 +52,5 @@ def predict(args) -> int:
         raise RunError(
             f"--out {args.out} cannot be written: {reason}; name another file."
         ) from error
-    say(f"{len(found.rows):,} rows of predictions: {args.out}")
+    say(f"{counted(len(found.rows), 'row')} of predictions: {args.out}")
     return 0

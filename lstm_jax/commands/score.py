@@ -8,6 +8,7 @@ import sys
 
 from lstm_jax import files
 from lstm_jax.data.stored import read_stream, read_text
+from lstm_jax.data.text import counted
 from lstm_jax.runs.load import trained
 from lstm_jax.tasks.abilities import Scored, ScoresText, require
 from lstm_jax.terminal import say
@@ -36,10 +37,12 @@ def score(args) -> int:
         text = read_text(name, f"--text {name}", task.config.data.encoding)
     params = one_seed(run.params, run.best_seed, run.seeds)
     found = task.score(params, text)
-    say(f"{name}: {len(found.tokens):,} tokens, {task.sentence(found.metrics)}")
+    say(
+        f"{name}: {counted(len(found.tokens), 'token')}, {task.sentence(found.metrics)}"
+    )
     if args.out is not None:
         write(found, args.out)
-        say(f"losses of {len(found.tokens) - 1:,} tokens: {args.out}")
+        say(f"losses of {counted(len(found.tokens) - 1, 'token')}: {args.out}")
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lstm_jax.data.stored import IN_MEMORY, UTF_8, Text, read_text, read_texts
-from lstm_jax.data.text import DataError, ends, python_reference
+from lstm_jax.data.text import DataError, counted, ends, python_reference
 
 PARTS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
 """Words that name a split in a file name. The first word that any file has counts."""
@@ -72,8 +72,8 @@ def read_corpus(
     parts = {part: text for part, text, share in cut if share}
     if min(part.characters for part in parts.values()) < 2:
         raise DataError(
-            f"the text has {text.characters} characters, too few to split into "
-            f"{', '.join(parts)}; set data.path to a longer one."
+            f"the text has {counted(text.characters, 'character')}, too few to "
+            f"split into {', '.join(parts)}; set data.path to a longer one."
         )
     return parts
 

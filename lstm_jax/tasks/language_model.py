@@ -20,7 +20,7 @@ from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
 from lstm_jax.data.corpus import SHARES, find_parts, read_corpus, sha256
 from lstm_jax.data.stored import Text, check_encoding
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.token_rows import training_rows, unread
 from lstm_jax.data.tokens import Tokenizer, encode_stored, learn_stored, restore
 from lstm_jax.models.functional import Functional
@@ -245,8 +245,8 @@ class LanguageModelling:
         count = len(self.tokens(part))
         if count < 2:
             raise DataError(
-                f"the {part} split has {count} tokens of {self.config.data.tokens}, "
-                f"expected 2 or more; use more text for it."
+                f"the {part} split has {counted(count, 'token')} of "
+                f"{self.config.data.tokens}, expected 2 or more; use more text for it."
             )
         return count
 

@@ -154,7 +154,7 @@ def test_what_is_wrong_is_said_in_a_line(folder, tmp_path, capsys):
     assert "Found: 'lstm.': torch, LSTM" in wrong(
         "model.npz", "--layout", "keras", "--prefix", "lstm."
     )
-    assert "or .onnx for lstm-jax import" in wrong("model.tflite")
+    assert "or .onnx (in Python: lstm_jax.interop.from_onnx)" in wrong("model.tflite")
     assert "import without --layout" in wrong("model.onnx", "--layout", "keras")
     assert "--weights-only are for" in wrong("model.npz", "--weights-only")
     assert "No such file" in wrong("gone.npz", "--layout", "torch")

@@ -287,7 +287,7 @@ def test_a_part_with_nothing_to_predict(tmp_path, capsys, part):
         (tmp_path / "parts" / f"{name}.txt").write_text(text)
     args += [f"data.path={tmp_path / 'parts'}", "data.tokens=words"]
     wrong = said(capsys, "train", *args, f"run.directory={tmp_path / 'run'}", status=2)
-    assert f"the {part} split has 1 tokens of words" in wrong
+    assert f"the {part} split has 1 token of words" in wrong
     assert not (tmp_path / "run").exists()
 
 
@@ -317,7 +317,7 @@ def test_without_a_test_part_validation_has_the_last_word(tmp_path, capsys):
     assert result(run, "valid")["loss"] > 0
     assert "complete" in said(capsys, "runs", tmp_path)
     wrong = said(capsys, "evaluate", run, "--part", "test", status=2)
-    assert "the data have no part test, only train, valid" in wrong
+    assert "the data have no split test, only train, valid" in wrong
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from lstm_jax.data.labelled.examples import Examples
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import Tokenizer
 
 
@@ -43,7 +43,7 @@ def _encoded(tokenizer, sequence, source):
         raise DataError(f"{source}: {error}") from error
     if isinstance(sequence, tuple) and len(tokens) != len(sequence):
         raise DataError(
-            f"{source}: {len(sequence)} tokens became {len(tokens)} by "
+            f"{source}: {counted(len(sequence), 'token')} became {len(tokens)} by "
             f"{tokenizer.name}, but each has one tag; take words."
         )
     if not len(tokens):

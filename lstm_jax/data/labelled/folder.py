@@ -10,7 +10,7 @@ from lstm_jax.data.labelled.arrays import as_series, load_arrays
 from lstm_jax.data.labelled.columns import Columns
 from lstm_jax.data.labelled.examples import Examples
 from lstm_jax.data.labelled.table import listed, read_table
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 
 
 def read_folder(folder: Path, columns: Columns) -> Examples:
@@ -37,8 +37,9 @@ def read_folder(folder: Path, columns: Columns) -> Examples:
         series, own = _read_one(folder / name, columns, place)
         if features is not None and own != features:
             raise DataError(
-                f"{place} has {len(own)} features ({listed(own)}), expected the "
-                f"{len(features)} of {names[0]!r} ({listed(features)}), in this order."
+                f"{place} has {counted(len(own), 'feature')} ({listed(own)}), expected "
+                f"the {len(features)} of {names[0]!r} ({listed(features)}), in this "
+                f"order."
             )
         features = own
         sequences.append(series)

@@ -305,7 +305,7 @@ def test_a_folder(tmp_path):
             "file,label\nb.csv,1\ne.csv,2\n",
             "index.csv, line 3: file 'e.csv' has 1 feat",
         ),
-        ("file,label\nc.npy,1\nd.npy,2\n", "line 3: file 'd.npy' has 1 features (x0)"),
+        ("file,label\nc.npy,1\nd.npy,2\n", "line 3: file 'd.npy' has 1 feature (x0)"),
         ("file,label\nf.csv,1\n", "f.csv, line 2: column 'weight' is 'high', expected"),
         ("file,label\ng.xls,1\n", "line 2: file 'g.xls' is not .csv or .npy; convert"),
         (
