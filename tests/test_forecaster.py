@@ -100,6 +100,41 @@ def test_the_wide_form(tmp_path):
     assert len(found) == 4
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("refit", [False, True])
+def test_cross_validation_sees_nothing_of_its_windows(fitted, library, refit):
+    """Changed windows change the truth, and forecasts only of what comes after."""
+    data = frame(library)
+    found = fitted.cross_validation(data, 2, step_size=6, refit=refit)
+    columns = ["unique_id", "ds", "cutoff", "LSTM", "LSTM-q10", "LSTM-q50", "LSTM-q90"]
+    assert [*found.columns] == [*columns, "y"]
+    assert len(found) == 2 * 2 * 4
+    cutoffs = found["cutoff"].to_numpy()
+    hours = lambda n: np.datetime64("2024-03-30") + np.timedelta64(n, "h")
+    np.testing.assert_array_equal(cutoffs, [hours(69)] * 8 + [hours(75)] * 8)
+    ahead = (found["ds"].to_numpy() - cutoffs) / np.timedelta64(1, "h")
+    np.testing.assert_array_equal(ahead, [1, 2, 3, 4] * 4)
+    y = data["y"].to_numpy()
+    np.testing.assert_array_equal(found["y"].to_numpy()[:4], y[70:74])
+    np.testing.assert_array_equal(found["y"].to_numpy()[-4:], y[156:160])
+    changed = y.copy()
+    changed[70:80] *= 100
+    again = frame(library)
+    if library == "pandas":
+        again["y"] = changed
+    else:
+        again = again.with_columns(
+            importlib.import_module("polars").Series("y", changed)
+        )
+    other = fitted.cross_validation(again, 2, step_size=6, refit=False)
+    same = found["LSTM"].to_numpy()[:8] == other["LSTM"].to_numpy()[:8]
+    assert same.all()
+    if not refit:  # the second window sees the first
+        later = slice(8, 12)
+        seen = other["LSTM"].to_numpy()[later], found["LSTM"].to_numpy()[later]
+        assert not np.allclose(*seen)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -118,6 +153,10 @@ def test_what_cannot_be_used(fitted):
         lstm_jax.Forecaster(CONFIG).predict()
     with pytest.raises(DataError, match="no window"):
         lstm_jax.Forecaster(CONFIG).fit(frame("pandas", steps=21), verbose=False)
+    with pytest.raises(ValueError, match="n_windows is 0"):
+        fitted.cross_validation(frame("pandas"), 0)
+    with pytest.raises(DataError, match="nothing is left"):
+        fitted.cross_validation(frame("pandas"), 30)
     daily = frame("pandas", steps=30)
     daily["ds"] = np.tile(
         np.datetime64("2024-01-01", "us") + np.arange(30) * np.timedelta64(1, "D"), 2

@@ -89,7 +89,9 @@ def three_steps(chain, **options):
     return jax.tree.map(np.asarray, params)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.stem in OLD], ids=lambda path: path.stem
+)
 def test_every_config_trains_as_before(path):
     """The parameters after three steps are those of the older chain, bit for bit."""
     now, old = read_config(read(path)).optimizer, old_table(OLD[path.stem])

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-import os
+import io
 import shutil
 import tempfile
 import weakref
@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lstm_jax import files
 from lstm_jax.config import ConfigError
-from lstm_jax.data.panel import Panel, panel_from_frame
+from lstm_jax.data.panel import Panel, panel_from_frame, stacked
 from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.load import best_of
@@ -100,13 +102,16 @@ class Forecaster:
             RunError: the folder already holds a run or cannot be written, or training
                 was interrupted.
         """
-        panel = self._panel(frame)
+        return self._fit(self._panel(frame), directory, verbose)
+
+    def _fit(self, panel, directory=None, verbose=False):
         if directory is None:
             folder = tempfile.mkdtemp(prefix="lstm-jax-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             directory = Path(folder) / "run"
         make = functools.partial(Forecasting, panel=panel)
-        with contextlib.nullcontext() if verbose else _silence():
+        unseen = contextlib.redirect_stdout(io.StringIO())
+        with contextlib.nullcontext() if verbose else unseen:
             outcome = train_run(self.config, directory, make=make)
         if not outcome.complete:
             raise RunError(
@@ -143,6 +148,54 @@ class Forecaster:
             )
         panel = self._fitted if frame is None else self._panel(frame)
         return self._task.forecast(self._params, panel, "LSTM")
+
+    def cross_validation(
+        self,
+        frame: Any,
+        n_windows: int = 1,
+        *,
+        step_size: int | None = None,
+        refit: bool = False,
+    ) -> Any:
+        """Forecasts of the last windows of a frame, by models that did not see them.
+
+        A model is trained on all steps before the first window, or with ``refit`` anew
+        before each. What this forecaster has learned is not used and stays.
+
+        Args:
+            frame: as of `fit`.
+            n_windows: the number of windows; the last one ends with the data.
+            step_size: steps from one window to the next; ``None`` is the horizon.
+            refit: whether to train for every window.
+
+        Returns:
+            A frame as of `predict`, of all windows in order of time, with the truth
+            ``y`` and the last time before each forecast, ``cutoff``.
+
+        Raises:
+            ValueError: a number is below 1.
+            DataError: the frame cannot be used, or is too short.
+        """
+        horizon = self.config.model.horizon
+        step = horizon if step_size is None else step_size
+        if n_windows < 1 or step < 1:
+            raise ValueError(
+                f"n_windows is {n_windows} and step_size {step}, expected 1 or more."
+            )
+        panel, model, found = self._panel(frame), None, []
+        for n in reversed(range(n_windows)):
+            left_out = horizon + n * step
+            known = panel.without_last(left_out)
+            if model is None or refit:
+                model = self._new(self.config)._fit(known)
+            ahead = [len(series) - left_out for series in panel]
+            truth = [
+                series.values[cut : cut + horizon]
+                for cut, series in zip(ahead, panel, strict=True)
+            ]
+            made = model._task.forecast(model._params, known, "LSTM", np.stack(truth))
+            found.append(made)
+        return stacked(found)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -185,9 +238,15 @@ class Forecaster:
                 f"{directory} is a run of the task {task.config.task}; use "
                 f"lstm_jax.load_run."
             )
-        made = cls.__new__(cls)
-        made.config, made._fitted = task.config, None
+        made = cls._new(task.config)
         made._open(run.directory)
+        return made
+
+    @classmethod
+    def _new(cls, config):
+        made = cls.__new__(cls)
+        made.config, made._fitted, made._task = config, None, None
+        made._params, made.directory = None, None
         return made
 
     def _open(self, directory):
@@ -197,9 +256,3 @@ class Forecaster:
     def _panel(self, frame):
         data = self.config.data
         return panel_from_frame(frame, data.columns, data.step)
-
-
-@contextlib.contextmanager
-def _silence():
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield

@@ -32,6 +32,7 @@ class ForecastMetadata(Metadata):
     std: list[float]
     windows: dict[str, int]
     sha256: str
+    notes: list[str] | None = None
 
 
 class Standard(NamedTuple):
@@ -186,7 +187,8 @@ class ForecastData:
         of those that were not trained on.
 
         Raises:
-            DataError: the panel has another frequency, or a series has no value.
+            DataError: the panel has another frequency, or a series has no value in the
+                steps that the model reads.
         """
         trained = self._known.get("frequency") or str(self.panel.frequency)
         if str(panel.frequency) != trained:
@@ -194,6 +196,13 @@ class ForecastData:
                 f"the new data have a step of {panel.frequency}, but the model was "
                 f"trained on steps of {trained}; resample them."
             )
+        for series in panel:
+            if np.isnan(series.values[-self._context :]).all():
+                raise DataError(
+                    f"the series {name_of(series)} has no value in its last "
+                    f"{self._context} steps, which the model reads; leave it out, or "
+                    f"end it with its last value."
+                )
         numbers = {name: n for n, name in enumerate(self.names)}
         known = np.array([numbers.get(name_of(series), -1) for series in panel])
         own = standard_of(
@@ -217,15 +226,16 @@ class ForecastData:
             "std": self.standard.std.tolist(),
             "windows": {split: len(self.windows(split)) for split in self.splits},
             "sha256": self.sha256,
+            "notes": [*self.panel.notes],
         }
 
     def summary(self, metadata: Mapping[str, Any]) -> str:
-        """Series and windows in a line."""
+        """Series and windows in a line, and what was done to the data."""
         windows = ", ".join(f"{n:,} {name}" for name, n in metadata["windows"].items())
         return (
             f"{metadata['data']}: {len(metadata['series']):,} series, a step is "
             f"{metadata['frequency']}, season {metadata['season']}; windows: {windows}"
-        )
+        ) + "".join(f"\n{note}" for note in metadata.get("notes") or [])
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -224,13 +224,21 @@ class Forecasting:
         cells = (np.asarray(column).tolist() for column in columns.values())
         return Predictions([*columns], [list(row) for row in zip(*cells, strict=True)])
 
-    def forecast(self, params: PyTree, panel: Panel, name: str = "forecast") -> Any:
+    def forecast(
+        self,
+        params: PyTree,
+        panel: Panel,
+        name: str = "forecast",
+        truth: np.ndarray | None = None,
+    ) -> Any:
         """The steps after the end of every series, as a frame of the panel's kind.
 
         Args:
             params: the parameters.
             panel: series up to now.
             name: of the column of forecasts; quantiles follow as ``name-q10``.
+            truth: what came then ``[N, H]``, if it is known. The frame has it as ``y``,
+                and the last time before the forecasts as ``cutoff``.
         """
         standard, known = self.data.of(panel)
         values = standard.apply([series.values for series in panel])
@@ -242,4 +250,6 @@ class Forecasting:
         columns = {name: np.asarray(head.point(natural))}
         for n, level in enumerate(head.levels):
             columns[f"{name}-q{100 * level:g}"] = natural[..., n]
-        return forecast_frame(panel, columns)
+        if truth is not None:
+            columns["y"] = truth
+        return forecast_frame(panel, columns, cutoff=truth is not None)

@@ -241,6 +241,23 @@ def test_quantiles_of_series_never_seen(tmp_path):
         assert float(row["forecast"]) == pytest.approx(want, rel=1e-6)
 
 
+def test_what_was_done_to_the_data_is_said(tmp_path, capsys):
+    data = values()
+    data[30, 0] = np.nan
+    task = task_of(tmp_path, data)
+    assert "missing" in task.summary(task.describe())
+
+
+def test_a_series_that_ended_long_ago(trained, tmp_path, capsys):
+    """Nothing could be forecast from the steps that the model reads."""
+    data = values()
+    data[-16:, 1] = np.nan
+    path = write_csv(tmp_path / "new.csv", data)
+    assert main(["predict", str(trained / "run"), "--data", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "the series b has no value in its last 16 steps" in said
+
+
 @pytest.mark.parametrize("stop", [2, 7])
 def test_stop_and_resume(trained, tmp_path, monkeypatch, stop):
     update = progress.ProgressReport.update

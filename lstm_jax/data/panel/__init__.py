@@ -14,7 +14,7 @@ Needs ``pip install 'lstm-jax[forecast]'``.
 from lstm_jax.data.panel.calendar import calendar_features, calendar_names
 from lstm_jax.data.panel.columns import PanelColumns
 from lstm_jax.data.panel.files import read_panel
-from lstm_jax.data.panel.forecast import forecast_frame
+from lstm_jax.data.panel.forecast import forecast_frame, stacked
 from lstm_jax.data.panel.frames import panel_from_frame
 from lstm_jax.data.panel.frequency import Frequency
 from lstm_jax.data.panel.infer import infer_frequency
@@ -36,4 +36,5 @@ __all__ = [
     "infer_frequency",
     "panel_from_frame",
     "read_panel",
+    "stacked",
 ]

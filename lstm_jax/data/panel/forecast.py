@@ -15,6 +15,8 @@ def forecast_frame(
     panel: Panel,
     values: Mapping[str, np.ndarray],
     cuts: Sequence[int] | None = None,
+    *,
+    cutoff: bool = False,
 ) -> Any:
     """Forecasts of every series, as a frame of the kind the panel came from.
 
@@ -31,6 +33,7 @@ def forecast_frame(
             first is the point forecast, the others may be quantiles.
         cuts: how many steps of each series ``[N]`` come before its forecast; ``None``
             is all of them. The series of one id must agree.
+        cutoff: whether a column ``cutoff`` has the last time before each forecast.
 
     Raises:
         DataError: the shapes do not match, a column would appear twice, or cuts are
@@ -47,12 +50,15 @@ def forecast_frame(
     arrays = _checked(panel, values)
     horizon = next(iter(arrays.values())).shape[1]
     targets = len(panel.columns.targets)
-    times = _times(panel, _lasts(panel, cuts), horizon)
+    lasts = _lasts(panel, cuts)
+    times = _times(panel, lasts, horizon)
     columns = {}
     if panel.columns.id is not None:
         rows = np.repeat(np.arange(len(panel) // targets), horizon)
         columns[panel.columns.id] = panel.giving.ids[rows]
     columns[panel.columns.time] = _styled(panel, times)
+    if cutoff:
+        columns["cutoff"] = _styled(panel, np.repeat(lasts, horizon))
     for n, target in enumerate(panel.columns.targets):
         for name, array in arrays.items():
             name = _name(panel, target, name, next(iter(arrays)))
@@ -63,6 +69,19 @@ def forecast_frame(
                 )
             columns[name] = array[n::targets].reshape(-1)
     return _framed(panel, columns)
+
+
+def stacked(frames: Sequence[Any]) -> Any:
+    """Frames of one kind below each other, as one frame.
+
+    >>> import pandas as pd
+    >>> stacked([pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})])["a"].tolist()
+    [1, 2]
+    """
+    nw = need("narwhals")
+    found = nw.concat([nw.from_native(frame) for frame in frames]).to_native()
+    plain = hasattr(found, "reset_index") and found.index.names == [None]
+    return found.reset_index(drop=True) if plain else found
 
 
 def _checked(panel, values):

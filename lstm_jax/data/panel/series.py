@@ -9,6 +9,7 @@ from lstm_jax.data.panel.columns import PanelColumns
 from lstm_jax.data.panel.frequency import Frequency
 from lstm_jax.data.panel.giving import Giving
 from lstm_jax.data.panel.zones import to_local
+from lstm_jax.data.text import DataError
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +71,27 @@ class Panel:
         if self.zone is None or not self.frequency.by_clock:
             return times
         return to_local(times, self.zone)
+
+    def without_last(self, n: int) -> "Panel":
+        """The panel without the last ``n`` steps of every series; they become steps
+        ahead of it.
+
+        Raises:
+            DataError: a series has no step left.
+        """
+        for series in self:
+            if len(series) <= n:
+                raise DataError(
+                    f"the series {series.name} has {len(series):,} steps, and nothing "
+                    f"is left without its last {n:,}; leave it out, or take fewer."
+                )
+        cut = lambda series: dataclasses.replace(
+            series,
+            times=series.times[: len(series) - n],
+            values=series.values[: len(series) - n],
+            past=series.past[: len(series) - n],
+        )
+        return dataclasses.replace(self, series=tuple(map(cut, self)))
 
     def after(self, series: Series, n: int) -> np.ndarray:
         """The ``n`` times after the last value of a series."""

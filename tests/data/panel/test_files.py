@@ -98,7 +98,7 @@ def test_parquet_is_the_same_panel(tmp_path):
         (LONG.replace("04:00", "04:30"), "line 7: series '7' has the time 2024-01-01"),
         (LONG.replace("6,u", "6,w"), "FILE, line 7: series '7' has the static column"),
         (LONG.replace("6,u", "6,"), "has the static column 'kind' empty, expected"),
-        (LONG.replace("6,u", "6"), "FILE, line 7: there are 4 cells, expected 5"),
+        (LONG.replace("6,u", "6"), "FILE, line 7: found 4 cells, expected 5"),
         (LONG.replace("kind", "type"), "FILE has no column 'kind'"),
         (LONG[:22], "FILE has the names of columns but no rows."),
     ],
