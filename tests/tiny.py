@@ -1,10 +1,12 @@
 """A run small enough for a test, on a text that the test makes."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 from lstm_jax.config import build, config
+from lstm_jax.training import progress
 from lstm_jax.training.metrics_file import TIMES
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import Run
@@ -96,3 +98,15 @@ def write_memory(folder: Path, *more: str) -> list[str]:
     """Writes a config of the other task; returns the arguments of ``train``."""
     (folder / "memory.toml").write_text(MEMORY)
     return [str(folder / "memory.toml"), *more]
+
+
+def interrupt_at(monkeypatch, step):
+    """Ctrl-C arrives while the block that reaches ``step`` is reported."""
+    update = progress.ProgressReport.update
+
+    def interrupt(self, at, loss):
+        update(self, at, loss)
+        if at >= step:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(progress.ProgressReport, "update", interrupt)

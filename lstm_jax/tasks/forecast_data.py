@@ -17,8 +17,8 @@ from lstm_jax.data.panel import Panel, Series, Windows, all_windows
 from lstm_jax.data.text import DataError
 from lstm_jax.scores.forecast import seasonal_scale
 from lstm_jax.tasks.forecast_config import ForecastDataConfig
+from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.training.metadata import Metadata
-from lstm_jax.training.run_errors import RunError
 
 
 class ForecastMetadata(Metadata):
@@ -249,11 +249,7 @@ class ForecastData:
 
     def check_same(self, metadata: Mapping[str, Any], directory: Path) -> None:
         """Raises RunError if a run was trained on other data."""
-        if metadata["sha256"] != self.sha256:
-            raise RunError(
-                f"the data are not those {directory} was trained on; bring these back, "
-                f"or start a new run with run.directory=FOLDER."
-            )
+        check_same_sha256(metadata, self.sha256, directory)
 
 
 def name_of(series: Series) -> str:

@@ -26,8 +26,8 @@ from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.models.encoder import Inputs, Tokens
 from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig
+from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.training.metadata import Metadata
-from lstm_jax.training.run_errors import RunError
 
 SHOWN = 8
 """So many features are named when training starts."""
@@ -200,11 +200,7 @@ class LabelledData:
 
     def check_same(self, metadata: Mapping[str, Any], directory: Path) -> None:
         """Raises RunError if a run was trained on other data."""
-        if metadata["sha256"] != self.sha256:
-            raise RunError(
-                f"the data are not those {directory} was trained on; bring these back, "
-                f"or start a new run with run.directory=FOLDER."
-            )
+        check_same_sha256(metadata, self.sha256, directory)
 
 
 def _features(names):

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import re
 import shutil
-import signal
 
 import jax
 import numpy as np
@@ -14,7 +13,6 @@ import pytest
 import lstm_jax
 from lstm_jax.cli import main
 from lstm_jax.tasks.labelled_batches import LabelledBatches
-from lstm_jax.training import progress
 from tests import tiny
 from tests.tasks import labelled
 
@@ -71,16 +69,9 @@ def test_metrics_do_not_depend_on_the_batches(series, capsys, rows):
 @pytest.mark.parametrize("stop", [1, 7, 17, 26])
 def test_stop_and_resume_anywhere(series, tmp_path, monkeypatch, stop):
     """Within an epoch, between two, in a block of either shape: bit for bit."""
-    update = progress.ProgressReport.update
-
-    def interrupt(self, step, values):
-        update(self, step, values)
-        if step >= stop:
-            signal.raise_signal(signal.SIGINT)
-
     args = [str(series / "series.toml"), f"run.directory={tmp_path / 'run'}"]
     with monkeypatch.context() as patch:
-        patch.setattr(progress.ProgressReport, "update", interrupt)
+        tiny.interrupt_at(patch, stop)
         assert main(["train", *args]) == 130
     assert len(tiny.metrics(tmp_path / "run")) < len(tiny.metrics(series / "run"))
     assert main(["train", *args, "--resume", "train.block=3"]) == 0

@@ -3,7 +3,6 @@
 import csv
 import datetime
 import json
-import signal
 import tomllib
 
 import jax
@@ -13,7 +12,6 @@ import pytest
 import lstm_jax
 from lstm_jax.cli import main
 from lstm_jax.runs.configs import make_task, read_config
-from lstm_jax.training import progress
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -260,16 +258,9 @@ def test_a_series_that_ended_long_ago(trained, tmp_path, capsys):
 
 @pytest.mark.parametrize("stop", [2, 7])
 def test_stop_and_resume(trained, tmp_path, monkeypatch, stop):
-    update = progress.ProgressReport.update
-
-    def interrupt(self, step, values):
-        update(self, step, values)
-        if step >= stop:
-            signal.raise_signal(signal.SIGINT)
-
     args = ["train", str(trained / "forecast.toml"), f"run.directory={tmp_path / 'r'}"]
     with monkeypatch.context() as patch:
-        patch.setattr(progress.ProgressReport, "update", interrupt)
+        tiny.interrupt_at(patch, stop)
         assert main(args) == 130
     assert main([*args, "--resume"]) == 0
     for name in ("model.safetensors", "result-test.json"):

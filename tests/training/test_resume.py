@@ -1,14 +1,12 @@
 """A run that was stopped and resumed is, bit for bit, the run that was not."""
 
 import json
-import signal
 
 import pytest
 
 from lstm_jax.cli import main
 from lstm_jax.runs import train
 from lstm_jax.runs.load import trained
-from lstm_jax.training import progress
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.environment import environment
 from tests import tiny
@@ -24,18 +22,6 @@ def whole(optax_promotion, tmp_path_factory):
     return folder / "run"
 
 
-def interrupt_at(monkeypatch, step):
-    """Ctrl-C arrives while the block that reaches ``step`` is reported."""
-    update = progress.ProgressReport.update
-
-    def interrupt(self, at, loss):
-        update(self, at, loss)
-        if at >= step:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(progress.ProgressReport, "update", interrupt)
-
-
 def results(run):
     weights = (run / "model.safetensors").read_bytes()
     return tiny.metrics(run), weights, (run / "result-test.json").read_text()
@@ -49,7 +35,7 @@ def files(run):
 def test_stop_and_resume(whole, tmp_path, monkeypatch, capsys, stop, block):
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
     with monkeypatch.context() as patch:
-        interrupt_at(patch, stop)
+        tiny.interrupt_at(patch, stop)
         assert main(["train", *args]) == 130
     said = capsys.readouterr().out
     assert "stopped at step" in said
@@ -64,7 +50,7 @@ def test_metrics_later_than_the_checkpoint_are_made_again(whole, tmp_path, monke
     """As after kill -9: the log is ahead of the checkpoint, its last line is torn."""
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 4)
+        tiny.interrupt_at(patch, 4)
         assert main(["train", *args]) == 130
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "loss": 1.0, "learning_rate": 0.1}\n{"step": 6, "lo')
@@ -82,7 +68,7 @@ def test_a_resume_that_names_no_data(whole, tmp_path, monkeypatch):
     """Goes on with the data of the run, not with those of the defaults."""
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 6)
+        tiny.interrupt_at(patch, 6)
         assert main(["train", *args]) == 130
     without = [arg for arg in args if not arg.startswith("data.path")]
     assert main(["train", *without, "--resume"]) == 0
@@ -130,7 +116,7 @@ def test_a_run_does_not_end_without_an_evaluation(tmp_path, monkeypatch, capsys)
     """Stopped at step 4 it has none yet, and no step would be left to train."""
     args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
     with monkeypatch.context() as patch:
-        interrupt_at(patch, 4)
+        tiny.interrupt_at(patch, 4)
         assert main(["train", *args]) == 130
     before = files(tmp_path / "run")
     assert resume(tmp_path / "run", "train.steps=4") == 2
