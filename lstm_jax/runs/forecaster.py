@@ -86,7 +86,7 @@ class Forecaster:
     def fit(
         self, frame: Any, directory: str | Path | None = None, *, verbose: bool = True
     ) -> "Forecaster":
-        """Trains on a frame, and evaluates on the last part of it.
+        """Trains on a frame, and evaluates on its test split.
 
         Args:
             frame: the series.
@@ -116,7 +116,7 @@ class Forecaster:
         if not outcome.complete:
             raise RunError(
                 f"training was stopped by {outcome.stopped_by} at step "
-                f"{outcome.step:,}; call fit again."
+                f"{outcome.step:,}; call fit again, with another directory."
             )
         self._open(directory)
         self._fitted = panel
@@ -159,8 +159,10 @@ class Forecaster:
     ) -> Any:
         """Forecasts of the last windows of a frame, by models that did not see them.
 
-        A model is trained on all steps before the first window, or with ``refit`` anew
-        before each. What this forecaster has learned is not used and stays.
+        A model is trained on the steps before the first window, or with ``refit`` anew
+        before each. Its own splits are cut from these steps: with
+        ``data.test_fraction=0`` its last steps validate and the others train. What this
+        forecaster has learned is not used and stays.
 
         Args:
             frame: as of `fit`.
@@ -170,7 +172,8 @@ class Forecaster:
 
         Returns:
             A frame as of `predict`, of all windows in order of time, with the truth
-            ``y`` and the last time before each forecast, ``cutoff``.
+            ``y`` and the last time before each forecast, ``cutoff``. In the wide form
+            and with several targets, ``load`` is the forecast and ``load-y`` the truth.
 
         Raises:
             ValueError: a number is below 1.

@@ -1,7 +1,8 @@
 """Fine-tuning: a run that starts from the best weights of another run.
 
 The new run uses what the other run has learned of its data as well: tokenizer, classes,
-features and standardisation. Data that these do not fit are refused when they are read.
+features, standardisation, and the names and scales of series. Data that these do not
+fit are refused when they are read.
 """
 
 import json
@@ -20,6 +21,7 @@ from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.step import one_seed
 
 LEARNED = ("tokenizer", "classes", "features", "longest", "standardisation")
+LEARNED += ("series", "mean", "std", "frequency", "season")
 """Metadata that a run has learned from its data, and that its weights belong to."""
 
 SAME = ("task", "data.kind", "data.tokens")

@@ -73,6 +73,7 @@ class ForecastData:
         panel: Panel | None = None,
     ):
         self._config, self._known, self._given = config, metadata or {}, panel
+        self._windows: dict[str, Windows] = {}
         self._context, self.horizon = context, horizon
 
     # What is learned
@@ -81,7 +82,7 @@ class ForecastData:
     def names(self) -> tuple[str, ...]:
         """The names of the series that are trained on."""
         known = self._known.get("series")
-        return tuple(known) if known else tuple(map(name_of, self.panel))
+        return tuple(known) if known else names_of(self.panel)
 
     @functools.cached_property
     def standard(self) -> Standard:
@@ -142,13 +143,18 @@ class ForecastData:
         """Test, or validation where there is no test split."""
         return self.splits[-1]
 
-    @functools.lru_cache(maxsize=3)  # noqa: B019 (one object a run)
     def windows(self, split: str) -> Windows:
         """All windows of a split.
 
         Raises:
-            DataError: there is no such split, or it has no window.
+            DataError: there is no such split, it has no window or nothing to forecast
+                in them, or a series has no window in ``train``.
         """
+        if split not in self._windows:
+            self._windows[split] = self._find_windows(split)
+        return self._windows[split]
+
+    def _find_windows(self, split):
         if split not in self.splits:
             raise DataError(
                 f"the data have no split {split}, only {', '.join(self.splits)}."
@@ -163,10 +169,46 @@ class ForecastData:
             raise DataError(
                 f"the split {split} has no window: a forecast of {horizon} steps needs "
                 f"{least} steps before it, and the longest series has {longest:,} "
-                f"steps in all; set a smaller model.horizon, model.context or "
-                f"data.min_context, or larger splits."
+                f"steps in all; set a smaller model.horizon or model.context, set "
+                f"data.min_context, or make the split longer."
             )
+        if np.isnan(self.truth(found)).all():
+            raise DataError(
+                f"the split {split} has no observed value to forecast; move the "
+                f"splits, or fill in the targets."
+            )
+        if split == "train":
+            self._check_trained(found, least)
         return found
+
+    def _check_trained(self, found, least):
+        """What the model would know of a series without a window is chance."""
+        without = np.setdiff1d(np.arange(len(self.panel)), found.series)
+        if without.size:
+            raise DataError(
+                f"the series {names_of(self.panel)[without[0]]} has no window in "
+                f"the training split ({len(without):,} of {len(self.panel):,} series "
+                f"have none): a forecast of {self.horizon} steps needs {least} steps "
+                f"before it; leave them out, or set data.min_context or a smaller "
+                f"model.context."
+            )
+
+    def check_series(self) -> None:
+        """Checks that the series are those that the model knows, in their order.
+
+        Raises:
+            DataError: they are others, as with ``train.init_from``.
+        """
+        ours, known = names_of(self.panel), self.names
+        if ours != known:
+            both = zip(ours, known, strict=False)
+            at = next((n for n, (a, b) in enumerate(both) if a != b), None)
+            first = "" if at is None else f", the first other one is {ours[at]}"
+            raise DataError(
+                f"the data have {len(ours):,} series and the run knows {len(known):,}"
+                f"{first}; give the same series in the same order, or train without "
+                f"train.init_from."
+            )
 
     @functools.cached_property
     def values(self) -> list[np.ndarray]:
@@ -196,18 +238,17 @@ class ForecastData:
                 f"the new data have a step of {panel.frequency}, but the model was "
                 f"trained on steps of {trained}; resample them."
             )
-        for series in panel:
+        names = names_of(panel)
+        for name, series in zip(names, panel, strict=True):
             if np.isnan(series.values[-self._context :]).all():
                 raise DataError(
-                    f"the series {name_of(series)} has no value in its last "
+                    f"the series {name} has no value in its last "
                     f"{self._context} steps, which the model reads; leave it out, or "
                     f"end it with its last value."
                 )
         numbers = {name: n for n, name in enumerate(self.names)}
-        known = np.array([numbers.get(name_of(series), -1) for series in panel])
-        own = standard_of(
-            [series.values for series in panel], tuple(map(name_of, panel))
-        )
+        known = np.array([numbers.get(name, -1) for name in names])
+        own = standard_of([series.values for series in panel], names_of(panel))
         there = known >= 0
         mean = np.where(there, self.standard.mean[known], own.mean)
         std = np.where(there, self.standard.std[known], own.std)
@@ -241,9 +282,9 @@ class ForecastData:
     def sha256(self) -> str:
         """Of all series and the splits."""
         digest = hashlib.sha256()
-        for series in self.panel:
+        for name, series in zip(names_of(self.panel), self.panel, strict=True):
             bounds = self._bounds(series)
-            digest.update(f"{name_of(series)} {len(series)} {bounds}".encode())
+            digest.update(f"{name} {len(series)} {bounds}".encode())
             digest.update(np.ascontiguousarray(series.values).tobytes())
         return digest.hexdigest()
 
@@ -252,10 +293,14 @@ class ForecastData:
         check_same_sha256(metadata, self.sha256, directory)
 
 
-def name_of(series: Series) -> str:
-    """What a series is called: its id, and its target if that says more."""
-    same = series.name == series.target
-    return series.name if same else f"{series.name}, {series.target}"
+def names_of(panel: Panel) -> tuple[str, ...]:
+    """What the series of a panel are called: by their ids, and by their targets where
+    an id has several."""
+    several = panel.columns.id is not None and len(panel.columns.targets) > 1
+    return tuple(
+        f"{series.name}, {series.target}" if several else series.name
+        for series in panel
+    )
 
 
 def standard_of(values: list[np.ndarray], names: tuple[str, ...]) -> Standard:
@@ -276,6 +321,6 @@ def standard_of(values: list[np.ndarray], names: tuple[str, ...]) -> Standard:
                 f"the series {name} has no value in the training split, expected one "
                 f"or more; leave it out, or make the training split longer."
             )
-        mean[n], spread = there.mean(), there.std()
-        std[n] = spread if spread > 1e-6 * max(abs(mean[n]), 1e-30) else 1.0
+        mean[n] = there.mean()
+        std[n] = there.std() if there.min() < there.max() else 1.0
     return Standard(mean, std)

@@ -27,7 +27,7 @@ def point_metrics(
     truth, std = data.truth(windows), data.standard.std[windows.series, None]
     scale = data.seasonal_scale[windows.series]
     mase = float("nan")
-    if (scale > 0).any():
+    if ((scale > 0) & ~np.isnan(truth).all(axis=1)).any():
         mase = scores.mase(truth, forecast, scale, unscaled="skip")
     return {
         "mse": scores.mse(truth / std, forecast / std),

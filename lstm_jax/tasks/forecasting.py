@@ -104,6 +104,7 @@ class Forecasting:
 
     def batches(self) -> HostBatches:
         config, data = self.config, self.data
+        data.check_series()
         known = np.arange(len(data.names))
         source = self._batches(
             data.values,
@@ -164,7 +165,9 @@ class Forecasting:
         natural = data.standard.undo(forecasts, windows.series)
         found |= point_metrics(data, windows, np.asarray(head.point(natural)))
         if levels := head.levels:
-            found["wql"] = scores.weighted_quantile_loss(truth, natural, levels)
+            found["wql"] = float("nan")  # a ratio to the sum of the truth
+            if np.nansum(np.abs(truth)) > 0:
+                found["wql"] = scores.weighted_quantile_loss(truth, natural, levels)
         return found
 
     def _forecast(self, params, values, windows, known) -> Any:

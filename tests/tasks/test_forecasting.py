@@ -11,7 +11,9 @@ import pytest
 
 import lstm_jax
 from lstm_jax.cli import main
+from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.tasks.forecast_data import standard_of
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -254,6 +256,45 @@ def test_a_series_that_ended_long_ago(trained, tmp_path, capsys):
     assert main(["predict", str(trained / "run"), "--data", str(path)]) == 2
     said = capsys.readouterr().err
     assert "the series b has no value in its last 16 steps" in said
+
+
+def test_a_series_that_cannot_be_trained_on(tmp_path):
+    """It would be forecast from weights that were never trained."""
+    data = values()[:, 0]
+    path = write_long(tmp_path / "long.csv", {"p": data, "q": data[:30]})
+    (tmp_path / "forecast.toml").write_text(CONFIG.format(path=path))
+    sizes = ["data.train_steps=0", "data.valid_steps=12", "data.test_steps=8"]
+    args = [*LONG, *sizes]
+    read = lambda *more: make_task(
+        read_config(
+            tomllib.loads((tmp_path / "forecast.toml").read_text()), [*args, *more]
+        )
+    )
+    with pytest.raises(DataError, match="the series q has no window in the training"):
+        read().batches()
+    read("data.min_context=4").batches()
+
+
+def test_fine_tuning_is_of_the_same_series(trained, tmp_path, capsys):
+    """What the model knows of a series belongs to its name, not to its place."""
+    path = write_csv(tmp_path / "data.csv", values(), names=("a", "c", "b"))
+    args = [str(trained / "forecast.toml"), f"train.init_from={trained / 'run'}"]
+    args += [f"data.path={path}", f"run.directory={tmp_path / 'run'}"]
+    assert main(["train", *args, 'data.target=["a","c","b"]']) == 2
+    assert "the first other one is c" in capsys.readouterr().err
+    assert main(["train", *args, "train.epochs=1"]) == 0
+    old, new = (
+        json.loads((run / "run.json").read_text())
+        for run in (trained / "run", tmp_path / "run")
+    )
+    assert new["mean"] == old["mean"]
+
+
+def test_the_scale_of_a_counter():
+    """A spread that is small beside the level is a spread."""
+    counter = 2e9 + 1000.0 * np.array([-1, 1, -1, 1])
+    standard = standard_of([counter, np.full(4, 0.1)], ("counter", "constant"))
+    assert standard.std.tolist() == [1000.0, 1.0]
 
 
 @pytest.mark.parametrize("stop", [2, 7])
