@@ -163,3 +163,104 @@ def test_what_cannot_be_used(fitted):
     )
     with pytest.raises(DataError, match="resample"):
         fitted.predict(daily)
+
+
+DRAWS = {
+    "model": {
+        "kind": "recursive",
+        "context": 12,
+        "horizon": 4,
+        "lags": [6],
+        "hidden_size": 8,
+        "num_layers": 1,
+        "dropout": 0,
+        "paths": 40,
+    },
+    "train": {"steps": 12, "batch_size": 16, "evaluate_every": 6},
+    "data": {"valid_steps": 12, "test_steps": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def draws():
+    return lstm_jax.Forecaster(DRAWS).fit(frame("pandas"), verbose=False)
+
+
+def test_any_quantile_and_horizon_of_paths(draws):
+    found = draws.predict(horizon=9, level=[80, 95], quantiles=[0.3])
+    assert [*found.columns[2:]] == [
+        "LSTM",
+        *("LSTM-lo-95", "LSTM-lo-80", "LSTM-q30", "LSTM-hi-80", "LSTM-hi-95"),
+    ]
+    assert len(found) == 2 * 9
+    columns = found[["LSTM-lo-95", "LSTM-lo-80", "LSTM-q30", "LSTM", "LSTM-hi-80"]]
+    assert (np.diff(columns, axis=1) >= 0).all()
+    assert {"wql", "mse"} <= draws.metrics.keys()
+    again = draws.predict(horizon=9, quantiles=[0.5])
+    np.testing.assert_array_equal(again["LSTM"], again["LSTM-q50"])
+
+
+def test_simulate(draws, fitted):
+    found = draws.simulate(n_paths=7, horizon=3)
+    paths = [f"LSTM-path-{n}" for n in range(1, 8)]
+    assert [*found.columns] == ["unique_id", "ds", "LSTM", *paths]
+    np.testing.assert_allclose(found["LSTM"], found[paths].median(axis=1), rtol=1e-6)
+    assert len(found) == 6
+    with pytest.raises(DataError, match="train one with model.kind"):
+        fitted.simulate()
+
+
+def test_intervals_of_a_quantile_head(fitted):
+    found = fitted.predict(level=[80])
+    assert [*found.columns[2:]] == ["LSTM", "LSTM-lo-80", "LSTM-hi-80"]
+    np.testing.assert_array_equal(found["LSTM-lo-80"], fitted.predict()["LSTM-q10"])
+    assert len(fitted.predict(horizon=2)) == 4
+    for asked, said in [
+        ({"level": [95]}, "no quantile of the level 0.025, only 0.1, 0.5, 0.9"),
+        ({"level": [0]}, "expected percents"),
+        ({"quantiles": [1.5]}, "1.5 is not between 0 and 1"),
+        ({"horizon": 5}, "expected 1 to 4"),
+    ]:
+        with pytest.raises(DataError, match=said):
+            fitted.predict(**asked)
+
+
+def test_counts_are_not_standardised():
+    data = frame("pandas")
+    data["y"] = np.random.default_rng(0).poisson(data["y"])
+    config = DRAWS | {
+        "model": DRAWS["model"] | {"head": {"kind": "negative_binomial"}},
+        "data": DRAWS["data"] | {"standardise": False},
+    }
+    forecaster = lstm_jax.Forecaster(config).fit(data, verbose=False)
+    found = forecaster.simulate(n_paths=5).filter(like="path").to_numpy()
+    assert (found == found.round()).all()
+    assert (found >= 0).all()
+
+
+def test_covariates(tmp_path):
+    """A forecast depends on what is known ahead, and only where it is asked for."""
+    data = frame("pandas", steps=84)
+    data["price"] = np.tile(np.arange(84) % 5, 2).astype(float)
+    data.loc[data["ds"] >= data["ds"].iloc[80], "y"] = np.nan
+    config = {
+        **CONFIG,
+        "model": {
+            "kind": "encoder_decoder",
+            "context": 16,
+            "horizon": 4,
+            "hidden_size": 8,
+        },
+    }
+    forecaster = lstm_jax.Forecaster(config, future="price").fit(data, verbose=False)
+    forecaster.save(tmp_path / "run")
+    want = forecaster.predict()
+    assert len(want) == 8
+    loaded = lstm_jax.Forecaster.load(tmp_path / "run")
+    np.testing.assert_array_equal(want["LSTM"], loaded.predict(data)["LSTM"])
+    data.loc[data.index[82], "price"] = 100.0
+    changed = loaded.predict(data)["LSTM"].to_numpy() != want["LSTM"].to_numpy()
+    assert changed.tolist() == [False, False, True, True, *[False] * 4]
+    short = data[data["ds"] < data["ds"].iloc[82]]
+    with pytest.raises(DataError, match="append rows with these columns"):
+        loaded.predict(short)

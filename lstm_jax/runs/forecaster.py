@@ -19,7 +19,7 @@ from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.load import best_of
 from lstm_jax.runs.train import train_run
-from lstm_jax.tasks.forecasting import Forecasting
+from lstm_jax.tasks.forecasting import Forecasting, quantile_name
 from lstm_jax.training.run_errors import RunError
 
 
@@ -40,6 +40,9 @@ class Forecaster:
         id: the column of the names of series; ``None`` for the wide form.
         time: the column of times.
         target: the columns to forecast.
+        past: columns of numbers that are known up to the forecast.
+        future: columns of numbers that are known ahead, such as prices or holidays.
+        static: columns that never change within a series.
         frequency: as ``h`` or ``D``; ``None`` tells it from the times.
 
     Raises:
@@ -62,12 +65,17 @@ class Forecaster:
         id: str | None = "unique_id",
         time: str = "ds",
         target: str | Sequence[str] = "y",
+        past: str | Sequence[str] = (),
+        future: str | Sequence[str] = (),
+        static: str | Sequence[str] = (),
         frequency: str | int | None = None,
     ):
-        targets = (target,) if isinstance(target, str) else tuple(target)
         given = dict(config or {})
         data = given.pop("data", {})
-        columns = {"id": id or "", "time": time, "target": list(targets)}
+        columns: dict[str, Any] = {"id": id or "", "time": time}
+        several = {"target": target, "past": past, "future": future, "static": static}
+        for role, names in several.items():
+            columns[role] = [names] if isinstance(names, str) else [*names]
         if taken := sorted(data.keys() & {*columns, "path", "frequency"}):
             raise ConfigError(
                 f"config has data.{taken[0]}; pass the names of columns and the "
@@ -122,23 +130,89 @@ class Forecaster:
         self._fitted = panel
         return self
 
-    def predict(self, frame: Any = None) -> Any:
-        """The steps after the end of every series, ``model.horizon`` of them.
+    def predict(
+        self,
+        frame: Any = None,
+        horizon: int | None = None,
+        *,
+        level: Sequence[float] | None = None,
+        quantiles: Sequence[float] | None = None,
+    ) -> Any:
+        """The steps after the end of every series.
 
         Args:
             frame: series up to now, with the columns of the data that were fitted; with
-                an id column also series that were not. ``None`` takes the frame of
+                an id column also series that were not. With ``future`` columns it ends
+                with rows that have them and no target. ``None`` takes the frame of
                 `fit`.
+            horizon: steps to forecast, at most ``model.horizon``, and any number with
+                ``model.kind="recursive"``; ``None``: ``model.horizon``.
+            level: prediction intervals in percent: 80 is the interval from the quantile
+                0.1 to 0.9.
+            quantiles: levels of quantiles, such as 0.1. Models that draw paths have
+                any, others those of ``model.head.levels``.
 
         Returns:
-            A frame with the id, the time, and the columns ``LSTM`` and, with a quantile
-            head, ``LSTM-q10`` and so on. In the wide form and with several targets they
-            are named after the targets.
+            A frame with the id, the time and the column ``LSTM``; with ``level`` also
+            ``LSTM-lo-80`` and ``LSTM-hi-80``; with ``quantiles``, and without both if
+            the model has some, ``LSTM-q10`` and so on. In the wide form and with
+            several targets they are named after the targets.
 
         Raises:
             RunError: nothing was fitted or loaded.
-            DataError: the frame cannot be used, or there is none.
+            DataError: the frame cannot be used, or there is none; the model cannot
+                forecast so many steps or these quantiles.
         """
+        panel, names = self._up_to_now(frame), {}
+        for percent in level or ():
+            if not 0 < percent < 100:
+                raise DataError(
+                    f"level has {percent:g}, expected percents between 0 and 100, such "
+                    f"as 80."
+                )
+            for side, end in (("lo", 50 - percent / 2), ("hi", 50 + percent / 2)):
+                names[round(end / 100, 9)] = f"-{side}-{percent:g}"
+        for q in quantiles or ():
+            names.setdefault(q, quantile_name("", q))
+        asked = level is not None or quantiles is not None
+        return self._task.forecast(
+            self._params,
+            panel,
+            "LSTM",
+            horizon=horizon,
+            levels=tuple(names) if asked else None,
+            named=(lambda name, q: name + names[q]) if asked else quantile_name,
+        )
+
+    def simulate(
+        self, frame: Any = None, n_paths: int = 100, *, horizon: int | None = None
+    ) -> Any:
+        """Paths of the steps after the end of every series, drawn one by one.
+
+        Args:
+            frame: as of `predict`.
+            n_paths: how many paths to draw of every series.
+            horizon: steps of a path; ``None``: ``model.horizon``.
+
+        Returns:
+            A frame as of `predict`: ``LSTM`` is the median of the paths, which follow
+            as ``LSTM-path-1`` and so on.
+
+        Raises:
+            RunError: nothing was fitted or loaded.
+            DataError: the frame cannot be used, a number is below 1, or the model draws
+                no paths: only ``model.kind="recursive"`` does.
+        """
+        panel = self._up_to_now(frame)
+        steps: int = self.config.model.horizon if horizon is None else horizon
+        if n_paths < 1 or steps < 1:
+            raise DataError(
+                f"n_paths is {n_paths} and horizon {steps}, expected 1 or more."
+            )
+        return self._task.simulate(self._params, panel, "LSTM", steps, n_paths)
+
+    def _up_to_now(self, frame):
+        """The series to forecast."""
         if self._task is None:
             raise RunError("the forecaster is not trained; call fit or load first.")
         if frame is None and self._fitted is None:
@@ -146,8 +220,7 @@ class Forecaster:
                 "a loaded forecaster has no data; pass a frame with the series up to "
                 "now."
             )
-        panel = self._fitted if frame is None else self._panel(frame)
-        return self._task.forecast(self._params, panel, "LSTM")
+        return self._fitted if frame is None else self._panel(frame)
 
     def cross_validation(
         self,
@@ -196,8 +269,11 @@ class Forecaster:
                 series.values[cut : cut + horizon]
                 for cut, series in zip(ahead, panel, strict=True)
             ]
-            made = model._task.forecast(model._params, known, "LSTM", np.stack(truth))
-            found.append(made)
+            found.append(
+                model._task.forecast(
+                    model._params, known, "LSTM", truth=np.stack(truth)
+                )
+            )
         return stacked(found)
 
     @property

@@ -1,4 +1,4 @@
-"""Windows of time series as batches: a context, and the truth after it."""
+"""Windows of time series as batches: what a model reads, and the truth after it."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -7,21 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lstm_jax.data.panel import Windows
+from lstm_jax.models.forecast.window import Window
+from lstm_jax.tasks.forecast_features import Features
 
 
 class ForecastBatch(NamedTuple):
     """A batch, time-major."""
 
-    y: Any
-    """The context ``[C, B]``, standardised; 0 where nothing is observed."""
-    observed: Any
-    """Which values of the context there are, ``[C, B]``."""
+    window: Window
+    """What is read; 0 where nothing is observed."""
     truth: Any
-    """The steps ahead ``[H, B]``, standardised; 0 where nothing is observed."""
+    """The steps ahead ``[H, B]``; 0 where nothing is observed."""
     weights: Any
     """``[H, B]``: 1 of what is observed, and 0 of what is missing or fills a batch."""
-    series: Any
-    """The index of the series ``[B]``, as the model knows it."""
 
 
 class ForecastBatches:
@@ -30,10 +28,12 @@ class ForecastBatches:
     The order is a function of (seed, epoch). Every window is seen once an epoch.
 
     Args:
-        values: the series, standardised, ``[T_n]``; NaN where nothing is observed.
+        values: the series as the model reads them, ``[T_n]``; NaN where nothing is
+            observed.
+        features: the features of the series.
         windows: the windows to take.
         known: the index of every series as the model knows it; -1 of a new one.
-        context, horizon: steps before and after a cut.
+        history, horizon: steps before and after a cut.
         batch_size: windows of a batch.
         seed: of the order.
     """
@@ -41,24 +41,26 @@ class ForecastBatches:
     def __init__(
         self,
         values: Sequence[np.ndarray],
+        features: Features,
         windows: Windows,
         known: np.ndarray,
-        context: int,
+        history: int,
         horizon: int,
         batch_size: int,
         seed: int = 0,
     ):
         self._windows, self._seed = windows, seed
-        self._known = np.asarray(known, np.int32)
-        self._context = context
+        self._series = np.asarray(known, np.int32)
+        self._history = history
         self._batch_size = min(batch_size, len(windows))
         # All series in one array, with nothing before and after each.
-        before, after = np.full(context, np.nan), np.full(horizon, np.nan)
-        parts = [part for x in values for part in (before, x, after)]
-        self._flat = np.concatenate(parts).astype(np.float32)
-        lengths = np.array([len(x) + context + horizon for x in values])
+        lengths = np.array([len(x) + history + horizon for x in values])
         self._starts = np.cumsum(lengths) - lengths
-        self._span = np.arange(context + horizon)[:, None]
+        flat = functools.partial(_flat, lengths=lengths, before=history)
+        self._y = flat(values, np.nan)
+        self._known, self._past = flat(features.known, 0), flat(features.past, 0)
+        self._static = features.static
+        self._span = np.arange(history + horizon)[:, None]
 
     def plan(self, epoch: int) -> Sequence[np.ndarray]:
         order = np.random.default_rng([self._seed, epoch]).permutation(
@@ -74,19 +76,20 @@ class ForecastBatches:
 
     def load(self, batch: np.ndarray) -> ForecastBatch:
         real = batch >= 0
-        series = self._windows.series[batch]
-        at = self._starts[series] + self._windows.cuts[batch]
-        window = self._flat[at + self._span]
-        observed = ~np.isnan(window) & real
-        window = np.where(observed, window, np.float32(0))
-        context = self._context
-        return ForecastBatch(
-            y=window[:context],
-            observed=observed[:context],
-            truth=window[context:],
-            weights=observed[context:].astype(np.float32),
-            series=self._known[series],
+        series, history = self._windows.series[batch], self._history
+        steps = self._starts[series] + self._windows.cuts[batch] + self._span
+        y = self._y[steps]
+        observed = ~np.isnan(y) & real
+        y = np.where(observed, y, np.float32(0))
+        window = Window(
+            y=y[:history],
+            observed=observed[:history],
+            series=self._series[series],
+            known=self._known[steps],
+            past=self._past[steps[:history]],
+            static=self._static[series],
         )
+        return ForecastBatch(window, y[history:], observed[history:].astype(np.float32))
 
     @functools.cached_property
     def _in_order(self):
@@ -97,3 +100,12 @@ class ForecastBatches:
         fills it up), and the batch."""
         for batch in self._in_order:
             yield batch, self.load(batch)
+
+
+def _flat(parts, empty, lengths, before):
+    """Arrays ``[T_n, ...]`` one after the other in float32, each with ``before`` empty
+    rows in front and filled up to its length."""
+    whole = np.full((lengths.sum(), *parts[0].shape[1:]), empty, np.float32)
+    for start, part in zip(np.cumsum(lengths) - lengths, parts, strict=True):
+        whole[start + before : start + before + len(part)] = part
+    return whole

@@ -23,6 +23,19 @@ class ForecastDataConfig:
     """The column of the times: dates, ISO texts or whole numbers."""
     target: tuple[str, ...] = ("y",)
     """The columns to forecast."""
+    past: tuple[str, ...] = ()
+    """Columns of numbers that are known up to the forecast, such as the temperature."""
+    future: tuple[str, ...] = ()
+    """Columns of numbers that are known ahead, such as prices or holidays. New data for
+    a forecast end with rows that have them and no target."""
+    static: tuple[str, ...] = ()
+    """Columns of numbers or texts that never change within a series."""
+    calendar: bool = True
+    """Whether the hour of the day, the day of the week and so on are read, for models
+    that read what is known ahead."""
+    standardise: bool = True
+    """Whether the model reads every series less its mean and divided by its standard
+    deviation; false for counts."""
     frequency: str = ""
     """An alias of pandas, such as `h`, `15min`, `D`, `W-SUN` or `MS`, or a whole
     number; empty: told from the times."""
@@ -47,10 +60,11 @@ class ForecastDataConfig:
 
     def __post_init__(self):
         columns = (*((self.id,) if self.id else ()), self.time, *self.target)
+        columns += self.past + self.future + self.static
         if not self.target or "" in columns or len({*columns}) < len(columns):
             raise ValueError(
-                f"id, time and target name the columns {columns}; name every column "
-                f"once, and at least one target"
+                f"id, time, target, past, future and static name the columns "
+                f"{columns}; name every column once, and at least one target"
             )
         if self.train_steps and not (self.valid_steps and self.test_steps):
             raise ValueError(
@@ -61,7 +75,14 @@ class ForecastDataConfig:
     @property
     def columns(self) -> PanelColumns:
         """The names of the columns."""
-        return PanelColumns(id=self.id or None, time=self.time, targets=self.target)
+        return PanelColumns(
+            id=self.id or None,
+            time=self.time,
+            targets=self.target,
+            past=self.past,
+            future=self.future,
+            static=self.static,
+        )
 
     @property
     def split(self) -> Split:

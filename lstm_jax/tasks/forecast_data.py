@@ -13,10 +13,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.data.panel import Panel, Series, Windows, all_windows
+from lstm_jax.data.panel import (
+    Frequency,
+    Panel,
+    Series,
+    Windows,
+    all_windows,
+    usual_lags,
+)
 from lstm_jax.data.text import DataError
+from lstm_jax.models.forecast.window import Sizes
 from lstm_jax.scores.forecast import seasonal_scale
 from lstm_jax.tasks.forecast_config import ForecastDataConfig
+from lstm_jax.tasks.forecast_features import (
+    Features,
+    Learned,
+    features_of,
+    learn,
+    size_of,
+)
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.training.metadata import Metadata
 
@@ -30,6 +45,7 @@ class ForecastMetadata(Metadata):
     series: list[str]
     mean: list[float]
     std: list[float]
+    features: Learned
     windows: dict[str, int]
     sha256: str
     notes: list[str] | None = None
@@ -48,6 +64,10 @@ class Standard(NamedTuple):
         both = zip(values, self.mean, self.std, strict=True)
         return [(x - mean) / std for x, mean, std in both]
 
+    def none(self) -> "Standard":
+        """One that leaves the series as they are."""
+        return Standard(np.zeros_like(self.mean), np.ones_like(self.std))
+
     def undo(self, forecasts: np.ndarray, series: np.ndarray) -> Any:
         """Forecasts ``[W, H, Q]`` of these series, on the scale of the data."""
         mean, std = self.mean[series], self.std[series]
@@ -59,7 +79,7 @@ class ForecastData:
 
     Args:
         config: where they are; see `lstm_jax.tasks.forecast_config`.
-        context, horizon: steps that the model reads and forecasts.
+        model: the config of the model: how many steps it reads and forecasts.
         metadata: of a run that exists: what it had learned is used again.
         panel: the series, where they come from a data frame and not from a file.
     """
@@ -67,14 +87,13 @@ class ForecastData:
     def __init__(
         self,
         config: ForecastDataConfig,
-        context: int,
-        horizon: int,
+        model: Any,
         metadata: Mapping[str, Any] | None = None,
         panel: Panel | None = None,
     ):
         self._config, self._known, self._given = config, metadata or {}, panel
         self._windows: dict[str, Windows] = {}
-        self._context, self.horizon = context, horizon
+        self._model, self.horizon = model, model.horizon
 
     # What is learned
 
@@ -90,26 +109,61 @@ class ForecastData:
         if self._known:
             mean, std = self._known["mean"], self._known["std"]
             return Standard(np.array(mean), np.array(std))
-        ends = [self._bounds(series)["train"][1] for series in self.panel]
-        parts = [
-            series.values[:end] for series, end in zip(self.panel, ends, strict=True)
-        ]
-        return standard_of(parts, self.names)
+        return standard_of(self._train_values, self.names)
+
+    @functools.cached_property
+    def read_by(self) -> Standard:
+        """What brings series to the scale that the model reads."""
+        return self.standard if self._config.standardise else self.standard.none()
+
+    @functools.cached_property
+    def learned(self) -> Learned:
+        """What standardises covariates; see `lstm_jax.tasks.forecast_features`."""
+        return self._known.get("features") or learn(self.panel, self._train_ends)
+
+    @functools.cached_property
+    def _train_ends(self):
+        return [self._bounds(series)["train"][1] for series in self.panel]
+
+    @property
+    def _train_values(self):
+        both = zip(self.panel, self._train_ends, strict=True)
+        return [series.values[:end] for series, end in both]
+
+    @functools.cached_property
+    def frequency(self) -> Frequency:
+        """The step of the series."""
+        known = self._known.get("frequency")
+        if known is None:
+            return self.panel.frequency
+        return Frequency(int(known) if known.isdecimal() else known)
 
     @functools.cached_property
     def season(self) -> int:
         """Steps of a season."""
         known = self._known.get("season")
-        return known or self._config.season or self.panel.frequency.season
+        return known or self._config.season or self.frequency.season
 
     @functools.cached_property
     def seasonal_scale(self) -> np.ndarray:
         """The mean seasonal difference of the training split of every series ``[N]``;
         NaN of series shorter than a season."""
-        parts = [
-            series.values[: self._bounds(series)["train"][1]] for series in self.panel
-        ]
-        return seasonal_scale(parts, self.season)
+        return seasonal_scale(self._train_values, self.season)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The config of the model, with the lags that are usual for these data."""
+        return self._model.with_lags(usual_lags(self.frequency, self.season))
+
+    @functools.cached_property
+    def sizes(self) -> Sizes:
+        """The sizes that the model is built for."""
+        found = size_of(self.frequency, self.learned, self._calendar)
+        return Sizes(len(self.names), *found)
+
+    @property
+    def _calendar(self):
+        return self._config.calendar and "known" in self._model.reads
 
     # The splits
 
@@ -159,7 +213,7 @@ class ForecastData:
             raise DataError(
                 f"the data have no split {split}, only {', '.join(self.splits)}."
             )
-        context, horizon = self._context, self.horizon
+        context, horizon = self._model.context, self.horizon
         least = min(self._config.min_context or context, context)
         found = all_windows(
             self.panel, self._config.split, split, context, horizon, least
@@ -212,8 +266,20 @@ class ForecastData:
 
     @functools.cached_property
     def values(self) -> list[np.ndarray]:
-        """The standardised series ``[T_n]``; NaN where nothing is observed."""
-        return self.standard.apply([series.values for series in self.panel])
+        """The series as the model reads them ``[T_n]``; NaN where nothing is
+        observed."""
+        return self.read_by.apply([series.values for series in self.panel])
+
+    @functools.cached_property
+    def features(self) -> Features:
+        """The features of the series."""
+        return self.features_of(self.panel, self.horizon, ahead=False)
+
+    def features_of(self, panel: Panel, horizon: int, *, ahead: bool) -> Features:
+        """The features of a panel; see `lstm_jax.tasks.forecast_features`."""
+        return features_of(
+            panel, self.learned, horizon, calendar=self._calendar, ahead=ahead
+        )
 
     def truth(self, windows: Windows) -> np.ndarray:
         """What is to be forecast ``[W, H]``, on the scale of the data."""
@@ -225,8 +291,8 @@ class ForecastData:
     # New data
 
     def of(self, panel: Panel) -> tuple[Standard, np.ndarray]:
-        """What standardises the series of a panel, and their numbers in the model; -1
-        of those that were not trained on.
+        """What brings the series of a panel to the scale that the model reads, and
+        their numbers in the model; -1 of those that were not trained on.
 
         Raises:
             DataError: the panel has another frequency, or a series has no value in the
@@ -240,19 +306,20 @@ class ForecastData:
             )
         names = names_of(panel)
         for name, series in zip(names, panel, strict=True):
-            if np.isnan(series.values[-self._context :]).all():
+            if np.isnan(series.values[-self._model.context :]).all():
                 raise DataError(
                     f"the series {name} has no value in its last "
-                    f"{self._context} steps, which the model reads; leave it out, or "
-                    f"end it with its last value."
+                    f"{self._model.context} steps, which the model reads; leave it "
+                    f"out, or end it with its last value."
                 )
         numbers = {name: n for n, name in enumerate(self.names)}
         known = np.array([numbers.get(name, -1) for name in names])
-        own = standard_of([series.values for series in panel], names_of(panel))
+        own = standard_of([series.values for series in panel], names)
         there = known >= 0
         mean = np.where(there, self.standard.mean[known], own.mean)
         std = np.where(there, self.standard.std[known], own.std)
-        return Standard(mean, std), known
+        found = Standard(mean, std)
+        return found if self._config.standardise else found.none(), known
 
     # Metadata
 
@@ -265,6 +332,7 @@ class ForecastData:
             "series": [*self.names],
             "mean": self.standard.mean.tolist(),
             "std": self.standard.std.tolist(),
+            "features": self.learned,
             "windows": {split: len(self.windows(split)) for split in self.splits},
             "sha256": self.sha256,
             "notes": [*self.panel.notes],
@@ -285,7 +353,9 @@ class ForecastData:
         for name, series in zip(names_of(self.panel), self.panel, strict=True):
             bounds = self._bounds(series)
             digest.update(f"{name} {len(series)} {bounds}".encode())
-            digest.update(np.ascontiguousarray(series.values).tobytes())
+            for values in (series.values, series.past, series.future):
+                digest.update(np.ascontiguousarray(values).tobytes())
+            digest.update(repr(series.static).encode())
         return digest.hexdigest()
 
     def check_same(self, metadata: Mapping[str, Any], directory: Path) -> None:

@@ -1,31 +1,42 @@
 """Forecasting: the next steps of time series, as numbers or quantiles."""
 
 import functools
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from pydantic import Field
+from pydantic import Field, Tag
 
 from lstm_jax._types import PyTree
-from lstm_jax.config import Count, config
+from lstm_jax.config import Count, config, kind_or
 from lstm_jax.data.panel import Panel, Windows, forecast_frame
+from lstm_jax.data.text import DataError
 from lstm_jax.models.forecast.direct import DirectConfig
+from lstm_jax.models.forecast.encoder_decoder import EncoderDecoderConfig
+from lstm_jax.models.forecast.recursive import RecursiveConfig
 from lstm_jax.models.functional import Functional
 from lstm_jax.scores import forecast as scores
 from lstm_jax.tasks.abilities import Predictions
 from lstm_jax.tasks.forecast_batches import ForecastBatches
 from lstm_jax.tasks.forecast_config import ForecastDataConfig
-from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata
+from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata, Standard
 from lstm_jax.tasks.forecast_measures import baseline, point_metrics, sentence
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Metric, Metrics
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
+
+Model = Annotated[
+    Annotated[DirectConfig, Tag("direct")]
+    | Annotated[RecursiveConfig, Tag("recursive")]
+    | Annotated[EncoderDecoderConfig, Tag("encoder_decoder")],
+    kind_or("direct"),
+]
+"""The kinds of models."""
 
 
 @config
@@ -45,11 +56,26 @@ class ForecastingConfig:
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of all random numbers."""
     data: ForecastDataConfig = ForecastDataConfig()
-    model: DirectConfig = DirectConfig()
+    model: Model = DirectConfig()
     optimizer: OptimizerConfig = Adam()
     train: TrainConfig = TrainConfig()
     evaluation: ForecastEvaluationConfig = ForecastEvaluationConfig()
     run: RunConfig = RunConfig()
+
+    def __post_init__(self):
+        if self.model.counts and self.data.standardise:
+            raise ValueError(
+                f"data.standardise is true and the head {self.model.head.kind} "
+                f"forecasts counts; set data.standardise=false"
+            )
+        kinds = {"known": "future", "past": "past", "static": "static"}
+        for kind, key in kinds.items():
+            if getattr(self.data, key) and kind not in self.model.reads:
+                raise ValueError(
+                    f"data.{key} names columns, which model.kind={self.model.kind!r} "
+                    f'does not read; set model.kind="encoder_decoder", or leave '
+                    f"data.{key} out"
+                )
 
 
 POINTS: Metrics = {
@@ -60,6 +86,31 @@ POINTS: Metrics = {
     "smape": Metric("%", label="sMAPE"),
 }
 QUANTILES: Metrics = {"wql": Metric(label="weighted quantile loss")}
+
+
+class Asked(NamedTuple):
+    """What is to be forecast."""
+
+    horizon: int
+    levels: tuple[float, ...]
+    """The levels of quantiles, with 0.5 among them; none of a point forecast."""
+
+
+class Ahead(NamedTuple):
+    """The windows at the end of every series of a panel."""
+
+    batches: Iterator[Any]
+    standard: Standard
+    series: np.ndarray
+
+
+def quantile_name(name: str, level: float) -> str:
+    """The column of a quantile.
+
+    >>> quantile_name("LSTM", 0.1)
+    'LSTM-q10'
+    """
+    return f"{name}-q{100 * level:g}"
 
 
 class Forecasting:
@@ -83,16 +134,13 @@ class Forecasting:
         panel: Panel | None = None,
     ):
         self.config = config
-        model = config.model
-        sizes = model.context, model.horizon
-        self.data = ForecastData(config.data, *sizes, metadata, panel)
+        self.data = data = ForecastData(config.data, config.model, metadata, panel)
         self.items_per_step = config.train.batch_size
-        series = len(self.data.names)
-        self.model = Functional(lambda key: model.build(series, nnx.Rngs(key)))
+        self.model = Functional(lambda key: data.model.build(data.sizes, nnx.Rngs(key)))
 
     @property
     def metrics(self) -> Metrics:
-        return {**POINTS, **QUANTILES} if self.config.model.head.levels else POINTS
+        return {**POINTS, **QUANTILES} if self.config.model.levels else POINTS
 
     # Training
 
@@ -106,34 +154,26 @@ class Forecasting:
         config, data = self.config, self.data
         data.check_series()
         known = np.arange(len(data.names))
-        source = self._batches(
+        source = ForecastBatches(
             data.values,
+            data.features,
             data.windows("train"),
             known,
+            data.model.history,
+            data.horizon,
             config.train.batch_size,
             config.seed,
         )
         return HostBatches(source, config.train.block)
 
-    def _batches(self, values, windows, known, batch_size, seed=0):
-        model = self.config.model
-        return ForecastBatches(
-            values, windows, known, model.context, model.horizon, batch_size, seed
-        )
-
     def loss(self, params, carry, batch, key):
-        """The mean loss of the head over all observed steps ahead."""
-        forecast = self.model(params)(
-            batch.y,
-            batch.observed,
-            series=batch.series,
-            key=key,
-            deterministic=False,
+        """The mean loss of all observed steps that the model learns from."""
+        losses, weights = self.model(params).losses(
+            *batch, key=key, deterministic=False
         )
-        weight = batch.weights.sum()
-        errors = self.config.model.head.errors(forecast, batch.truth)
+        weight = weights.sum()
         # A batch of missing values alone has the loss 0.
-        mean = (errors * batch.weights).sum() / jnp.maximum(weight, 1)
+        mean = (losses * weights).sum() / jnp.maximum(weight, 1)
         return mean, Aux(carry, {}, weight)
 
     # Evaluation
@@ -144,53 +184,75 @@ class Forecasting:
 
     def evaluate(self, params, split):
         """The loss, and the metrics of a split; see `measure`."""
-        windows = self.data.windows(split)
-        known = np.arange(len(self.data.names))
-        forecasts = self._forecast(params, self.data.values, windows, known)
-        return self.measure(windows, forecasts)
+        data, windows = self.data, self.data.windows(split)
+        known = np.arange(len(data.names))
+        asked = Asked(data.horizon, self.config.model.levels)
+        batches = self._in_order(data.values, data.features, windows, known)
+        loss, weight, forecasts = 0.0, 0.0, []
+        for real, batch, key in batches:
+            found = self._losses(params, batch)
+            losses, weights = (np.asarray(part, np.float64) for part in found)
+            loss, weight = loss + (losses * weights).sum(), weight + weights.sum()
+            forecast = self._forecast(params, batch, key, asked)
+            forecasts.append(np.asarray(forecast)[:, real])
+        natural = self._natural(forecasts, data.read_by, windows.series)
+        return {"loss": float(loss / weight), **self.measure(windows, natural)}
 
-    def measure(self, windows: Windows, forecasts: Any) -> dict[str, float]:
-        """The metrics of standardised forecasts ``[W, H, Q]``.
+    def measure(self, windows: Windows, forecasts: np.ndarray) -> dict[str, float]:
+        """The metrics of forecasts ``[W, H, Q]`` on the scale of the data.
 
-        The loss is that of standardised series, the weighted quantile loss is on the
-        scale of the data. For the others see `lstm_jax.tasks.forecast_measures`.
+        For those of points see `lstm_jax.tasks.forecast_measures`.
         """
-        head, data = self.config.model.head, self.data
+        data, levels = self.data, self.config.model.levels
         truth = data.truth(windows)
-        mean, std = (part[windows.series, None] for part in data.standard)
-        there = ~np.isnan(truth)
-        filled = np.where(there, (truth - mean) / std, 0).astype(np.float32)
-        errors = head.errors(jnp.asarray(forecasts), jnp.asarray(filled))
-        found = {"loss": float(np.asarray(errors, np.float64)[there].mean())}
-        natural = data.standard.undo(forecasts, windows.series)
-        found |= point_metrics(data, windows, np.asarray(head.point(natural)))
-        if levels := head.levels:
+        found = point_metrics(data, windows, _point(forecasts, levels))
+        if levels:
             found["wql"] = float("nan")  # a ratio to the sum of the truth
             if np.nansum(np.abs(truth)) > 0:
-                found["wql"] = scores.weighted_quantile_loss(truth, natural, levels)
+                found["wql"] = scores.weighted_quantile_loss(truth, forecasts, levels)
         return found
 
-    def _forecast(self, params, values, windows, known) -> Any:
-        """Standardised forecasts ``[W, H, Q]``, in the order of the windows."""
-        rows = self.config.evaluation.batch_size
-        batches = self._batches(values, windows, known, rows)
-        model = self.config.model
-        shape = len(windows), model.horizon, model.head.size
-        found = np.empty(shape, np.float32)
-        for members, batch in batches.in_order():
-            forecast = np.asarray(self._forward(params, batch))
-            real = members >= 0
-            found[members[real]] = forecast.transpose(1, 0, 2)[real]
-        return found
+    def _in_order(self, values, features, windows, known, horizon=None):
+        """Which rows of each batch are real, the batch, and its key."""
+        batches = ForecastBatches(
+            values,
+            features,
+            windows,
+            known,
+            self.data.model.history,
+            horizon or self.data.horizon,
+            self.config.evaluation.batch_size,
+        )
+        key = jax.random.key(self.config.seed)
+        for n, (members, batch) in enumerate(batches.in_order()):
+            yield members >= 0, batch, jax.random.fold_in(key, n)
+
+    def _natural(self, forecasts, standard, series):
+        """Forecasts of batches ``[H, B, Q]`` as ``[W, H, Q]`` on the scale of the
+        data."""
+        whole = np.concatenate(forecasts, axis=1).transpose(1, 0, 2)
+        return standard.undo(whole.astype(np.float64), series)
 
     @functools.cached_property
-    def _forward(self):
-        def forward(params, batch):
-            model, head = self.model(params), self.config.model.head
-            forecast = model(batch.y, batch.observed, series=batch.series)
-            return head.ordered(forecast)
+    def _losses(self):
+        def losses(params, batch):
+            return self.model(params).losses(*batch, deterministic=True)
 
-        return jax.jit(forward)
+        return jax.jit(losses)
+
+    @functools.cached_property
+    def _forecast(self):
+        def forecast(params, batch, key, asked):
+            return self.model(params).forecast(batch.window, key, *asked)
+
+        return jax.jit(forecast, static_argnames="asked")
+
+    @functools.cached_property
+    def _paths(self):
+        def paths(params, batch, key, horizon, count):
+            return self.model(params).paths(batch.window, key, horizon, count)
+
+        return jax.jit(paths, static_argnames=("horizon", "count"))
 
     def sentence(self, metrics):
         said = sentence(metrics)
@@ -232,6 +294,10 @@ class Forecasting:
         params: PyTree,
         panel: Panel,
         name: str = "forecast",
+        *,
+        horizon: int | None = None,
+        levels: Sequence[float] | None = None,
+        named: Callable[[str, float], str] = quantile_name,
         truth: np.ndarray | None = None,
     ) -> Any:
         """The steps after the end of every series, as a frame of the panel's kind.
@@ -240,19 +306,94 @@ class Forecasting:
             params: the parameters.
             panel: series up to now.
             name: of the column of forecasts; quantiles follow as ``name-q10``.
+            horizon: steps to forecast; ``None``: those that the model was trained on.
+            levels: of the quantiles; ``None``: those of the model.
+            named: the name of the column of a quantile.
             truth: what came then ``[N, H]``, if it is known. The frame has it as ``y``,
                 and the last time before the forecasts as ``cutoff``.
+
+        Raises:
+            DataError: the data cannot be used, or the model cannot forecast so many
+                steps or these quantiles.
         """
+        asked = self._asked(horizon, levels)
+        ahead = self._ahead(panel, asked.horizon)
+        found = [
+            np.asarray(self._forecast(params, batch, key, asked))[:, real]
+            for real, batch, key in ahead.batches
+        ]
+        natural = self._natural(found, ahead.standard, ahead.series)
+        columns = {name: _point(natural, asked.levels)}
+        for n, level in enumerate(asked.levels):
+            if levels is None or level in levels:
+                columns[named(name, level)] = natural[..., n]
+        if truth is not None:
+            columns["y"] = truth
+        return forecast_frame(panel, columns, cutoff=truth is not None)
+
+    def simulate(
+        self, params: PyTree, panel: Panel, name: str, horizon: int, count: int
+    ) -> Any:
+        """Paths of the steps after the end of every series, as a frame: the median of
+        the paths, and a column for each.
+
+        Raises:
+            DataError: the model draws no paths, or the data cannot be used.
+        """
+        if not isinstance(self.config.model, RecursiveConfig):
+            raise DataError(
+                f"a model of kind {self.config.model.kind} draws no paths; train one "
+                f'with model.kind="recursive".'
+            )
+        ahead = self._ahead(panel, horizon)
+        found = [
+            np.asarray(self._paths(params, batch, key, horizon, count))[:, real]
+            for real, batch, key in ahead.batches
+        ]
+        natural = self._natural(found, ahead.standard, ahead.series)
+        columns = {name: np.median(natural, axis=-1)}
+        for n in range(count):
+            columns[f"{name}-path-{n + 1}"] = natural[..., n]
+        return forecast_frame(panel, columns)
+
+    def _asked(self, horizon, levels):
+        """What to forecast, checked."""
+        model = self.config.model
+        steps = model.horizon if horizon is None else horizon
+        drawn = isinstance(model, RecursiveConfig)
+        if steps < 1 or (steps > model.horizon and not drawn):
+            raise DataError(
+                f"horizon is {steps}, expected 1 to {model.horizon}, the steps that "
+                f"the model was trained to forecast; train with model.horizon={steps}, "
+                f'or with model.kind="recursive".'
+            )
+        if levels is None:
+            return Asked(steps, model.levels)
+        for level in levels:
+            if not 0 < level < 1:
+                raise DataError(f"the level {level:g} is not between 0 and 1.")
+            if level not in model.levels and not drawn:
+                there = ", ".join(f"{q:g}" for q in model.levels) or "none"
+                raise DataError(
+                    f"the model has no quantile of the level {level:g}, only {there}; "
+                    f"train with model.head.levels that have it, or with "
+                    f'model.kind="recursive".'
+                )
+        median = (0.5,) if model.levels else ()
+        return Asked(steps, tuple(sorted({*levels, *median})))
+
+    def _ahead(self, panel, horizon):
+        """Batches of the windows at the end of every series."""
         standard, known = self.data.of(panel)
         values = standard.apply([series.values for series in panel])
         ends = np.array([len(series) for series in panel])
         which = np.arange(len(panel))
-        forecasts = self._forecast(params, values, Windows(which, ends), known)
-        natural = standard.undo(forecasts.astype(np.float64), which)
-        head = self.config.model.head
-        columns = {name: np.asarray(head.point(natural))}
-        for n, level in enumerate(head.levels):
-            columns[f"{name}-q{100 * level:g}"] = natural[..., n]
-        if truth is not None:
-            columns["y"] = truth
-        return forecast_frame(panel, columns, cutoff=truth is not None)
+        features = self.data.features_of(panel, horizon, ahead=True)
+        windows = Windows(which, ends)
+        batches = self._in_order(values, features, windows, known, horizon)
+        return Ahead(batches, standard, which)
+
+
+def _point(forecasts, levels):
+    """The forecast as one number ``[W, H]``: the median, where there are quantiles."""
+    return forecasts[..., levels.index(0.5) if levels else 0]

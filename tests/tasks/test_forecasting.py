@@ -12,6 +12,7 @@ import pytest
 import lstm_jax
 from lstm_jax.cli import main
 from lstm_jax.data.text import DataError
+from lstm_jax.models.forecast.window import Window
 from lstm_jax.runs.configs import make_task, read_config
 from lstm_jax.tasks.forecast_data import standard_of
 from tests import tiny
@@ -104,7 +105,7 @@ def test_metrics_of_every_window_by_hand(trained):
         seasonal = np.abs(data[24:80, n] - data[:56, n]).mean()
         for cut in range(100, 120 - 4 + 1):
             y = scaled[cut - 16 : cut, n : n + 1].astype(np.float32)
-            forecast = run.model(y, series=np.array([n]))[:, 0, 0]
+            forecast = run.model(Window(y, series=np.array([n])))[:, 0, 0]
             error = scaled[cut : cut + 4, n] - forecast
             squares.append((error**2).mean())
             absolute.append(np.abs(error).mean())
@@ -148,9 +149,7 @@ def test_the_future_does_not_leak(tmp_path):
         second.batches()._source.load(np.arange(10)),
         second.data.seasonal_scale,
     ]
-    for one, other in zip(seen, again, strict=True):
-        for a, b in zip(one, other, strict=True):
-            np.testing.assert_array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, seen, again)
     # The last window of train ends with the train split.
     assert second.data.windows("train").cuts.max() == 80 - 4
     assert second.data.windows("valid").cuts.min() == 80
@@ -167,8 +166,9 @@ def test_missing_values_count_nowhere(tmp_path, trained):
     assert all(np.isfinite(value) for value in found.values())
     batch = task.batches()._source.load(np.arange(40))
     assert (np.asarray(batch.weights) == 0).any()
+    window = batch.window
     poisoned = batch._replace(
-        y=np.where(batch.observed, batch.y, np.nan),
+        window=window._replace(y=np.where(window.observed, window.y, np.nan)),
         truth=np.where(batch.weights, batch.truth, 1e9),
     )
     key = jax.random.key(0)
@@ -197,7 +197,7 @@ def test_forecasts_after_the_end_of_a_file(trained, tmp_path):
     for n, name in enumerate(NAMES):
         mean, std = train[:, n].mean(), train[:, n].std()
         y = ((data[-16:, n : n + 1] - mean) / std).astype(np.float32)
-        want = run.model(y, series=np.array([n]))[:, 0, 0] * std + mean
+        want = run.model(Window(y, series=np.array([n])))[:, 0, 0] * std + mean
         found = [float(row[name]) for row in rows]
         np.testing.assert_allclose(found, want, rtol=1e-5)
 

@@ -11,7 +11,7 @@
 Needs ``pip install 'lstm-jax[forecast]'``.
 """
 
-from lstm_jax.data.panel.calendar import calendar_features, calendar_names
+from lstm_jax.data.panel.calendar import calendar_features, calendar_names, usual_lags
 from lstm_jax.data.panel.columns import PanelColumns
 from lstm_jax.data.panel.files import read_panel
 from lstm_jax.data.panel.forecast import forecast_frame, stacked
@@ -37,4 +37,5 @@ __all__ = [
     "panel_from_frame",
     "read_panel",
     "stacked",
+    "usual_lags",
 ]

@@ -17,6 +17,9 @@ FEATURES = {
 }
 """How many values each feature has."""
 
+HOURLY = 96
+"""Steps of a day with which a week is not too long to look back on."""
+
 _DAYS = ("day_of_week", "day_of_month", "day_of_year")
 _HOURS = ("hour_of_day", *_DAYS)
 _OF_PERIOD = {
@@ -40,6 +43,19 @@ def calendar_names(frequency: Frequency) -> tuple[str, ...]:
     ('day_of_week', 'day_of_month', 'day_of_year')
     """
     return _OF_PERIOD.get(frequency.period, ())
+
+
+def usual_lags(frequency: Frequency, season: int) -> tuple[int, ...]:
+    """The lags that are usually worth reading: a season, and where a season is a day a
+    week as well.
+
+    >>> usual_lags(Frequency("h"), 24), usual_lags(Frequency("MS"), 12)
+    ((24, 168), (12,))
+    """
+    if season < 2:
+        return ()
+    day = frequency.period in ("min", "h") and season == frequency.season
+    return (season, 7 * season) if day and season <= HOURLY else (season,)
 
 
 def calendar_features(times: np.ndarray, frequency: Frequency) -> np.ndarray:

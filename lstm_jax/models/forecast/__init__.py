@@ -1,6 +1,12 @@
 """Forecasts of the next steps of a series.
 
-instance.py    a window on a scale of its own, and forecasts back on that of the data
-heads.py       what is forecast: one number, or quantiles, and the loss
-direct.py      all steps at once, from segments
+window.py              what a model reads
+instance.py            a window on a scale of its own, and forecasts back on that of the
+                       data
+series_vector.py       what is learned of every series
+heads.py               what is forecast: one number, or quantiles, and the loss
+distributions.py       what is forecast: a distribution of the next value
+direct.py              all steps at once, from segments
+recursive.py           one step after the other, in paths that are drawn
+encoder_decoder.py     all steps at once, from what is known of each ahead
 """

@@ -21,12 +21,14 @@ import jax.numpy as jnp
 from flax import nnx
 from pydantic import Field
 
-from lstm_jax._types import Array, Bool, Float, Int, Key
+from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
 from lstm_jax.models.forecast.heads import Head, Point
 from lstm_jax.models.forecast.instance import Normalise, scale_of
+from lstm_jax.models.forecast.series_vector import SeriesVectors
+from lstm_jax.models.forecast.window import Sizes, Window
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
 from lstm_jax.nn.module import Module
@@ -65,9 +67,29 @@ class DirectConfig:
                 f"set output_dropout"
             )
 
-    def build(self, series: int, rngs: nnx.Rngs) -> "DirectForecaster":
-        """Builds the model, for so many series."""
-        return DirectForecaster(self, series, rngs=rngs)
+    counts = False
+    """Values are no counts."""
+    reads = ()
+    """Neither calendar nor covariates."""
+
+    def with_lags(self, usual: tuple[int, ...]) -> "DirectConfig":
+        """The config itself: segments have no lags."""
+        del usual
+        return self
+
+    @property
+    def history(self) -> int:
+        """``R``, steps before the forecast that are read."""
+        return self.context
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the quantiles that are forecast."""
+        return self.head.levels
+
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "DirectForecaster":
+        """Builds the model."""
+        return DirectForecaster(self, sizes, rngs=rngs)
 
 
 class DirectForecaster(Module):
@@ -75,20 +97,21 @@ class DirectForecaster(Module):
 
     Args:
         config: sizes and kinds.
-        series: ``N``, the number of series that are trained on.
+        sizes: sizes of the data; covariates are not read.
         rngs: source of keys.
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
     >>> from lstm_jax.models.forecast.direct import DirectConfig
+    >>> from lstm_jax.models.forecast.window import Sizes, Window
     >>> config = DirectConfig(context=48, horizon=36, segment=12, hidden_size=8)
-    >>> model = config.build(series=3, rngs=nnx.Rngs(0))
+    >>> model = config.build(Sizes(series=3), nnx.Rngs(0))
     >>> model.eval()
-    >>> model(jnp.ones((48, 2)), series=jnp.array([0, 2])).shape
+    >>> model(Window(jnp.ones((48, 2)), series=jnp.array([0, 2]))).shape
     (36, 2, 1)
     """
 
-    def __init__(self, config: DirectConfig, series: int, *, rngs: nnx.Rngs):
+    def __init__(self, config: DirectConfig, sizes: Sizes, *, rngs: nnx.Rngs):
         self.config = config
         size = config.hidden_size
         cells = [CELLS[config.cell](size)] * config.num_layers
@@ -99,9 +122,9 @@ class DirectForecaster(Module):
         self.layers = Recurrent(
             stack, size, time_major=True, return_carry=True, rngs=rngs
         )
-        drawn = lambda rows: jax.random.normal(rngs.params(), (rows, size // 2))
-        self.positions = nnx.Param(drawn(self.segments_ahead))
-        self.series = nnx.Param(drawn(series))
+        places = self.segments_ahead, size // 2
+        self.positions = nnx.Param(jax.random.normal(rngs.params(), places))
+        self.series = SeriesVectors(sizes.series, size // 2, rngs=rngs)
         out = config.segment * config.head.size
         self.readout = nnx.Linear(size, out, rngs=rngs)
 
@@ -112,32 +135,67 @@ class DirectForecaster(Module):
 
     def __call__(
         self,
-        y: Float[Array, "C B"],
-        observed: Bool[Array, "C B"] | None = None,
+        window: Window,
         *,
-        series: Int[Array, "B"],
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> Float[Array, "H B Q"]:
         """Forecasts on the scale of ``y``, one number or quantiles for every step.
 
         Args:
-            y: the values up to the forecast, the last one last. Values that are not
-                observed are not read, and may be NaN.
-            observed: which values there are; ``None``: all.
-            series: the index of the series of every row; -1 stands for a series that
-                was not trained on, and takes the mean of what the others have learned.
+            window: what is read: ``y``, ``observed`` and ``series``.
             key: key of dropout in training.
             deterministic: as in `lstm_jax.nn.Recurrent`.
         """
-        if observed is None:
-            observed = jnp.ones(y.shape, bool)
+        window = window.complete(self.config.horizon)
+        y, observed = window.y, window.observed
         scale = scale_of(y, observed, self.config.normalise)
         xs = jax.nn.relu(self.embed(self._segments(scale.apply(y), observed)))
         how: dict[str, Any] = {"key": key, "deterministic": deterministic}
         carry, _ = self.layers(xs, **how)
-        hs = self._ahead(carry, series, how | {"start": len(xs)})
-        return self._unscaled(self.readout(hs), scale)
+        hs = self._ahead(carry, window.series, how | {"start": len(xs)})
+        return self.config.head.on_scale(self._steps(self.readout(hs)), scale)
+
+    def losses(
+        self,
+        window: Window,
+        truth: Float[Array, "H B"],
+        there: Float[Array, "H B"],
+        *,
+        key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
+    ) -> tuple[Array, Array]:
+        """The loss of every step of the horizon and its weight, ``[H, B]`` each.
+
+        Args:
+            window: what is read.
+            truth: the values of the horizon.
+            there: 1 where there is a truth, else 0.
+            key: key of dropout in training.
+            deterministic: as in `lstm_jax.nn.Recurrent`.
+        """
+        forecast = self(window, key=key, deterministic=deterministic)
+        return self.config.head.errors(forecast, truth), there
+
+    def forecast(
+        self,
+        window: Window,
+        key: Key[Array, ""],
+        horizon: int,
+        levels: tuple[float, ...],
+    ) -> Float[Array, "H B Q"]:
+        """The forecast: a number, or quantiles in increasing order.
+
+        Args:
+            window: what is read.
+            key: not used: nothing is drawn.
+            horizon: steps to forecast, at most those of the config.
+            levels: which quantiles, of those of the head.
+        """
+        del key
+        head = self.config.head
+        found = head.ordered(self(window, deterministic=True))[:horizon]
+        return found[..., [head.levels.index(q) for q in levels]] if levels else found
 
     def _segments(self, y, observed):
         """``[S, B, 2w]``: values, 0 where there are none, and which there are."""
@@ -152,10 +210,7 @@ class DirectForecaster(Module):
     def _ahead(self, carry, series, how):
         """Hidden states of all segments ahead, ``[K, B, size]``."""
         count, rows = self.segments_ahead, len(series)
-        table = self.series[...]
-        known = table[jnp.maximum(series, 0)]
-        unknown = jnp.broadcast_to(table.mean(axis=0)[None], known.shape)
-        of_series = jnp.where((series >= 0)[:, None], known, unknown)
+        of_series = self.series(series)
         half = of_series.shape[-1]
         zs = jnp.concatenate(
             [
@@ -171,8 +226,8 @@ class DirectForecaster(Module):
         _, hs = self.layers(flat(zs), carry, **how)
         return hs.reshape(count, rows, -1)
 
-    def _unscaled(self, raw, scale):
-        head, width = self.config.head, self.config.segment
-        raw = raw.reshape(*raw.shape[:2], width, head.size).transpose(0, 2, 1, 3)
-        raw = raw.reshape(-1, *raw.shape[2:])[: self.config.horizon]
-        return raw * scale.scale[None, :, None] + scale.loc[None, :, None]
+    def _steps(self, raw):
+        """From segments ``[K, B, w Q]`` to steps ``[H, B, Q]``."""
+        width, size = self.config.segment, self.config.head.size
+        raw = raw.reshape(*raw.shape[:2], width, size).transpose(0, 2, 1, 3)
+        return raw.reshape(-1, *raw.shape[2:])[: self.config.horizon]

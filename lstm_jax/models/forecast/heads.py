@@ -9,11 +9,13 @@ Bassett, "Regression Quantiles", 1978); its minimum is the ``q``-quantile of ``y
 
 from typing import Annotated, Literal
 
+import jax
 import jax.numpy as jnp
 from pydantic import Field, field_validator
 
-from lstm_jax._types import Array, Float
+from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import config
+from lstm_jax.models.forecast.instance import Scale
 
 Level = Annotated[float, Field(gt=0, lt=1)]
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -38,6 +40,10 @@ class Point:
     def size(self) -> int:
         """Numbers that are forecast for a step."""
         return 1
+
+    def on_scale(self, raw: Float[Array, "H B 1"], scale: Scale) -> Array:
+        """The forecast on the scale of the data."""
+        return scale.undo(raw)
 
     def errors(
         self, forecast: Float[Array, "*S 1"], y: Float[Array, "*S"]
@@ -67,17 +73,16 @@ class Quantiles:
     @field_validator("levels")
     @classmethod
     def _in_order(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
-        if list(levels) != sorted(set(levels)) or 0.5 not in levels:
-            raise ValueError(
-                "expected levels in increasing order with 0.5 among them, such as "
-                "[0.1, 0.5, 0.9]"
-            )
-        return levels
+        return check_levels(levels)
 
     @property
     def size(self) -> int:
         """Numbers that are forecast for a step."""
         return len(self.levels)
+
+    def on_scale(self, raw: Float[Array, "H B Q"], scale: Scale) -> Array:
+        """The forecast on the scale of the data."""
+        return scale.undo(raw)
 
     def errors(
         self, forecast: Float[Array, "*S Q"], y: Float[Array, "*S"]
@@ -97,5 +102,38 @@ class Quantiles:
         """The forecast with the quantiles of every step in increasing order."""
         return jnp.sort(forecast, axis=-1)
 
+    def sample(
+        self, forecast: Float[Array, "*S Q"], key: Key[Array, ""]
+    ) -> Float[Array, "*S"]:
+        """Draws from the distribution that is straight between the quantiles, and has
+        nothing beyond the outer ones."""
+        levels = jnp.array(self.levels, forecast.dtype)
+        forecast = self.ordered(forecast)
+        low, high = levels[0], levels[-1]
+        u = jax.random.uniform(key, forecast.shape[:-1], forecast.dtype)
+        u = jnp.clip(u, low, high)
+        above = jnp.searchsorted(levels, u).clip(1, len(levels) - 1)
+        ends = [
+            jnp.take_along_axis(forecast, at[..., None], axis=-1)[..., 0]
+            for at in (above - 1, above)
+        ]
+        part = (u - levels[above - 1]) / (levels[above] - levels[above - 1])
+        return ends[0] + part * (ends[1] - ends[0])
+
+
+def check_levels(levels: tuple[float, ...]) -> tuple[float, ...]:
+    """The levels, if they increase and have the median.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if list(levels) != sorted(set(levels)) or 0.5 not in levels:
+        raise ValueError(
+            "expected levels in increasing order with 0.5 among them, such as "
+            "[0.1, 0.5, 0.9]"
+        )
+    return levels
+
 
 Head = Annotated[Point | Quantiles, Field(discriminator="kind")]
+"""What a model forecasts that says all steps at once."""

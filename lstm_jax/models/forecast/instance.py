@@ -6,12 +6,14 @@
     last        loc = the last value   scale = 1
     mean        loc = the mean         scale = 1
     standard    loc = the mean         scale = the standard deviation
+    magnitude   loc = 0                scale = the mean of |y|
 
 This takes out levels and spreads that drift between training and use. "standard" is
 reversible instance normalisation without its learned factors (Kim et al., "Reversible
 Instance Normalization for Accurate Time-Series Forecasting against Distribution Shift",
 ICLR 2022). Subtracting the last value follows Zeng et al., "Are Transformers
-Effective for Time Series Forecasting?", AAAI 2023.
+Effective for Time Series Forecasting?", AAAI 2023. "magnitude" keeps zero where it is,
+as counts need it (Salinas et al., "DeepAR", 2020).
 
 Only observed values count. A window without any has ``loc`` 0 and ``scale`` 1.
 """
@@ -22,9 +24,9 @@ import jax.numpy as jnp
 
 from lstm_jax._types import Array, Bool, Float
 
-Normalise = Literal["none", "last", "mean", "standard"]
+Normalise = Literal["none", "last", "mean", "standard", "magnitude"]
 FLAT = 1e-3
-"""A smaller standard deviation would only make noise of a constant window larger."""
+"""A smaller scale would only make noise of a constant window larger."""
 
 
 class Scale(NamedTuple):
@@ -36,6 +38,14 @@ class Scale(NamedTuple):
     def apply(self, y: Float[Array, "T B"]) -> Float[Array, "T B"]:
         """From the scale of the data to that of the window."""
         return (y - self.loc[None]) / self.scale[None]
+
+    def undo(self, y: Float[Array, "T B Q"]) -> Float[Array, "T B Q"]:
+        """From the scale of the window to that of the data."""
+        return y * self.scale[None, :, None] + self.loc[None, :, None]
+
+    def repeated(self, n: int) -> "Scale":
+        """Every window ``n`` times, the copies next to each other."""
+        return Scale(jnp.repeat(self.loc, n), jnp.repeat(self.scale, n))
 
 
 def scale_of(
@@ -63,6 +73,9 @@ def scale_of(
         picked = jnp.take_along_axis(y, jnp.maximum(last, 0)[None], axis=0)[0]
         return Scale(picked, zero + 1)
     count = jnp.maximum(observed.sum(axis=0), 1).astype(y.dtype)
+    if how == "magnitude":
+        size = jnp.abs(y).sum(axis=0) / count
+        return Scale(zero, jnp.where(size > FLAT, size, jnp.ones_like(size)))
     mean = y.sum(axis=0) / count
     if how == "mean":
         return Scale(mean, zero + 1)

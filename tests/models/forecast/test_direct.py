@@ -10,6 +10,7 @@ from flax import nnx
 
 from lstm_jax.models.forecast.direct import DirectConfig
 from lstm_jax.models.forecast.heads import Point, Quantiles
+from lstm_jax.models.forecast.window import Sizes, Window
 
 C, H, W, SIZE, SERIES, B = 10, 7, 4, 6, 3, 5
 CONFIG = DirectConfig(
@@ -20,7 +21,7 @@ INDEX = jnp.array([0, 2, 1, 0, -1])
 
 def build(**changes):
     config = dataclasses.replace(CONFIG, **changes)
-    return config.build(SERIES, nnx.Rngs(3))
+    return config.build(Sizes(SERIES), nnx.Rngs(3))
 
 
 def windows(seed=0):
@@ -64,7 +65,7 @@ def by_hand(model, y, observed, series, how):
         cut = slice(s * W, (s + 1) * W)
         x = np.maximum(np.concatenate([values[cut], flags[cut]]) @ w + b, 0)
         h, c = step(params, h, c, x)
-    table = np.asarray(model.series[...], np.float64)
+    table = np.asarray(model.series.table[...], np.float64)
     of_series = table.mean(axis=0) if series < 0 else table[series]
     w, b = (
         np.asarray(p[...], np.float64)
@@ -82,7 +83,7 @@ def by_hand(model, y, observed, series, how):
 def test_equations(how, head):
     model = build(normalise=how, head=head)
     y, observed = windows()
-    got = model(y, observed, series=INDEX, deterministic=True)
+    got = model(Window(y, observed, INDEX), deterministic=True)
     want = [
         by_hand(model, y[:, n], observed[:, n], int(INDEX[n]), how) for n in range(B)
     ]
@@ -97,7 +98,7 @@ def test_missing_values_are_not_read():
 
     def loss(params, y):
         module = nnx.merge(graph, params)
-        return (module(y, observed, series=INDEX, deterministic=True) ** 2).sum()
+        return (module(Window(y, observed, INDEX), deterministic=True) ** 2).sum()
 
     clean = jax.grad(loss)(params, jnp.where(observed, y, 0.0))
     poisoned = jax.grad(loss)(params, jnp.where(observed, y, jnp.nan))
@@ -112,7 +113,7 @@ def test_a_forecast_moves_with_its_window(how, factor):
     model = build(normalise=how)
     y, observed = windows()
     observed[-3:, 1] = True  # a window with nothing has no level
-    ask = lambda y: model(y, observed, series=INDEX, deterministic=True)
+    ask = lambda y: model(Window(y, observed, INDEX), deterministic=True)
     moved = ask(factor * y + 40.0)
     np.testing.assert_allclose(moved, factor * ask(y) + 40.0, rtol=2e-4, atol=2e-4)
 
@@ -120,7 +121,7 @@ def test_a_forecast_moves_with_its_window(how, factor):
 def test_dropout_acts_in_training_alone():
     model = build(output_dropout=0.5)
     y, _ = windows()
-    ask = lambda **how: model(y, series=INDEX, **how)
+    ask = lambda **how: model(Window(y, series=INDEX), **how)
     key = jax.random.key(1)
     trained = ask(key=key)
     assert not np.allclose(trained, ask(deterministic=True))

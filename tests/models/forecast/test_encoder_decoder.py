@@ -1,0 +1,107 @@
+"""The encoder and decoder against their equations."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from lstm_jax.models.forecast.encoder_decoder import EncoderDecoderConfig
+from lstm_jax.models.forecast.heads import Quantiles
+from lstm_jax.models.forecast.window import Sizes, Window
+
+C, H, SIZE, B = 7, 4, 5, 3
+CONFIG = EncoderDecoderConfig(
+    context=C,
+    horizon=H,
+    hidden_size=SIZE,
+    embed_size=2,
+    output_dropout=0.0,
+    head=Quantiles(levels=(0.2, 0.5, 0.9)),
+)
+
+
+def build(**changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    model = config.build(Sizes(4, known=2, past=1, static=1), nnx.Rngs(3))
+    model.eval()
+    return model
+
+
+def some():
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: rng.normal(2.0, 3.0, shape).astype(np.float32)
+    observed = rng.random((C, B)) < 0.7
+    observed[:2] = True
+    return Window(
+        normal(C, B),
+        observed,
+        np.array([0, 3, -1]),
+        normal(C + H, B, 2),
+        normal(C, B, 1),
+        normal(B, 1),
+    )
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def run(params, h, c, xs):
+    w_x, w_h, b = (np.asarray(w, np.float64) for w in params)
+    for x in xs:
+        i, f, g, o = np.split(x @ w_x + h @ w_h + b, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        yield h, c
+
+
+def by_hand(model, window, b):
+    there = window.observed[:, b]
+    y = window.y[:, b].astype(np.float64)
+    loc, scale = y[there].mean(), y[there].std()
+    y = np.where(there, (y - loc) / scale, 0.0)
+    table = np.asarray(model.series.table[...], np.float64)
+    index = window.series[b]
+    vector = table[index] if index >= 0 else table.mean(axis=0)
+    fixed = [*vector, *window.static[b]]
+    past = [
+        [y[t], there[t], *window.past[t, b], *window.known[t, b], *fixed]
+        for t in range(C)
+    ]
+    future = [[*window.known[C + k, b], *fixed, (k + 1) / H] for k in range(H)]
+    zero = np.zeros(SIZE)
+    *_, (h, c) = run(model.encoder.params[0], zero, zero, np.array(past))
+    hs = [h for h, _ in run(model.decoder.params[0], h, c, np.array(future))]
+    w, b_out = (
+        np.asarray(p[...], np.float64)
+        for p in (model.readout.kernel, model.readout.bias)
+    )
+    return (np.stack(hs) @ w + b_out) * scale + loc
+
+
+def test_equations():
+    model, window = build(), some()
+    got = model(window)
+    for b in range(B):
+        np.testing.assert_allclose(
+            got[:, b], by_hand(model, window, b), rtol=2e-4, atol=2e-4
+        )
+
+
+def test_what_is_asked_for_is_given():
+    model, window = build(), some()
+    whole = np.sort(model(window), axis=-1)
+    found = model.forecast(window, jax.random.key(0), 2, (0.5, 0.9))
+    np.testing.assert_array_equal(found, whole[:2, :, 1:])
+
+
+def test_dropout_acts_in_training_alone():
+    model, window = build(output_dropout=0.5), some()
+    key = jax.random.key(1)
+    trained = model(window, key=key, deterministic=False)
+    assert not np.allclose(trained, model(window))
+    np.testing.assert_array_equal(trained, model(window, key=key, deterministic=False))
+    with pytest.raises(ValueError, match="dropout"):
+        model(window, deterministic=False)
