@@ -206,7 +206,7 @@ def test_simulate(draws, fitted):
     assert [*found.columns] == ["unique_id", "ds", "LSTM", *paths]
     np.testing.assert_allclose(found["LSTM"], found[paths].median(axis=1), rtol=1e-6)
     assert len(found) == 6
-    with pytest.raises(DataError, match="train one with model.kind"):
+    with pytest.raises(DataError, match="draws no paths"):
         fitted.simulate()
 
 
@@ -218,7 +218,7 @@ def test_intervals_of_a_quantile_head(fitted):
     for asked, said in [
         ({"level": [95]}, "no quantile of the level 0.025, only 0.1, 0.5, 0.9"),
         ({"level": [0]}, "expected percents"),
-        ({"quantiles": [1.5]}, "1.5 is not between 0 and 1"),
+        ({"quantiles": [1.5]}, "has 1.5, expected levels"),
         ({"horizon": 5}, "expected 1 to 4"),
     ]:
         with pytest.raises(DataError, match=said):

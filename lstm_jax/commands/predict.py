@@ -9,7 +9,8 @@ from lstm_jax import files
 from lstm_jax.commands.arguments import local_path
 from lstm_jax.data.text import counted
 from lstm_jax.runs.load import best_of
-from lstm_jax.tasks.abilities import Predicts, require
+from lstm_jax.tasks.abilities import Predicts, PredictsAhead, require
+from lstm_jax.tasks.forecast_columns import quantile_columns
 from lstm_jax.terminal import say
 from lstm_jax.training.run_errors import RunError
 
@@ -27,6 +28,23 @@ def add_command(commands) -> None:
         "read",
     )
     add("--out", type=local_path, help="a CSV file to write (standard output)")
+    ahead = command.add_argument_group("forecasts")
+    add = ahead.add_argument
+    add("--horizon", type=int, metavar="N", help="steps to forecast (as in training)")
+    add(
+        "--level",
+        type=float,
+        nargs="+",
+        metavar="PERCENT",
+        help="prediction intervals, such as 80 95",
+    )
+    add(
+        "--quantiles",
+        type=float,
+        nargs="+",
+        metavar="Q",
+        help="quantiles, such as 0.1 0.9",
+    )
     command.set_defaults(command=predict)
 
 
@@ -35,10 +53,7 @@ def predict(args) -> int:
     if args.out is not None and os.path.lexists(args.out):
         raise RunError(f"--out {args.out} already exists; name another file.")
     _, task, params = best_of(args.run)
-    advice = "use a run of the task classification, tagging or forecasting"
-    found = require(task, Predicts, "predict on new data", advice).predict(
-        params, str(args.data)
-    )
+    found = _predictions(task, params, args)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerows([found.columns, *found.rows])
@@ -54,3 +69,17 @@ def predict(args) -> int:
         ) from error
     say(f"{counted(len(found.rows), 'row')} of predictions: {args.out}")
     return 0
+
+
+def _predictions(task, params, args):
+    data = str(args.data)
+    if args.horizon is None and args.level is None and args.quantiles is None:
+        advice = "use a run of the task classification, tagging or forecasting"
+        does = "predict on new data"
+        return require(task, Predicts, does, advice).predict(params, data)
+    advice = "leave out --horizon, --level and --quantiles"
+    able = require(task, PredictsAhead, "forecast", advice)
+    columns = None
+    if args.level is not None or args.quantiles is not None:
+        columns = quantile_columns(args.level or (), args.quantiles or ())
+    return able.predict_ahead(params, data, args.horizon, columns)

@@ -19,7 +19,8 @@ from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.load import best_of
 from lstm_jax.runs.train import train_run
-from lstm_jax.tasks.forecasting import Forecasting, quantile_name
+from lstm_jax.tasks.forecast_columns import quantile_columns
+from lstm_jax.tasks.forecasting import Forecasting
 from lstm_jax.training.run_errors import RunError
 
 
@@ -163,25 +164,11 @@ class Forecaster:
             DataError: the frame cannot be used, or there is none; the model cannot
                 forecast so many steps or these quantiles.
         """
-        panel, names = self._up_to_now(frame), {}
-        for percent in level or ():
-            if not 0 < percent < 100:
-                raise DataError(
-                    f"level has {percent:g}, expected percents between 0 and 100, such "
-                    f"as 80."
-                )
-            for side, end in (("lo", 50 - percent / 2), ("hi", 50 + percent / 2)):
-                names[round(end / 100, 9)] = f"-{side}-{percent:g}"
-        for q in quantiles or ():
-            names.setdefault(q, quantile_name("", q))
-        asked = level is not None or quantiles is not None
+        panel, columns = self._up_to_now(frame), None
+        if level is not None or quantiles is not None:
+            columns = quantile_columns(level or (), quantiles or ())
         return self._task.forecast(
-            self._params,
-            panel,
-            "LSTM",
-            horizon=horizon,
-            levels=tuple(names) if asked else None,
-            named=(lambda name, q: name + names[q]) if asked else quantile_name,
+            self._params, panel, "LSTM", horizon=horizon, columns=columns
         )
 
     def simulate(

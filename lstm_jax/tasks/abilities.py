@@ -91,6 +91,29 @@ class Predicts(Protocol):
         ...
 
 
+@runtime_checkable
+class PredictsAhead(Protocol):
+    """A task whose predictions are the steps after the end of the data."""
+
+    def predict_ahead(
+        self,
+        params: PyTree,
+        path: str,
+        horizon: int | None = None,
+        columns: Mapping[float, str] | None = None,
+    ) -> Predictions:
+        """The next ``horizon`` steps, with the quantiles of some levels.
+
+        Args:
+            params: the parameters.
+            path: a file with the data up to now.
+            horizon: steps to predict; ``None``: those of training.
+            columns: levels, and what the names of their columns end in; ``None``: those
+                of training.
+        """
+        ...
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scored:
     """What every token of a text costs under a model."""

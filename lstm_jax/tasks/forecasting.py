@@ -1,7 +1,8 @@
 """Forecasting: the next steps of time series, as numbers or quantiles."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from lstm_jax.models.functional import Functional
 from lstm_jax.scores import forecast as scores
 from lstm_jax.tasks.abilities import Predictions
 from lstm_jax.tasks.forecast_batches import ForecastBatches
+from lstm_jax.tasks.forecast_columns import quantile_columns
 from lstm_jax.tasks.forecast_config import ForecastDataConfig
 from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata, Standard
 from lstm_jax.tasks.forecast_measures import baseline, point_metrics, sentence
@@ -102,15 +104,6 @@ class Ahead(NamedTuple):
     batches: Iterator[Any]
     standard: Standard
     series: np.ndarray
-
-
-def quantile_name(name: str, level: float) -> str:
-    """The column of a quantile.
-
-    >>> quantile_name("LSTM", 0.1)
-    'LSTM-q10'
-    """
-    return f"{name}-q{100 * level:g}"
 
 
 class Forecasting:
@@ -284,10 +277,21 @@ class Forecasting:
 
     def predict(self, params, path) -> Predictions:
         """The steps after the end of every series of a file."""
-        found = self.forecast(params, self.config.data.read(str(path)))
-        columns = found if isinstance(found, dict) else found.to_pydict()
-        cells = (np.asarray(column).tolist() for column in columns.values())
-        return Predictions([*columns], [list(row) for row in zip(*cells, strict=True)])
+        return self.predict_ahead(params, path)
+
+    def predict_ahead(
+        self,
+        params: PyTree,
+        path: str | Path,
+        horizon: int | None = None,
+        columns: Mapping[float, str] | None = None,
+    ) -> Predictions:
+        """The steps after the end of every series of a file; see `forecast`."""
+        panel = self.config.data.read(str(path))
+        found = self.forecast(params, panel, horizon=horizon, columns=columns)
+        found = found if isinstance(found, dict) else found.to_pydict()
+        cells = (np.asarray(column).tolist() for column in found.values())
+        return Predictions([*found], [list(row) for row in zip(*cells, strict=True)])
 
     def forecast(
         self,
@@ -296,8 +300,7 @@ class Forecasting:
         name: str = "forecast",
         *,
         horizon: int | None = None,
-        levels: Sequence[float] | None = None,
-        named: Callable[[str, float], str] = quantile_name,
+        columns: Mapping[float, str] | None = None,
         truth: np.ndarray | None = None,
     ) -> Any:
         """The steps after the end of every series, as a frame of the panel's kind.
@@ -307,8 +310,8 @@ class Forecasting:
             panel: series up to now.
             name: of the column of forecasts; quantiles follow as ``name-q10``.
             horizon: steps to forecast; ``None``: those that the model was trained on.
-            levels: of the quantiles; ``None``: those of the model.
-            named: the name of the column of a quantile.
+            columns: the levels of the quantiles, and what is added to ``name`` for
+                each; ``None``: those of the model, as ``-q10``.
             truth: what came then ``[N, H]``, if it is known. The frame has it as ``y``,
                 and the last time before the forecasts as ``cutoff``.
 
@@ -316,20 +319,22 @@ class Forecasting:
             DataError: the data cannot be used, or the model cannot forecast so many
                 steps or these quantiles.
         """
-        asked = self._asked(horizon, levels)
+        if columns is None:
+            columns = quantile_columns(quantiles=self.config.model.levels)
+        asked = self._asked(horizon, columns)
         ahead = self._ahead(panel, asked.horizon)
         found = [
             np.asarray(self._forecast(params, batch, key, asked))[:, real]
             for real, batch, key in ahead.batches
         ]
         natural = self._natural(found, ahead.standard, ahead.series)
-        columns = {name: _point(natural, asked.levels)}
+        values = {name: _point(natural, asked.levels)}
         for n, level in enumerate(asked.levels):
-            if levels is None or level in levels:
-                columns[named(name, level)] = natural[..., n]
+            if level in columns:
+                values[name + columns[level]] = natural[..., n]
         if truth is not None:
-            columns["y"] = truth
-        return forecast_frame(panel, columns, cutoff=truth is not None)
+            values["y"] = truth
+        return forecast_frame(panel, values, cutoff=truth is not None)
 
     def simulate(
         self, params: PyTree, panel: Panel, name: str, horizon: int, count: int
@@ -367,11 +372,7 @@ class Forecasting:
                 f"the model was trained to forecast; train with model.horizon={steps}, "
                 f'or with model.kind="recursive".'
             )
-        if levels is None:
-            return Asked(steps, model.levels)
         for level in levels:
-            if not 0 < level < 1:
-                raise DataError(f"the level {level:g} is not between 0 and 1.")
             if level not in model.levels and not drawn:
                 there = ", ".join(f"{q:g}" for q in model.levels) or "none"
                 raise DataError(

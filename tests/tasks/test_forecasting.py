@@ -310,3 +310,22 @@ def test_stop_and_resume(trained, tmp_path, monkeypatch, stop):
         )
         assert whole == found, name
     assert tiny.metrics(tmp_path / "r") == tiny.metrics(trained / "run")
+
+
+def test_steps_and_quantiles_of_the_command_line(tmp_path, capsys):
+    """Another horizon, intervals, and one sentence for what a model does not have."""
+    data, run = values(), tmp_path / "run"
+    path = config(tmp_path, data)
+    head = ["model.head.kind=quantiles", "model.head.levels=[0.1, 0.5, 0.9]"]
+    assert main(["train", str(path), f"run.directory={run}", *head]) == 0
+    ask = ["predict", str(run), "--data", str(tmp_path / "data.csv"), "--horizon", "2"]
+    out = tmp_path / "out.csv"
+    assert main([*ask, "--level", "80", "--out", str(out)]) == 0
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    assert [*rows[0]][:4] == ["date", "a", "a-lo-80", "a-hi-80"]
+    assert all(float(row["a-lo-80"]) <= float(row["a"]) for row in rows)
+    capsys.readouterr()
+    assert main([*ask, "--quantiles", "0.2"]) == 2
+    assert "no quantile of the level 0.2, only 0.1, 0.5, 0.9" in capsys.readouterr().err
