@@ -190,7 +190,7 @@ def test_any_quantile_and_horizon_of_paths(draws):
     found = draws.predict(horizon=9, level=[80, 95], quantiles=[0.3])
     assert [*found.columns[2:]] == [
         "LSTM",
-        *("LSTM-lo-95", "LSTM-lo-80", "LSTM-q30", "LSTM-hi-80", "LSTM-hi-95"),
+        *("LSTM-lo-80", "LSTM-hi-80", "LSTM-lo-95", "LSTM-hi-95", "LSTM-q30"),
     ]
     assert len(found) == 2 * 9
     columns = found[["LSTM-lo-95", "LSTM-lo-80", "LSTM-q30", "LSTM", "LSTM-hi-80"]]
@@ -198,6 +198,29 @@ def test_any_quantile_and_horizon_of_paths(draws):
     assert {"wql", "mse"} <= draws.metrics.keys()
     again = draws.predict(horizon=9, quantiles=[0.5])
     np.testing.assert_array_equal(again["LSTM"], again["LSTM-q50"])
+
+
+def test_paths_belong_to_their_series(draws):
+    """Not to the batch they are drawn in, or to the series beside it."""
+    data = frame("pandas")
+    both = draws.predict(data)
+    alone = draws.predict(data[data["unique_id"] == "q"])
+    np.testing.assert_allclose(alone["LSTM-q10"], both["LSTM-q10"][4:], rtol=1e-5)
+
+
+def test_times_in_another_zone(tmp_path):
+    """Their hours of the day are others."""
+    forecaster = lstm_jax.Forecaster(DRAWS).fit(frame("pandas"), verbose=False)
+    data = frame("pandas")
+    data["ds"] = data["ds"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
+    with pytest.raises(DataError, match="trained on times in no time zone"):
+        forecaster.predict(data)
+
+
+def test_lags_that_no_series_reaches():
+    config = DRAWS | {"model": DRAWS["model"] | {"lags": [6, 500]}}
+    with pytest.raises(DataError, match=r"longest series has 80 steps.*\[6\]"):
+        lstm_jax.Forecaster(config).fit(frame("pandas"), verbose=False)
 
 
 def test_simulate(draws, fitted):
@@ -213,13 +236,17 @@ def test_simulate(draws, fitted):
 def test_intervals_of_a_quantile_head(fitted):
     found = fitted.predict(level=[80])
     assert [*found.columns[2:]] == ["LSTM", "LSTM-lo-80", "LSTM-hi-80"]
+    both = fitted.predict(level=80, quantiles=np.array([0.1, 0.2 + 0.7]))
+    np.testing.assert_array_equal(both["LSTM-q10"], found["LSTM-lo-80"])
+    np.testing.assert_array_equal(both["LSTM-q90"], found["LSTM-hi-80"])
     np.testing.assert_array_equal(found["LSTM-lo-80"], fitted.predict()["LSTM-q10"])
     assert len(fitted.predict(horizon=2)) == 4
     for asked, said in [
         ({"level": [95]}, "no quantile of the level 0.025, only 0.1, 0.5, 0.9"),
         ({"level": [0]}, "expected percents"),
         ({"quantiles": [1.5]}, "has 1.5, expected levels"),
-        ({"horizon": 5}, "expected 1 to 4"),
+        ({"horizon": 5}, "expected 4 at most"),
+        ({"horizon": 2.5}, "expected a whole number"),
     ]:
         with pytest.raises(DataError, match=said):
             fitted.predict(**asked)
@@ -233,6 +260,8 @@ def test_counts_are_not_standardised():
         "data": DRAWS["data"] | {"standardise": False},
     }
     forecaster = lstm_jax.Forecaster(config).fit(data, verbose=False)
+    with pytest.raises(DataError, match=r"has the value 0\.5, and the head"):
+        forecaster.predict(data.assign(y=0.5))
     found = forecaster.simulate(n_paths=5).filter(like="path").to_numpy()
     assert (found == found.round()).all()
     assert (found >= 0).all()
@@ -256,6 +285,9 @@ def test_covariates(tmp_path):
     forecaster.save(tmp_path / "run")
     want = forecaster.predict()
     assert len(want) == 8
+    np.testing.assert_allclose(
+        forecaster.predict(horizon=2)["LSTM"][:2], want["LSTM"][:2], rtol=1e-6
+    )
     loaded = lstm_jax.Forecaster.load(tmp_path / "run")
     np.testing.assert_array_equal(want["LSTM"], loaded.predict(data)["LSTM"])
     data.loc[data.index[82], "price"] = 100.0

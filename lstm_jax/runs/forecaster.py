@@ -136,8 +136,8 @@ class Forecaster:
         frame: Any = None,
         horizon: int | None = None,
         *,
-        level: Sequence[float] | None = None,
-        quantiles: Sequence[float] | None = None,
+        level: float | Sequence[float] | None = None,
+        quantiles: float | Sequence[float] | None = None,
     ) -> Any:
         """The steps after the end of every series.
 
@@ -166,7 +166,9 @@ class Forecaster:
         """
         panel, columns = self._up_to_now(frame), None
         if level is not None or quantiles is not None:
-            columns = quantile_columns(level or (), quantiles or ())
+            columns = quantile_columns(
+                () if level is None else level, () if quantiles is None else quantiles
+            )
         return self._task.forecast(
             self._params, panel, "LSTM", horizon=horizon, columns=columns
         )

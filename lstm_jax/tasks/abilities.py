@@ -100,7 +100,7 @@ class PredictsAhead(Protocol):
         params: PyTree,
         path: str,
         horizon: int | None = None,
-        columns: Mapping[float, str] | None = None,
+        columns: Mapping[str, float] | None = None,
     ) -> Predictions:
         """The next ``horizon`` steps, with the quantiles of some levels.
 
@@ -108,8 +108,8 @@ class PredictsAhead(Protocol):
             params: the parameters.
             path: a file with the data up to now.
             horizon: steps to predict; ``None``: those of training.
-            columns: levels, and what the names of their columns end in; ``None``: those
-                of training.
+            columns: quantiles: what the names of their columns end in, and the level
+                of each; ``None``: those of training.
         """
         ...
 

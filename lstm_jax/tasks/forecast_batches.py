@@ -1,6 +1,7 @@
 """Windows of time series as batches: what a model reads, and the truth after it."""
 
 import functools
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -33,6 +34,7 @@ class ForecastBatches:
         features: the features of the series.
         windows: the windows to take.
         known: the index of every series as the model knows it; -1 of a new one.
+        names: the names of the series.
         history, horizon: steps before and after a cut.
         batch_size: windows of a batch.
         seed: of the order.
@@ -44,6 +46,7 @@ class ForecastBatches:
         features: Features,
         windows: Windows,
         known: np.ndarray,
+        names: Sequence[str],
         history: int,
         horizon: int,
         batch_size: int,
@@ -51,7 +54,7 @@ class ForecastBatches:
     ):
         self._windows, self._seed = windows, seed
         self._series = np.asarray(known, np.int32)
-        self._history = history
+        self._names, self._history = names, history
         self._batch_size = min(batch_size, len(windows))
         # All series in one array, with nothing before and after each.
         lengths = np.array([len(x) + history + horizon for x in values])
@@ -61,6 +64,13 @@ class ForecastBatches:
         self._known, self._past = flat(features.known, 0), flat(features.past, 0)
         self._static = features.static
         self._span = np.arange(history + horizon)[:, None]
+
+    @functools.cached_property
+    def identities(self) -> np.ndarray:
+        """A number for every window, uint32 ``[W]``, by its series and its cut."""
+        series = [zlib.crc32(name.encode()) for name in self._names]
+        series = np.array(series, np.uint32)[self._windows.series]
+        return series ^ np.uint32(2654435761) * self._windows.cuts.astype(np.uint32)
 
     def plan(self, epoch: int) -> Sequence[np.ndarray]:
         order = np.random.default_rng([self._seed, epoch]).permutation(

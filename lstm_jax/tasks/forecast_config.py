@@ -1,11 +1,17 @@
-"""Where time series come from, and how they are cut into splits."""
+"""The config of a forecaster: its data, their splits, and its model."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, Tag
 
-from lstm_jax.config import PathText, config
+from lstm_jax.config import Count, PathText, config, kind_or
 from lstm_jax.data.panel import Panel, PanelColumns, Split, read_panel
+from lstm_jax.models.forecast.direct import DirectConfig
+from lstm_jax.models.forecast.encoder_decoder import EncoderDecoderConfig
+from lstm_jax.models.forecast.recursive import RecursiveConfig
+from lstm_jax.training.optimizer import Adam, OptimizerConfig
+from lstm_jax.training.run_folder import RunConfig
+from lstm_jax.training.trainer import TrainConfig
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -102,3 +108,51 @@ class ForecastDataConfig:
     def read(self, path: str) -> Panel:
         """The series of a file."""
         return read_panel(path, self.columns, self.step)
+
+
+Model = Annotated[
+    Annotated[DirectConfig, Tag("direct")]
+    | Annotated[RecursiveConfig, Tag("recursive")]
+    | Annotated[EncoderDecoderConfig, Tag("encoder_decoder")],
+    kind_or("direct"),
+]
+"""The kinds of models."""
+
+
+@config
+class ForecastEvaluationConfig:
+    """How a split is evaluated."""
+
+    batch_size: Count = 1024
+    """Windows at a time; the metrics do not depend on it."""
+
+
+@config
+class ForecastingConfig:
+    """A forecaster, from files to checkpoint."""
+
+    task: Literal["forecasting"] = "forecasting"
+    """This task."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of all random numbers."""
+    data: ForecastDataConfig = ForecastDataConfig()
+    model: Model = DirectConfig()
+    optimizer: OptimizerConfig = Adam()
+    train: TrainConfig = TrainConfig()
+    evaluation: ForecastEvaluationConfig = ForecastEvaluationConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self):
+        if self.model.counts and self.data.standardise:
+            raise ValueError(
+                f"data.standardise is true and the head {self.model.head.kind} "
+                f"forecasts counts; set data.standardise=false"
+            )
+        kinds = {"known": "future", "past": "past", "static": "static"}
+        for kind, key in kinds.items():
+            if getattr(self.data, key) and kind not in self.model.reads:
+                raise ValueError(
+                    f"data.{key} names columns, which model.kind={self.model.kind!r} "
+                    f'does not read; set model.kind="encoder_decoder", or leave '
+                    f"data.{key} out"
+                )

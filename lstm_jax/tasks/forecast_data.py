@@ -9,7 +9,7 @@ import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,14 +24,17 @@ from lstm_jax.data.panel import (
 from lstm_jax.data.text import DataError
 from lstm_jax.models.forecast.window import Sizes
 from lstm_jax.scores.forecast import seasonal_scale
+from lstm_jax.tasks.forecast_batches import ForecastBatches
 from lstm_jax.tasks.forecast_config import ForecastDataConfig
 from lstm_jax.tasks.forecast_features import (
     Features,
     Learned,
+    check_columns,
     features_of,
     learn,
     size_of,
 )
+from lstm_jax.tasks.forecast_standard import Standard, standard_of
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.training.metadata import Metadata
 
@@ -48,30 +51,8 @@ class ForecastMetadata(Metadata):
     features: Learned
     windows: dict[str, int]
     sha256: str
+    zone: str | None = None
     notes: list[str] | None = None
-
-
-class Standard(NamedTuple):
-    """What standardises series: ``y' = (y - mean) / std``."""
-
-    mean: np.ndarray
-    """``[N]``."""
-    std: np.ndarray
-    """``[N]``; 1 of constant series."""
-
-    def apply(self, values: list[np.ndarray]) -> list[np.ndarray]:
-        """Series on the scale that the model reads."""
-        both = zip(values, self.mean, self.std, strict=True)
-        return [(x - mean) / std for x, mean, std in both]
-
-    def none(self) -> "Standard":
-        """One that leaves the series as they are."""
-        return Standard(np.zeros_like(self.mean), np.ones_like(self.std))
-
-    def undo(self, forecasts: np.ndarray, series: np.ndarray) -> Any:
-        """Forecasts ``[W, H, Q]`` of these series, on the scale of the data."""
-        mean, std = self.mean[series], self.std[series]
-        return forecasts * std[:, None, None] + mean[:, None, None]
 
 
 class ForecastData:
@@ -158,6 +139,7 @@ class ForecastData:
     @functools.cached_property
     def sizes(self) -> Sizes:
         """The sizes that the model is built for."""
+        check_columns(self.learned, self._config.columns)
         found = size_of(self.frequency, self.learned, self._calendar)
         return Sizes(len(self.names), *found)
 
@@ -214,6 +196,7 @@ class ForecastData:
                 f"the data have no split {split}, only {', '.join(self.splits)}."
             )
         context, horizon = self._model.context, self.horizon
+        self._check_lags()
         least = min(self._config.min_context or context, context)
         found = all_windows(
             self.panel, self._config.split, split, context, horizon, least
@@ -235,6 +218,16 @@ class ForecastData:
             self._check_trained(found, least)
         return found
 
+    def _check_lags(self):
+        """A lag that no series reaches would always be read as missing."""
+        lags, longest = getattr(self.model, "lags", None), max(map(len, self.panel))
+        if lags and lags[-1] >= longest:
+            raise DataError(
+                f"model.lags has {lags[-1]:,}, and the longest series has {longest:,} "
+                f"steps; set lags that the data reach, such as "
+                f"{[lag for lag in lags if lag < longest]}."
+            )
+
     def _check_trained(self, found, least):
         """What the model would know of a series without a window is chance."""
         without = np.setdiff1d(np.arange(len(self.panel)), found.series)
@@ -248,11 +241,15 @@ class ForecastData:
             )
 
     def check_series(self) -> None:
-        """Checks that the series are those that the model knows, in their order.
+        """Checks that series and features are those that the model knows, in their
+        order.
 
         Raises:
             DataError: they are others, as with ``train.init_from``.
         """
+        self._check_step(self.panel)
+        self._check_zone(self.panel)
+        check_columns(self.learned, self.panel.columns)
         ours, known = names_of(self.panel), self.names
         if ours != known:
             both = zip(ours, known, strict=False)
@@ -268,7 +265,22 @@ class ForecastData:
     def values(self) -> list[np.ndarray]:
         """The series as the model reads them ``[T_n]``; NaN where nothing is
         observed."""
+        self._check_values(self.panel)
         return self.read_by.apply([series.values for series in self.panel])
+
+    def _check_values(self, panel):
+        """A distribution of counts has no density of anything else."""
+        if not self._model.counts:
+            return
+        for name, series in zip(names_of(panel), panel, strict=True):
+            there = series.values[~np.isnan(series.values)]
+            odd = there[(there < 0) | (there != np.round(there))]
+            if odd.size:
+                raise DataError(
+                    f"the series {name} has the value {odd[0]:g}, and the head "
+                    f"{self._model.head.kind} forecasts counts, whole numbers of 0 or "
+                    f"more; correct the data, or take another head, such as student_t."
+                )
 
     @functools.cached_property
     def features(self) -> Features:
@@ -280,6 +292,13 @@ class ForecastData:
         return features_of(
             panel, self.learned, horizon, calendar=self._calendar, ahead=ahead
         )
+
+    def batches(self, windows: Windows, rows: int, seed: int = 0) -> ForecastBatches:
+        """Windows of the data as batches of so many rows."""
+        known = np.arange(len(self.names))
+        sizes = self.model.history, self.horizon, rows
+        every = self.values, self.features, windows, known, self.names
+        return ForecastBatches(*every, *sizes, seed)
 
     def truth(self, windows: Windows) -> np.ndarray:
         """What is to be forecast ``[W, H]``, on the scale of the data."""
@@ -298,12 +317,9 @@ class ForecastData:
             DataError: the panel has another frequency, or a series has no value in the
                 steps that the model reads.
         """
-        trained = self._known.get("frequency") or str(self.panel.frequency)
-        if str(panel.frequency) != trained:
-            raise DataError(
-                f"the new data have a step of {panel.frequency}, but the model was "
-                f"trained on steps of {trained}; resample them."
-            )
+        self._check_step(panel)
+        self._check_zone(panel)
+        self._check_values(panel)
         names = names_of(panel)
         for name, series in zip(names, panel, strict=True):
             if np.isnan(series.values[-self._model.context :]).all():
@@ -321,6 +337,23 @@ class ForecastData:
         found = Standard(mean, std)
         return found if self._config.standardise else found.none(), known
 
+    def _check_step(self, panel):
+        if panel.frequency != self.frequency:
+            raise DataError(
+                f"the new data have a step of {panel.frequency}, but the model was "
+                f"trained on steps of {self.frequency}; resample them."
+            )
+
+    def _check_zone(self, panel):
+        """The hour of the day is another one in another time zone."""
+        trained = self._known.get("zone") if self._known else self.panel.zone
+        if self._calendar and panel.frequency.by_clock and panel.zone != trained:
+            raise DataError(
+                f"the new data have times in {panel.zone or 'no time zone'}, but the "
+                f"model was trained on times in {trained or 'no time zone'}; convert "
+                f"them."
+            )
+
     # Metadata
 
     def describe(self) -> dict[str, Any]:
@@ -329,6 +362,7 @@ class ForecastData:
             "data": self._config.path or "a data frame",
             "frequency": str(self.panel.frequency),
             "season": self.season,
+            "zone": self.panel.zone,
             "series": [*self.names],
             "mean": self.standard.mean.tolist(),
             "std": self.standard.std.tolist(),
@@ -371,26 +405,3 @@ def names_of(panel: Panel) -> tuple[str, ...]:
         f"{series.name}, {series.target}" if several else series.name
         for series in panel
     )
-
-
-def standard_of(values: list[np.ndarray], names: tuple[str, ...]) -> Standard:
-    """The mean and the standard deviation of observed values.
-
-    Args:
-        values: the series ``[T_n]``, NaN where nothing is observed.
-        names: of the series, for errors.
-
-    Raises:
-        DataError: a series has no value.
-    """
-    mean, std = np.zeros(len(values)), np.ones(len(values))
-    for n, (x, name) in enumerate(zip(values, names, strict=True)):
-        there = x[~np.isnan(x)]
-        if not there.size:
-            raise DataError(
-                f"the series {name} has no value in the training split, expected one "
-                f"or more; leave it out, or make the training split longer."
-            )
-        mean[n] = there.mean()
-        std[n] = there.std() if there.min() < there.max() else 1.0
-    return Standard(mean, std)

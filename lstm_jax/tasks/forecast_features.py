@@ -16,15 +16,16 @@ import numpy as np
 from lstm_jax.data.panel import (
     Frequency,
     Panel,
+    PanelColumns,
     Series,
     calendar_features,
     calendar_names,
 )
 from lstm_jax.data.text import DataError
 
-Learned = dict[str, list[Any]]
-"""By ``past``, ``future`` and ``static``: of every column its mean and standard
-deviation, or its texts."""
+Learned = dict[str, dict[str, list[Any]]]
+"""By ``past``, ``future`` and ``static`` and the name of the column its mean and
+standard deviation, or its texts."""
 
 
 class Features(NamedTuple):
@@ -49,17 +50,24 @@ def learn(panel: Panel, ends: Sequence[int]) -> Learned:
     both = [*zip(panel, ends, strict=True)]
     past = np.concatenate([series.past[:end] for series, end in both])
     future = np.concatenate([series.future[:end] for series, end in both])
-    static = [*zip(*(series.static for series in panel), strict=True)]
+    static = [
+        [series.static[n] for series in panel] for n in range(len(columns.static))
+    ]
     return {
-        "past": [_scale(column) for column in past.T],
-        "future": [_scale(column) for column in future.T],
-        "static": [
-            sorted({*values})
-            if isinstance(values[0], str)
-            else _scale(np.array(values, np.float64))
-            for values in (static if columns.static else [])
-        ],
+        "past": _by_name(columns.past, map(_scale, past.T)),
+        "future": _by_name(columns.future, map(_scale, future.T)),
+        "static": _by_name(columns.static, map(_static_scale, columns.static, static)),
     }
+
+
+def _by_name(names, learned):
+    return dict(zip(names, learned, strict=True))
+
+
+def _static_scale(name, values):
+    if isinstance(values[0], str):
+        return sorted({*values})
+    return _scale(np.array([_number(name, value) for value in values]))
 
 
 def _scale(values):
@@ -70,13 +78,28 @@ def _scale(values):
     return [float(there.mean()), 1.0 if flat else float(there.std())]
 
 
+def check_columns(learned: Learned, columns: PanelColumns) -> None:
+    """Checks that the covariates are those that were learned, in their order.
+
+    Raises:
+        DataError: they are others, as with ``train.init_from``.
+    """
+    for role, names in learned.items():
+        ours = getattr(columns, role)
+        if list(names) != list(ours):
+            raise DataError(
+                f"data.{role} is {[*ours]}, and the model knows {[*names]}; give the "
+                f"same columns in the same order, or train without train.init_from."
+            )
+
+
 def size_of(
     frequency: Frequency, learned: Learned, calendar: bool
 ) -> tuple[int, int, int]:
     """How many features there are: known, past and static."""
     names = calendar_names(frequency) if calendar else ()
     static = sum(
-        1 if _is_scale(column) else len(column) for column in learned["static"]
+        1 if _is_scale(column) else len(column) for column in learned["static"].values()
     )
     return len(names) + len(learned["future"]), len(learned["past"]), static
 
@@ -132,18 +155,33 @@ def _check_ahead(panel, series, horizon):
 def _standardised(values, scales):
     if not scales:
         return np.zeros((len(values), 0), np.float32)
-    mean, std = np.array(scales).T
+    mean, std = np.array([*scales.values()]).T
     return np.nan_to_num((values - mean) / std).astype(np.float32)
 
 
 def _static(series: Series, columns):
     found: list[float] = []
-    for value, column in zip(series.static, columns, strict=True):
+    for value, (name, column) in zip(series.static, columns.items(), strict=True):
         if _is_scale(column):
-            found.append((float(value) - column[0]) / column[1])
+            found.append((_number(name, value) - column[0]) / column[1])
         else:
-            found.extend(float(value == text) for text in column)
+            text = value if isinstance(value, str) else f"{value:g}"
+            found.extend(float(text == one) for one in column)
     return found
+
+
+def _number(name, value):
+    """The value of a static column of numbers."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = np.nan
+    if not np.isfinite(number):
+        raise DataError(
+            f"the static column {name!r} has {value!r}, and the model reads it as a "
+            f"number; give a finite number."
+        )
+    return number
 
 
 def _is_scale(column):

@@ -10,7 +10,7 @@ from lstm_jax.config import ConfigError
 from lstm_jax.data.panel import PanelColumns, panel_from_frame
 from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
-from lstm_jax.tasks.forecast_features import features_of, learn, size_of
+from lstm_jax.tasks.forecast_features import check_columns, features_of, learn, size_of
 from lstm_jax.tasks.forecasting import Forecasting
 
 COLUMNS = PanelColumns(
@@ -84,6 +84,28 @@ def test_a_missing_number_is_the_mean_and_a_new_text_nothing():
     found = features(panel_from_frame(rows, COLUMNS), learned)
     assert found.known[0][3, 3] == found.past[0][3, 0] == 0
     assert found.static[0].tolist() == [0, 0, -1]
+
+
+def test_a_static_column_has_one_type():
+    """A file may spell texts as numbers; a text is no number."""
+    rows = frame()
+    rows["city"] = rows["city"].map({"Bern": "1", "Oslo": "2"})
+    learned = learn(panel_from_frame(rows, COLUMNS), [20, 20])
+    rows["city"] = rows["city"].astype(float)
+    found = features(panel_from_frame(rows, COLUMNS), learned)
+    assert found.static[:, :2].tolist() == [[1, 0], [0, 1]]
+    rows["area"] = "large"
+    with pytest.raises(DataError, match="static column 'area' has 'large'"):
+        features(panel_from_frame(rows, COLUMNS), learned)
+
+
+def test_other_columns_are_refused():
+    panel = panel_from_frame(frame(), COLUMNS)
+    learned = learn(panel, [20, 20])
+    check_columns(learned, COLUMNS)
+    swapped = dataclasses.replace(COLUMNS, future=("holiday", "price"))
+    with pytest.raises(DataError, match="same columns in the same order"):
+        check_columns(learned, swapped)
 
 
 def test_covariates_of_the_horizon_have_to_be_there():

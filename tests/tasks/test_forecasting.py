@@ -14,7 +14,7 @@ from lstm_jax.cli import main
 from lstm_jax.data.text import DataError
 from lstm_jax.models.forecast.window import Window
 from lstm_jax.runs.configs import make_task, read_config
-from lstm_jax.tasks.forecast_data import standard_of
+from lstm_jax.tasks.forecast_standard import standard_of
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

@@ -180,7 +180,7 @@ class DirectForecaster(Module):
     def forecast(
         self,
         window: Window,
-        key: Key[Array, ""],
+        keys: Key[Array, "B"],
         horizon: int,
         levels: tuple[float, ...],
     ) -> Float[Array, "H B Q"]:
@@ -188,11 +188,11 @@ class DirectForecaster(Module):
 
         Args:
             window: what is read.
-            key: not used: nothing is drawn.
+            keys: not used: nothing is drawn.
             horizon: steps to forecast, at most those of the config.
             levels: which quantiles, of those of the head.
         """
-        del key
+        del keys
         head = self.config.head
         found = head.ordered(self(window, deterministic=True))[:horizon]
         return found[..., [head.levels.index(q) for q in levels]] if levels else found

@@ -10,11 +10,13 @@ A model says ``raw`` numbers on the scale of a window, ``y' = (y - loc) / scale`
 
     normal, student_t   m = raw_1 scale + loc    s = (sp(raw_2) + 1e-3) scale
                         n = 2 + sp(raw_3)
-    counts              m = sp(raw_1) scale      a = sp(raw_2) / sqrt(scale)
+    counts              m = (sp(raw_1) + 1e-6) scale
+                        a = sp(raw_2) / sqrt(scale) + 1e-4
 
 as in Salinas et al., "DeepAR: Probabilistic Forecasting with Autoregressive Recurrent
 Networks", International Journal of Forecasting 36(3), 2020. The smallest ``s`` keeps a
-constant series from a loss without a bound. Losses are ``-log p(y)``, in nats.
+constant series from a loss without a bound, and the smallest ``a`` is what float32 can
+tell from Poisson. Losses are ``-log p(y)``, in nats.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -22,6 +24,7 @@ from typing import Annotated, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 from jax.scipy import stats
+from jax.scipy.special import gammaln
 from pydantic import Field
 
 from lstm_jax._types import Array, Float, Key
@@ -32,7 +35,9 @@ from lstm_jax.models.forecast.instance import Scale
 LEAST = 1e-3
 """The smallest ``s``, as a part of the scale of the window."""
 TINY = 1e-6
-"""The smallest mean and dispersion of counts."""
+"""The smallest mean of counts, as a part of the scale of the window."""
+DISPERSED = 1e-4
+"""The smallest ``a``."""
 
 
 @config
@@ -105,7 +110,7 @@ class NegativeBinomial:
         """``(m, a)`` on the scale of the data."""
         spread = scale.scale[None]
         mean = (jax.nn.softplus(raw[..., 0]) + TINY) * spread
-        dispersion = (jax.nn.softplus(raw[..., 1]) + TINY) / jnp.sqrt(spread)
+        dispersion = jax.nn.softplus(raw[..., 1]) / jnp.sqrt(spread) + DISPERSED
         return jnp.stack([mean, dispersion], axis=-1)
 
     def errors(
@@ -113,8 +118,11 @@ class NegativeBinomial:
     ) -> Float[Array, "*S"]:
         """``-log p(y)``."""
         mean, dispersion = params[..., 0], params[..., 1]
-        chance = 1 / (1 + dispersion * mean)
-        return -stats.nbinom.logpmf(y, 1 / dispersion, chance)
+        size, odds = 1 / dispersion, dispersion * mean
+        ways = gammaln(y + size) - gammaln(size) - gammaln(y + 1)
+        # 1 - 1 / (1 + odds) would round to 0 where odds are small.
+        failed, succeeded = -jnp.log1p(odds), jnp.log(odds) - jnp.log1p(odds)
+        return -(ways + size * failed + y * succeeded)
 
     def sample(
         self, params: Float[Array, "*S 2"], key: Key[Array, ""]

@@ -131,11 +131,14 @@ class EncoderDecoder(Module):
         """Forecasts on the scale of ``y``, one number or quantiles for every step.
 
         Args:
-            window: what is read.
+            window: what is read. There are as many steps ahead as ``window.known`` has
+                after those of ``y``, or, without it, those of the config.
             key: key of dropout in training.
             deterministic: as in `lstm_jax.nn.Recurrent`.
         """
         horizon = self.config.horizon
+        if window.known is not None:
+            horizon = len(window.known) - len(window.y)
         window = window.complete(horizon)
         scale = scale_of(window.y, window.observed, self.config.normalise)
         y, there = scale.apply(window.y), window.observed
@@ -144,7 +147,7 @@ class EncoderDecoder(Module):
         fixed = jnp.concatenate([self.series(window.series), window.static], axis=-1)
         steps = lambda a, n: jnp.broadcast_to(a[None], (n, *a.shape))
         known, ahead = window.known[: len(y)], window.known[len(y) :]
-        place = jnp.arange(1, horizon + 1, dtype=y.dtype) / horizon
+        place = jnp.arange(1, horizon + 1, dtype=y.dtype) / self.config.horizon
         place = jnp.broadcast_to(place[:, None, None], (*ahead.shape[:2], 1))
         past = [numbers, window.past, known, steps(fixed, len(y))]
         future = [ahead, steps(fixed, horizon), place]
@@ -179,7 +182,7 @@ class EncoderDecoder(Module):
     def forecast(
         self,
         window: Window,
-        key: Key[Array, ""],
+        keys: Key[Array, "B"],
         horizon: int,
         levels: tuple[float, ...],
     ) -> Float[Array, "H B Q"]:
@@ -187,11 +190,11 @@ class EncoderDecoder(Module):
 
         Args:
             window: what is read.
-            key: not used: nothing is drawn.
+            keys: not used: nothing is drawn.
             horizon: steps to forecast, at most those of the config.
             levels: which quantiles, of those of the head.
         """
-        del key
+        del keys
         head = self.config.head
         found = head.ordered(self(window, deterministic=True))[:horizon]
         return found[..., [head.levels.index(q) for q in levels]] if levels else found

@@ -1,7 +1,7 @@
 """Recursive forecasts: a distribution of the next value, and paths drawn from it.
 
     y'_t     = (y_t - loc) / scale                     instance normalisation, by window
-    x_t      = [y'_{t-1}, observed_{t-1}, y'_{t-l} for every lag l, known_t, series,
+    x_t      = [y'_{t-l} and observed_{t-l} for l = 1 and every lag, known_t, series,
                 static, log scale]
     (h, c)_t = layers(x_t, (h, c)_{t-1})
     y_t      ~ P(h_t W_y + b_y)                        see `distributions`
@@ -9,7 +9,8 @@
 Training reads the true values, in the context as well as in the horizon, and its loss
 is ``-log p`` of all of them. A forecast reads the context once, and then draws every
 path by itself: what was drawn is what the next step reads. All paths of all series are
-rows of one scan. (Salinas, Flunkert, Gasthaus & Januschowski, "DeepAR: Probabilistic
+rows of one scan. A window has a key of its own, so its paths do not depend on the
+windows beside it. (Salinas, Flunkert, Gasthaus & Januschowski, "DeepAR: Probabilistic
 Forecasting with Autoregressive Recurrent Networks", International Journal of
 Forecasting 36(3), 2020, here with any cell.)
 """
@@ -27,7 +28,7 @@ from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
 from lstm_jax.models.forecast.distributions import NextValue, StudentT
-from lstm_jax.models.forecast.heads import DECILES, Level, check_levels
+from lstm_jax.models.forecast.heads import DECILES, Level, Quantiles, check_levels
 from lstm_jax.models.forecast.instance import Normalise, Scale, scale_of
 from lstm_jax.models.forecast.series_vector import SeriesVectors
 from lstm_jax.models.forecast.window import Sizes, Window
@@ -99,6 +100,12 @@ class RecursiveConfig:
                 f'normalise="{self.normalise}" would shift; set normalise="magnitude"'
             )
 
+        if isinstance(self.head, Quantiles) and len(self.head.levels) < 2:
+            raise ValueError(
+                f"head.levels is {[*self.head.levels]}, and paths are drawn between "
+                f"two quantiles or more; set two levels or more"
+            )
+
     @property
     def counts(self) -> bool:
         """Whether values are counts, which are not standardised."""
@@ -148,7 +155,7 @@ class RecursiveForecaster(Module):
     >>> model = config.build(Sizes(series=3), nnx.Rngs(0))
     >>> model.eval()
     >>> window = Window(jnp.ones((16, 2)), series=jnp.array([0, 2]))
-    >>> model.paths(window, jax.random.key(1), horizon=6, count=5).shape
+    >>> model.paths(window, jax.random.split(jax.random.key(1)), 6, count=5).shape
     (6, 2, 5)
     """
 
@@ -159,7 +166,7 @@ class RecursiveForecaster(Module):
             dropout=config.dropout,
             output_dropout=config.output_dropout,
         )
-        features = 1 + len(self._lags) + sizes.known
+        features = 2 * len(self._lags) + sizes.known
         features += config.embed_size + sizes.static + 1
         self.series = SeriesVectors(sizes.series, config.embed_size, rngs=rngs)
         self.layers = Recurrent(
@@ -207,7 +214,7 @@ class RecursiveForecaster(Module):
     def forecast(
         self,
         window: Window,
-        key: Key[Array, ""],
+        keys: Key[Array, "B"],
         horizon: int,
         levels: tuple[float, ...],
     ) -> Float[Array, "H B Q"]:
@@ -215,19 +222,26 @@ class RecursiveForecaster(Module):
 
         Args:
             window: what is read.
-            key: of the draws.
+            keys: of the draws, one of each window.
             horizon: steps to forecast.
             levels: which quantiles.
         """
-        found = self.paths(window, key, horizon, self.config.paths)
+        found = self.paths(window, keys, horizon, self.config.paths)
         at = jnp.array(levels, found.dtype)
         return jnp.moveaxis(jnp.quantile(found, at, axis=-1), 0, -1)
 
     def paths(
-        self, window: Window, key: Key[Array, ""], horizon: int, count: int
+        self, window: Window, keys: Key[Array, "B"], horizon: int, count: int
     ) -> Float[Array, "H B N"]:
         """Draws ``N`` paths of the next ``H`` steps of every window, on the scale of
-        ``y``."""
+        ``y``.
+
+        Args:
+            window: what is read.
+            keys: one of each window.
+            horizon: ``H``.
+            count: ``N``.
+        """
         window = window.complete(horizon)
         fixed, rows = self._fixed(window), window.y.shape[1]
         back = len(window.y) - self.config.context
@@ -238,30 +252,33 @@ class RecursiveForecaster(Module):
         carry = jax.tree.map(lambda c: jnp.repeat(c, count, axis=-2), carry)
         fixed = fixed.repeated(count)
         # The values that a lag may reach, and place for those that will be drawn.
-        ahead = jnp.zeros((horizon, rows * count), y.dtype)
-        y = jnp.concatenate([again(y[-back:]), ahead])
-        last = again(window.observed[-1]).astype(y.dtype)
+        y = jnp.concatenate(
+            [again(y[-back:]), jnp.zeros((horizon, rows * count), y.dtype)]
+        )
+        there = window.observed[-back:].astype(y.dtype)
+        there = jnp.concatenate([there, jnp.ones((horizon, rows), y.dtype)])
         known = window.known[len(window.y) :]
+        at = lambda a, n: jax.lax.dynamic_index_in_dim(a, n)
 
-        def step(state, at):
-            carry, y, observed, key = state
-            key, drawn = jax.random.split(key)
-            now = at + back
-            row = lambda lag: jax.lax.dynamic_index_in_dim(y, now - lag)
+        def step(state, n):
+            carry, y = state
+            now = n + back
             x = self._joined(
-                [row(lag) for lag in self._lags],
-                observed[None],
-                jnp.repeat(jax.lax.dynamic_index_in_dim(known, at), count, axis=1),
+                [at(y, now - lag) for lag in self._lags],
+                [again(at(there, now - lag)) for lag in self._lags],
+                jnp.repeat(at(known, n), count, axis=1),
                 fixed,
             )
             carry, hs = self.layers(x, carry, deterministic=True)
             params = self.config.head.on_scale(self.readout(hs), fixed.scale)
-            value = self.config.head.sample(params, drawn)
+            of_windows = params.reshape(rows, count, -1)
+            of_step = jax.vmap(jax.random.fold_in, (0, None))(keys, n)
+            value = jax.vmap(self.config.head.sample)(of_windows, of_step)
+            value = value.reshape(1, rows * count)
             y = jax.lax.dynamic_update_slice_in_dim(y, fixed.scale.apply(value), now, 0)
-            return (carry, y, jnp.ones_like(observed), key), value[0]
+            return (carry, y), value[0]
 
-        state = carry, y, last, key
-        _, drawn = jax.lax.scan(step, state, jnp.arange(horizon))
+        _, drawn = jax.lax.scan(step, (carry, y), jnp.arange(horizon))
         return drawn.reshape(horizon, rows, count)
 
     @property
@@ -285,14 +302,14 @@ class RecursiveForecaster(Module):
         back = lambda a, lag: a[first - lag : first - lag + count]
         return self._joined(
             [back(y, lag) for lag in self._lags],
-            back(observed, 1).astype(y.dtype),
+            [back(observed, lag).astype(y.dtype) for lag in self._lags],
             window.known[first : first + count],
             fixed,
         )
 
     def _joined(self, lagged, observed, known, fixed):
         """The inputs ``[T, B, D]`` of so many steps."""
-        numbers = jnp.stack([*lagged, observed], axis=-1)
+        numbers = jnp.stack([*lagged, *observed], axis=-1)
         features = jnp.broadcast_to(
             fixed.features[None], (len(numbers), *fixed.features.shape)
         )

@@ -34,7 +34,7 @@ def student():
 
 def negative_binomial():
     mean = (softplus(RAW[0]) + 1e-6) * SCALE
-    dispersion = (softplus(RAW[1]) + 1e-6) / np.sqrt(SCALE)
+    dispersion = softplus(RAW[1]) / np.sqrt(SCALE) + 1e-4
     return stats.nbinom(1 / dispersion, 1 / (1 + dispersion * mean))
 
 
@@ -63,6 +63,31 @@ def test_losses_are_those_of_scipy(head, law):
     density = law.logpmf if head.counts else law.logpdf
     got = head.errors(params_of(head, y.shape), jnp.asarray(y))
     np.testing.assert_allclose(got, -density(y), rtol=2e-5)
+
+
+@pytest.mark.parametrize("head", [head for head, _ in CASES])
+@pytest.mark.parametrize("spread", [0.05, 1.0, 1e4])
+def test_gradients_are_finite_at_the_ends(head, spread):
+    """A step without a truth, whose loss has the weight 0, is one of them."""
+    ends = np.array([-30.0, -12.0, -8.0, 0.0, 8.0, 30.0], np.float32)
+    raw = np.stack(np.meshgrid(*[ends] * head.size), axis=-1).reshape(1, -1, head.size)
+    count = raw.shape[1]
+    scale = Scale(jnp.zeros(count), jnp.full(count, spread))
+
+    def loss(raw, y):
+        return head.errors(head.on_scale(raw, scale), jnp.full((1, count), y)).sum()
+
+    for y in (0.0, 3.0):
+        assert np.isfinite(jax.grad(loss)(jnp.asarray(raw), y)).all()
+
+
+def test_counts_that_are_nearly_poisson():
+    """The density of float32 near the smallest dispersion."""
+    y, mean, dispersion = np.arange(0, 40, 3), 10.0, 2e-4
+    params = np.broadcast_to(np.float32([mean, dispersion]), (len(y), 2))
+    got = NegativeBinomial().errors(jnp.asarray(params), jnp.asarray(y, jnp.float32))
+    want = -stats.nbinom.logpmf(y, 1 / dispersion, 1 / (1 + dispersion * mean))
+    np.testing.assert_allclose(got, want, atol=0.02)
 
 
 @pytest.mark.parametrize(("head", "law"), CASES)

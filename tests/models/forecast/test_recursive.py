@@ -53,6 +53,10 @@ def some(seed=0):
     return window, normal(H, B), (rng.random((H, B)) < 0.8).astype(np.float32)
 
 
+def keys_of(seed=0):
+    return jax.random.split(jax.random.key(seed), B)
+
+
 def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
@@ -78,10 +82,10 @@ def by_hand(model, window, b, ahead):
     h = c = np.zeros(5)
     for t in range(R - C, R + H):
         lagged = [np.nan_to_num(scaled[t - lag]) for lag in (1, *LAGS)]
-        there = float(~np.isnan(y[t - 1]))
+        there = [float(~np.isnan(y[t - lag])) for lag in (1, *LAGS)]
         x = np.concatenate(
             [
-                [*lagged, there],
+                [*lagged, *there],
                 window.known[t, b],
                 vector,
                 window.static[b],
@@ -148,7 +152,7 @@ def test_a_path_reads_what_it_has_drawn():
     """With a spread of 0 the path is the recursion of the means."""
     model, (window, _, _) = build(), some()
     object.__setattr__(model.config, "head", Mean())
-    found = model.paths(window, jax.random.key(0), horizon=H, count=2)
+    found = model.paths(window, keys_of(), horizon=H, count=2)
     for b in range(B):
         ahead = np.full(H, np.nan)
         for step in range(H):
@@ -165,19 +169,30 @@ def test_paths_of_any_length(horizon):
     model, (window, _, _) = build(), some()
     known = np.zeros((R + horizon, B, 2), np.float32)
     window = window._replace(known=known)
-    key = jax.random.key(0)
-    found = model.paths(window, key, horizon=horizon, count=50)
+    keys = keys_of()
+    found = model.paths(window, keys, horizon=horizon, count=50)
     assert found.shape == (horizon, B, 50)
     assert np.isfinite(found).all()
     assert len(np.unique(found[0, 0])) == 50
-    quantiles = model.forecast(window, key, horizon, (0.1, 0.5, 0.9))
+    quantiles = model.forecast(window, keys, horizon, (0.1, 0.5, 0.9))
     assert (np.diff(quantiles, axis=-1) > 0).all()
+
+
+def test_paths_of_a_window_do_not_depend_on_the_others():
+    model, (window, _, _) = build(), some()
+    both = np.asarray(model.paths(window, keys_of(), horizon=H, count=5))
+    last = jax.tree.map(lambda a: a[..., -1:], window._replace(known=None, static=None))
+    last = last._replace(known=window.known[:, -1:], static=window.static[-1:])
+    alone = model.paths(last, keys_of()[-1:], horizon=H, count=5)
+    np.testing.assert_allclose(alone[:, 0], both[:, -1], rtol=1e-5, atol=1e-5)
+    other = model.paths(window, keys_of(1), horizon=H, count=5)
+    assert not np.isclose(other, both).any()
 
 
 def test_paths_follow_the_distribution():
     """The first step of many paths has the spread that the model says."""
     model, (window, _, _) = build(), some()
-    found = model.paths(window, jax.random.key(0), horizon=1, count=4000)
+    found = model.paths(window, keys_of(), horizon=1, count=4000)
     for b in range(B):
         *_, (_, mean, spread) = (
             said
@@ -193,7 +208,7 @@ def test_paths_follow_the_distribution():
 def test_every_head_draws(head):
     model, (window, truth, there) = build(head=head, normalise="magnitude"), some()
     window = window._replace(y=np.abs(window.y).round())
-    found = np.asarray(model.paths(window, jax.random.key(0), horizon=H, count=20))
+    found = np.asarray(model.paths(window, keys_of(), horizon=H, count=20))
     assert np.isfinite(found).all()
     assert found.std() > 0
     if isinstance(head, Poisson):
@@ -209,6 +224,7 @@ def test_every_head_draws(head):
         ({"lags": (5, 2)}, "lags in increasing order"),
         ({"head": Poisson()}, 'set normalise="magnitude"'),
         ({"levels": (0.1, 0.9)}, "0.5 among them"),
+        ({"head": Quantiles(levels=(0.5,))}, "two levels or more"),
         ({"dropout": 0.1}, "num_layers is 1"),
     ],
 )
