@@ -11,6 +11,7 @@ from lstm_jax import ops
 from lstm_jax.bench import command as bench
 from lstm_jax.bench.workers import BenchError
 from lstm_jax.commands import (
+    backtest,
     describe,
     evaluate,
     generate,
@@ -127,6 +128,7 @@ def _parser():
     evaluate.add_command(commands)
     generate.add_command(commands)
     predict.add_command(commands)
+    backtest.add_command(commands)
 
     describe.add_command(commands)
     memory.add_command(commands)

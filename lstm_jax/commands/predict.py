@@ -1,18 +1,10 @@
 """``lstm-jax predict``: what a trained model says of new data."""
 
-import csv
-import io
-import os
-import sys
-
-from lstm_jax import files
 from lstm_jax.commands.arguments import local_path
-from lstm_jax.data.text import counted
+from lstm_jax.commands.predictions_file import check_new, write_predictions
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, PredictsAhead, require
 from lstm_jax.tasks.forecast_columns import quantile_columns
-from lstm_jax.terminal import say
-from lstm_jax.training.run_errors import RunError
 
 
 def add_command(commands) -> None:
@@ -50,24 +42,9 @@ def add_command(commands) -> None:
 
 def predict(args) -> int:
     """The command. Every row of the data has its rows in the output, in order."""
-    if args.out is not None and os.path.lexists(args.out):
-        raise RunError(f"--out {args.out} already exists; name another file.")
+    check_new("--out", args.out)
     _, task, params = best_of(args.run)
-    found = _predictions(task, params, args)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerows([found.columns, *found.rows])
-    if args.out is None:
-        sys.stdout.write(text.getvalue())
-        return 0
-    try:
-        files.write_text(args.out, text.getvalue())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"--out {args.out} cannot be written: {reason}; name another file."
-        ) from error
-    say(f"{counted(len(found.rows), 'row')} of predictions: {args.out}")
+    write_predictions(args.out, _predictions(task, params, args), "predictions")
     return 0
 
 

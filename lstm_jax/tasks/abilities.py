@@ -114,6 +114,45 @@ class PredictsAhead(Protocol):
         ...
 
 
+class Fan(NamedTuple):
+    """Forecasts of a series from several cuts, with their prediction intervals."""
+
+    name: str
+    """The series."""
+    times: np.ndarray
+    """``[T]``: some history, and all steps that are forecast."""
+    values: np.ndarray
+    """The truth ``[T]``; NaN where nothing is observed."""
+    starts: np.ndarray
+    """The first step of every forecast ``[N]``."""
+    forecasts: np.ndarray
+    """``[N, H]``"""
+    bands: list[tuple[float, np.ndarray, np.ndarray]]
+    """Percent between two quantiles and their values ``[N, H]``, the widest first."""
+
+
+class Backtest(NamedTuple):
+    """Forecasts of data that a model was not trained on, and how good they are."""
+
+    metrics: dict[str, float]
+    """The metrics of all forecasts, by the names of an evaluation."""
+    by_series: list[dict[str, Any]]
+    """The metrics of each series, with its name as ``series``."""
+    forecasts: Predictions
+    """Every forecast, with the truth and the last time before it."""
+    fans: list[Fan]
+    """What to draw of each series."""
+
+
+@runtime_checkable
+class Backtests(Protocol):
+    """A task whose predictions can be compared with what came then."""
+
+    def backtest(self, params: PyTree, count: int, step: int | None) -> Backtest:
+        """Forecasts of the last ``count`` windows, ``step`` steps apart."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scored:
     """What every token of a text costs under a model."""

@@ -104,7 +104,7 @@ class ForecastData:
 
     @functools.cached_property
     def _train_ends(self):
-        return [self._bounds(series)["train"][1] for series in self.panel]
+        return [end for _, end in self.bounds("train")]
 
     @property
     def _train_values(self):
@@ -164,6 +164,10 @@ class ForecastData:
                 "times and one of values."
             )
         return self._config.read(self._config.path)
+
+    def bounds(self, split: str) -> list[tuple[int, int]]:
+        """The first step of a split of every series, and the first after it."""
+        return [self._bounds(series)[split] for series in self.panel]
 
     def _bounds(self, series: Series):
         return self._config.split.bounds(len(series), series.name)

@@ -15,7 +15,8 @@ from lstm_jax.models.forecast.heads import Quantiles
 from lstm_jax.models.forecast.recursive import RecursiveConfig
 from lstm_jax.models.functional import Functional
 from lstm_jax.scores import forecast as scores
-from lstm_jax.tasks.abilities import Predictions
+from lstm_jax.tasks.abilities import Backtest, Predictions
+from lstm_jax.tasks.forecast_backtest import backtest
 from lstm_jax.tasks.forecast_batches import ForecastBatches
 from lstm_jax.tasks.forecast_columns import quantile_columns
 from lstm_jax.tasks.forecast_config import ForecastingConfig
@@ -115,6 +116,10 @@ class Forecasting:
         found = self._program.forecasts(params, batches, self._asked)
         return self.data.read_by.undo(found, windows.series)
 
+    def point(self, forecasts: np.ndarray) -> np.ndarray:
+        """Forecasts ``[W, H, Q]`` as one number each."""
+        return self._asked.point(forecasts)
+
     def measure(self, windows: Windows, forecasts: np.ndarray) -> dict[str, float]:
         """The metrics of forecasts ``[W, H, Q]`` on the scale of the data.
 
@@ -122,7 +127,7 @@ class Forecasting:
         """
         data, levels = self.data, self.config.model.levels
         truth = data.truth(windows)
-        found = point_metrics(data, windows, self._asked.point(forecasts))
+        found = point_metrics(data, windows, self.point(forecasts))
         if levels:
             found["wql"] = float("nan")  # a ratio to the sum of the truth
             if np.nansum(np.abs(truth)) > 0:
@@ -156,6 +161,10 @@ class Forecasting:
         self.data.check_same(metadata, directory)
 
     # Abilities
+
+    def backtest(self, params, count, step=None) -> Backtest:
+        """Forecasts of the last windows of the final split."""
+        return backtest(self, params, count, step)
 
     def predict(self, params, path) -> Predictions:
         """The steps after the end of every series of a file."""

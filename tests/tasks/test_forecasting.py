@@ -329,3 +329,42 @@ def test_steps_and_quantiles_of_the_command_line(tmp_path, capsys):
     capsys.readouterr()
     assert main([*ask, "--quantiles", "0.2"]) == 2
     assert "no quantile of the level 0.2, only 0.1, 0.5, 0.9" in capsys.readouterr().err
+
+
+def test_backtest(trained, tmp_path, capsys):
+    """The last windows of test, with their truth, and charts of three series."""
+    run, out, plots = trained / "run", tmp_path / "out.csv", tmp_path / "plots"
+    args = ["backtest", str(run), "--windows", "3", "--step", "5"]
+    assert main([*args, "--out", str(out), "--plots", str(plots)]) == 0
+    said = capsys.readouterr().out
+    assert "3 windows of 3 series" in said
+    assert sorted(path.name for path in plots.iterdir()) == [
+        "best.png",
+        "median.png",
+        "worst.png",
+    ]
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 4
+    task = lstm_jax.load_run(run).task
+    data = values()
+    for n, row in enumerate(rows):
+        at = 120 - 4 - 5 * (2 - n // 4) + n % 4
+        assert float(row["b-y"]) == data[at, 1]
+    found = task.backtest(lstm_jax.load_run(run).params, 3, 5)
+    errors = [abs(float(row["b"]) - float(row["b-y"])) for row in rows]
+    want = np.mean(errors) / task.data.standard.std[1]
+    assert found.by_series[1]["series"] == "b"
+    np.testing.assert_allclose(found.by_series[1]["mae"], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--windows", "6"], "has room for 5 windows of 4 steps"),
+        (["--windows", "0"], "expected 1 or more"),
+    ],
+)
+def test_windows_that_are_not_there(trained, capsys, args, said):
+    assert main(["backtest", str(trained / "run"), *args]) == 2
+    assert said in capsys.readouterr().err

@@ -49,8 +49,8 @@ class RecursiveConfig:
     """Steps that are forecast."""
     lags: tuple[Count, ...] | None = None
     """How many steps back the values lie that are read beside the last one, in
-    increasing order; unset: a season, and of hours and minutes a week. Of hours that is
-    [24, 168]."""
+    increasing order; unset: a season, and a week where a day has up to 96 steps. Of
+    hours that is [24, 168]."""
     cell: Literal["lstm", "gru", "rnn"] = "lstm"
     """The cell."""
     hidden_size: Count = 40
