@@ -208,13 +208,12 @@ def test_paths_belong_to_their_series(draws):
     np.testing.assert_allclose(alone["LSTM-q10"], both["LSTM-q10"][4:], rtol=1e-5)
 
 
-def test_times_in_another_zone(tmp_path):
+def test_times_in_another_zone(draws):
     """Their hours of the day are others."""
-    forecaster = lstm_jax.Forecaster(DRAWS).fit(frame("pandas"), verbose=False)
     data = frame("pandas")
     data["ds"] = data["ds"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
     with pytest.raises(DataError, match="trained on times in no time zone"):
-        forecaster.predict(data)
+        draws.predict(data)
 
 
 def test_lags_that_no_series_reaches():
