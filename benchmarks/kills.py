@@ -50,11 +50,12 @@ from lstm_jax.training.metrics_file import TIMES
 FORK = multiprocessing.get_context("fork")
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "hangup": signal.SIGHUP}
 WAYS = (*SIGNALS, "twice", "pipe", "full")
-STOPPED, REFUSED = 130, 2
+STOPPED, OUTSIDE, REFUSED = 130, 143, 2
 STATUS = {
     "kill": {-signal.SIGKILL},
-    "term": {STOPPED, -signal.SIGTERM},  # by the signal while it does not train
-    "hangup": {STOPPED, -signal.SIGHUP},
+    # Before the command line takes them, the signals end the process themselves.
+    "term": {STOPPED, OUTSIDE, -signal.SIGTERM},
+    "hangup": {STOPPED, OUTSIDE, -signal.SIGHUP},
     "twice": {STOPPED},
     "pipe": set(),
     "full": {REFUSED},

@@ -2,9 +2,16 @@
 run trains, an exception everywhere else."""
 
 import contextlib
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+SWALLOWING = "_xla_gc_callback"
+"""The function that JAX runs when Python collects garbage. Python prints what is raised
+in it, and goes on."""
+AGAIN = 0.02
+"""Seconds until a signal that came there comes once more."""
 
 
 class StopRequest(threading.Event):
@@ -20,7 +27,8 @@ class Terminated(BaseException):
 
 @contextlib.contextmanager
 def termination_raises() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `Terminated`, so that blocks that clean up do.
+    """SIGTERM and SIGHUP raise `Terminated`, so that blocks that clean up do. Neither
+    they nor Ctrl-C are lost where Python swallows exceptions.
 
     Under ``nohup``, SIGHUP goes on being ignored.
     """
@@ -28,11 +36,33 @@ def termination_raises() -> Iterator[None]:
         yield
         return
 
-    def terminate(signum, frame):
-        raise Terminated(signal.Signals(signum).name)
-
-    with _handled(_terminations(), terminate):
+    terminate = _raising(lambda signum: Terminated(signal.Signals(signum).name))
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with (
+        _handled(_terminations(), terminate),
+        _handled([signal.SIGINT] if ours else [], interrupt),
+    ):
         yield
+
+
+def _raising(error: Callable[[int], BaseException]) -> Callable[..., None]:
+    """A handler that raises an error, now or where it is not swallowed."""
+
+    def handle(signum, frame):
+        while frame is not None:
+            if frame.f_code.co_name == SWALLOWING:
+                later = threading.Timer(AGAIN, os.kill, (os.getpid(), signum))
+                later.daemon = True
+                later.start()
+                return
+            frame = frame.f_back
+        raise error(signum)
+
+    return handle
+
+
+interrupt = _raising(lambda signum: KeyboardInterrupt())
+"""The handler of Ctrl-C."""
 
 
 def _terminations():
@@ -66,7 +96,7 @@ def stop_requests() -> Iterator[StopRequest]:
     def request(signum, frame):
         stop.signal = stop.signal or signal.Signals(signum).name
         stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupt)
 
     with _handled([signal.SIGINT, *_terminations()], request):
         yield stop
