@@ -312,6 +312,9 @@ def ended(config: Path, how: str, times: int, expected: dict) -> dict:
             ends.append({"status": status, "lines": len(metrics(run))})
             found += faults_at_end(how, status, said, run, expected)
         found += faults(*finish(config, run), run, expected)
+    # What is kept names no folder of this machine.
+    for name, path in (("DATA", config.parent), ("RUN", folder), ("ENV", sys.prefix)):
+        found = [fault.replace(str(path), name) for fault in found]
     return {"how": how, "ended": ends, "faults": found}
 
 

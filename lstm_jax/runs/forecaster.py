@@ -193,12 +193,9 @@ class Forecaster:
                 no paths: only ``model.kind="recursive"`` does.
         """
         panel = self._up_to_now(frame)
-        steps: int = self.config.model.horizon if horizon is None else horizon
-        if n_paths < 1 or steps < 1:
-            raise DataError(
-                f"n_paths is {n_paths} and horizon {steps}, expected 1 or more."
-            )
-        return self._task.simulate(self._params, panel, "LSTM", steps, n_paths)
+        if not isinstance(n_paths, int) or n_paths < 1:
+            raise DataError(f"n_paths is {n_paths!r}, expected a whole number above 0.")
+        return self._task.simulate(self._params, panel, "LSTM", horizon, n_paths)
 
     def _up_to_now(self, frame):
         """The series to forecast."""

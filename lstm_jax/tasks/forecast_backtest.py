@@ -7,7 +7,7 @@ import numpy as np
 from lstm_jax.data.panel import Windows, forecast_frame
 from lstm_jax.data.text import DataError
 from lstm_jax.tasks.abilities import Backtest, Fan, Predictions
-from lstm_jax.tasks.forecast_columns import quantile_columns
+from lstm_jax.tasks.forecast_columns import as_predictions, named, quantile_columns
 from lstm_jax.tasks.forecast_data import ForecastData, names_of
 from lstm_jax.tasks.forecast_measures import baseline, point_metrics
 
@@ -104,25 +104,19 @@ def _seasonal_naive(data, windows):
 
 def _rows(task, last, found):
     """A row for every window, series and step, with the truth and the cutoff."""
-    data, levels = task.data, task.config.model.levels
-    truth, columns, rows = data.truth(last.windows), [], []
+    data, truth = task.data, task.data.truth(last.windows)
+    columns, rows = quantile_columns(quantiles=task.asked.levels), []
     for n in range(last.each):
-        of_window = found[n :: last.each]
-        values = {"forecast": task.point(of_window)}
-        for ending, level in quantile_columns(quantiles=levels).items():
-            values["forecast" + ending] = of_window[..., levels.index(level)]
+        values = named("forecast", found[n :: last.each], task.asked, columns)
         values["y"] = truth[n :: last.each]
         made = forecast_frame(data.panel, values, last.cuts(n), cutoff=True)
-        made = made if isinstance(made, dict) else made.to_pydict()
-        columns = [*made]
-        cells = (np.asarray(column).tolist() for column in made.values())
-        rows += [list(row) for row in zip(*cells, strict=True)]
-    return Predictions(columns, rows)
+        rows.append(as_predictions(made))
+    return Predictions(rows[0].columns, [row for part in rows for row in part.rows])
 
 
 def _fan(task, last, found, n):
     """What a fan chart of one series shows."""
-    data, levels, horizon = task.data, task.config.model.levels, task.data.horizon
+    data, levels, horizon = task.data, task.asked.levels, task.data.horizon
     series = data.panel.series[n]
     mine = slice(n * last.each, (n + 1) * last.each)
     cuts = last.windows.cuts[mine]
@@ -138,6 +132,6 @@ def _fan(task, last, found, n):
         times=data.panel.local(series.times[shown]),
         values=series.values[shown],
         starts=cuts - first,
-        forecasts=task.point(found[mine]),
+        forecasts=task.asked.point(found[mine]),
         bands=bands,
     )

@@ -6,11 +6,14 @@
 {'-q10': 0.1, '-q25': 0.25}
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lstm_jax.data.text import DataError
+from lstm_jax.tasks.abilities import Predictions
+from lstm_jax.tasks.forecast_program import Asked
 
 DIGITS = 9
 """Levels are rounded to so many digits: 0.1 + 0.2 is not 0.3."""
@@ -43,3 +46,28 @@ def quantile_columns(level: Any = (), quantiles: Any = ()) -> dict[str, float]:
             )
         found[f"-q{100 * q:g}"] = round(q, DIGITS)
     return found
+
+
+def named(
+    name: str, forecasts: np.ndarray, asked: Asked, columns: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Forecasts ``[W, H, Q]`` as columns ``[W, H]``: one number, and quantiles.
+
+    Args:
+        name: of the column of the number.
+        forecasts: the number or the quantiles.
+        asked: what the last axis is.
+        columns: what `quantile_columns` returned.
+    """
+    found = {name: asked.point(forecasts)}
+    for ending, level in columns.items():
+        found[name + ending] = forecasts[..., asked.levels.index(level)]
+    return found
+
+
+def as_predictions(frame: Any) -> Predictions:
+    """The rows of what `lstm_jax.data.panel.forecast_frame` makes of a file: a
+    dictionary of arrays, or a table of pyarrow."""
+    columns = frame if isinstance(frame, dict) else frame.to_pydict()
+    cells = (np.asarray(column).tolist() for column in columns.values())
+    return Predictions([*columns], [list(row) for row in zip(*cells, strict=True)])

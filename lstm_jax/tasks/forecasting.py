@@ -18,7 +18,7 @@ from lstm_jax.scores import forecast as scores
 from lstm_jax.tasks.abilities import Backtest, Predictions
 from lstm_jax.tasks.forecast_backtest import backtest
 from lstm_jax.tasks.forecast_batches import ForecastBatches
-from lstm_jax.tasks.forecast_columns import quantile_columns
+from lstm_jax.tasks.forecast_columns import as_predictions, named, quantile_columns
 from lstm_jax.tasks.forecast_config import ForecastingConfig
 from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata, names_of
 from lstm_jax.tasks.forecast_measures import baseline, point_metrics, sentence
@@ -98,7 +98,7 @@ class Forecasting:
         return self.data.final_split
 
     @property
-    def _asked(self):
+    def asked(self) -> Asked:
         """What is forecast unless the user asks for something else."""
         return Asked(self.data.horizon, self.config.model.levels)
 
@@ -106,19 +106,15 @@ class Forecasting:
         """The loss, and the metrics of a split; see `measure`."""
         data, windows = self.data, self.data.windows(split)
         batches = data.batches(windows, self.config.evaluation.batch_size)
-        loss, forecasts = self._program.evaluate(params, batches, self._asked)
+        loss, forecasts = self._program.evaluate(params, batches, self.asked)
         natural = data.read_by.undo(forecasts, windows.series)
         return {"loss": loss, **self.measure(windows, natural)}
 
     def forecasts(self, params: PyTree, windows: Windows) -> np.ndarray:
         """Forecasts of windows of the data ``[W, H, Q]``, on the scale of the data."""
         batches = self.data.batches(windows, self.config.evaluation.batch_size)
-        found = self._program.forecasts(params, batches, self._asked)
+        found = self._program.forecasts(params, batches, self.asked)
         return self.data.read_by.undo(found, windows.series)
-
-    def point(self, forecasts: np.ndarray) -> np.ndarray:
-        """Forecasts ``[W, H, Q]`` as one number each."""
-        return self._asked.point(forecasts)
 
     def measure(self, windows: Windows, forecasts: np.ndarray) -> dict[str, float]:
         """The metrics of forecasts ``[W, H, Q]`` on the scale of the data.
@@ -127,7 +123,7 @@ class Forecasting:
         """
         data, levels = self.data, self.config.model.levels
         truth = data.truth(windows)
-        found = point_metrics(data, windows, self.point(forecasts))
+        found = point_metrics(data, windows, self.asked.point(forecasts))
         if levels:
             found["wql"] = float("nan")  # a ratio to the sum of the truth
             if np.nansum(np.abs(truth)) > 0:
@@ -180,9 +176,7 @@ class Forecasting:
         """The steps after the end of every series of a file; see `forecast`."""
         panel = self.config.data.read(str(path))
         found = self.forecast(params, panel, horizon=horizon, columns=columns)
-        found = found if isinstance(found, dict) else found.to_pydict()
-        cells = (np.asarray(column).tolist() for column in found.values())
-        return Predictions([*found], [list(row) for row in zip(*cells, strict=True)])
+        return as_predictions(found)
 
     def forecast(
         self,
@@ -216,29 +210,29 @@ class Forecasting:
         batches, standard = self._ahead(panel, asked.horizon)
         found = self._program.forecasts(params, batches, asked)
         natural = standard.undo(found, np.arange(len(panel)))
-        values = {name: asked.point(natural)}
-        for ending, level in columns.items():
-            values[name + ending] = natural[..., asked.levels.index(level)]
+        values = named(name, natural, asked, columns)
         if truth is not None:
             values["y"] = truth
         return forecast_frame(panel, values, cutoff=truth is not None)
 
     def simulate(
-        self, params: PyTree, panel: Panel, name: str, horizon: int, count: int
+        self, params: PyTree, panel: Panel, name: str, horizon: int | None, count: int
     ) -> Any:
         """Paths of the steps after the end of every series, as a frame: the median of
         the paths, and a column for each.
 
         Raises:
-            DataError: the model draws no paths, or the data cannot be used.
+            DataError: the model draws no paths, the data cannot be used, or the horizon
+                is no whole number above 0.
         """
         if not isinstance(self.config.model, RecursiveConfig):
             raise DataError(
                 f"a model of kind {self.config.model.kind} draws no paths; train one "
                 f'with model.kind="recursive".'
             )
-        batches, standard = self._ahead(panel, horizon)
-        found = self._program.paths(params, batches, horizon, count)
+        steps = self._checked(horizon, ()).horizon
+        batches, standard = self._ahead(panel, steps)
+        found = self._program.paths(params, batches, steps, count)
         natural = standard.undo(found, np.arange(len(panel)))
         columns = {name: np.median(natural, axis=-1)}
         for n in range(count):

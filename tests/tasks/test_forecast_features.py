@@ -1,6 +1,7 @@
 """Calendar and covariates as a model reads them."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ from lstm_jax.config import ConfigError
 from lstm_jax.data.panel import PanelColumns, panel_from_frame
 from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
+from lstm_jax.runs.init_from import LEARNED
+from lstm_jax.tasks.forecast_data import ForecastData
 from lstm_jax.tasks.forecast_features import check_columns, features_of, learn, size_of
 from lstm_jax.tasks.forecasting import Forecasting
 
@@ -167,3 +170,23 @@ def test_what_a_model_does_not_read(model, data, said):
     values = CONFIG | {"model": model, "data": CONFIG["data"] | data}
     with pytest.raises(ConfigError, match=said):
         read_config(values)
+
+
+def test_a_run_that_starts_from_another_knows_its_series_and_its_zone():
+    """All that new data are compared with is handed on."""
+    rows = frame()
+    rows["ds"] = pd.date_range("2024-01-01", periods=len(rows), freq="h")
+    rows["unique_id"] = "a"
+    rows["city"], rows["area"] = "Bern", 3.0
+    panels = {
+        zone: panel_from_frame(rows.assign(ds=rows["ds"].dt.tz_localize(zone)), COLUMNS)
+        for zone in ("UTC", "Asia/Tokyo")
+    }
+    values = CONFIG | {"data": CONFIG["data"] | {"past": ["load"]}}
+    data = read_config(values).data, read_config(values).model
+    first = ForecastData(*data, panel=panels["UTC"])
+    known = json.loads(json.dumps(first.describe()))
+    known = {name: known[name] for name in LEARNED if name in known}
+    ForecastData(*data, known, panels["UTC"]).check_series()
+    with pytest.raises(DataError, match="trained on times in UTC; convert"):
+        ForecastData(*data, known, panels["Asia/Tokyo"]).check_series()

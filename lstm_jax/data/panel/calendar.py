@@ -17,7 +17,7 @@ FEATURES = {
 }
 """How many values each feature has."""
 
-HOURLY = 96
+LONGEST_DAY = 96
 """Steps of a day with which a week is not too long to look back on."""
 
 _DAYS = ("day_of_week", "day_of_month", "day_of_year")
@@ -55,7 +55,7 @@ def usual_lags(frequency: Frequency, season: int) -> tuple[int, ...]:
     if season < 2:
         return ()
     day = frequency.period in ("min", "h") and season == frequency.season
-    return (season, 7 * season) if day and season <= HOURLY else (season,)
+    return (season, 7 * season) if day and season <= LONGEST_DAY else (season,)
 
 
 def calendar_features(times: np.ndarray, frequency: Frequency) -> np.ndarray:

@@ -25,17 +25,17 @@ from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
+from lstm_jax.models.forecast.all_at_once import AllAtOnce, AllAtOnceConfig
 from lstm_jax.models.forecast.heads import Head, Point
 from lstm_jax.models.forecast.instance import Normalise, scale_of
-from lstm_jax.models.forecast.series_vector import SeriesVectors
+from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
 from lstm_jax.models.forecast.window import Sizes, Window
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
-from lstm_jax.nn.module import Module
 
 
 @config
-class DirectConfig:
+class DirectConfig(AllAtOnceConfig):
     """A direct forecaster."""
 
     kind: Literal["direct"] = "direct"
@@ -60,39 +60,15 @@ class DirectConfig:
     """The scale on which a window is read; see `lstm_jax.models.forecast.instance`."""
     head: Head = Point()
 
-    def __post_init__(self):
-        if self.dropout and self.num_layers == 1:
-            raise ValueError(
-                f"dropout={self.dropout} acts between layers, but num_layers is 1; "
-                f"set output_dropout"
-            )
-
-    counts = False
-    """Values are no counts."""
     reads = ()
     """Neither calendar nor covariates."""
-
-    def with_lags(self, usual: tuple[int, ...]) -> "DirectConfig":
-        """The config itself: segments have no lags."""
-        del usual
-        return self
-
-    @property
-    def history(self) -> int:
-        """``R``, steps before the forecast that are read."""
-        return self.context
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """The levels of the quantiles that are forecast."""
-        return self.head.levels
 
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "DirectForecaster":
         """Builds the model."""
         return DirectForecaster(self, sizes, rngs=rngs)
 
 
-class DirectForecaster(Module):
+class DirectForecaster(AllAtOnce):
     """Forecasts all steps of the horizon at once. Time-major.
 
     Args:
@@ -124,7 +100,7 @@ class DirectForecaster(Module):
         )
         places = self.segments_ahead, size // 2
         self.positions = nnx.Param(jax.random.normal(rngs.params(), places))
-        self.series = SeriesVectors(sizes.series, size // 2, rngs=rngs)
+        self.series = SeriesEmbedding(sizes.series, size // 2, rngs=rngs)
         out = config.segment * config.head.size
         self.readout = nnx.Linear(size, out, rngs=rngs)
 
@@ -155,47 +131,6 @@ class DirectForecaster(Module):
         carry, _ = self.layers(xs, **how)
         hs = self._ahead(carry, window.series, how | {"start": len(xs)})
         return self.config.head.on_scale(self._steps(self.readout(hs)), scale)
-
-    def losses(
-        self,
-        window: Window,
-        truth: Float[Array, "H B"],
-        there: Float[Array, "H B"],
-        *,
-        key: Key[Array, ""] | None = None,
-        deterministic: bool | None = None,
-    ) -> tuple[Array, Array]:
-        """The loss of every step of the horizon and its weight, ``[H, B]`` each.
-
-        Args:
-            window: what is read.
-            truth: the values of the horizon.
-            there: 1 where there is a truth, else 0.
-            key: key of dropout in training.
-            deterministic: as in `lstm_jax.nn.Recurrent`.
-        """
-        forecast = self(window, key=key, deterministic=deterministic)
-        return self.config.head.errors(forecast, truth), there
-
-    def forecast(
-        self,
-        window: Window,
-        keys: Key[Array, "B"],
-        horizon: int,
-        levels: tuple[float, ...],
-    ) -> Float[Array, "H B Q"]:
-        """The forecast: a number, or quantiles in increasing order.
-
-        Args:
-            window: what is read.
-            keys: not used: nothing is drawn.
-            horizon: steps to forecast, at most those of the config.
-            levels: which quantiles, of those of the head.
-        """
-        del keys
-        head = self.config.head
-        found = head.ordered(self(window, deterministic=True))[:horizon]
-        return found[..., [head.levels.index(q) for q in levels]] if levels else found
 
     def _segments(self, y, observed):
         """``[S, B, 2w]``: values, 0 where there are none, and which there are."""

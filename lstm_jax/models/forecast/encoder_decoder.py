@@ -20,17 +20,17 @@ from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
+from lstm_jax.models.forecast.all_at_once import AllAtOnce, AllAtOnceConfig
 from lstm_jax.models.forecast.heads import Head, Quantiles
 from lstm_jax.models.forecast.instance import Normalise, scale_of
-from lstm_jax.models.forecast.series_vector import SeriesVectors
+from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
 from lstm_jax.models.forecast.window import Sizes, Window
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
-from lstm_jax.nn.module import Module
 
 
 @config
-class EncoderDecoderConfig:
+class EncoderDecoderConfig(AllAtOnceConfig):
     """An encoder and a decoder."""
 
     kind: Literal["encoder_decoder"] = "encoder_decoder"
@@ -46,7 +46,7 @@ class EncoderDecoderConfig:
     num_layers: Depth = 1
     """Number of layers, of the encoder and of the decoder."""
     embed_size: Count = 8
-    """Size of the vector that is learned of every series."""
+    """Size of the embedding of a series."""
     dropout: Rate = 0.0
     """Dropout rate between the layers."""
     output_dropout: Rate = 0.1
@@ -55,39 +55,15 @@ class EncoderDecoderConfig:
     """The scale on which a window is read; see `lstm_jax.models.forecast.instance`."""
     head: Head = Quantiles()
 
-    counts = False
-    """Values are no counts."""
     reads = ("known", "past", "static")
     """Calendar and covariates of every kind."""
-
-    def __post_init__(self):
-        if self.dropout and self.num_layers == 1:
-            raise ValueError(
-                f"dropout={self.dropout} acts between layers, but num_layers is 1; "
-                f"set output_dropout"
-            )
-
-    def with_lags(self, usual: tuple[int, ...]) -> "EncoderDecoderConfig":
-        """The config itself: the encoder has no lags."""
-        del usual
-        return self
-
-    @property
-    def history(self) -> int:
-        """``R``, steps before the forecast that are read."""
-        return self.context
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """The levels of the quantiles that are forecast."""
-        return self.head.levels
 
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "EncoderDecoder":
         """Builds the model."""
         return EncoderDecoder(self, sizes, rngs=rngs)
 
 
-class EncoderDecoder(Module):
+class EncoderDecoder(AllAtOnce):
     """Forecasts all steps of the horizon from what is known of them. Time-major.
 
     Args:
@@ -116,7 +92,7 @@ class EncoderDecoder(Module):
         )
         both = sizes.known + config.embed_size + sizes.static
         how = {"time_major": True, "return_carry": True, "rngs": rngs}
-        self.series = SeriesVectors(sizes.series, config.embed_size, rngs=rngs)
+        self.series = SeriesEmbedding(sizes.series, config.embed_size, rngs=rngs)
         self.encoder = Recurrent(stack(0.0), both + 2 + sizes.past, **how)
         self.decoder = Recurrent(stack(config.output_dropout), both + 1, **how)
         self.readout = nnx.Linear(size, config.head.size, rngs=rngs)
@@ -157,44 +133,3 @@ class EncoderDecoder(Module):
         how["start"] = len(y)
         _, hs = self.decoder(jnp.concatenate(future, axis=-1), carry, **how)
         return self.config.head.on_scale(self.readout(hs), scale)
-
-    def losses(
-        self,
-        window: Window,
-        truth: Float[Array, "H B"],
-        there: Float[Array, "H B"],
-        *,
-        key: Key[Array, ""] | None = None,
-        deterministic: bool | None = None,
-    ) -> tuple[Array, Array]:
-        """The loss of every step of the horizon and its weight, ``[H, B]`` each.
-
-        Args:
-            window: what is read.
-            truth: the values of the horizon.
-            there: 1 where there is a truth, else 0.
-            key: key of dropout in training.
-            deterministic: as in `lstm_jax.nn.Recurrent`.
-        """
-        forecast = self(window, key=key, deterministic=deterministic)
-        return self.config.head.errors(forecast, truth), there
-
-    def forecast(
-        self,
-        window: Window,
-        keys: Key[Array, "B"],
-        horizon: int,
-        levels: tuple[float, ...],
-    ) -> Float[Array, "H B Q"]:
-        """The forecast: a number, or quantiles in increasing order.
-
-        Args:
-            window: what is read.
-            keys: not used: nothing is drawn.
-            horizon: steps to forecast, at most those of the config.
-            levels: which quantiles, of those of the head.
-        """
-        del keys
-        head = self.config.head
-        found = head.ordered(self(window, deterministic=True))[:horizon]
-        return found[..., [head.levels.index(q) for q in levels]] if levels else found

@@ -30,7 +30,7 @@ from lstm_jax.models.encoder import Rate
 from lstm_jax.models.forecast.distributions import NextValue, StudentT
 from lstm_jax.models.forecast.heads import DECILES, Level, Quantiles, check_levels
 from lstm_jax.models.forecast.instance import Normalise, Scale, scale_of
-from lstm_jax.models.forecast.series_vector import SeriesVectors
+from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
 from lstm_jax.models.forecast.window import Sizes, Window
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
@@ -58,7 +58,7 @@ class RecursiveConfig:
     num_layers: Depth = 2
     """Number of layers."""
     embed_size: Count = 8
-    """Size of the vector that is learned of every series."""
+    """Size of the embedding of a series."""
     dropout: Rate = 0.1
     """Dropout rate between the layers."""
     output_dropout: Rate = 0.1
@@ -132,7 +132,7 @@ class _Fixed(NamedTuple):
 
     scale: Scale
     features: Array
-    """``[B, F]``: the vector of the series, static features, the logarithm of the
+    """``[B, F]``: the embedding of the series, static features, the logarithm of the
     scale."""
 
     def repeated(self, n):
@@ -168,7 +168,7 @@ class RecursiveForecaster(Module):
         )
         features = 2 * len(self._lags) + sizes.known
         features += config.embed_size + sizes.static + 1
-        self.series = SeriesVectors(sizes.series, config.embed_size, rngs=rngs)
+        self.series = SeriesEmbedding(sizes.series, config.embed_size, rngs=rngs)
         self.layers = Recurrent(
             stack, features, time_major=True, return_carry=True, rngs=rngs
         )
@@ -291,8 +291,8 @@ class RecursiveForecaster(Module):
         scale = scale_of(
             window.y[context:], window.observed[context:], self.config.normalise
         )
-        vector = self.series(window.series).astype(window.y.dtype)
-        features = [vector, window.static, jnp.log(scale.scale)[:, None]]
+        embedding = self.series(window.series).astype(window.y.dtype)
+        features = [embedding, window.static, jnp.log(scale.scale)[:, None]]
         return _Fixed(scale, jnp.concatenate(features, axis=-1))
 
     def _inputs(self, y, observed, window, fixed):

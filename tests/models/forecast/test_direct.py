@@ -11,6 +11,7 @@ from flax import nnx
 from lstm_jax.models.forecast.direct import DirectConfig
 from lstm_jax.models.forecast.heads import Point, Quantiles
 from lstm_jax.models.forecast.window import Sizes, Window
+from tests import reference
 
 C, H, W, SIZE, SERIES, B = 10, 7, 4, 6, 3, 5
 CONFIG = DirectConfig(
@@ -33,16 +34,8 @@ def windows(seed=0):
     return y, observed
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
-
-def step(params, h, c, x):
-    """One step of an LSTM, gates in the order i, f, g, o."""
-    w_x, w_h, b = (np.asarray(w, np.float64) for w in params)
-    i, f, g, o = np.split(x @ w_x + h @ w_h + b, 4)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(c), c
+def float64(params):
+    return jax.tree.map(lambda w: np.asarray(w, np.float64), params)
 
 
 def by_hand(model, y, observed, series, how):
@@ -59,12 +52,12 @@ def by_hand(model, y, observed, series, how):
     w, b = (
         np.asarray(p[...], np.float64) for p in (model.embed.kernel, model.embed.bias)
     )
-    h = c = np.zeros(SIZE)
-    (params,) = model.layers.params
+    state = np.zeros(SIZE), np.zeros(SIZE)
+    (params,) = float64(model.layers.params)
     for s in range(segments):
         cut = slice(s * W, (s + 1) * W)
         x = np.maximum(np.concatenate([values[cut], flags[cut]]) @ w + b, 0)
-        h, c = step(params, h, c, x)
+        state = reference.lstm_step(params, state, x)
     table = np.asarray(model.series.table[...], np.float64)
     of_series = table.mean(axis=0) if series < 0 else table[series]
     w, b = (
@@ -73,7 +66,8 @@ def by_hand(model, y, observed, series, how):
     )
     ahead = []
     for position in np.asarray(model.positions[...], np.float64):
-        out, _ = step(params, h, c, np.concatenate([position, of_series]))
+        x = np.concatenate([position, of_series])
+        out, _ = reference.lstm_step(params, state, x)
         ahead.append((out @ w + b).reshape(W, -1))
     return np.concatenate(ahead)[:H] * scale + loc
 

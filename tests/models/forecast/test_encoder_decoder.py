@@ -10,6 +10,7 @@ from flax import nnx
 from lstm_jax.models.forecast.encoder_decoder import EncoderDecoderConfig
 from lstm_jax.models.forecast.heads import Quantiles
 from lstm_jax.models.forecast.window import Sizes, Window
+from tests import reference
 
 C, H, SIZE, B = 7, 4, 5, 3
 CONFIG = EncoderDecoderConfig(
@@ -44,19 +45,6 @@ def some():
     )
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
-
-def run(params, h, c, xs):
-    w_x, w_h, b = (np.asarray(w, np.float64) for w in params)
-    for x in xs:
-        i, f, g, o = np.split(x @ w_x + h @ w_h + b, 4)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
-        yield h, c
-
-
 def by_hand(model, window, b):
     there = window.observed[:, b]
     y = window.y[:, b].astype(np.float64)
@@ -72,8 +60,13 @@ def by_hand(model, window, b):
     ]
     future = [[*window.known[C + k, b], *fixed, (k + 1) / H] for k in range(H)]
     zero = np.zeros(SIZE)
-    *_, (h, c) = run(model.encoder.params[0], zero, zero, np.array(past))
-    hs = [h for h, _ in run(model.decoder.params[0], h, c, np.array(future))]
+    state, hs = (zero, zero), []
+    for params, xs in ((model.encoder.params, past), (model.decoder.params, future)):
+        weights = [np.asarray(w, np.float64) for w in params[0]]
+        for x in np.array(xs, np.float64):
+            state = reference.lstm_step(weights, state, x)
+            hs.append(state[0])
+    hs = hs[-H:]
     w, b_out = (
         np.asarray(p[...], np.float64)
         for p in (model.readout.kernel, model.readout.bias)

@@ -12,6 +12,7 @@ from lstm_jax.models.forecast.distributions import Normal, Poisson, StudentT
 from lstm_jax.models.forecast.heads import Quantiles
 from lstm_jax.models.forecast.recursive import RecursiveConfig
 from lstm_jax.models.forecast.window import Sizes, Window
+from tests import reference
 
 C, H, LAGS, B, SERIES = 6, 4, (2, 5), 3, 4
 CONFIG = RecursiveConfig(
@@ -57,10 +58,6 @@ def keys_of(seed=0):
     return jax.random.split(jax.random.key(seed), B)
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
-
 def by_hand(model, window, b, ahead):
     """Inputs of every step and what the model says of each, for one row.
 
@@ -74,12 +71,12 @@ def by_hand(model, window, b, ahead):
     table = np.asarray(model.series.table[...], np.float64)
     index = window.series[b]
     vector = table[index] if index >= 0 else table.mean(axis=0)
-    w_x, w_h, bias = (np.asarray(w, np.float64) for w in model.layers.params[0])
+    weights = [np.asarray(w, np.float64) for w in model.layers.params[0]]
     w, b_out = (
         np.asarray(p[...], np.float64)
         for p in (model.readout.kernel, model.readout.bias)
     )
-    h = c = np.zeros(5)
+    state = np.zeros(5), np.zeros(5)
     for t in range(R - C, R + H):
         lagged = [np.nan_to_num(scaled[t - lag]) for lag in (1, *LAGS)]
         there = [float(~np.isnan(y[t - lag])) for lag in (1, *LAGS)]
@@ -92,10 +89,8 @@ def by_hand(model, window, b, ahead):
                 [np.log(scale)],
             ]
         )
-        i, f, g, o = np.split(x @ w_x + h @ w_h + bias, 4)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
-        raw = h @ w + b_out
+        state = reference.lstm_step(weights, state, x)
+        raw = state[0] @ w + b_out
         yield t, raw[0] * scale + loc, (np.log1p(np.exp(raw[1])) + 1e-3) * scale
 
 

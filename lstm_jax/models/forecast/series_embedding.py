@@ -1,4 +1,4 @@
-"""What a model learns of every series: a vector, or its mean for a new one."""
+"""The embedding of every series, and the mean of all for a new one."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ from lstm_jax._types import Array, Float, Int
 from lstm_jax.nn.module import Module
 
 
-class SeriesVectors(Module):
-    """A vector of every series that is trained on.
+class SeriesEmbedding(Module):
+    """A learned vector of every series that is trained on.
 
     Args:
         series: ``N``, the number of series.
@@ -18,7 +18,7 @@ class SeriesVectors(Module):
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
-    >>> SeriesVectors(3, 4, rngs=nnx.Rngs(0))(jnp.array([0, 2, -1])).shape
+    >>> SeriesEmbedding(3, 4, rngs=nnx.Rngs(0))(jnp.array([0, 2, -1])).shape
     (3, 4)
     """
 
