@@ -232,6 +232,63 @@ def test_simulate(draws, fitted):
         fitted.simulate()
 
 
+def test_a_stream_begins_as_a_forecast_and_goes_on_with_the_data(draws):
+    """Its first forecast is that of predict. Later ones read what came, under the
+    times, the calendar and the keys that they would have without a stream."""
+    begun, whole = (frame("pandas", steps=steps) for steps in (80, 83))
+    stream = draws.stream(begun)
+    asked = dict(horizon=6, level=80)
+    assert stream.forecast(**asked).equals(draws.predict(begun, **asked))
+    new = whole[whole["ds"] >= whole["ds"].iloc[80]].pivot(
+        index="ds", columns="unique_id", values="y"
+    )
+    for n, (_, row) in enumerate(new.iterrows()):
+        stream.update({**row} if n else [row["p"], row["q"]])
+    found, other = stream.forecast(**asked), draws.predict(whole, **asked)
+    assert found[["unique_id", "ds"]].equals(other[["unique_id", "ds"]])
+    # The context began three steps earlier, with a scale that is a little other.
+    numbers = found.columns[2:]
+    np.testing.assert_allclose(found[numbers], other[numbers], rtol=0.1)
+    assert not np.allclose(found[numbers], stream_at_80(draws)[numbers], rtol=1e-3)
+    stream.update({"p": np.nan, "q": 50.0})
+    assert np.isfinite(stream.forecast()["LSTM"]).all()
+
+
+def stream_at_80(forecaster):
+    return forecaster.predict(frame("pandas"), horizon=6, level=80)
+
+
+def test_what_a_stream_refuses(draws, fitted):
+    with pytest.raises(DataError, match=r'model\.kind="recursive"'):
+        fitted.stream()
+    stream = draws.stream()
+    for values, said in (
+        (3.0, "1 values"),
+        ({"p": 1.0, "r": 2.0}, "other series, such as 'q'"),
+        ([1.0, np.inf], "series q has the value inf"),
+        (["a", "b"], "expected numbers"),
+    ):
+        with pytest.raises(DataError, match=said):
+            stream.update(values)
+    assert stream.updates == 0
+
+
+@pytest.mark.parametrize("model", [CONFIG["model"], DRAWS["model"]])
+def test_logarithms(model):
+    """Twice the data is twice the forecast, and what has no logarithm is refused."""
+    data = frame("pandas")
+    config = {**CONFIG, "model": {**model, "normalise": "mean"}}
+    config["data"] = CONFIG["data"] | {"logarithm": True}
+    forecaster = lstm_jax.Forecaster(config).fit(data, verbose=False)
+    once = forecaster.predict(data)
+    twice = forecaster.predict(data.assign(y=2 * data["y"]))
+    columns = once.columns[2:]
+    np.testing.assert_allclose(twice[columns], 2 * once[columns], rtol=1e-4)
+    assert (once["LSTM"] > 0).all()
+    with pytest.raises(DataError, match=r"series p has the value 0, and data\.logarithm"):
+        forecaster.predict(data.assign(y=np.maximum(data["y"] - 5, 0)))
+
+
 def test_intervals_of_a_quantile_head(fitted):
     found = fitted.predict(level=[80])
     assert [*found.columns[2:]] == ["LSTM", "LSTM-lo-80", "LSTM-hi-80"]

@@ -19,7 +19,8 @@ from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.load import best_of
 from lstm_jax.runs.train import train_run
-from lstm_jax.tasks.forecast_columns import quantile_columns
+from lstm_jax.tasks.forecast_columns import columns_asked
+from lstm_jax.tasks.forecast_stream import ForecastStream
 from lstm_jax.tasks.forecasting import Forecasting
 from lstm_jax.training.run_errors import RunError
 
@@ -164,11 +165,8 @@ class Forecaster:
             DataError: the frame cannot be used, or there is none; the model cannot
                 forecast so many steps or these quantiles.
         """
-        panel, columns = self._up_to_now(frame), None
-        if level is not None or quantiles is not None:
-            columns = quantile_columns(
-                () if level is None else level, () if quantiles is None else quantiles
-            )
+        panel = self._up_to_now(frame)
+        columns = columns_asked(level, quantiles, self.config.model.levels)
         return self._task.forecast(
             self._params, panel, "LSTM", horizon=horizon, columns=columns
         )
@@ -196,6 +194,27 @@ class Forecaster:
         if not isinstance(n_paths, int) or n_paths < 1:
             raise DataError(f"n_paths is {n_paths!r}, expected a whole number above 0.")
         return self._task.simulate(self._params, panel, "LSTM", horizon, n_paths)
+
+    def stream(self, frame: Any = None) -> ForecastStream:
+        """Forecasts that follow the data: new observations come one step at a time.
+
+        An update takes the same time however long the series is. What comes equals a
+        forecast from the context and all steps since, on the scale of the context::
+
+            stream = forecaster.stream(frame)
+            stream.update({"north": 21.5, "south": 14.0})   # the next hour
+            stream.forecast(horizon=24, level=80)
+
+        Args:
+            frame: as of `predict`.
+
+        Raises:
+            RunError: nothing was fitted or loaded.
+            DataError: the frame cannot be used, or the model cannot go on step by step:
+                only ``model.kind="recursive"`` without ``future`` columns can.
+        """
+        panel = self._up_to_now(frame)
+        return self._task.stream(self._params, panel, "LSTM")
 
     def _up_to_now(self, frame):
         """The series to forecast."""

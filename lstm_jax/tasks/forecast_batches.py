@@ -68,9 +68,8 @@ class ForecastBatches:
     @functools.cached_property
     def identities(self) -> np.ndarray:
         """A number for every window, uint32 ``[W]``, by its series and its cut."""
-        series = [zlib.crc32(name.encode()) for name in self._names]
-        series = np.array(series, np.uint32)[self._windows.series]
-        return series ^ np.uint32(2654435761) * self._windows.cuts.astype(np.uint32)
+        names = [self._names[n] for n in self._windows.series.tolist()]
+        return identities(names, self._windows.cuts)
 
     def plan(self, epoch: int) -> Sequence[np.ndarray]:
         order = np.random.default_rng([self._seed, epoch]).permutation(
@@ -110,6 +109,13 @@ class ForecastBatches:
         fills it up), and the batch."""
         for batch in self._in_order:
             yield batch, self.load(batch)
+
+
+def identities(names: Sequence[str], cuts: np.ndarray) -> np.ndarray:
+    """A number for every window, uint32 ``[W]``, by the name of its series and the
+    number of steps before it."""
+    series = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
+    return series ^ np.uint32(2654435761) * cuts.astype(np.uint32)
 
 
 def _flat(parts, empty, lengths, before):

@@ -48,6 +48,17 @@ def quantile_columns(level: Any = (), quantiles: Any = ()) -> dict[str, float]:
     return found
 
 
+def columns_asked(
+    level: Any, quantiles: Any, usual: tuple[float, ...]
+) -> dict[str, float]:
+    """`quantile_columns` of what a user asks for, and of the usual levels if that is
+    ``None`` twice."""
+    if level is None and quantiles is None:
+        return quantile_columns(quantiles=usual)
+    given = lambda asked: () if asked is None else asked
+    return quantile_columns(given(level), given(quantiles))
+
+
 def named(
     name: str, forecasts: np.ndarray, asked: Asked, columns: Mapping[str, float]
 ) -> dict[str, np.ndarray]:

@@ -42,6 +42,9 @@ class ForecastDataConfig:
     standardise: bool = True
     """Whether the model reads every series less its mean and divided by its standard
     deviation; false for counts."""
+    logarithm: bool = False
+    """Whether the model reads logarithms instead, so that errors are relative to the
+    values, as in sMAPE; for values above 0. `standardise` is then not read."""
     frequency: str = ""
     """An alias of pandas, such as `h`, `15min`, `D`, `W-SUN` or `MS`, or a whole
     number; empty: told from the times."""
@@ -147,6 +150,11 @@ class ForecastingConfig:
             raise ValueError(
                 f"data.standardise is true and the head {self.model.head.kind} "
                 f"forecasts counts; set data.standardise=false"
+            )
+        if self.model.counts and self.data.logarithm:
+            raise ValueError(
+                f"data.logarithm is true and the head {self.model.head.kind} forecasts "
+                f"counts; leave data.logarithm out"
             )
         kinds = {"known": "future", "past": "past", "static": "static"}
         for kind, key in kinds.items():

@@ -7,7 +7,7 @@ series that was not trained on is standardised by all of its own values.
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,13 @@ from lstm_jax.tasks.forecast_features import (
     learn,
     size_of,
 )
-from lstm_jax.tasks.forecast_standard import Standard, standard_of
+from lstm_jax.tasks.forecast_standard import (
+    AsTheyAre,
+    Logarithm,
+    ReadBy,
+    Standard,
+    standard_of,
+)
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.training.metadata import Metadata
 
@@ -93,9 +99,14 @@ class ForecastData:
         return standard_of(self._train_values, self.names)
 
     @functools.cached_property
-    def read_by(self) -> Standard:
+    def read_by(self) -> ReadBy:
         """What brings series to the scale that the model reads."""
-        return self.standard if self._config.standardise else self.standard.none()
+        return self._read_by(self.standard)
+
+    def _read_by(self, standard):
+        if self._config.logarithm:
+            return Logarithm()
+        return standard if self._config.standardise else AsTheyAre()
 
     @functools.cached_property
     def learned(self) -> Learned:
@@ -269,17 +280,25 @@ class ForecastData:
     def values(self) -> list[np.ndarray]:
         """The series as the model reads them ``[T_n]``; NaN where nothing is
         observed."""
-        self._check_values(self.panel)
+        self.check_values(self.names, [series.values for series in self.panel])
         return self.read_by.apply([series.values for series in self.panel])
 
-    def _check_values(self, panel):
-        """A distribution of counts has no density of anything else."""
-        if not self._model.counts:
-            return
-        for name, series in zip(names_of(panel), panel, strict=True):
-            there = series.values[~np.isnan(series.values)]
+    def check_values(self, names: Sequence[str], values: Iterable[np.ndarray]) -> None:
+        """Checks that the model can read values of some series ``[T_n]``.
+
+        Raises:
+            DataError: there is no logarithm of one, or it is no count for a
+                distribution of counts.
+        """
+        for name, x in zip(names, values, strict=True):
+            there = x[~np.isnan(x)]
+            if self._config.logarithm and (there <= 0).any():
+                raise DataError(
+                    f"the series {name} has the value {there[there <= 0][0]:g}, and "
+                    f"data.logarithm=true needs values above 0; leave it out."
+                )
             odd = there[(there < 0) | (there != np.round(there))]
-            if odd.size:
+            if self._model.counts and odd.size:
                 raise DataError(
                     f"the series {name} has the value {odd[0]:g}, and the head "
                     f"{self._model.head.kind} forecasts counts, whole numbers of 0 or "
@@ -313,7 +332,7 @@ class ForecastData:
 
     # New data
 
-    def of(self, panel: Panel) -> tuple[Standard, np.ndarray]:
+    def of(self, panel: Panel) -> tuple[ReadBy, np.ndarray]:
         """What brings the series of a panel to the scale that the model reads, and
         their numbers in the model; -1 of those that were not trained on.
 
@@ -323,8 +342,8 @@ class ForecastData:
         """
         self._check_step(panel)
         self._check_zone(panel)
-        self._check_values(panel)
         names = names_of(panel)
+        self.check_values(names, [series.values for series in panel])
         for name, series in zip(names, panel, strict=True):
             if np.isnan(series.values[-self._model.context :]).all():
                 raise DataError(
@@ -338,8 +357,7 @@ class ForecastData:
         there = known >= 0
         mean = np.where(there, self.standard.mean[known], own.mean)
         std = np.where(there, self.standard.std[known], own.std)
-        found = Standard(mean, std)
-        return found if self._config.standardise else found.none(), known
+        return self._read_by(Standard(mean, std)), known
 
     def _check_step(self, panel):
         if panel.frequency != self.frequency:

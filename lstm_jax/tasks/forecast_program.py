@@ -8,6 +8,8 @@ import jax
 import numpy as np
 
 from lstm_jax._types import PyTree
+from lstm_jax.models.forecast.recursive import Reading, quantiles_of
+from lstm_jax.models.forecast.window import Window
 from lstm_jax.models.functional import Functional
 from lstm_jax.tasks.forecast_batches import ForecastBatches
 
@@ -67,6 +69,41 @@ class ForecastProgram:
             for real, batch, keys in self._keyed(batches)
         )
 
+    def read(self, params: PyTree, window: Window) -> Reading:
+        """Windows as a model has read them that draws paths."""
+        return self._read(params, window)
+
+    def advance(
+        self,
+        params: PyTree,
+        reading: Reading,
+        y: np.ndarray,
+        observed: np.ndarray,
+        known: np.ndarray,
+    ) -> Reading:
+        """One more step of every row; see `RecursiveForecaster.advance`."""
+        return self._advance(params, reading, y, observed, known)
+
+    def forecast_from(
+        self,
+        params: PyTree,
+        reading: Reading,
+        known: np.ndarray,
+        identities: np.ndarray,
+        asked: Asked,
+    ) -> np.ndarray:
+        """Forecasts ``[B, H, Q]`` after what was read.
+
+        Args:
+            params: the parameters.
+            reading: what was read.
+            known: what is known ahead ``[H, B, K]``.
+            identities: a number of each window, which its key belongs to.
+            asked: what is forecast.
+        """
+        keys = self._keys(jax.random.key(self._seed), identities)
+        return _by_window([self._forecast_from(params, reading, known, keys, asked)])
+
     def _keyed(self, batches) -> Iterator[tuple[np.ndarray, Any, Any]]:
         """Which rows of each batch are real, the batch, and a key for each row.
 
@@ -105,6 +142,23 @@ class ForecastProgram:
             return self._model(params).paths(batch.window, keys, horizon, count)
 
         return jax.jit(paths, static_argnames=("horizon", "count"))
+
+    @functools.cached_property
+    def _read(self):
+        return jax.jit(lambda params, window: self._model(params).read(window))
+
+    @functools.cached_property
+    def _advance(self):
+        return jax.jit(lambda params, *step: self._model(params).advance(*step))
+
+    @functools.cached_property
+    def _forecast_from(self):
+        def forecast(params, reading, known, keys, asked):
+            model = self._model(params)
+            found = model.draw(reading, known, keys, model.config.paths)
+            return quantiles_of(found, asked.levels)
+
+        return jax.jit(forecast, static_argnames="asked")
 
 
 def _by_window(parts):

@@ -1,14 +1,54 @@
-"""Every series less its mean and divided by its standard deviation."""
+"""The scale that a model reads series on."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from lstm_jax.data.text import DataError
 
 
+class ReadBy(Protocol):
+    """What brings series to the scale that a model reads, and forecasts back."""
+
+    def apply(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """Series ``[T_n]`` on the scale that the model reads."""
+        ...
+
+    def undo(self, forecasts: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """Forecasts ``[W, H, Q]`` of these series, on the scale of the data."""
+        ...
+
+
+class AsTheyAre:
+    """Series as they are."""
+
+    def apply(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """The series."""
+        return values
+
+    def undo(self, forecasts: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """The forecasts."""
+        del series
+        return np.asarray(forecasts, np.float64)
+
+
+class Logarithm:
+    """Series as logarithms: ``y' = log y``. An error is then relative to ``y``, and a
+    quantile of ``y'`` is that of ``y``."""
+
+    def apply(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """Logarithms of series of numbers above 0."""
+        return [np.log(x) for x in values]
+
+    def undo(self, forecasts: np.ndarray, series: np.ndarray) -> np.ndarray:
+        """``exp y'``."""
+        del series
+        return np.exp(np.asarray(forecasts, np.float64))
+
+
 class Standard(NamedTuple):
-    """What standardises series: ``y' = (y - mean) / std``."""
+    """Every series less its mean and divided by its standard deviation:
+    ``y' = (y - mean) / std``."""
 
     mean: np.ndarray
     """``[N]``."""
@@ -19,10 +59,6 @@ class Standard(NamedTuple):
         """Series on the scale that the model reads."""
         both = zip(values, self.mean, self.std, strict=True)
         return [(x - mean) / std for x, mean, std in both]
-
-    def none(self) -> "Standard":
-        """One that leaves the series as they are."""
-        return Standard(np.zeros_like(self.mean), np.ones_like(self.std))
 
     def undo(self, forecasts: np.ndarray, series: np.ndarray) -> Any:
         """Forecasts ``[W, H, Q]`` of these series, on the scale of the data."""

@@ -1,6 +1,6 @@
 """Forecasting: the next steps of time series, as numbers or quantiles."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from lstm_jax.scores import forecast as scores
 from lstm_jax.tasks.abilities import Backtest, Predictions
 from lstm_jax.tasks.forecast_backtest import backtest
 from lstm_jax.tasks.forecast_batches import ForecastBatches
-from lstm_jax.tasks.forecast_columns import as_predictions, named, quantile_columns
+from lstm_jax.tasks.forecast_columns import as_predictions, columns_asked, named
 from lstm_jax.tasks.forecast_config import ForecastingConfig
 from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata, names_of
 from lstm_jax.tasks.forecast_measures import baseline, point_metrics, sentence
 from lstm_jax.tasks.forecast_program import Asked, ForecastProgram
+from lstm_jax.tasks.forecast_standard import ReadBy
+from lstm_jax.tasks.forecast_stream import ForecastStream
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Metric, Metrics
 
@@ -60,7 +62,7 @@ class Forecasting:
         self.data = data = ForecastData(config.data, config.model, metadata, panel)
         self.items_per_step = config.train.batch_size
         self.model = Functional(lambda key: data.model.build(data.sizes, nnx.Rngs(key)))
-        self._program = ForecastProgram(self.model, config.seed)
+        self.program_of_forecasts = ForecastProgram(self.model, config.seed)
 
     @property
     def metrics(self) -> Metrics:
@@ -106,14 +108,16 @@ class Forecasting:
         """The loss, and the metrics of a split; see `measure`."""
         data, windows = self.data, self.data.windows(split)
         batches = data.batches(windows, self.config.evaluation.batch_size)
-        loss, forecasts = self._program.evaluate(params, batches, self.asked)
+        loss, forecasts = self.program_of_forecasts.evaluate(
+            params, batches, self.asked
+        )
         natural = data.read_by.undo(forecasts, windows.series)
         return {"loss": loss, **self.measure(windows, natural)}
 
     def forecasts(self, params: PyTree, windows: Windows) -> np.ndarray:
         """Forecasts of windows of the data ``[W, H, Q]``, on the scale of the data."""
         batches = self.data.batches(windows, self.config.evaluation.batch_size)
-        found = self._program.forecasts(params, batches, self.asked)
+        found = self.program_of_forecasts.forecasts(params, batches, self.asked)
         return self.data.read_by.undo(found, windows.series)
 
     def measure(self, windows: Windows, forecasts: np.ndarray) -> dict[str, float]:
@@ -205,10 +209,10 @@ class Forecasting:
                 steps or these quantiles.
         """
         if columns is None:
-            columns = quantile_columns(quantiles=self.config.model.levels)
-        asked = self._checked(horizon, columns.values())
-        batches, standard = self._ahead(panel, asked.horizon)
-        found = self._program.forecasts(params, batches, asked)
+            columns = columns_asked(None, None, self.config.model.levels)
+        asked = self.checked(horizon, columns.values())
+        batches, standard = self.ahead(panel, asked.horizon)
+        found = self.program_of_forecasts.forecasts(params, batches, asked)
         natural = standard.undo(found, np.arange(len(panel)))
         values = named(name, natural, asked, columns)
         if truth is not None:
@@ -230,17 +234,29 @@ class Forecasting:
                 f"a model of kind {self.config.model.kind} draws no paths; train one "
                 f'with model.kind="recursive".'
             )
-        steps = self._checked(horizon, ()).horizon
-        batches, standard = self._ahead(panel, steps)
-        found = self._program.paths(params, batches, steps, count)
+        steps = self.checked(horizon, ()).horizon
+        batches, standard = self.ahead(panel, steps)
+        found = self.program_of_forecasts.paths(params, batches, steps, count)
         natural = standard.undo(found, np.arange(len(panel)))
         columns = {name: np.median(natural, axis=-1)}
         for n in range(count):
             columns[f"{name}-path-{n + 1}"] = natural[..., n]
         return forecast_frame(panel, columns)
 
-    def _checked(self, horizon, levels):
-        """What the user asks for, if the model can forecast it."""
+    def stream(self, params: PyTree, panel: Panel, name: str) -> ForecastStream:
+        """Forecasts that follow new observations step by step.
+
+        Raises:
+            DataError: as `ForecastStream`.
+        """
+        return ForecastStream(self, params, panel, name)
+
+    def checked(self, horizon: int | None, levels: Iterable[float]) -> Asked:
+        """What the user asks for, if the model can forecast it.
+
+        Raises:
+            DataError: it cannot.
+        """
         model = self.config.model
         steps = model.horizon if horizon is None else horizon
         drawn = isinstance(model, RecursiveConfig)
@@ -270,9 +286,16 @@ class Forecasting:
         median = (0.5,) if model.levels else ()
         return Asked(steps, tuple(sorted({*levels, *median})))
 
-    def _ahead(self, panel, horizon):
-        """The windows at the end of every series, and what standardises the series."""
-        data, rows = self.data, self.config.evaluation.batch_size
+    def ahead(
+        self, panel: Panel, horizon: int, rows: int | None = None
+    ) -> tuple[ForecastBatches, ReadBy]:
+        """The windows at the end of every series in batches of so many rows, and what
+        brings the series to the scale that the model reads.
+
+        Raises:
+            DataError: the data cannot be used.
+        """
+        data, rows = self.data, rows or self.config.evaluation.batch_size
         standard, known = data.of(panel)
         batches = ForecastBatches(
             standard.apply([series.values for series in panel]),

@@ -93,6 +93,18 @@ class Panel:
         )
         return dataclasses.replace(self, series=tuple(map(cut, self)))
 
+    def moved(self, n: int) -> "Panel":
+        """The panel as it would be ``n`` steps later, with its last time alone and no
+        value."""
+        moved = lambda series: dataclasses.replace(
+            series,
+            times=self.after(series, n)[-1:] if n else series.times[-1:],
+            values=np.full(1, np.nan),
+            past=np.full((1, series.past.shape[1]), np.nan),
+            future=np.full((1, series.future.shape[1]), np.nan),
+        )
+        return dataclasses.replace(self, series=tuple(map(moved, self)))
+
     def after(self, series: Series, n: int) -> np.ndarray:
         """The ``n`` times after the last value of a series."""
         return self.frequency.after(series.times[-1], n)

@@ -5,13 +5,17 @@
     (h, c)  = layers(x_1 ... x_S)
     z_k     = [position_k, series]                  k = 1 ... ceil(H / w)
     h_k     = one step of the layers from (h, c) on z_k
-    y_k     = (h_k W_y + b_y) scale + loc           w steps of the forecast
+    y'_k    = h_k W_y + b_y                         w steps of the forecast
+    y_t     = (y'_t + a_t . last steps of y') scale + loc
 
 Segments make the recurrence short, so a look-back of 720 hours is 30 steps. Every
 segment ahead is decoded from the same state, so errors do not build up from one to the
-next. Each series is forecast alone, by shared weights. (Lin et al., "SegRNN: Segment
+next. Each series is forecast alone, by shared weights. The last term, the
+autoregressive part, is a linear map of the last steps: what repeats from season to
+season need not go through the hidden state. (Lin et al., "SegRNN: Segment
 Recurrent Neural Network for Long-Term Time Series Forecasting", 2023, here with any
-cell.)
+cell; Lai et al., "Modeling Long- and Short-Term Temporal Patterns with Deep Neural
+Networks", SIGIR 2018, for the autoregressive part.)
 """
 
 from typing import Annotated, Any, Literal
@@ -19,7 +23,7 @@ from typing import Annotated, Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import Count, Depth, config
@@ -58,10 +62,21 @@ class DirectConfig(AllAtOnceConfig):
     """Dropout rate of the hidden states that forecasts are made from."""
     normalise: Normalise = "last"
     """The scale on which a window is read; see `lstm_jax.models.forecast.instance`."""
+    autoregressive: NonNegativeInt = 0
+    """How many of the last steps the autoregressive part reads, at most `context`; such
+    as 168 of hours with a weekly season. 0: there is none."""
     head: Head = Point()
 
     reads = ()
     """Neither calendar nor covariates."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.autoregressive > self.context:
+            raise ValueError(
+                f"autoregressive={self.autoregressive} steps are more than "
+                f"context={self.context}; set it to {self.context} or less"
+            )
 
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "DirectForecaster":
         """Builds the model."""
@@ -103,6 +118,9 @@ class DirectForecaster(AllAtOnce):
         self.series = SeriesEmbedding(sizes.series, size // 2, rngs=rngs)
         out = config.segment * config.head.size
         self.readout = nnx.Linear(size, out, rngs=rngs)
+        # Zeros: training begins with the forecast of the layers alone.
+        zeros = jnp.zeros((config.autoregressive, config.horizon))
+        self.autoregressive = nnx.Param(zeros) if config.autoregressive else None
 
     @property
     def segments_ahead(self) -> int:
@@ -126,16 +144,21 @@ class DirectForecaster(AllAtOnce):
         window = window.complete(self.config.horizon)
         y, observed = window.y, window.observed
         scale = scale_of(y, observed, self.config.normalise)
-        xs = jax.nn.relu(self.embed(self._segments(scale.apply(y), observed)))
+        y = jnp.where(observed, scale.apply(y), jnp.zeros_like(y))
+        xs = jax.nn.relu(self.embed(self._segments(y, observed)))
         how: dict[str, Any] = {"key": key, "deterministic": deterministic}
         carry, _ = self.layers(xs, **how)
         hs = self._ahead(carry, window.series, how | {"start": len(xs)})
-        return self.config.head.on_scale(self._steps(self.readout(hs)), scale)
+        raw = self._steps(self.readout(hs))
+        if self.autoregressive is not None:
+            weights = self.autoregressive[...].astype(y.dtype)
+            last = y[len(y) - len(weights) :]
+            raw += jnp.einsum("sb,sh->hb", last, weights)[..., None]
+        return self.config.head.on_scale(raw, scale)
 
     def _segments(self, y, observed):
-        """``[S, B, 2w]``: values, 0 where there are none, and which there are."""
+        """``[S, B, 2w]``: values and which of them there are."""
         width = self.config.segment
-        y = jnp.where(observed, y, jnp.zeros_like(y))
         missing = -len(y) % width
         both = jnp.stack([y, observed.astype(y.dtype)])
         both = jnp.pad(both, [(0, 0), (missing, 0), (0, 0)])

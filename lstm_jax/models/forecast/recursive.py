@@ -10,20 +10,21 @@ Training reads the true values, in the context as well as in the horizon, and it
 is ``-log p`` of all of them. A forecast reads the context once, and then draws every
 path by itself: what was drawn is what the next step reads. All paths of all series are
 rows of one scan. A window has a key of its own, so its paths do not depend on the
-windows beside it. (Salinas, Flunkert, Gasthaus & Januschowski, "DeepAR: Probabilistic
-Forecasting with Autoregressive Recurrent Networks", International Journal of
-Forecasting 36(3), 2020, here with any cell.)
+windows beside it. A stream of new values is read step by step with `advance`, without
+reading anything twice. (Salinas, Flunkert, Gasthaus & Januschowski, "DeepAR:
+Probabilistic Forecasting with Autoregressive Recurrent Networks", International Journal
+of Forecasting 36(3), 2020, here with any cell.)
 """
 
 import dataclasses
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from pydantic import Field, field_validator
 
-from lstm_jax._types import Array, Float, Key
+from lstm_jax._types import Array, Bool, Float, Key
 from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
@@ -139,6 +140,19 @@ class _Fixed(NamedTuple):
         return _Fixed(self.scale.repeated(n), jnp.repeat(self.features, n, axis=0))
 
 
+class Reading(NamedTuple):
+    """All that a forecast needs of what was read."""
+
+    carry: Any
+    """Of the layers."""
+    fixed: _Fixed
+    y: Float[Array, "L B"]
+    """The values that a lag may reach, on the scale of the window; 0 where there are
+    none."""
+    observed: Float[Array, "L B"]
+    """1 where there is a value, else 0."""
+
+
 class RecursiveForecaster(Module):
     """Forecasts the next value, and paths of them. Time-major.
 
@@ -226,9 +240,9 @@ class RecursiveForecaster(Module):
             horizon: steps to forecast.
             levels: which quantiles.
         """
-        found = self.paths(window, keys, horizon, self.config.paths)
-        at = jnp.array(levels, found.dtype)
-        return jnp.moveaxis(jnp.quantile(found, at, axis=-1), 0, -1)
+        return quantiles_of(
+            self.paths(window, keys, horizon, self.config.paths), levels
+        )
 
     def paths(
         self, window: Window, keys: Key[Array, "B"], horizon: int, count: int
@@ -243,21 +257,75 @@ class RecursiveForecaster(Module):
             count: ``N``.
         """
         window = window.complete(horizon)
-        fixed, rows = self._fixed(window), window.y.shape[1]
-        back = len(window.y) - self.config.context
+        ahead = window.known[len(window.y) :]
+        return self.draw(self.read(window), ahead, keys, count)
+
+    def read(self, window: Window, scale: Scale | None = None) -> Reading:
+        """Reads a window of any length, of ``config.history`` steps or more.
+
+        Args:
+            window: what is read.
+            scale: the scale to read it on; ``None``: that of the window.
+        """
+        window = window.complete(0)
+        fixed, back = self._fixed(window, scale), max(self._lags)
         y = _scaled(window.y, window.observed, fixed.scale)
         xs = self._inputs(y, window.observed, window, fixed)
         carry, _ = self.layers(xs, deterministic=True)
-        again = lambda a: jnp.repeat(a, count, axis=-1)
-        carry = jax.tree.map(lambda c: jnp.repeat(c, count, axis=-2), carry)
-        fixed = fixed.repeated(count)
-        # The values that a lag may reach, and place for those that will be drawn.
-        y = jnp.concatenate(
-            [again(y[-back:]), jnp.zeros((horizon, rows * count), y.dtype)]
+        return Reading(carry, fixed, y[-back:], window.observed[-back:].astype(y.dtype))
+
+    def advance(
+        self,
+        reading: Reading,
+        y: Float[Array, "B"],
+        observed: Bool[Array, "B"],
+        known: Float[Array, "B K"],
+    ) -> Reading:
+        """Reads one more step, on the scale of the first window: the same as `read` of
+        a window with one step more, on that scale.
+
+        Args:
+            reading: what was read before.
+            y: the new values.
+            observed: which of them there are.
+            known: what is known of the time of these values.
+        """
+        carry, fixed, past, there = reading
+        x = self._joined(
+            [past[-lag][None] for lag in self._lags],
+            [there[-lag][None] for lag in self._lags],
+            known[None],
+            fixed,
         )
-        there = window.observed[-back:].astype(y.dtype)
-        there = jnp.concatenate([there, jnp.ones((horizon, rows), y.dtype)])
-        known = window.known[len(window.y) :]
+        carry, _ = self.layers(x, carry, deterministic=True)
+        add = lambda a, new: jnp.concatenate([a[1:], new.astype(a.dtype)])
+        value = _scaled(y[None], observed[None], fixed.scale)
+        return Reading(carry, fixed, add(past, value), add(there, observed[None]))
+
+    def draw(
+        self,
+        reading: Reading,
+        known: Float[Array, "H B K"],
+        keys: Key[Array, "B"],
+        count: int,
+    ) -> Float[Array, "H B N"]:
+        """Draws ``N`` paths of the next ``H`` steps, as `paths` does.
+
+        Args:
+            reading: what was read before.
+            known: what is known ahead.
+            keys: one of each row.
+            count: ``N``.
+        """
+        horizon, (back, rows) = len(known), reading.y.shape
+        again = lambda a: jnp.repeat(a, count, axis=-1)
+        carry = jax.tree.map(lambda c: jnp.repeat(c, count, axis=-2), reading.carry)
+        fixed = reading.fixed.repeated(count)
+        # The values that a lag may reach, and place for those that will be drawn.
+        drawn = jnp.zeros((horizon, rows * count), reading.y.dtype)
+        y = jnp.concatenate([again(reading.y), drawn])
+        there = jnp.ones((horizon, rows), reading.y.dtype)
+        there = jnp.concatenate([reading.observed, there])
         at = lambda a, n: jax.lax.dynamic_index_in_dim(a, n)
 
         def step(state, n):
@@ -286,18 +354,17 @@ class RecursiveForecaster(Module):
         """The last value, and those of the lags."""
         return (1, *(self.config.lags or ()))
 
-    def _fixed(self, window):
-        context = -self.config.context
-        scale = scale_of(
-            window.y[context:], window.observed[context:], self.config.normalise
-        )
+    def _fixed(self, window, scale=None):
+        if scale is None:
+            y, observed = (a[max(self._lags) :] for a in (window.y, window.observed))
+            scale = scale_of(y, observed, self.config.normalise)
         embedding = self.series(window.series).astype(window.y.dtype)
         features = [embedding, window.static, jnp.log(scale.scale)[:, None]]
         return _Fixed(scale, jnp.concatenate(features, axis=-1))
 
     def _inputs(self, y, observed, window, fixed):
         """The inputs of all steps from the first of the context on."""
-        first = len(window.y) - self.config.context
+        first = max(self._lags)
         count = len(y) - first
         back = lambda a, lag: a[first - lag : first - lag + count]
         return self._joined(
@@ -314,6 +381,14 @@ class RecursiveForecaster(Module):
             fixed.features[None], (len(numbers), *fixed.features.shape)
         )
         return jnp.concatenate([numbers, known, features], axis=-1)
+
+
+def quantiles_of(
+    paths: Float[Array, "H B N"], levels: tuple[float, ...]
+) -> Float[Array, "H B Q"]:
+    """The quantiles of paths."""
+    at = jnp.array(levels, paths.dtype)
+    return jnp.moveaxis(jnp.quantile(paths, at, axis=-1), 0, -1)
 
 
 def _scaled(y, observed, scale):

@@ -72,6 +72,29 @@ def by_hand(model, y, observed, series, how):
     return np.concatenate(ahead)[:H] * scale + loc
 
 
+def test_the_autoregressive_part():
+    """It adds a linear map of the last steps on the scale of the window."""
+    model, with_it = (
+        build(normalise="standard"),
+        build(normalise="standard", autoregressive=6),
+    )
+    nnx.update(with_it, nnx.state(model))
+    y, observed = windows()
+    window = Window(y, observed, INDEX)
+    plain = model(window, deterministic=True)
+    np.testing.assert_array_equal(with_it(window, deterministic=True), plain)
+    weights = np.random.default_rng(1).normal(size=(6, H)).astype(np.float32)
+    with_it.autoregressive[...] = jnp.asarray(weights)
+    read = np.where(observed, y, np.nan)
+    loc = np.nanmean(read[:, 0])
+    scale = np.nanstd(read[:, 0])
+    added = np.nan_to_num((read[-6:, 0] - loc) / scale) @ weights * scale
+    got = with_it(window, deterministic=True)[:, 0, 0] - plain[:, 0, 0]
+    np.testing.assert_allclose(got, added, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="context=10; set it to 10"):
+        dataclasses.replace(CONFIG, autoregressive=11)
+
+
 @pytest.mark.parametrize("how", ["none", "last", "mean", "standard"])
 @pytest.mark.parametrize("head", [Point(), Quantiles(levels=(0.2, 0.5, 0.9))])
 def test_equations(how, head):

@@ -184,6 +184,24 @@ def test_paths_of_a_window_do_not_depend_on_the_others():
     assert not np.isclose(other, both).any()
 
 
+def test_steps_one_by_one_are_a_longer_window():
+    """Missing ones too, on the scale of the first window."""
+    model, (window, truth, there) = build(), some()
+    at = lambda n: window._replace(
+        y=np.concatenate([window.y, truth])[:n],
+        observed=np.concatenate([window.observed, there > 0])[:n],
+        known=window.known[:n],
+    )
+    reading = model.read(at(R))
+    for n in range(H):
+        reading = model.advance(reading, truth[n], there[n] > 0, window.known[R + n])
+    whole = model.read(at(R + H), reading.fixed.scale)
+    for one, other in zip(
+        jax.tree.leaves(reading), jax.tree.leaves(whole), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_paths_follow_the_distribution():
     """The first step of many paths has the spread that the model says."""
     model, (window, _, _) = build(), some()
