@@ -285,7 +285,9 @@ def test_logarithms(model):
     columns = once.columns[2:]
     np.testing.assert_allclose(twice[columns], 2 * once[columns], rtol=1e-4)
     assert (once["LSTM"] > 0).all()
-    with pytest.raises(DataError, match=r"series p has the value 0, and data\.logarithm"):
+    with pytest.raises(
+        DataError, match=r"series p has the value 0, and data\.logarithm"
+    ):
         forecaster.predict(data.assign(y=np.maximum(data["y"] - 5, 0)))
 
 

@@ -20,7 +20,7 @@ class ForecastBatch(NamedTuple):
     truth: Any
     """The steps ahead ``[H, B]``; 0 where nothing is observed."""
     weights: Any
-    """``[H, B]``: 1 of what is observed, and 0 of what is missing or fills a batch."""
+    """``[H, B]``: what an error counts; 0 of what is missing or fills a batch."""
 
 
 class ForecastBatches:
@@ -38,6 +38,7 @@ class ForecastBatches:
         history, horizon: steps before and after a cut.
         batch_size: windows of a batch.
         seed: of the order.
+        weights: what an error of every step counts, ``[T_n]``; ``None``: 1.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ForecastBatches:
         horizon: int,
         batch_size: int,
         seed: int = 0,
+        weights: Sequence[np.ndarray] | None = None,
     ):
         self._windows, self._seed = windows, seed
         self._series = np.asarray(known, np.int32)
@@ -63,12 +65,14 @@ class ForecastBatches:
         self._y = flat(values, np.nan)
         self._known, self._past = flat(features.known, 0), flat(features.past, 0)
         self._static = features.static
+        ones = [np.ones(len(x), np.float32) for x in values]
+        self._weights = flat(ones if weights is None else weights, 0)
         self._span = np.arange(history + horizon)[:, None]
 
     @functools.cached_property
     def identities(self) -> np.ndarray:
         """A number for every window, uint32 ``[W]``, by its series and its cut."""
-        names = [self._names[n] for n in self._windows.series.tolist()]
+        names = [self._names[n] for n in map(int, self._windows.series)]
         return identities(names, self._windows.cuts)
 
     def plan(self, epoch: int) -> Sequence[np.ndarray]:
@@ -98,7 +102,8 @@ class ForecastBatches:
             past=self._past[steps[:history]],
             static=self._static[series],
         )
-        return ForecastBatch(window, y[history:], observed[history:].astype(np.float32))
+        weights = np.where(observed, self._weights[steps], np.float32(0))
+        return ForecastBatch(window, y[history:], weights[history:])
 
     @functools.cached_property
     def _in_order(self):

@@ -9,6 +9,7 @@ from lstm_jax.data.panel import Panel, PanelColumns, Split, read_panel
 from lstm_jax.models.forecast.direct import DirectConfig
 from lstm_jax.models.forecast.encoder_decoder import EncoderDecoderConfig
 from lstm_jax.models.forecast.recursive import RecursiveConfig
+from lstm_jax.tasks.forecast_weights import WeighBy
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
@@ -48,6 +49,10 @@ class ForecastDataConfig:
     frequency: str = ""
     """An alias of pandas, such as `h`, `15min`, `D`, `W-SUN` or `MS`, or a whole
     number; empty: told from the times."""
+    weigh_by: WeighBy = "none"
+    """What an error counts in the loss: as read, or as `mase`, `smape` or `owa` count
+    it; see `lstm_jax.tasks.forecast_weights`. For models that say all steps at once, by
+    the absolute error or quantiles."""
     valid_fraction: Fraction = 0.1
     """Fraction of the steps of every series to validate on; not read with steps."""
     test_fraction: Fraction = 0.2
@@ -155,6 +160,12 @@ class ForecastingConfig:
             raise ValueError(
                 f"data.logarithm is true and the head {self.model.head.kind} forecasts "
                 f"counts; leave data.logarithm out"
+            )
+        if self.data.weigh_by != "none" and not self.model.absolute:
+            raise ValueError(
+                f"data.weigh_by is {self.data.weigh_by!r} and the loss of the model no "
+                f'absolute error; set model.kind="direct" and model.head.loss="mae", '
+                f"or leave data.weigh_by out"
             )
         kinds = {"known": "future", "past": "past", "static": "static"}
         for kind, key in kinds.items():

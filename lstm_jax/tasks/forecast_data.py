@@ -41,6 +41,7 @@ from lstm_jax.tasks.forecast_standard import (
     Standard,
     standard_of,
 )
+from lstm_jax.tasks.forecast_weights import error_weights
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.training.metadata import Metadata
 
@@ -283,6 +284,19 @@ class ForecastData:
         self.check_values(self.names, [series.values for series in self.panel])
         return self.read_by.apply([series.values for series in self.panel])
 
+    @functools.cached_property
+    def _weights(self):
+        """What an error counts, for every step ``[T_n]``."""
+        values = [series.values for series in self.panel]
+        return error_weights(
+            self._config.weigh_by,
+            values,
+            self.read_by.units(values),
+            self.seasonal_scale,
+            self._train_ends,
+            self.season,
+        )
+
     def check_values(self, names: Sequence[str], values: Iterable[np.ndarray]) -> None:
         """Checks that the model can read values of some series ``[T_n]``.
 
@@ -290,6 +304,8 @@ class ForecastData:
             DataError: there is no logarithm of one, or it is no count for a
                 distribution of counts.
         """
+        if not (self._config.logarithm or self._model.counts):
+            return
         for name, x in zip(names, values, strict=True):
             there = x[~np.isnan(x)]
             if self._config.logarithm and (there <= 0).any():
@@ -321,7 +337,7 @@ class ForecastData:
         known = np.arange(len(self.names))
         sizes = self.model.history, self.horizon, rows
         every = self.values, self.features, windows, known, self.names
-        return ForecastBatches(*every, *sizes, seed)
+        return ForecastBatches(*every, *sizes, seed, self._weights)
 
     def truth(self, windows: Windows) -> np.ndarray:
         """What is to be forecast ``[W, H]``, on the scale of the data."""

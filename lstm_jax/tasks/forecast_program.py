@@ -1,17 +1,30 @@
 """A forecaster over batches of windows: losses, forecasts and paths, jitted."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
-from lstm_jax._types import PyTree
+from lstm_jax._types import Array, PyTree
 from lstm_jax.models.forecast.recursive import Reading, quantiles_of
 from lstm_jax.models.forecast.window import Window
 from lstm_jax.models.functional import Functional
 from lstm_jax.tasks.forecast_batches import ForecastBatches
+
+
+class Steps(NamedTuple):
+    """What was read, and how to read on."""
+
+    state: Array
+    """All that a step changes."""
+    advance: Callable[[Array, np.ndarray], Array]
+    """From a state and a step ``[B, 2 + K]`` to the next state. The step has the
+    values, 1 where they are observed, and what is known."""
+    reading: Callable[[Array], Reading]
+    """A state as the model has it."""
 
 
 class Asked(NamedTuple):
@@ -73,16 +86,26 @@ class ForecastProgram:
         """Windows as a model has read them that draws paths."""
         return self._read(params, window)
 
-    def advance(
-        self,
-        params: PyTree,
-        reading: Reading,
-        y: np.ndarray,
-        observed: np.ndarray,
-        known: np.ndarray,
-    ) -> Reading:
-        """One more step of every row; see `RecursiveForecaster.advance`."""
-        return self._advance(params, reading, y, observed, known)
+    def steps_from(self, params: PyTree, reading: Reading) -> Steps:
+        """Steps that go on from what was read; see `RecursiveForecaster.advance`.
+
+        What a step changes is one array, and all else is compiled in: to pass many
+        arrays takes longer than the step itself.
+        """
+        changing = reading.carry, reading.y, reading.observed
+        state, unpacked = ravel_pytree(changing)
+
+        def whole(state):
+            carry, y, observed = unpacked(state)
+            return Reading(carry, reading.fixed, y, observed)
+
+        @jax.jit
+        def advance(state, step):
+            new = step[:, 0], step[:, 1] > 0, step[:, 2:]
+            after = self._model(params).advance(whole(state), *new)
+            return ravel_pytree((after.carry, after.y, after.observed))[0]
+
+        return Steps(state, advance, whole)
 
     def forecast_from(
         self,
@@ -146,10 +169,6 @@ class ForecastProgram:
     @functools.cached_property
     def _read(self):
         return jax.jit(lambda params, window: self._model(params).read(window))
-
-    @functools.cached_property
-    def _advance(self):
-        return jax.jit(lambda params, *step: self._model(params).advance(*step))
 
     @functools.cached_property
     def _forecast_from(self):

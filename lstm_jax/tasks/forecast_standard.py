@@ -18,6 +18,11 @@ class ReadBy(Protocol):
         """Forecasts ``[W, H, Q]`` of these series, on the scale of the data."""
         ...
 
+    def units(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """What one unit of the scale that the model reads is on that of the data, at
+        every value ``[T_n]``: ``dy / dy'``."""
+        ...
+
 
 class AsTheyAre:
     """Series as they are."""
@@ -30,6 +35,10 @@ class AsTheyAre:
         """The forecasts."""
         del series
         return np.asarray(forecasts, np.float64)
+
+    def units(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """1."""
+        return [np.ones_like(x) for x in values]
 
 
 class Logarithm:
@@ -44,6 +53,10 @@ class Logarithm:
         """``exp y'``."""
         del series
         return np.exp(np.asarray(forecasts, np.float64))
+
+    def units(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """``y``."""
+        return values
 
 
 class Standard(NamedTuple):
@@ -64,6 +77,11 @@ class Standard(NamedTuple):
         """Forecasts ``[W, H, Q]`` of these series, on the scale of the data."""
         mean, std = self.mean[series], self.std[series]
         return forecasts * std[:, None, None] + mean[:, None, None]
+
+    def units(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """The standard deviation."""
+        both = zip(values, self.std, strict=True)
+        return [np.full_like(x, std) for x, std in both]
 
 
 def standard_of(values: list[np.ndarray], names: tuple[str, ...]) -> Standard:

@@ -9,12 +9,13 @@ came since, on the scale of the former.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.data.panel import Panel, calendar_features, forecast_frame
 from lstm_jax.data.text import DataError
-from lstm_jax.models.forecast.recursive import RecursiveConfig
+from lstm_jax.models.forecast.recursive import Reading, RecursiveConfig
 from lstm_jax.tasks.forecast_batches import identities
 from lstm_jax.tasks.forecast_columns import columns_asked, named
 from lstm_jax.tasks.forecast_data import names_of
@@ -52,12 +53,16 @@ class ForecastStream:
                 f"values and the calendar; train without it, or call predict with the "
                 f"longer data."
             )
-        self._task, self._params, self._panel, self._name = task, params, panel, name
+        self._task, self._panel, self._name = task, panel, name
+        self._params = params = jax.device_put(params)
         self._names = names_of(panel)
         self._lengths = np.array([len(series) for series in panel])
         batches, self._read_by = task.ahead(panel, 0, rows=len(panel))
         ((_, batch),) = batches.in_order()
-        self._reading = task.program_of_forecasts.read(params, batch.window)
+        program = task.program_of_forecasts
+        self._steps = program.steps_from(params, program.read(params, batch.window))
+        self.state = self._steps.state
+        """All that an update changes, as one array."""
         self._ahead = _Ahead(panel, config.data.calendar)
         self.updates = 0
         """Steps that came since the stream began."""
@@ -75,18 +80,20 @@ class ForecastStream:
                 missing, or a number cannot be read, such as an infinite one.
         """
         new = self._in_order(values)
-        self._task.data.check_values(self._names, new[:, None])
-        scaled = np.concatenate(self._read_by.apply([*new[:, None]]))
-        observed = ~np.isnan(scaled)
-        self._reading = self._task.program_of_forecasts.advance(
-            self._params,
-            self._reading,
-            np.where(observed, scaled, 0).astype(np.float32),
-            observed,
-            self._ahead.known(1)[0],
-        )
+        rows = [*new[:, None]]
+        self._task.data.check_values(self._names, rows)
+        known, scaled = self._ahead.known(1)[0], self._read_by.apply(rows)
+        step = np.empty((len(rows), 2 + known.shape[-1]), np.float32)
+        step[:, :1], step[:, 2:] = scaled, known
+        step[:, 1] = ~np.isnan(new)
+        self.state = self._steps.advance(self.state, step)
         self._ahead.advance()
         self.updates += 1
+
+    @property
+    def reading(self) -> Reading:
+        """What was read, as the layers have it."""
+        return self._steps.reading(self.state)
 
     def forecast(
         self,
@@ -108,7 +115,7 @@ class ForecastStream:
         asked = task.checked(horizon, columns.values())
         found = task.program_of_forecasts.forecast_from(
             self._params,
-            self._reading,
+            self.reading,
             self._ahead.known(asked.horizon),
             identities(self._names, self._lengths + self.updates),
             asked,

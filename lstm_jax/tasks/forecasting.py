@@ -90,7 +90,7 @@ class Forecasting:
         )
         weight = weights.sum()
         # A batch of missing values alone has the loss 0.
-        mean = (losses * weights).sum() / jnp.maximum(weight, 1)
+        mean = (losses * weights).sum() / jnp.where(weight > 0, weight, 1)
         return mean, Aux(carry, {}, weight)
 
     # Evaluation

@@ -19,6 +19,11 @@ class AllAtOnceConfig:
     counts = False
     """Values are no counts."""
 
+    @property
+    def absolute(self) -> bool:
+        """Whether the loss is the absolute error, of one number or of quantiles."""
+        return getattr(self.head, "loss", "mae") == "mae"
+
     def __post_init__(self):
         if self.dropout and self.num_layers == 1:
             raise ValueError(

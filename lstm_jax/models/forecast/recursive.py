@@ -77,6 +77,9 @@ class RecursiveConfig:
     """Calendar and covariates; those of the past alone are not there when a path is
     drawn."""
 
+    absolute = False
+    """The loss is no absolute error."""
+
     @field_validator("lags")
     @classmethod
     def _each_once(cls, lags: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -128,7 +131,7 @@ class RecursiveConfig:
         return RecursiveForecaster(self, sizes, rngs=rngs)
 
 
-class _Fixed(NamedTuple):
+class Fixed(NamedTuple):
     """What stays the same over all steps of a window."""
 
     scale: Scale
@@ -136,8 +139,9 @@ class _Fixed(NamedTuple):
     """``[B, F]``: the embedding of the series, static features, the logarithm of the
     scale."""
 
-    def repeated(self, n):
-        return _Fixed(self.scale.repeated(n), jnp.repeat(self.features, n, axis=0))
+    def repeated(self, n: int) -> "Fixed":
+        """Every window ``n`` times, the copies next to each other."""
+        return Fixed(self.scale.repeated(n), jnp.repeat(self.features, n, axis=0))
 
 
 class Reading(NamedTuple):
@@ -145,7 +149,8 @@ class Reading(NamedTuple):
 
     carry: Any
     """Of the layers."""
-    fixed: _Fixed
+    fixed: Fixed
+    """What stays as it is."""
     y: Float[Array, "L B"]
     """The values that a lag may reach, on the scale of the window; 0 where there are
     none."""
@@ -360,7 +365,7 @@ class RecursiveForecaster(Module):
             scale = scale_of(y, observed, self.config.normalise)
         embedding = self.series(window.series).astype(window.y.dtype)
         features = [embedding, window.static, jnp.log(scale.scale)[:, None]]
-        return _Fixed(scale, jnp.concatenate(features, axis=-1))
+        return Fixed(scale, jnp.concatenate(features, axis=-1))
 
     def _inputs(self, y, observed, window, fixed):
         """The inputs of all steps from the first of the context on."""
