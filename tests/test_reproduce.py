@@ -57,7 +57,7 @@ def test_the_receipt_is_what_the_runs_came_to(done):
     assert receipt["obtained"] == pytest.approx(sum(found) / 3)
     assert receipt["figure"] == "test perplexity"
     assert receipt["reached"] == (receipt["obtained"] <= receipt["bar"])
-    assert receipt["changed"] == ["train.patience=9", "the recipe", "the text"]
+    assert receipt["changed"] == ["train.patience=9", "the recipe", "the data"]
     assert (folder / "out" / RECEIPT).with_suffix(".png").stat().st_size > 1000
 
 

@@ -19,13 +19,13 @@ import jax.numpy as jnp
 
 from lstm_jax.core.arguments import check_choice
 from lstm_jax.interop.errors import InteropError
-from lstm_jax.programs.program import Program
+from lstm_jax.programs.program import Exportable
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def to_stablehlo(
-    program: Program,
+    program: Exportable,
     *,
     gradients: bool = False,
     platforms: Sequence[str] = PLATFORMS,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax._types import Array, Key, PyTree
@@ -37,7 +38,8 @@ class Functional:
 
     def __call__(self, params: PyTree) -> Any:
         """The module with these parameters, in evaluation mode."""
-        module = nnx.merge(self._graph, params)
+        # Arrays of NumPy cannot be indexed by what is traced.
+        module = nnx.merge(self._graph, jax.tree.map(jnp.asarray, params))
         module.eval()
         return module
 

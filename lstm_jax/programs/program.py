@@ -19,7 +19,7 @@ To run a stream, feed every ``NAME_out`` back as ``NAME``.
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,36 @@ class Layer(NamedTuple):
     def zero_carry(self) -> Any:
         """Shapes of the carry of one direction, without the row axis."""
         return jax.eval_shape(lambda: self.cell.zero_carry((), jnp.float32))
+
+
+class Exportable(Protocol):
+    """A function of named arrays, for the formats that trace it: a `Program`, or what a
+    task describes itself."""
+
+    @property
+    def pieces(self) -> Sequence[Piece]:
+        """A chain of pieces, or the recurrent layers."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[Spec, ...]:
+        """The inputs, in order."""
+        ...
+
+    @property
+    def weights(self) -> dict[str, Array]:
+        """Every weight by its path."""
+        ...
+
+    def with_weights(self, weights: Mapping[str, Array]) -> "Exportable":
+        """The same function with all weights replaced."""
+        ...
+
+    def __call__(
+        self, inputs: Mapping[str, Array], *, implementation: str | None = None
+    ) -> dict[str, Array]:
+        """Runs the function in JAX."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

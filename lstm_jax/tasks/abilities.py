@@ -9,7 +9,7 @@ import numpy as np
 from lstm_jax._types import PyTree
 from lstm_jax.data.stored import Text
 from lstm_jax.inference import Sampling
-from lstm_jax.programs.program import Program
+from lstm_jax.programs.program import Exportable
 from lstm_jax.scores import class_scores
 from lstm_jax.training.run_errors import RunError
 
@@ -70,8 +70,9 @@ class Exports(Protocol):
         batch_first: bool = False,
         lengths: bool = True,
         carry: bool = True,
-    ) -> Program:
-        """The trained model; the arguments are those of `lstm_jax.interop.Program`."""
+    ) -> Exportable:
+        """The trained model; the arguments are those of `lstm_jax.interop.Program`,
+        and those that it has no use for change nothing."""
         ...
 
 

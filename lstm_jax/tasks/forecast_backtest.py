@@ -9,7 +9,7 @@ from lstm_jax.data.text import DataError
 from lstm_jax.tasks.abilities import Backtest, Fan, Predictions
 from lstm_jax.tasks.forecast_columns import as_predictions, named, quantile_columns
 from lstm_jax.tasks.forecast_data import ForecastData, names_of
-from lstm_jax.tasks.forecast_measures import baseline, point_metrics
+from lstm_jax.tasks.forecast_measures import baseline, baselines, point_metrics
 
 SHOWN = 3
 """Horizons of history that a fan chart shows before the forecasts."""
@@ -69,13 +69,13 @@ def backtest(task: Any, params: Any, count: int, step: int | None) -> Backtest:
     data = task.data
     last = last_windows(data, count, data.horizon if step is None else step)
     found = task.forecasts(params, last.windows)
-    naive = _seasonal_naive(data, last.windows)
+    naive, split = _seasonal_naive(data, last.windows), data.final_split
 
     def measured(of):
         windows = Windows(last.windows.series[of], last.windows.cuts[of])
-        metrics = task.measure(windows, found[of])
+        metrics = task.measure(windows, split, found[of])
         if naive is not None:
-            beside = point_metrics(data, windows, naive[of])
+            beside = point_metrics(data, windows, split, naive[of])
             metrics["seasonal_naive_mase"] = beside["mase"]
         return metrics
 
@@ -97,7 +97,7 @@ def backtest(task: Any, params: Any, count: int, step: int | None) -> Backtest:
 def _seasonal_naive(data, windows):
     """The seasonal naive forecast; ``None`` where a series has no season before."""
     try:
-        return baseline(data, windows, data.season)
+        return baseline(data, windows, baselines(data)["seasonal_naive"])
     except DataError:
         return None
 

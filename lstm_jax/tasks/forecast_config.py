@@ -133,6 +133,12 @@ class ForecastEvaluationConfig:
 
     batch_size: Count = 1024
     """Windows at a time; the metrics do not depend on it."""
+    step: Count = 1
+    """Steps from one window of a series to the next, the last one ending with the
+    split; 1: all windows."""
+    owa: bool = False
+    """Whether OWA of the M4 competition is a metric: sMAPE and MASE as parts of those
+    of its benchmark Naive2, which is forecast for every window."""
 
 
 @config

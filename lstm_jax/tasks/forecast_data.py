@@ -138,10 +138,19 @@ class ForecastData:
         return known or self._config.season or self.frequency.season
 
     @functools.cached_property
-    def seasonal_scale(self) -> np.ndarray:
-        """The mean seasonal difference of the training split of every series ``[N]``;
-        NaN of series shorter than a season."""
-        return seasonal_scale(self._train_values, self.season)
+    def seasonal_scale(self) -> Mapping[str, np.ndarray]:
+        """By split the mean seasonal difference of the steps before it ``[N]``, of
+        ``train`` of its own; NaN of series shorter than a season."""
+        ends = {
+            split: [first for first, _ in self.bounds(split)] for split in self.splits
+        }
+        ends["train"] = self._train_ends
+        before = lambda of: [
+            s.values[:end] for s, end in zip(self.panel, of, strict=True)
+        ]
+        return {
+            name: seasonal_scale(before(of), self.season) for name, of in ends.items()
+        }
 
     @functools.cached_property
     def model(self) -> Any:
@@ -292,7 +301,7 @@ class ForecastData:
             self._config.weigh_by,
             values,
             self.read_by.units(values),
-            self.seasonal_scale,
+            self.seasonal_scale["train"],
             self._train_ends,
             self.season,
         )

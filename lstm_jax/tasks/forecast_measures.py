@@ -2,22 +2,25 @@
 
 mse, mae   of standardised series: errors divided by the standard deviation of the
            training split of their series
-mase       errors divided by the mean seasonal difference of that split
+mase       errors divided by the mean seasonal difference of the steps before the split
+           that is forecast
 smape      in percent, on the scale of the data
+owa        the mean of smape and mase, each divided by that of Naive2
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from lstm_jax.data.baselines import naive, seasonal_naive
+from lstm_jax.data.baselines import naive, naive2, seasonal_naive
 from lstm_jax.data.panel import Windows
 from lstm_jax.scores import forecast as scores
 from lstm_jax.tasks.forecast_data import ForecastData
 
 
 def point_metrics(
-    data: ForecastData, windows: Windows, forecast: Any
+    data: ForecastData, windows: Windows, split: str, forecast: Any
 ) -> dict[str, float]:
     """The metrics of forecasts ``[W, H]`` on the scale of the data.
 
@@ -25,7 +28,7 @@ def point_metrics(
     only such windows, MASE is NaN.
     """
     truth, std = data.truth(windows), data.standard.std[windows.series, None]
-    scale = data.seasonal_scale[windows.series]
+    scale = data.seasonal_scale[split][windows.series]
     mase = float("nan")
     if ((scale > 0) & ~np.isnan(truth).all(axis=1)).any():
         mase = scores.mase(truth, forecast, scale, unscaled="skip")
@@ -37,21 +40,29 @@ def point_metrics(
     }
 
 
-def baseline(data: ForecastData, windows: Windows, season: int) -> np.ndarray:
-    """The seasonal naive forecast of windows ``[W, H]``; the naive one with season 1.
+def baseline(
+    data: ForecastData, windows: Windows, forecast: Callable[[np.ndarray, int], Any]
+) -> np.ndarray:
+    """The forecasts of windows ``[W, H]`` by a function of the steps before each, and
+    of the horizon.
 
     Raises:
-        DataError: a series is too short for it before one of its windows.
+        DataError: what the function raises, such as for a series that is too short.
     """
     found = np.empty((len(windows), data.horizon))
     for row, (n, cut) in enumerate(zip(windows.series, windows.cuts, strict=True)):
-        before = data.panel.series[n].values[:cut]
-        found[row] = (
-            naive(before, data.horizon)
-            if season == 1
-            else seasonal_naive(before, season, data.horizon)
-        )
+        found[row] = forecast(data.panel.series[n].values[:cut], data.horizon)
     return found
+
+
+def baselines(data: ForecastData) -> dict[str, Callable[[np.ndarray, int], Any]]:
+    """The forecasts to compare with; Naive2 takes long."""
+    season = data.season
+    return {
+        "naive": naive,
+        "seasonal_naive": lambda x, horizon: seasonal_naive(x, season, horizon),
+        "naive2": lambda x, horizon: naive2(x, season, horizon),
+    }
 
 
 def sentence(metrics: dict[str, float]) -> str:

@@ -21,7 +21,13 @@ from lstm_jax.tasks.forecast_batches import ForecastBatches
 from lstm_jax.tasks.forecast_columns import as_predictions, columns_asked, named
 from lstm_jax.tasks.forecast_config import ForecastingConfig
 from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata, names_of
-from lstm_jax.tasks.forecast_measures import baseline, point_metrics, sentence
+from lstm_jax.tasks.forecast_export import ForecastFunction
+from lstm_jax.tasks.forecast_measures import (
+    baseline,
+    baselines,
+    point_metrics,
+    sentence,
+)
 from lstm_jax.tasks.forecast_program import Asked, ForecastProgram
 from lstm_jax.tasks.forecast_standard import ReadBy
 from lstm_jax.tasks.forecast_stream import ForecastStream
@@ -35,6 +41,7 @@ POINTS: Metrics = {
     "mase": Metric(label="MASE"),
     "smape": Metric("%", label="sMAPE"),
 }
+OWA: Metrics = {"owa": Metric(label="OWA")}
 QUANTILES: Metrics = {"wql": Metric(label="weighted quantile loss")}
 
 
@@ -62,11 +69,13 @@ class Forecasting:
         self.data = data = ForecastData(config.data, config.model, metadata, panel)
         self.items_per_step = config.train.batch_size
         self.model = Functional(lambda key: data.model.build(data.sizes, nnx.Rngs(key)))
+        self._of_naive2: dict[str, tuple[float, float]] = {}
         self.program_of_forecasts = ForecastProgram(self.model, config.seed)
 
     @property
     def metrics(self) -> Metrics:
-        return {**POINTS, **QUANTILES} if self.config.model.levels else POINTS
+        found = {**POINTS, **QUANTILES} if self.config.model.levels else POINTS
+        return {**found, **OWA} if self.config.evaluation.owa else found
 
     # Training
 
@@ -79,6 +88,8 @@ class Forecasting:
     def batches(self) -> HostBatches:
         config, data = self.config, self.data
         data.check_series()
+        if config.evaluation.owa:
+            self._naive2("valid")  # what it cannot forecast is said before training
         rows = config.train.batch_size
         source = data.batches(data.windows("train"), rows, config.seed)
         return HostBatches(source, config.train.block)
@@ -106,13 +117,34 @@ class Forecasting:
 
     def evaluate(self, params, split):
         """The loss, and the metrics of a split; see `measure`."""
-        data, windows = self.data, self.data.windows(split)
+        data, windows = self.data, self._evaluated(split)
         batches = data.batches(windows, self.config.evaluation.batch_size)
         loss, forecasts = self.program_of_forecasts.evaluate(
             params, batches, self.asked
         )
         natural = data.read_by.undo(forecasts, windows.series)
-        return {"loss": loss, **self.measure(windows, natural)}
+        metrics = {"loss": loss, **self.measure(windows, split, natural)}
+        if self.config.evaluation.owa:
+            smape, mase = self._naive2(split)
+            metrics["owa"] = scores.owa(metrics["smape"], metrics["mase"], smape, mase)
+        return metrics
+
+    def _evaluated(self, split):
+        """The windows of a split that are evaluated."""
+        data, step = self.data, self.config.evaluation.step
+        windows = data.windows(split)
+        ends = np.array([end for _, end in data.bounds(split)]) - data.horizon
+        there = (ends[windows.series] - windows.cuts) % step == 0
+        return Windows(windows.series[there], windows.cuts[there])
+
+    def _naive2(self, split):
+        """sMAPE and MASE of Naive2."""
+        if split not in self._of_naive2:  # it takes longer than an evaluation
+            data, windows = self.data, self._evaluated(split)
+            forecast = baseline(data, windows, baselines(data)["naive2"])
+            found = point_metrics(data, windows, split, forecast)
+            self._of_naive2[split] = found["smape"], found["mase"]
+        return self._of_naive2[split]
 
     def forecasts(self, params: PyTree, windows: Windows) -> np.ndarray:
         """Forecasts of windows of the data ``[W, H, Q]``, on the scale of the data."""
@@ -120,14 +152,16 @@ class Forecasting:
         found = self.program_of_forecasts.forecasts(params, batches, self.asked)
         return self.data.read_by.undo(found, windows.series)
 
-    def measure(self, windows: Windows, forecasts: np.ndarray) -> dict[str, float]:
+    def measure(
+        self, windows: Windows, split: str, forecasts: np.ndarray
+    ) -> dict[str, float]:
         """The metrics of forecasts ``[W, H, Q]`` on the scale of the data.
 
         For those of points see `lstm_jax.tasks.forecast_measures`.
         """
         data, levels = self.data, self.config.model.levels
         truth = data.truth(windows)
-        found = point_metrics(data, windows, self.asked.point(forecasts))
+        found = point_metrics(data, windows, split, self.asked.point(forecasts))
         if levels:
             found["wql"] = float("nan")  # a ratio to the sum of the truth
             if np.nansum(np.abs(truth)) > 0:
@@ -138,16 +172,20 @@ class Forecasting:
         said = sentence(metrics)
         if "wql" in metrics:
             said += f", weighted quantile loss {metrics['wql']:.4f}"
+        if "owa" in metrics:
+            said += f", OWA {metrics['owa']:.3f}"
         return said
 
     def baselines(self, split, every=False):
         del every
-        data, windows = self.data, self.data.windows(split)
-        for name, season in (("naive", 1), ("seasonal naive", data.season)):
-            found = point_metrics(data, windows, baseline(data, windows, season))
-            prefix = name.replace(" ", "_")
-            named = {f"{prefix}_{metric}": value for metric, value in found.items()}
-            yield f"{name}: {sentence(found)}", named
+        data, windows = self.data, self._evaluated(split)
+        for name, forecast in baselines(data).items():
+            if name == "naive2" and not self.config.evaluation.owa:
+                continue
+            made = baseline(data, windows, forecast)
+            found = point_metrics(data, windows, split, made)
+            named = {f"{name}_{metric}": value for metric, value in found.items()}
+            yield f"{name.replace('_', ' ')}: {sentence(found)}", named
 
     # Metadata
 
@@ -161,6 +199,22 @@ class Forecasting:
         self.data.check_same(metadata, directory)
 
     # Abilities
+
+    def program(
+        self,
+        params: PyTree,
+        *,
+        batch_first: bool = False,
+        lengths: bool = False,
+        carry: bool = False,
+    ) -> ForecastFunction:
+        """The trained forecaster as a function of arrays; without lengths and a carry.
+
+        Raises:
+            RunError: the model draws paths.
+        """
+        del lengths, carry
+        return ForecastFunction(self, params, batch_first)
 
     def backtest(self, params, count, step=None) -> Backtest:
         """Forecasts of the last windows of the final split."""

@@ -1,6 +1,7 @@
 """Forecasting, from a file to forecasts."""
 
 import csv
+import dataclasses
 import datetime
 import json
 import tomllib
@@ -11,6 +12,8 @@ import pytest
 
 import lstm_jax
 from lstm_jax.cli import main
+from lstm_jax.data.baselines import naive2
+from lstm_jax.data.panel import read_panel
 from lstm_jax.data.text import DataError
 from lstm_jax.models.forecast.window import Window
 from lstm_jax.runs.configs import make_task, read_config
@@ -95,14 +98,15 @@ def test_it_learns_and_says_how_well(trained, capsys):
 
 
 def test_metrics_of_every_window_by_hand(trained):
-    """One window at a time, on the scale of the train split."""
+    """One window at a time, on the scale of the train split; MASE on that of all steps
+    before the split."""
     run = lstm_jax.load_run(trained / "run")
     data = values()
     mean, std = data[:80].mean(axis=0), data[:80].std(axis=0)
     scaled = (data - mean) / std
     squares, absolute, scaled_errors, percent = [], [], [], []
     for n in range(3):
-        seasonal = np.abs(data[24:80, n] - data[:56, n]).mean()
+        seasonal = np.abs(data[24:100, n] - data[:76, n]).mean()
         for cut in range(100, 120 - 4 + 1):
             y = scaled[cut - 16 : cut, n : n + 1].astype(np.float32)
             forecast = run.model(Window(y, series=np.array([n])))[:, 0, 0]
@@ -123,6 +127,25 @@ def test_metrics_of_every_window_by_hand(trained):
     assert found["smape"] == pytest.approx(np.mean(percent), rel=1e-4)
 
 
+def test_owa_of_windows_that_are_some_steps_apart(tmp_path):
+    data = values() + np.array([3.0, 0.0, 20.0])  # Naive2 needs values above 0
+    keys = "evaluation.owa=true", "evaluation.step=6"
+    task = task_of(tmp_path, data, *keys)
+    found = task.evaluate(task.init(jax.random.key(0)), "test")
+    cuts, smapes, mases = (104, 110, 116), [], []
+    for n in range(3):
+        scale = np.abs(data[24:100, n] - data[:76, n]).mean()
+        for cut in cuts:
+            truth, made = data[cut : cut + 4, n], naive2(data[:cut, n], 24, 4)
+            smapes.append((200 * abs(truth - made) / (abs(truth) + abs(made))).mean())
+            mases.append(abs(truth - made).mean() / scale)
+    parts = found["smape"] / np.mean(smapes), found["mase"] / np.mean(mases)
+    assert found["owa"] == pytest.approx(np.mean(parts), rel=1e-6)
+    task = task_of(tmp_path, values(), *keys)
+    with pytest.raises(DataError, match="above 0"):
+        task.batches()
+
+
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_no_window_is_dropped(trained, rows):
     run = lstm_jax.load_run(trained / "run")
@@ -140,14 +163,14 @@ def test_the_future_does_not_leak(tmp_path):
     seen = [
         first.data.standard,
         first.batches()._source.load(np.arange(10)),
-        first.data.seasonal_scale,
+        first.data.seasonal_scale["valid"],
     ]
     data[80:] = 1e4 * np.random.default_rng(1).normal(size=(40, 3))
     second = task_of(tmp_path, data)
     again = [
         second.data.standard,
         second.batches()._source.load(np.arange(10)),
-        second.data.seasonal_scale,
+        second.data.seasonal_scale["valid"],
     ]
     jax.tree.map(np.testing.assert_array_equal, seen, again)
     # The last window of train ends with the train split.
@@ -329,6 +352,43 @@ def test_steps_and_quantiles_of_the_command_line(tmp_path, capsys):
     capsys.readouterr()
     assert main([*ask, "--quantiles", "0.2"]) == 2
     assert "no quantile of the level 0.2, only 0.1, 0.5, 0.9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows_first", [False, True])
+def test_an_exported_forecaster_says_what_predict_says(trained, tmp_path, rows_first):
+    """Also where a value is missing; of a series never seen, on the scale of its
+    context."""
+    path, data = tmp_path / "forecast.jaxexport", values()
+    data[-5, 0] = np.nan
+    args = ["export", str(trained / "run"), "--format", "stablehlo", "--out", str(path)]
+    assert main([*args, *["--batch-first"] * rows_first]) == 0
+    exported = jax.export.deserialize(path.read_bytes())
+    turned = np.transpose if rows_first else np.asarray
+    y = np.concatenate([data[-16:], 10 + 3 * data[-16:, 1:2]], axis=1)
+    inputs = {"y": turned(y.astype(np.float32)), "series": np.array([0, 1, 2, -1])}
+    inputs["series"] = inputs["series"].astype(np.int32)
+    found = exported.call(inputs)["forecasts"][..., 0]
+    found = found if rows_first else found.T
+    run = lstm_jax.load_run(trained / "run")
+    rows = run.predict(write_csv(tmp_path / "now.csv", data))
+    for n, name in enumerate(NAMES):
+        expected = [row[name] for row in rows]
+        np.testing.assert_allclose(found[n], expected, rtol=2e-5)
+    new = write_csv(tmp_path / "new.csv", y[:, 3:], names=["d"])
+    task = run.task
+    columns = dataclasses.replace(task.config.data.columns, targets=("d",))
+    panel = read_panel(str(new), columns, None)
+    expected = task.forecast(run.params, panel)["d"]
+    np.testing.assert_allclose(found[3], expected, rtol=2e-5)
+
+
+def test_what_a_forecaster_is_not_exported_to(trained, tmp_path, capsys):
+    args = ["export", str(trained / "run"), "--out", str(tmp_path / "x.onnx")]
+    assert main([*args, "--format", "onnx"]) == 2
+    assert "cannot be written as ONNX yet" in capsys.readouterr().err
+    args[-1] = str(tmp_path / "x.safetensors")
+    assert main([*args, "--format", "safetensors"]) == 0
+    assert "LSTMCell(8)" in capsys.readouterr().out
 
 
 def test_backtest(trained, tmp_path, capsys):

@@ -58,6 +58,11 @@ def to_onnx(program: Program, *, opset: int = USUAL) -> Any:
     >>> [node.op_type for node in model.graph.node]
     ['LSTM', 'Squeeze', 'LSTM', 'Squeeze']
     """
+    if not isinstance(program, Program):
+        raise UnsupportedError(
+            f"a {type(program).__name__} cannot be written as ONNX yet; export it as "
+            f"stablehlo."
+        )
     package = onnx()
     newest = package.defs.onnx_opset_version()
     if not OLDEST <= opset <= newest:

@@ -167,7 +167,7 @@ class DirectForecaster(AllAtOnce):
 
     def _ahead(self, carry, series, how):
         """Hidden states of all segments ahead, ``[K, B, size]``."""
-        count, rows = self.segments_ahead, len(series)
+        count, rows = self.segments_ahead, series.shape[0]
         of_series = self.series(series)
         half = of_series.shape[-1]
         zs = jnp.concatenate(
