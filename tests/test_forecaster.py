@@ -1,12 +1,15 @@
 """The forecaster for data frames."""
 
+import datetime
 import importlib
+import json
 
 import numpy as np
 import pytest
 
 import lstm_jax
 from lstm_jax.config import ConfigError
+from lstm_jax.data.panel import PanelColumns, panel_from_frame, with_rows_ahead
 from lstm_jax.data.text import DataError
 from lstm_jax.training.run_errors import RunError
 
@@ -348,9 +351,58 @@ def test_covariates(tmp_path):
     )
     loaded = lstm_jax.Forecaster.load(tmp_path / "run")
     np.testing.assert_array_equal(want["LSTM"], loaded.predict(data)["LSTM"])
+    there = data["y"].notna()
+    ahead = data.loc[~there, ["ds", "price", "unique_id"]]
+    apart = loaded.predict(data[there], futr_df=ahead)
+    np.testing.assert_array_equal(want["LSTM"], apart["LSTM"])
+    indexed = [f.set_index("ds") for f in (data[there], ahead)]
+    apart = loaded.predict(indexed[0], futr_df=indexed[1])
+    assert apart.index.name == "ds"
+    np.testing.assert_array_equal(want["LSTM"], apart["LSTM"])
     data.loc[data.index[82], "price"] = 100.0
     changed = loaded.predict(data)["LSTM"].to_numpy() != want["LSTM"].to_numpy()
     assert changed.tolist() == [False, False, True, True, *[False] * 4]
     short = data[data["ds"] < data["ds"].iloc[82]]
     with pytest.raises(DataError, match="append rows with these columns"):
         loaded.predict(short)
+    with pytest.raises(DataError, match="futr_df has no column 'price'"):
+        loaded.predict(data[there], futr_df=ahead[["unique_id", "ds"]])
+
+
+def test_what_is_known_ahead_beside_what_never_changes():
+    """Rows ahead need no static columns."""
+    columns = PanelColumns(future=("price",), static=("city",))
+    data = frame("polars", steps=3)
+    data = data.with_columns(price=1.0, city=data["unique_id"])
+    ahead = data.select("unique_id", "ds", "price").with_columns(
+        ds=data["ds"] + datetime.timedelta(hours=3)
+    )
+    panel = panel_from_frame(with_rows_ahead(data, ahead, columns), columns)
+    assert [len(series.future) for series in panel] == [6, 6]
+    assert [series.static for series in panel] == [("p",), ("q",)]
+
+
+def test_fit_goes_on(tmp_path):
+    """With the weights and the scales of before, or where it was stopped."""
+    forecaster = lstm_jax.Forecaster(CONFIG)
+    with pytest.raises(RunError, match="there are none; call fit"):
+        forecaster.fit(frame("pandas"), warm_start=True)
+    with pytest.raises(RunError, match="pass its directory"):
+        forecaster.fit(frame("pandas"), resume=True)
+    first, second = tmp_path / "first", tmp_path / "second"
+    forecaster.fit(frame("pandas"), first, verbose=False)
+    before = forecaster.predict()
+    forecaster.fit(frame("pandas"), first, resume=True, verbose=False)
+    assert forecaster.predict().equals(before)
+    forecaster.fit(frame("pandas", 90), second, warm_start=True, verbose=False)
+    facts = [json.loads((of / "run.json").read_text()) for of in (first, second)]
+    assert facts[1]["init_from"]["directory"] == str(first)
+    assert facts[1]["mean"] == facts[0]["mean"]
+    lines = [
+        (of / "metrics.jsonl").read_text().splitlines()[0] for of in (first, second)
+    ]
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert losses[1] < losses[0]
+    other = frame("pandas", names=("p", "r"))
+    with pytest.raises(DataError, match="the first other one is r"):
+        forecaster.fit(other, warm_start=True, verbose=False)

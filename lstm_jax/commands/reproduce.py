@@ -151,7 +151,7 @@ REPRODUCTIONS = {
         "ES-RNN, the winner of M4 (Smyl 2020)",
         bar=0.440,
         text=_M4_HOURLY,
-        recipe="6860c4750f5eb710fe3ab0e71e8a546ba1842a63c69408033886624be9323422",
+        recipe="d2af4d297b461d851170e56787b49417272e44f4f0bb58f7cb70969f074f72a4",
         minutes=30.0,
     ),
 }

@@ -1,6 +1,7 @@
 """A forecaster for data frames: fit, predict, save and load."""
 
 import contextlib
+import dataclasses
 import functools
 import io
 import shutil
@@ -14,7 +15,12 @@ import numpy as np
 
 from lstm_jax import files
 from lstm_jax.config import ConfigError
-from lstm_jax.data.panel import Panel, panel_from_frame, stacked
+from lstm_jax.data.panel import (
+    Panel,
+    panel_from_frame,
+    stacked,
+    with_rows_ahead,
+)
 from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.load import best_of
@@ -90,11 +96,18 @@ class Forecaster:
         self._task: Any = None
         self._params: Any = None
         self._fitted: Panel | None = None
+        self._frame: Any = None
         self.directory: Path | None = None
         """The folder of the run; ``None`` before `fit`."""
 
     def fit(
-        self, frame: Any, directory: str | Path | None = None, *, verbose: bool = True
+        self,
+        frame: Any,
+        directory: str | Path | None = None,
+        *,
+        warm_start: bool = False,
+        resume: bool = False,
+        verbose: bool = True,
     ) -> "Forecaster":
         """Trains on a frame, and evaluates on its test split.
 
@@ -102,6 +115,10 @@ class Forecaster:
             frame: the series.
             directory: the folder of the run; ``None`` for one that goes with this
                 object, unless it is saved.
+            warm_start: whether to begin with the weights and the scales that were
+                fitted or loaded, for the same series with newer data.
+            resume: whether to go on with the run of ``directory``, which was stopped
+                and had the same frame and config.
             verbose: whether to print the progress.
 
         Returns:
@@ -109,24 +126,41 @@ class Forecaster:
 
         Raises:
             DataError: the frame cannot be used, or is too short for the splits.
-            RunError: the folder already holds a run or cannot be written, or training
-                was interrupted.
+            RunError: the folder already holds a run or cannot be written, there is no
+                run to resume or nothing to start from, or training was interrupted.
         """
-        return self._fit(self._panel(frame), directory, verbose)
+        if resume and directory is None:
+            raise RunError("resume=True goes on with a run; pass its directory.")
+        config = self.config
+        if warm_start:
+            if self.directory is None:
+                raise RunError(
+                    "warm_start=True begins with weights, and there are none; call fit "
+                    "without it first, or load."
+                )
+            start = dataclasses.replace(config.train, init_from=str(self.directory))
+            config = dataclasses.replace(config, train=start)
+        self._fit(self._panel(frame), directory, verbose, config, resume)
+        self._frame = frame
+        return self
 
-    def _fit(self, panel, directory=None, verbose=False):
+    def _fit(self, panel, directory=None, verbose=False, config=None, resume=False):
         if directory is None:
             folder = tempfile.mkdtemp(prefix="lstm-jax-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             directory = Path(folder) / "run"
-        make = functools.partial(Forecasting, panel=panel)
+        make, config = (
+            functools.partial(Forecasting, panel=panel),
+            config or self.config,
+        )
         unseen = contextlib.redirect_stdout(io.StringIO())
         with contextlib.nullcontext() if verbose else unseen:
-            outcome = train_run(self.config, directory, make=make)
+            outcome = train_run(config, directory, resume=resume, make=make)
         if not outcome.complete:
             raise RunError(
                 f"training was stopped by {outcome.stopped_by} at step "
-                f"{outcome.step:,}; call fit again, with another directory."
+                f"{outcome.step:,}; call fit again, with resume=True and the directory "
+                f"of this run, or with another one."
             )
         self._open(directory)
         self._fitted = panel
@@ -139,6 +173,7 @@ class Forecaster:
         *,
         level: float | Sequence[float] | None = None,
         quantiles: float | Sequence[float] | None = None,
+        futr_df: Any = None,
     ) -> Any:
         """The steps after the end of every series.
 
@@ -153,6 +188,8 @@ class Forecaster:
                 0.1 to 0.9.
             quantiles: levels of quantiles, such as 0.1. Models that draw paths have
                 any, others those of ``model.head.levels``.
+            futr_df: what is known ahead, instead of rows at the end of ``frame``: a
+                frame with ids, times and the ``future`` columns.
 
         Returns:
             A frame with the id, the time and the column ``LSTM``; with ``level`` also
@@ -165,7 +202,7 @@ class Forecaster:
             DataError: the frame cannot be used, or there is none; the model cannot
                 forecast so many steps or these quantiles.
         """
-        panel = self._up_to_now(frame)
+        panel = self._up_to_now(frame, futr_df)
         columns = columns_asked(level, quantiles, self.config.model.levels)
         return self._task.forecast(
             self._params, panel, "LSTM", horizon=horizon, columns=columns
@@ -216,7 +253,7 @@ class Forecaster:
         panel = self._up_to_now(frame)
         return self._task.stream(self._params, panel, "LSTM")
 
-    def _up_to_now(self, frame):
+    def _up_to_now(self, frame, ahead=None):
         """The series to forecast."""
         if self._task is None:
             raise RunError("the forecaster is not trained; call fit or load first.")
@@ -225,6 +262,9 @@ class Forecaster:
                 "a loaded forecaster has no data; pass a frame with the series up to "
                 "now."
             )
+        if ahead is not None:
+            frame = self._frame if frame is None else frame
+            return self._panel(with_rows_ahead(frame, ahead, self.config.data.columns))
         return self._fitted if frame is None else self._panel(frame)
 
     def cross_validation(
@@ -330,6 +370,7 @@ class Forecaster:
     def _new(cls, config):
         made = cls.__new__(cls)
         made.config, made._fitted, made._task = config, None, None
+        made._frame = None
         made._params, made.directory = None, None
         return made
 

@@ -148,7 +148,8 @@ def _check_ahead(panel, series, horizon):
         raise DataError(
             f"the series {series.name} has {beyond:,} rows after its last value, and a "
             f"forecast needs {horizon:,} with {', '.join(panel.columns.future)}; "
-            f"append rows with these columns and an empty target."
+            f"append rows with these columns and an empty target, or in Python pass "
+            f"them as futr_df."
         )
 
 

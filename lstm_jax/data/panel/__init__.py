@@ -3,6 +3,7 @@
     panel_from_frame    a pandas, polars or pyarrow frame, in the long form (a row for
                         every series and time) or the wide form (a column for every
                         series)
+    with_rows_ahead     a frame with what is known ahead
     read_panel          a CSV or Parquet file of the same forms
     all_windows         where forecasts can be made inside a `Split`
     calendar_features   hour of the day, day of the week and so on
@@ -15,7 +16,7 @@ from lstm_jax.data.panel.calendar import calendar_features, calendar_names, usua
 from lstm_jax.data.panel.columns import PanelColumns
 from lstm_jax.data.panel.files import read_panel
 from lstm_jax.data.panel.forecast import forecast_frame, stacked
-from lstm_jax.data.panel.frames import panel_from_frame
+from lstm_jax.data.panel.frames import panel_from_frame, with_rows_ahead
 from lstm_jax.data.panel.frequency import Frequency
 from lstm_jax.data.panel.infer import infer_frequency
 from lstm_jax.data.panel.series import Panel, Series
@@ -38,4 +39,5 @@ __all__ = [
     "read_panel",
     "stacked",
     "usual_lags",
+    "with_rows_ahead",
 ]

@@ -99,3 +99,40 @@ def _check_columns(columns, there, source):
                 f"{source} has no column {name!r}; its columns are {listed(there)}; "
                 f"set PanelColumns to its names."
             )
+
+
+def with_rows_ahead(frame: Any, ahead: Any, columns: PanelColumns) -> Any:
+    """A frame with rows after it that have what is known ahead, and no target.
+
+    Args:
+        frame: as of `panel_from_frame`.
+        ahead: a frame of the same kind with ids, times and the ``future`` columns.
+        columns: their names.
+
+    Raises:
+        DataError: a column is missing, or no column is known ahead.
+
+    >>> import pandas as pd
+    >>> columns = PanelColumns(future=("price",))
+    >>> frame = pd.DataFrame({"unique_id": "a", "ds": [1], "y": [2.0], "price": [3.0]})
+    >>> ahead = pd.DataFrame({"unique_id": "a", "ds": [2], "price": [4.0]})
+    >>> with_rows_ahead(frame, ahead, columns)["y"].tolist()
+    [2.0, nan]
+    """
+    if not columns.future:
+        raise DataError(
+            "futr_df has rows ahead, and no column is known ahead; name some with "
+            "future=, or leave futr_df out."
+        )
+    nw = need("narwhals")
+    keys = PanelColumns(columns.id, columns.time, columns.future)
+    opened_ahead, _ = opened(ahead, keys, "futr_df")
+    before, index = opened(frame, columns)
+    rows = opened_ahead.select(*keys.all)
+    if columns.static:
+        ids = [columns.id, *columns.static] if columns.id else [*columns.static]
+        facts = before.select(*ids).unique()
+        how = {"on": columns.id, "how": "left"} if columns.id else {"how": "cross"}
+        rows = rows.join(facts, **how)
+    found = nw.concat([before, rows], how="diagonal").to_native()
+    return found.set_index(list(index)) if index else found

@@ -30,6 +30,7 @@ from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
 from lstm_jax.models.forecast.all_at_once import AllAtOnce, AllAtOnceConfig
+from lstm_jax.models.forecast.ensemble import Ensemble, one_or_more
 from lstm_jax.models.forecast.heads import Head, Point
 from lstm_jax.models.forecast.instance import Normalise, scale_of
 from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
@@ -65,6 +66,9 @@ class DirectConfig(AllAtOnceConfig):
     autoregressive: NonNegativeInt = 0
     """How many of the last steps the autoregressive part reads, at most `context`; such
     as 168 of hours with a weekly season. 0: there is none."""
+    members: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many models are trained beside each other, from other weights; the forecast
+    is their mean, and the time grows with them."""
     head: Head = Point()
 
     reads = ()
@@ -78,9 +82,9 @@ class DirectConfig(AllAtOnceConfig):
                 f"context={self.context}; set it to {self.context} or less"
             )
 
-    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "DirectForecaster":
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "DirectForecaster | Ensemble":
         """Builds the model."""
-        return DirectForecaster(self, sizes, rngs=rngs)
+        return one_or_more(self, lambda: DirectForecaster(self, sizes, rngs=rngs))
 
 
 class DirectForecaster(AllAtOnce):

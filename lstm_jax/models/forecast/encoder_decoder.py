@@ -11,16 +11,18 @@ with Neural Networks", NeurIPS 2014; with quantiles: Wen et al., "A Multi-Horizo
 Quantile Recurrent Forecaster", 2017.)
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 from flax import nnx
+from pydantic import Field
 
 from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.models.encoder import Rate
 from lstm_jax.models.forecast.all_at_once import AllAtOnce, AllAtOnceConfig
+from lstm_jax.models.forecast.ensemble import Ensemble, one_or_more
 from lstm_jax.models.forecast.heads import Head, Quantiles
 from lstm_jax.models.forecast.instance import Normalise, scale_of
 from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
@@ -53,14 +55,17 @@ class EncoderDecoderConfig(AllAtOnceConfig):
     """Dropout rate of the hidden states that forecasts are made from."""
     normalise: Normalise = "standard"
     """The scale on which a window is read; see `lstm_jax.models.forecast.instance`."""
+    members: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many models are trained beside each other, from other weights; the forecast
+    is their mean, and the time grows with them."""
     head: Head = Quantiles()
 
     reads = ("known", "past", "static")
     """Calendar and covariates of every kind."""
 
-    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "EncoderDecoder":
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "EncoderDecoder | Ensemble":
         """Builds the model."""
-        return EncoderDecoder(self, sizes, rngs=rngs)
+        return one_or_more(self, lambda: EncoderDecoder(self, sizes, rngs=rngs))
 
 
 class EncoderDecoder(AllAtOnce):

@@ -72,6 +72,34 @@ def by_hand(model, y, observed, series, how):
     return np.concatenate(ahead)[:H] * scale + loc
 
 
+def test_members_are_models_of_their_own_and_the_forecast_their_mean():
+    ensemble = build(members=3, output_dropout=0.5, head=Quantiles(levels=(0.2, 0.5)))
+    ensemble.eval()
+    y, observed = windows()
+    window, keys = Window(y, observed, INDEX), jax.random.split(jax.random.key(0), B)
+    one = [member.forecast(window, keys, H, (0.2, 0.5)) for member in ensemble.members]
+    assert not np.isclose(one[0], one[1]).any()
+    mean = ensemble.forecast(window, keys, H, (0.2, 0.5))
+    np.testing.assert_allclose(mean, np.mean(one, axis=0), rtol=1e-5)
+    truth, there = np.ones((H, B), np.float32), np.ones((H, B), np.float32)
+    # In training every member has its own loss, and its own dropout.
+    how = dict(key=jax.random.key(1), deterministic=False)
+    losses, _ = ensemble.losses(window, truth, there, **how)
+    each = [
+        member.losses(window, truth, there, key=key, deterministic=False)[0]
+        for member, key in zip(
+            ensemble.members, jax.random.split(jax.random.key(1), 3), strict=True
+        )
+    ]
+    np.testing.assert_allclose(losses, np.mean(each, axis=0), rtol=1e-5)
+    losses, _ = ensemble.losses(window, truth, there, deterministic=True)
+    raw = np.mean(
+        [member(window, deterministic=True) for member in ensemble.members], 0
+    )
+    expected = ensemble.config.head.errors(jnp.asarray(raw), truth)
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
 def test_the_autoregressive_part():
     """It adds a linear map of the last steps on the scale of the window."""
     model, with_it = (
