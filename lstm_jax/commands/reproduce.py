@@ -52,6 +52,9 @@ class Published(NamedTuple):
     those that were best in validation."""
 
 
+OF_LOSS = ("loss", "perplexity")
+"""Figures that a curve of the loss shows."""
+
 _ZAREMBA = "Zaremba, Sutskever & Vinyals 2014"
 _FENG = "in Feng et al. 2024 minLSTM 1.555, Mamba 1.575, a Transformer 1.547 (test)"
 _PENN_TREEBANK = "8024837dbc63d627bf49405d324706ae56d7343d8e4369cc9775aa0f088ed595"
@@ -142,7 +145,7 @@ REPRODUCTIONS = {
         "DeepAR in GIFT-Eval, on sums of quarter-hours",
         bar=0.190,
         text=_ETTH1_END,
-        recipe="0aecf479d19f88a1a830100ca7e1d7c51f2cea12550980bb399cbb12f411f5fb",
+        recipe="c1ada8bf06532641572f0bb4e094e6eab71f46eeb3b31bfa2f3764fd535f631b",
         minutes=15.0,
     ),
     "m4_hourly": Published(
@@ -276,6 +279,9 @@ def _of_one_seed(run, part, published):
     if published.of_last_step:
         last = run.task.evaluate(last_weights(run), part)
         figures |= {"obtained": last[published.figure], "last": last}
+    of_figure, shown = f"valid_{published.figure}", {}
+    if published.figure not in OF_LOSS:
+        shown = {of_figure: [round(line[of_figure], 4) for line in valid]}
     return {
         "seed": run.task.config.seed,
         **figures,
@@ -288,7 +294,8 @@ def _of_one_seed(run, part, published):
                 round(float(np.mean(between(a, b))), 4) if between(a, b) else None
                 for a, b in zip(starts, ends, strict=True)
             ],
-        },
+        }
+        | shown,
     }
 
 
@@ -317,11 +324,18 @@ def plot(facts: dict[str, Any], path: Path) -> Path:
     kind = facts["figure"].split()[-1]
     convert = np.exp if kind == "perplexity" else np.asarray
     figure, axes = new_figure()
+    curves = {"train_loss": ("train", "#9ecae1"), "valid_loss": ("valid", "#08519c")}
+    if kind not in OF_LOSS:
+        curves = {f"valid_{kind}": ("valid", "#08519c")}
     for seed in facts["seeds"]:
         course, first = seed["course"], seed is facts["seeds"][0]
-        for part, color in (("train", "#9ecae1"), ("valid", "#08519c")):
-            line = convert(np.array(course[f"{part}_loss"], float))
+        for name, (part, color) in curves.items():
+            line = convert(np.array(course[name], float))
             axes.plot(course["step"], line, color=color, label=part if first else None)
+        if kind not in OF_LOSS:
+            label = facts["figure"].split()[0] if first else None
+            best = [seed["best_step"]], [seed["obtained"]]
+            axes.plot(*best, "x", color="#d94801", label=label)
     lines = [("bar", facts["bar"], ":")]
     if facts["published"] is not None:
         lines.append((facts["source"], facts["published"], "--"))
