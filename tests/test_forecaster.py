@@ -5,6 +5,7 @@ import importlib
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import lstm_jax
@@ -264,7 +265,14 @@ def stream_at_80(forecaster):
 def test_what_a_stream_refuses(draws, fitted):
     with pytest.raises(DataError, match=r'model\.kind="recursive"'):
         fitted.stream()
-    stream = draws.stream()
+    stream, stream_states = draws.stream(), []
+    named = pd.Series({"q": 50.0, "p": 5.0})
+    for values in (named, named.to_dict(), [5.0, 50.0]):
+        other = draws.stream()
+        other.update(values)
+        stream_states.append(np.asarray(other.state))
+    np.testing.assert_array_equal(stream_states[0], stream_states[1])
+    np.testing.assert_array_equal(stream_states[0], stream_states[2])
     for values, said in (
         (3.0, "1 values"),
         ({"p": 1.0, "r": 2.0}, "other series, such as 'q'"),
@@ -380,6 +388,16 @@ def test_what_is_known_ahead_beside_what_never_changes():
     panel = panel_from_frame(with_rows_ahead(data, ahead, columns), columns)
     assert [len(series.future) for series in panel] == [6, 6]
     assert [series.static for series in panel] == [("p",), ("q",)]
+    whole = ahead.with_columns(price=2, unique_id=ahead["unique_id"] + " ")
+    panel = panel_from_frame(with_rows_ahead(data, whole, columns), columns)
+    assert panel.series[1].future[:, 0].tolist() == [1, 1, 1, 2, 2, 2]
+    for wrong, said in (
+        (ahead.with_columns(unique_id="r"), "the series 'r', which the data do not"),
+        (ahead.with_columns(ds="soon"), "does not fit the data"),
+        (ahead.to_pandas(), "expected one of polars"),
+    ):
+        with pytest.raises(DataError, match=said):
+            with_rows_ahead(data, wrong, columns)
 
 
 def test_fit_goes_on(tmp_path):
@@ -395,6 +413,8 @@ def test_fit_goes_on(tmp_path):
     forecaster.fit(frame("pandas"), first, resume=True, verbose=False)
     assert forecaster.predict().equals(before)
     forecaster.fit(frame("pandas", 90), second, warm_start=True, verbose=False)
+    loaded = lstm_jax.Forecaster.load(second)
+    assert loaded.config.train.init_from is None
     facts = [json.loads((of / "run.json").read_text()) for of in (first, second)]
     assert facts[1]["init_from"]["directory"] == str(first)
     assert facts[1]["mean"] == facts[0]["mean"]

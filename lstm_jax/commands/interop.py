@@ -53,6 +53,8 @@ class Exported(NamedTuple):
     params: tuple[Any, ...]
     task: Any = None
     task_params: Any = None
+    other_stacks: int = 0
+    """Stacks of the model beside this one."""
 
 
 def add_commands(commands: Any) -> None:
@@ -242,8 +244,9 @@ def _open(directory) -> Exported:
     _, task, params = best_of(directory)
     advice = "save its weights from Python (lstm_jax.load_run)"
     task = require(task, Exports, "be exported", advice)
-    layers = next(p for p in task.program(params).pieces if isinstance(p, Layers))
-    return Exported(layers.stack, tuple(layers.params), task, params)
+    pieces = task.program(params).pieces
+    first, *others = [piece for piece in pieces if isinstance(piece, Layers)]
+    return Exported(first.stack, tuple(first.params), task, params, len(others))
 
 
 def _describe(stack, params):
@@ -296,6 +299,12 @@ def _tensors(source: Exported, path: Path, args: argparse.Namespace) -> None:
     if path.suffix != f".{args.format}":
         raise InteropError(
             f"--out is {path}, expected a name that ends in .{args.format}."
+        )
+    if source.other_stacks:
+        raise UnsupportedError(
+            f"the model has {1 + source.other_stacks} stacks of layers, and a file of "
+            f"weights holds one; --format stablehlo keeps all, and from Python "
+            f"(lstm_jax.load_run) so does run.params."
         )
     ways = [
         way

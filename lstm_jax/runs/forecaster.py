@@ -308,7 +308,7 @@ class Forecaster:
             left_out = horizon + n * step
             known = panel.without_last(left_out)
             if model is None or refit:
-                model = self._new(self.config)._fit(known)
+                model = self._new(_from_nothing(self.config))._fit(known)
             ahead = [len(series) - left_out for series in panel]
             truth = [
                 series.values[cut : cut + horizon]
@@ -362,7 +362,7 @@ class Forecaster:
                 f"{directory} is a run of the task {task.config.task}; use "
                 f"lstm_jax.load_run."
             )
-        made = cls._new(task.config)
+        made = cls._new(_from_nothing(task.config))
         made._open(run.directory)
         return made
 
@@ -381,3 +381,9 @@ class Forecaster:
     def _panel(self, frame):
         data = self.config.data
         return panel_from_frame(frame, data.columns, data.step)
+
+
+def _from_nothing(config):
+    """A config that starts from no other run: its weights may have seen anything."""
+    train = dataclasses.replace(config.train, init_from=None)
+    return dataclasses.replace(config, train=train)

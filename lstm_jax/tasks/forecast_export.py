@@ -25,26 +25,28 @@ class ForecastFunction:
     """A trained forecaster as a function of arrays by name.
 
         y          [C, B] float32, the last values of each series; NaN where missing
-        series     [B] int32, the number of each series in the order of training; -1 of
-                   a new one, which gets the scale of its ``C`` values
+        series     [B] int32, the number of each series in the order of training, 0 to
+                   N - 1; -1 of a new one, which gets the scale of its ``C`` values
         known      [C + H, B, K], calendar and covariates known ahead, if the model
                    reads them
         past       [C, B, P] and static [B, S] likewise
         forecasts  [H, B, Q] float32: the number, or the quantiles in increasing order
 
-    with ``batch_first`` [B, C], [B, C + H, K] and so on. The scale of the series is
+    Nothing is checked: ``y`` has to be above 0 with ``data.logarithm``.
+
+    With ``batch_first`` [B, C], [B, C + H, K] and so on. The scale of the series is
     inside. Covariates are to be standardised, and the calendar computed, as in
     `lstm_jax.tasks.forecast_features`.
 
     Raises:
-        RunError: the model draws paths.
+        RunError: its inputs are asked for, and the model draws paths.
     """
 
     task: Any
     params: PyTree
     batch_first: bool = False
 
-    def __post_init__(self):
+    def _check(self):
         if isinstance(self.task.config.model, RecursiveConfig):
             raise RunError(
                 "a model of kind recursive draws paths, which cannot be exported; use "
@@ -63,6 +65,7 @@ class ForecastFunction:
     @property
     def inputs(self) -> tuple[Spec, ...]:
         """The inputs, in order."""
+        self._check()
         config, sizes = self.task.config.model, self.task.data.sizes
         steps, every = config.history, config.history + config.horizon
         found = [

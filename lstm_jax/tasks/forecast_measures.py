@@ -15,6 +15,7 @@ import numpy as np
 
 from lstm_jax.data.baselines import naive, naive2, seasonal_naive
 from lstm_jax.data.panel import Windows
+from lstm_jax.data.text import DataError
 from lstm_jax.scores import forecast as scores
 from lstm_jax.tasks.forecast_data import ForecastData
 
@@ -51,7 +52,11 @@ def baseline(
     """
     found = np.empty((len(windows), data.horizon))
     for row, (n, cut) in enumerate(zip(windows.series, windows.cuts, strict=True)):
-        found[row] = forecast(data.panel.series[n].values[:cut], data.horizon)
+        series = data.panel.series[n]
+        try:
+            found[row] = forecast(series.values[:cut], data.horizon)
+        except DataError as error:
+            raise DataError(f"the series {series.name}: {error}") from error
     return found
 
 

@@ -126,6 +126,8 @@ class ForecastStream:
 
     def _in_order(self, values):
         """The numbers in the order of the series, float64 ``[N]``."""
+        if hasattr(values, "to_dict"):  # of pandas, with names
+            values = values.to_dict()
         if isinstance(values, Mapping):
             if values.keys() != {*self._names}:
                 odd = sorted(values.keys() ^ {*self._names}, key=str)

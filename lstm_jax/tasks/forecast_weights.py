@@ -10,13 +10,16 @@ A model has the loss ``|y - f| / u``, with ``u`` the unit of the scale that it r
 ``y``; see `lstm_jax.tasks.forecast_standard`. So the weights are ``u`` times the
 factors of ``|y - f|``, here so that their mean over the training split is 1. Below
 ``s`` an error relative to ``y`` says little, and grows without a bound. A series
-without a seasonal difference has no mase; its errors count as for smape.
+without a seasonal difference has no mase; its errors count as for smape, with the mean
+of ``|y|`` for ``s``.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+
+from lstm_jax.data.text import DataError
 
 WeighBy = Literal["none", "mase", "smape", "owa"]
 
@@ -39,6 +42,9 @@ def error_weights(
         ends: the first step after the training split of every series.
         season: steps of a season.
 
+    Raises:
+        DataError: every value of the training splits is 0.
+
     >>> import numpy as np
     >>> y = np.array([1.0, 4.0, 2.0, 8.0])
     >>> how = dict(units=[np.ones(4)], seasonal=np.array([2.0]), ends=[4], season=2)
@@ -47,13 +53,14 @@ def error_weights(
     """
     if how == "none":
         return [np.ones_like(x) for x in values]
-    least = np.where(seasonal > 0, seasonal, 0)
+    s = np.where(seasonal > 0, seasonal, 0)
     relative = [
-        _inverse(np.maximum(abs(x), d)) for x, d in zip(values, least, strict=True)
+        _inverse(np.maximum(abs(x), d or _size(x[:end])))
+        for x, d, end in zip(values, s, ends, strict=True)
     ]
     usual = _usual(values, relative, ends, season) if how == "owa" else 1.0
     found = []
-    for x, u, r, d in zip(values, units, relative, least, strict=True):
+    for x, u, r, d in zip(values, units, relative, s, strict=True):
         r, scaled = r / usual, _inverse(d)
         if how == "smape" or not scaled:
             factor = r
@@ -61,8 +68,17 @@ def error_weights(
             factor = scaled if how == "mase" else (r + scaled) / 2
         found.append(np.where(np.isnan(x), 0, u * factor))
     train = np.concatenate([w[:end] for w, end in zip(found, ends, strict=True)])
-    mean = train.sum() / max((train > 0).sum(), 1)
-    return [w / (mean or 1.0) for w in found]
+    if not train.any():
+        raise DataError(
+            f"no error would count with data.weigh_by={how!r}: all values of the "
+            f"training split are 0; leave data.weigh_by out."
+        )
+    return [w / train[train > 0].mean() for w in found]
+
+
+def _size(x):
+    """The mean of ``|x|``."""
+    return abs(x[~np.isnan(x)]).mean() if not np.isnan(x).all() else 0.0
 
 
 def _inverse(x):

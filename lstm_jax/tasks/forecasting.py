@@ -88,8 +88,10 @@ class Forecasting:
     def batches(self) -> HostBatches:
         config, data = self.config, self.data
         data.check_series()
-        if config.evaluation.owa:
-            self._naive2("valid")  # what it cannot forecast is said before training
+        for split in data.splits:  # what cannot be evaluated is said before training
+            self._evaluated(split)
+            if config.evaluation.owa and split != "train":
+                self._naive2(split)
         rows = config.train.batch_size
         source = data.batches(data.windows("train"), rows, config.seed)
         return HostBatches(source, config.train.block)
@@ -125,8 +127,10 @@ class Forecasting:
         natural = data.read_by.undo(forecasts, windows.series)
         metrics = {"loss": loss, **self.measure(windows, split, natural)}
         if self.config.evaluation.owa:
-            smape, mase = self._naive2(split)
-            metrics["owa"] = scores.owa(metrics["smape"], metrics["mase"], smape, mase)
+            metrics["owa"] = float("nan")
+            if np.isfinite([metrics["smape"], metrics["mase"]]).all():
+                figures = metrics["smape"], metrics["mase"], *self._naive2(split)
+                metrics["owa"] = scores.owa(*figures)
         return metrics
 
     def _evaluated(self, split):
@@ -135,7 +139,14 @@ class Forecasting:
         windows = data.windows(split)
         ends = np.array([end for _, end in data.bounds(split)]) - data.horizon
         there = (ends[windows.series] - windows.cuts) % step == 0
-        return Windows(windows.series[there], windows.cuts[there])
+        kept = Windows(windows.series[there], windows.cuts[there])
+        if not len(kept) or np.isnan(data.truth(kept)).all():
+            raise DataError(
+                f"the windows of the split {split} that are evaluation.step={step} "
+                f"steps apart have no observed value to forecast; set another step, or "
+                f"1 for all windows."
+            )
+        return kept
 
     def _naive2(self, split):
         """sMAPE and MASE of Naive2."""
@@ -143,7 +154,13 @@ class Forecasting:
             data, windows = self.data, self._evaluated(split)
             forecast = baseline(data, windows, baselines(data)["naive2"])
             found = point_metrics(data, windows, split, forecast)
-            self._of_naive2[split] = found["smape"], found["mase"]
+            figures = found["smape"], found["mase"]
+            if not (np.isfinite(figures).all() and min(figures) > 0):
+                raise DataError(
+                    f"Naive2 has sMAPE {figures[0]:g} and MASE {figures[1]:g} on the "
+                    f"split {split}, and OWA divides by both; leave evaluation.owa out."
+                )
+            self._of_naive2[split] = figures
         return self._of_naive2[split]
 
     def forecasts(self, params: PyTree, windows: Windows) -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lstm_jax.data.text import DataError
 from lstm_jax.scores.forecast import seasonal_scale
 from lstm_jax.tasks.forecast_standard import AsTheyAre, Logarithm, Standard
 from lstm_jax.tasks.forecast_weights import error_weights
@@ -75,3 +76,7 @@ def test_a_series_without_a_season_counts_relative_to_its_values(values):
     assert scale[1] == 0
     assert np.isfinite(np.stack(found)).all()
     assert (found[1] > 0).all()
+    values[1][:30] = 0.0
+    values[0][:] = 0.0
+    with pytest.raises(DataError, match="all values of the training split are 0"):
+        weights("smape", values, AsTheyAre())

@@ -15,9 +15,11 @@ from lstm_jax.cli import main
 from lstm_jax.data.baselines import naive2
 from lstm_jax.data.panel import read_panel
 from lstm_jax.data.text import DataError
+from lstm_jax.interop import to_stablehlo
 from lstm_jax.models.forecast.window import Window
 from lstm_jax.runs.configs import make_task, read_config
 from lstm_jax.tasks.forecast_standard import standard_of
+from lstm_jax.training.run_errors import RunError
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -142,8 +144,14 @@ def test_owa_of_windows_that_are_some_steps_apart(tmp_path):
     parts = found["smape"] / np.mean(smapes), found["mase"] / np.mean(mases)
     assert found["owa"] == pytest.approx(np.mean(parts), rel=1e-6)
     task = task_of(tmp_path, values(), *keys)
-    with pytest.raises(DataError, match="above 0"):
+    with pytest.raises(DataError, match=r"the series a: .*above 0"):
         task.batches()
+    data[110, 0] = np.nan
+    with pytest.raises(DataError, match=r"the series a: .*missing"):
+        task_of(tmp_path, data, *keys).batches()
+    data[-4:] = np.nan
+    with pytest.raises(DataError, match=r"evaluation\.step=24 steps apart"):
+        task_of(tmp_path, data, "evaluation.step=24").batches()
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64])
@@ -386,9 +394,21 @@ def test_what_a_forecaster_is_not_exported_to(trained, tmp_path, capsys):
     args = ["export", str(trained / "run"), "--out", str(tmp_path / "x.onnx")]
     assert main([*args, "--format", "onnx"]) == 2
     assert "cannot be written as ONNX yet" in capsys.readouterr().err
+    drawing = task_of(
+        tmp_path, values(), 'model={kind="recursive",context=8,horizon=4,lags=[8]}'
+    )
+    program = drawing.program(drawing.init(jax.random.key(0)))
+    assert len(program.pieces) == 1
+    with pytest.raises(RunError, match="draws paths"):
+        to_stablehlo(program)
     args[-1] = str(tmp_path / "x.safetensors")
     assert main([*args, "--format", "safetensors"]) == 0
     assert "LSTMCell(8)" in capsys.readouterr().out
+    keys = "model.members=2", "train.epochs=1", f"run.directory={tmp_path / 'two'}"
+    assert main(["train", str(config(tmp_path, values())), *keys]) == 0
+    args[1], args[-1] = str(tmp_path / "two"), str(tmp_path / "y.safetensors")
+    assert main([*args, "--format", "safetensors"]) == 2
+    assert "the model has 2 stacks of layers" in capsys.readouterr().err
 
 
 def test_backtest(trained, tmp_path, capsys):

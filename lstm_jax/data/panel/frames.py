@@ -126,13 +126,45 @@ def with_rows_ahead(frame: Any, ahead: Any, columns: PanelColumns) -> Any:
         )
     nw = need("narwhals")
     keys = PanelColumns(columns.id, columns.time, columns.future)
-    opened_ahead, _ = opened(ahead, keys, "futr_df")
+    rows, _ = opened(ahead, keys, "futr_df")
     before, index = opened(frame, columns)
-    rows = opened_ahead.select(*keys.all)
-    if columns.static:
-        ids = [columns.id, *columns.static] if columns.id else [*columns.static]
-        facts = before.select(*ids).unique()
-        how = {"on": columns.id, "how": "left"} if columns.id else {"how": "cross"}
-        rows = rows.join(facts, **how)
-    found = nw.concat([before, rows], how="diagonal").to_native()
+    if rows.implementation != before.implementation:
+        raise DataError(
+            f"futr_df is a frame of {rows.implementation}, expected one of "
+            f"{before.implementation}, as the data."
+        )
+    numbers = [nw.col(name).cast(nw.Float64) for name in columns.future]
+    try:
+        before = before.with_columns(*numbers)
+        same = [nw.col(name).cast(before.schema[name]) for name in keys.all]
+        rows = rows.select(*keys.all).with_columns(*same)
+        if columns.id:
+            before, rows = (_without_space(nw, f, columns.id) for f in (before, rows))
+            _check_ids(before[columns.id], rows[columns.id])
+        if columns.static:
+            on = {"on": columns.id, "how": "left"} if columns.id else {"how": "cross"}
+            ids = [columns.id] if columns.id else []
+            rows = rows.join(before.select(*ids, *columns.static).unique(), **on)
+        found = nw.concat([before, rows], how="diagonal").to_native()
+    except (nw.exceptions.NarwhalsError, TypeError, ValueError) as error:
+        raise DataError(
+            f"futr_df does not fit the data: {error}; give its ids, times and numbers "
+            f"the types that they have in the data."
+        ) from error
     return found.set_index(list(index)) if index else found
+
+
+def _without_space(nw, frame, name):
+    """Ids as the panel has them."""
+    if frame.schema[name] != nw.String:
+        return frame
+    return frame.with_columns(nw.col(name).str.strip_chars())
+
+
+def _check_ids(known, ids):
+    unknown = {*ids.to_list()} - {*known.to_list()}
+    if unknown:
+        raise DataError(
+            f"futr_df has the series {sorted(map(str, unknown))[0]!r}, which the data "
+            f"do not have; leave it out."
+        )

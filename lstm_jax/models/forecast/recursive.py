@@ -262,7 +262,7 @@ class RecursiveForecaster(Module):
             count: ``N``.
         """
         window = window.complete(horizon)
-        ahead = window.known[len(window.y) :]
+        ahead = window.known[len(window.y) :][:horizon]
         return self.draw(self.read(window), ahead, keys, count)
 
     def read(self, window: Window, scale: Scale | None = None) -> Reading:
