@@ -379,6 +379,7 @@ def test_covariates(tmp_path):
 
 def test_what_is_known_ahead_beside_what_never_changes():
     """Rows ahead need no static columns."""
+    polars = importlib.import_module("polars")
     columns = PanelColumns(future=("price",), static=("city",))
     data = frame("polars", steps=3)
     data = data.with_columns(price=1.0, city=data["unique_id"])
@@ -392,8 +393,11 @@ def test_what_is_known_ahead_beside_what_never_changes():
     panel = panel_from_frame(with_rows_ahead(data, whole, columns), columns)
     assert panel.series[1].future[:, 0].tolist() == [1, 1, 1, 2, 2, 2]
     for wrong, said in (
-        (ahead.with_columns(unique_id="r"), "the series 'r', which the data do not"),
-        (ahead.with_columns(ds="soon"), "does not fit the data"),
+        (
+            ahead.with_columns(unique_id=polars.lit("r")),
+            "the series 'r', which the data do not",
+        ),
+        (ahead.with_columns(ds=polars.lit("soon")), "does not fit the data"),
         (ahead.to_pandas(), "expected one of polars"),
     ):
         with pytest.raises(DataError, match=said):
