@@ -4,6 +4,7 @@
 stays in the list for the simulated devices of the sharding tests.
 """
 
+import gc
 import os
 import zlib
 from collections import Counter
@@ -62,6 +63,28 @@ def pytest_collection_modifyitems(config, items):
         seen[test] += 1
     config.hook.pytest_deselected(items=others)
     items[:] = kept
+
+
+MOST_MAPPINGS = 20_000
+"""Linux gives a process 65,530 mappings of memory. Every compiled program takes some,
+and the compiler crashes where there are no more."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """Forgets what was compiled, between modules, once it takes many mappings."""
+    yield
+    if _mappings() > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _mappings():
+    try:
+        with open("/proc/self/maps") as lines:
+            return sum(1 for _ in lines)
+    except OSError:  # another system, with other limits
+        return 0
 
 
 @pytest.fixture
