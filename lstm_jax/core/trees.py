@@ -1,5 +1,6 @@
 """Parameters and states as trees: nested dicts by name, and buffers without sharing."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,17 @@ def unshared(tree: Any) -> Any:
         return a
 
     return jax.tree.map(own, tree)
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Every leaf by its path, the names joined by dots.
+
+    >>> by_path({"layers": ({"w_x": 1.0}, {"w_x": 2.0})})
+    {'layers.0.w_x': 1.0, 'layers.1.w_x': 2.0}
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {name(path): leaf for path, leaf in leaves}
 
 
 def to_dict(

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from lstm_jax._types import Array
 from lstm_jax.core.cells.cell import Cell
 from lstm_jax.core.layers.bidirectional import Bidirectional
+from lstm_jax.core.trees import by_path
 from lstm_jax.programs.pieces import Embed, Layers, Piece
 
 
@@ -160,9 +161,7 @@ class Program:
     @functools.cached_property
     def weights(self) -> dict[str, Array]:
         """Every weight by its path, such as ``1.params.0.w_x``."""
-        leaves = jax.tree_util.tree_leaves_with_path(self._trees())
-        name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
-        return {name(path): leaf for path, leaf in leaves}
+        return by_path(self._trees())
 
     def with_weights(self, weights: Mapping[str, Array]) -> "Program":
         """The same program with all weights replaced.

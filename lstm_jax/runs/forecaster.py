@@ -149,13 +149,12 @@ class Forecaster:
             folder = tempfile.mkdtemp(prefix="lstm-jax-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
             directory = Path(folder) / "run"
-        make, config = (
-            functools.partial(Forecasting, panel=panel),
-            config or self.config,
-        )
+        make = functools.partial(Forecasting, panel=panel)
         unseen = contextlib.redirect_stdout(io.StringIO())
         with contextlib.nullcontext() if verbose else unseen:
-            outcome = train_run(config, directory, resume=resume, make=make)
+            outcome = train_run(
+                config or self.config, directory, resume=resume, make=make
+            )
         if not outcome.complete:
             raise RunError(
                 f"training was stopped by {outcome.stopped_by} at step "

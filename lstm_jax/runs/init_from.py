@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from lstm_jax._types import PyTree
 from lstm_jax.config import ConfigError
+from lstm_jax.core.trees import by_path
 from lstm_jax.runs.configs import differences
 from lstm_jax.runs.load import trained
 from lstm_jax.training.metadata import Origin, read_metadata
@@ -133,9 +134,8 @@ def _value(config, key):
 
 
 def _by_name(params):
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    named = lambda path: jax.tree_util.keystr(path, simple=True, separator=".")
-    return {named(path).removesuffix(".value"): leaf for path, leaf in leaves}
+    leaves = by_path(params).items()
+    return {name.removesuffix(".value"): leaf for name, leaf in leaves}
 
 
 def _shape(leaf):

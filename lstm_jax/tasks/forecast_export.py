@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from lstm_jax._types import Array, PyTree
+from lstm_jax.core.trees import by_path
 from lstm_jax.models.forecast.recursive import RecursiveConfig
 from lstm_jax.models.forecast.window import Window
 from lstm_jax.nn import Recurrent
@@ -96,9 +97,7 @@ class ForecastFunction:
     @property
     def weights(self) -> dict[str, Array]:
         """Every weight by its path."""
-        leaves = jax.tree_util.tree_leaves_with_path(self.params)
-        name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
-        return {name(path): leaf for path, leaf in leaves}
+        return by_path(self.params)
 
     def with_weights(self, weights: Mapping[str, Array]) -> "ForecastFunction":
         """The same function with all weights replaced."""
@@ -145,7 +144,9 @@ class ForecastFunction:
 
 
 def _scale_of(y, observed):
-    """The mean and the standard deviation of the observed values of every row."""
+    """The mean and the standard deviation of the observed values of every row, as
+    `lstm_jax.tasks.forecast_standard.standard_of` takes them of a new series: however
+    small its spread is."""
     count = jnp.maximum(observed.sum(axis=0), 1).astype(y.dtype)
     mean = jnp.where(observed, y, jnp.zeros_like(y)).sum(axis=0) / count
     off = jnp.where(observed, y - mean[None], jnp.zeros_like(y))

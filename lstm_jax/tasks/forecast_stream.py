@@ -59,7 +59,7 @@ class ForecastStream:
         self._lengths = np.array([len(series) for series in panel])
         batches, self._read_by = task.ahead(panel, 0, rows=len(panel))
         ((_, batch),) = batches.in_order()
-        program = task.program_of_forecasts
+        program = task.jitted
         self._steps = program.steps_from(params, program.read(params, batch.window))
         self.state = self._steps.state
         """All that an update changes, as one array."""
@@ -113,7 +113,7 @@ class ForecastStream:
         task = self._task
         columns = columns_asked(level, quantiles, task.config.model.levels)
         asked = task.checked(horizon, columns.values())
-        found = task.program_of_forecasts.forecast_from(
+        found = task.jitted.forecast_from(
             self._params,
             self.reading,
             self._ahead.known(asked.horizon),

@@ -70,7 +70,7 @@ class Forecasting:
         self.items_per_step = config.train.batch_size
         self.model = Functional(lambda key: data.model.build(data.sizes, nnx.Rngs(key)))
         self._of_naive2: dict[str, tuple[float, float]] = {}
-        self.program_of_forecasts = ForecastProgram(self.model, config.seed)
+        self.jitted = ForecastProgram(self.model, config.seed)
 
     @property
     def metrics(self) -> Metrics:
@@ -88,9 +88,10 @@ class Forecasting:
     def batches(self) -> HostBatches:
         config, data = self.config, self.data
         data.check_series()
-        for split in data.splits:  # what cannot be evaluated is said before training
+        # What cannot be evaluated is said before training.
+        for split in data.splits[1:]:
             self._evaluated(split)
-            if config.evaluation.owa and split != "train":
+            if config.evaluation.owa:
                 self._naive2(split)
         rows = config.train.batch_size
         source = data.batches(data.windows("train"), rows, config.seed)
@@ -121,9 +122,7 @@ class Forecasting:
         """The loss, and the metrics of a split; see `measure`."""
         data, windows = self.data, self._evaluated(split)
         batches = data.batches(windows, self.config.evaluation.batch_size)
-        loss, forecasts = self.program_of_forecasts.evaluate(
-            params, batches, self.asked
-        )
+        loss, forecasts = self.jitted.evaluate(params, batches, self.asked)
         natural = data.read_by.undo(forecasts, windows.series)
         metrics = {"loss": loss, **self.measure(windows, split, natural)}
         if self.config.evaluation.owa:
@@ -166,7 +165,7 @@ class Forecasting:
     def forecasts(self, params: PyTree, windows: Windows) -> np.ndarray:
         """Forecasts of windows of the data ``[W, H, Q]``, on the scale of the data."""
         batches = self.data.batches(windows, self.config.evaluation.batch_size)
-        found = self.program_of_forecasts.forecasts(params, batches, self.asked)
+        found = self.jitted.forecasts(params, batches, self.asked)
         return self.data.read_by.undo(found, windows.series)
 
     def measure(
@@ -283,7 +282,7 @@ class Forecasting:
             columns = columns_asked(None, None, self.config.model.levels)
         asked = self.checked(horizon, columns.values())
         batches, standard = self.ahead(panel, asked.horizon)
-        found = self.program_of_forecasts.forecasts(params, batches, asked)
+        found = self.jitted.forecasts(params, batches, asked)
         natural = standard.undo(found, np.arange(len(panel)))
         values = named(name, natural, asked, columns)
         if truth is not None:
@@ -307,7 +306,7 @@ class Forecasting:
             )
         steps = self.checked(horizon, ()).horizon
         batches, standard = self.ahead(panel, steps)
-        found = self.program_of_forecasts.paths(params, batches, steps, count)
+        found = self.jitted.paths(params, batches, steps, count)
         natural = standard.undo(found, np.arange(len(panel)))
         columns = {name: np.median(natural, axis=-1)}
         for n in range(count):

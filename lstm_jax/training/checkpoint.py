@@ -26,6 +26,7 @@ import pydantic
 from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.core.arguments import IMPLEMENTATION
+from lstm_jax.core.trees import by_path
 from lstm_jax.training.run_errors import RunError, cannot_write
 from lstm_jax.training.step import TrainState
 
@@ -322,11 +323,7 @@ def _arrays(state):
 def _shapes(tree):
     """Name to shape and dtype of every array."""
     return {
-        jax.tree_util.keystr(path, simple=True, separator="."): [
-            [*leaf.shape],
-            str(leaf.dtype),
-        ]
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        name: [[*leaf.shape], str(leaf.dtype)] for name, leaf in by_path(tree).items()
     }
 
 

@@ -25,12 +25,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.config import PathText, config
+from lstm_jax.core.trees import by_path
 from lstm_jax.training.metrics_file import is_evaluation, read_lines
 from lstm_jax.training.run_errors import RunError, cannot_write
 
@@ -326,11 +326,7 @@ class Run:
 
     def save_weights(self, params: PyTree, name: str = "model.safetensors") -> None:
         """Writes one tensor per parameter, named by its path."""
-        leaves = jax.tree_util.tree_leaves_with_path(params)
-        tensors = {
-            jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf)
-            for path, leaf in leaves
-        }
+        tensors = {name: np.asarray(leaf) for name, leaf in by_path(params).items()}
         with self._writing(name):
             files.write_safetensors(self.path(name), tensors)
 

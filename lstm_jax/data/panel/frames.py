@@ -110,7 +110,8 @@ def with_rows_ahead(frame: Any, ahead: Any, columns: PanelColumns) -> Any:
         columns: their names.
 
     Raises:
-        DataError: a column is missing, or no column is known ahead.
+        DataError: a column is missing, no column is known ahead, the frames are of two
+            libraries, types do not fit, or a series is not in the data.
 
     >>> import pandas as pd
     >>> columns = PanelColumns(future=("price",))

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax._types import Array, Float, Key
+from lstm_jax.models.forecast.all_at_once import AllAtOnce
 from lstm_jax.models.forecast.window import Window
-from lstm_jax.nn.module import Module
 
 
-class Ensemble(Module):
+class Ensemble(AllAtOnce):
     """The mean of several forecasters of one config.
 
     Args:
@@ -39,12 +39,11 @@ class Ensemble(Module):
         key: Key[Array, ""] | None = None,
         deterministic: bool | None = None,
     ) -> tuple[Array, Array]:
-        """The mean of the losses of all members, and in evaluation the loss of their
-        mean; see `lstm_jax.models.forecast.all_at_once.AllAtOnce.losses`."""
-        count = len(self.members)
+        """The mean of the losses of all members, and with ``deterministic=True`` the
+        loss of their mean; see `AllAtOnce.losses`."""
         if deterministic:
-            found = self(window, deterministic=True)
-            return self.config.head.errors(found, truth), there
+            return super().losses(window, truth, there, deterministic=True)
+        count = len(self.members)
         keys = [None] * count if key is None else [*jax.random.split(key, count)]
         each = (
             member.losses(window, truth, there, key=key, deterministic=deterministic)[0]
@@ -53,10 +52,15 @@ class Ensemble(Module):
         return _mean(each), there
 
     def __call__(
-        self, window: Window, *, deterministic: bool | None = None
+        self,
+        window: Window,
+        *,
+        key: Key[Array, ""] | None = None,
+        deterministic: bool | None = None,
     ) -> Float[Array, "H B Q"]:
-        """The mean of the forecasts."""
-        return _mean(m(window, deterministic=deterministic) for m in self.members)
+        """The mean of the forecasts, on the scale of ``y``."""
+        how: dict[str, Any] = {"key": key, "deterministic": deterministic}
+        return _mean(member(window, **how) for member in self.members)
 
     def forecast(
         self,
@@ -65,8 +69,8 @@ class Ensemble(Module):
         horizon: int,
         levels: tuple[float, ...],
     ) -> Float[Array, "H B Q"]:
-        """As `lstm_jax.models.forecast.all_at_once.AllAtOnce.forecast`, of the mean:
-        of quantiles the mean of each."""
+        """The mean of the forecasts of the members, of quantiles the mean of each; see
+        `AllAtOnce.forecast`."""
         return _mean(m.forecast(window, keys, horizon, levels) for m in self.members)
 
 
