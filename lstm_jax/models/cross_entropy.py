@@ -1,7 +1,7 @@
 """The output layer of a language model and its loss, computed together in chunks.
 
-    z = h kernel + bias          nats = log(sum(exp(z))) - z[target]
-    d nats / dz = softmax(z) - onehot(target)
+    z = h kernel + bias          q = (1 - s) onehot(target) + s / V
+    nats = log(sum(exp(z))) - sum(q z)          d nats / dz = softmax(z) - q
 
 With a large vocabulary, the logits of all positions are the largest array of a training
 step. They are written and read several times, and the products themselves take a third
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Int
+from lstm_jax.core.arguments import check_rate
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.sharding import vary_alike
 
@@ -31,6 +32,8 @@ def linear_cross_entropy(
     bias: Float[Array, "V"],
     targets: Int[Array, "*B"],
     *,
+    weights: Float[Array, "*B"] | None = None,
+    smoothing: float = 0.0,
     dtype: Any = None,
 ) -> Float[Array, ""]:
     """Mean cross-entropy in nats of ``targets`` under ``softmax(hs @ kernel + bias)``.
@@ -39,11 +42,16 @@ def linear_cross_entropy(
         hs: hidden states, the input of the output layer.
         kernel, bias: the weights of the output layer.
         targets: the correct classes, in ``[0, V)``.
+        weights: the weight of every target in the mean, 0 for padding; ``None`` is 1
+            for all. The mean of weights that are all 0 is 0.
+        smoothing: ``s``, the fraction of a target that is spread over all classes
+            (Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016).
         dtype: dtype of the operands of products, by default the dtype of ``hs``. Sums
             and the softmax are in float32 or wider.
 
     Raises:
-        ValueError: ``hs`` and ``targets`` differ in their leading axes, or are empty.
+        ValueError: ``hs`` and ``targets`` differ in their leading axes, or are empty;
+            or ``smoothing`` is not in ``[0, 1)``.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.models.cross_entropy import linear_cross_entropy
@@ -62,29 +70,40 @@ def linear_cross_entropy(
     pieces = -(-targets.size // rows)
     # Make the chunks as even as possible, so that the last is not mostly padding.
     rows = -(-targets.size // pieces)
-    return _mean(rows, jnp.dtype(dtype), hs, kernel, bias, targets.reshape(-1))
+    wide = accumulation_dtype(dtype)
+    if weights is None:
+        weights = jnp.full(targets.shape, 1 / targets.size, wide)
+    else:
+        weights = jax.lax.stop_gradient(weights).astype(wide)
+        total = weights.sum()
+        weights = weights / jnp.where(total > 0, total, 1)
+    check_rate("smoothing", smoothing)
+    static = rows, smoothing, jnp.dtype(dtype)
+    flat = targets.reshape(-1), weights.reshape(-1)
+    return _mean(static, hs, kernel, bias, *flat)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _mean(rows, dtype, hs, kernel, bias, targets):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _mean(static, hs, kernel, bias, targets, weights):
+    rows, smoothing, dtype = static
     narrow = kernel.astype(dtype)
 
     def piece(total, at):
-        h, target, weight = at
-        nats, _ = _nats_and_softmax(h, narrow, bias, target, weight)
+        nats, _ = _nats_and_softmax(smoothing, narrow, bias, *at)
         return total + nats, None
 
     zero = jnp.zeros((), accumulation_dtype(dtype))
     start = vary_alike(zero, (hs, kernel, bias, targets))
-    return jax.lax.scan(piece, start, _pieces(rows, hs.astype(dtype), targets))[0]
+    pieces = _pieces(rows, hs.astype(dtype), targets, weights)
+    return jax.lax.scan(piece, start, pieces)[0]
 
 
 @_mean.defjvp
-def _derivative(rows, dtype, primals, tangents):
+def _derivative(static, primals, tangents):
     """The derivative is a product with gradients that are already computed. So the
     backward pass costs nothing more, and forward mode and second derivatives work too.
     """
-    nats, gradients = _gradients(rows, dtype, *primals)
+    nats, gradients = _gradients(static, *primals)
     wide = lambda a: a.astype(nats.dtype)
     products = (
         jnp.sum(wide(d) * wide(t)) for d, t in zip(gradients, tangents[:3], strict=True)
@@ -92,15 +111,20 @@ def _derivative(rows, dtype, primals, tangents):
     return nats, sum(products, jnp.zeros_like(nats))
 
 
-def _gradients(rows, dtype, hs, kernel, bias, targets):
+def _gradients(static, hs, kernel, bias, targets, weights):
     """The loss, and its gradients by ``hs``, ``kernel`` and ``bias``."""
+    rows, smoothing, dtype = static
     narrow = kernel.astype(dtype)
 
     def piece(sums, at):
         h, target, weight = at
-        nats, softmax = _nats_and_softmax(h, narrow, bias, target, weight)
+        nats, softmax = _nats_and_softmax(smoothing, narrow, bias, *at)
         hit = jnp.arange(len(bias))[None] == target[:, None]
-        d_z = jnp.where(hit, softmax - weight[:, None], softmax)
+        weight = weight[:, None]
+        d_z = softmax
+        if smoothing:
+            d_z = d_z - (smoothing / len(bias)) * weight
+        d_z = jnp.where(hit, d_z - (1 - smoothing) * weight, d_z)
         d_bias = d_z.sum(0)
         d_z = d_z.astype(h.dtype)
         d_h, d_kernel = _dot(d_z, narrow, (1, 1)), _dot(h, d_z, (0, 0))
@@ -110,13 +134,13 @@ def _gradients(rows, dtype, hs, kernel, bias, targets):
     zeros = lambda *shape: jnp.zeros(shape, accumulation_dtype(dtype))
     start = (zeros(), zeros(*kernel.shape), zeros(*bias.shape))
     start = vary_alike(start, (hs, kernel, bias, targets))
-    pieces = _pieces(rows, hs.astype(dtype), targets)
+    pieces = _pieces(rows, hs.astype(dtype), targets, weights)
     (nats, *by), d_hs = jax.lax.scan(piece, start, pieces)
     d_hs = d_hs.reshape(-1, hs.shape[1])[: len(hs)]
     return nats, (d_hs, *by)
 
 
-def _nats_and_softmax(h, kernel, bias, target, weight):
+def _nats_and_softmax(smoothing, kernel, bias, h, target, weight):
     """For one chunk: the weighted sum of the nats, and the weighted softmax of every
     row.
     """
@@ -125,6 +149,8 @@ def _nats_and_softmax(h, kernel, bias, target, weight):
     e = jnp.exp(z - top)
     total = e.sum(axis=-1)
     picked = jnp.take_along_axis(z, target[:, None], axis=-1)[:, 0]
+    if smoothing:
+        picked = (1 - smoothing) * picked + smoothing * z.mean(axis=-1)
     nats = jnp.log(total) + top[:, 0] - picked
     return (weight * nats).sum(), e * (weight / total)[:, None]
 
@@ -136,11 +162,9 @@ def _dot(a, b, axes):
     return jax.lax.dot_general(a, b, contract, preferred_element_type=wide)
 
 
-def _pieces(rows, hs, targets):
+def _pieces(rows, hs, targets, weights):
     """The rows in chunks, and their weights in the mean: 0 for rows of padding."""
-    count = len(hs)
-    more = -count % rows
-    weights = jnp.full(count, 1 / count, accumulation_dtype(hs.dtype))
+    more = -len(hs) % rows
 
     def cut(a):
         filled = jnp.pad(a, [(0, more), *[(0, 0)] * (a.ndim - 1)])
