@@ -6,7 +6,7 @@ import pytest
 
 import lstm_jax
 from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
-from lstm_jax.data import baselines, labelled, panel
+from lstm_jax.data import baselines, labelled, panel, parallel
 from lstm_jax.scores import forecast
 
 MODULES = (
@@ -15,6 +15,7 @@ MODULES = (
     baselines,
     labelled,
     panel,
+    parallel,
     scores,
     forecast,
     diagnostics,

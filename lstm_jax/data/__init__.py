@@ -15,7 +15,8 @@ arrays and flags that `lstm_jax.lstm` takes, and back:
 One long stream is ``data.streams``. Text is read by ``data.text``, a corpus of several
 parts by ``data.corpus``, and becomes tokens by ``data.tokens``. Sequences with labels,
 for classification and tagging, are read by ``data.labelled``, and time series to
-forecast, from data frames and files, by ``data.panel``.
+forecast, from data frames and files, by ``data.panel``. Sentences and their
+translations are read by ``data.parallel``.
 """
 
 from lstm_jax.data.bucketing import (

@@ -90,7 +90,7 @@ def bucket_sizes(lengths: Any, count: int, *, multiple: int = 1) -> np.ndarray:
 def bucket(
     lengths: Any,
     sizes: Sequence[int] | np.ndarray,
-    batch_size: int | Sequence[int],
+    batch_size: int | Sequence[int] | np.ndarray,
     *,
     rng: np.random.Generator | None = None,
 ) -> Buckets:
@@ -136,6 +136,37 @@ def bucket(
     if rng is not None:
         batches = [batches[i] for i in rng.permutation(len(batches))]
     return Buckets(batches)
+
+
+RUN = 4
+"""Batches of one shape that come one after the other, roughly."""
+
+
+def in_runs(
+    batches: Sequence[Batch],
+    sizes: Sequence[int] | np.ndarray,
+    rng: np.random.Generator,
+) -> list[Batch]:
+    """Shuffled batches with some of one shape in a row, for which a jitted block is
+    called once. Shapes stay mixed over all batches, and their order is drawn: long
+    sequences may all be of one class.
+
+    Args:
+        batches: from `bucket` with the same ``rng``.
+        sizes: the steps that they have.
+        rng: draws the order.
+
+    >>> batches = bucket([1, 2] * 8, [1, 2], 1, rng=np.random.default_rng(0)).batches
+    >>> ordered = in_runs(batches, [1, 2], np.random.default_rng(0))
+    >>> [batch.steps for batch in ordered]
+    [1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2]
+    """
+    planned = []
+    for first in range(0, len(batches), RUN * len(sizes)):
+        group = batches[first : first + RUN * len(sizes)]
+        for steps in rng.permutation(sizes):
+            planned += [batch for batch in group if batch.steps == steps]
+    return planned
 
 
 def pad_batch(

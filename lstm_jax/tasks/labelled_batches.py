@@ -6,13 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.data.bucketing import Batch, bucket, bucket_sizes
+from lstm_jax.data.bucketing import Batch, bucket, bucket_sizes, in_runs
 from lstm_jax.data.labelled import Labelled
 from lstm_jax.tasks.labelled_data import steps_of
 from lstm_jax.training.batches import HostBatches
-
-RUN = 4
-"""Batches of one shape that come one after the other, roughly: blocks like them."""
 
 
 class LabelledBatch(NamedTuple):
@@ -64,13 +61,7 @@ class LabelledBatches:
     def plan(self, epoch: int) -> Sequence[Batch]:
         rng = np.random.default_rng([self._seed, epoch])
         made = bucket(self._steps, self._sizes, self._batch_size, rng=rng).batches
-        run, planned = RUN * len(self._sizes), []
-        for first in range(0, len(made), run):
-            group = made[first : first + run]
-            # In an order of its own: long sequences may all be of one class.
-            for steps in rng.permutation(self._sizes):
-                planned += [batch for batch in group if batch.steps == steps]
-        return planned
+        return in_runs(made, self._sizes, rng)
 
     def load(self, batch: Batch) -> LabelledBatch:
         real = batch.members >= 0

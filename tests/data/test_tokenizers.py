@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_jax.data.text import DataError
-from lstm_jax.data.tokens import TOKENIZERS, Words, learn, restore
-from lstm_jax.data.tokens import bpe as bpe_module
+from lstm_jax.data.tokens import TOKENIZERS, Words, learn, restore, sub_words
 
 TEXT = "the low lower lowest\nlow   und größer, 最低\n\nthe new newer newest\n" * 3
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -194,8 +193,8 @@ def test_bpe_in_pieces_and_batches_has_the_tokens_of_the_whole(runs):
     text = "".join(runs) + "  a\nab"
     tokenizer = learn("bpe", "abab abé a\n\n  b    最最\t\tb ''b" * 3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bpe_module, "PIECE", 3)
-        patch.setattr(bpe_module, "BATCH", 2)
+        patch.setattr(sub_words, "PIECE", 3)
+        patch.setattr(sub_words, "BATCH", 2)
         tokens = tokenizer.encode(text).tolist()
     assert tokens == tokenizer._library.encode(text).ids
 

@@ -17,26 +17,38 @@ def read_lines(path: str | Path) -> list[str]:
         DataError: the file is missing, unreadable, corrupt, empty, in UTF-16, not
             UTF-8, or has a NUL byte.
     """
-    data = read_bytes(path, str(path))
+    lines = split_lines(read_bytes(path, str(path)), str(path))
+    if not any(line.strip() for line in lines):
+        raise DataError(f"{path} is empty, expected data.")
+    return lines
+
+
+def split_lines(data: bytes, called: str) -> list[str]:
+    """The lines of bytes in UTF-8, as `read_lines`; of no bytes there are none.
+
+    >>> split_lines("one\\r\\n\\ntwo\\u2028three\\n".encode(), "a.txt")
+    ['one', '', 'two\\u2028three']
+
+    Raises:
+        DataError: they are UTF-16, not UTF-8, or have a NUL byte.
+    """
     if data.startswith(UTF_16):
-        raise DataError(f"{path} is UTF-16, expected UTF-8; save it as UTF-8.")
+        raise DataError(f"{called} is UTF-16, expected UTF-8; save it as UTF-8.")
     if b"\0" in data:
         raise DataError(
-            f"{_place(path, data, data.index(0))}: there is a NUL byte, expected UTF-8 "
-            f"text; remove it, or pass another file."
+            f"{_place(called, data, data.index(0))}: there is a NUL byte, expected "
+            f"UTF-8 text; remove it, or pass another file."
         )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{_place(path, data, error.start)}: byte {data[error.start]:#04x} is not "
-            f"UTF-8; convert the file to UTF-8."
+            f"{_place(called, data, error.start)}: byte {data[error.start]:#04x} is "
+            f"not UTF-8; convert the file to UTF-8."
         ) from error
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    if not text.strip():
-        raise DataError(f"{path} is empty, expected data.")
-    return text.removesuffix("\n").split("\n")
+    return text.removesuffix("\n").split("\n") if text else []
 
 
-def _place(path, data, at):
-    return f"{path}, line {data.count(10, 0, at) + 1}"
+def _place(called, data, at):
+    return f"{called}, line {data.count(10, 0, at) + 1}"

@@ -84,7 +84,7 @@ def read_tagged(
 
 
 def _of_jsonl(path, tokens, tags):
-    for source, values in read_jsonl(path):
+    for _, source, values in read_jsonl(path):
         sentence = _list(values, tokens, source)
         if not sentence:
             raise DataError(

@@ -57,7 +57,7 @@ def read_texts(
 
 def _read_jsonl(path, text, label):
     texts, labels, sources = [], [], []
-    for source, values in read_jsonl(path):
+    for _, source, values in read_jsonl(path):
         value = field(values, text, source)
         if not isinstance(value, str) or not value.strip():
             raise DataError(
@@ -71,8 +71,9 @@ def _read_jsonl(path, text, label):
     return Examples(tuple(texts), labels if label is not None else None, sources)
 
 
-def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The file and the line, and the object, of every line that is not blank.
+def read_jsonl(path: str | Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Of every line that is not blank: its number, the file and the line as errors
+    call them, and the object.
 
     Raises:
         DataError: a line is not a JSON object.
@@ -92,7 +93,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 f"{source}: it is a {type(values).__name__}, expected an object "
                 f"{{...}}."
             )
-        yield source, values
+        yield number, source, values
 
 
 def field(values: dict[str, Any], name: str, source: str) -> Any:

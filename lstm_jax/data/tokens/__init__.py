@@ -4,6 +4,7 @@
     bytes         the 256 bytes of UTF-8
     words         what stands between white space, line ends, and an unknown one
     bpe           frequent runs of bytes, by the library ``tokenizers`` (an extra)
+    unigram       probable runs of bytes, by the same library
 
 `learn` makes one from a text, `restore` from what its ``facts`` said. `learn_stored`
 and `encode_stored` do the work on a text of `lstm_jax.data.stored`, which may be larger
@@ -22,7 +23,9 @@ from lstm_jax.data.tokens.bpe import BPE
 from lstm_jax.data.tokens.bytestring import Bytes
 from lstm_jax.data.tokens.characters import Characters
 from lstm_jax.data.tokens.decode import decode_stream
+from lstm_jax.data.tokens.sub_words import SubWords
 from lstm_jax.data.tokens.tokenizer import Tokenizer
+from lstm_jax.data.tokens.unigram import Unigram
 from lstm_jax.data.tokens.words import Words
 
 __all__ = [
@@ -30,7 +33,9 @@ __all__ = [
     "TOKENIZERS",
     "Bytes",
     "Characters",
+    "SubWords",
     "Tokenizer",
+    "Unigram",
     "Words",
     "decode_stream",
     "encode_stored",
@@ -40,7 +45,7 @@ __all__ = [
 ]
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
-    kind.name: kind for kind in (Characters, Bytes, Words, BPE)
+    kind.name: kind for kind in (Characters, Bytes, Words, BPE, Unigram)
 }
 """Name to class."""
 
@@ -49,7 +54,8 @@ def learn(name: str, text: str, *, limit: int = 0, min_count: int = 1) -> Tokeni
     """The tokenizer ``name`` of `TOKENIZERS` with the vocabulary of ``text``.
 
     Args:
-        limit: how many tokens there may be; 0 for all, and for 4096 of ``bpe``.
+        limit: how many tokens there may be; 0 for all, and for 4096 of ``bpe``
+            and ``unigram``.
         min_count: how often a word, or a pair of ``bpe``, must be there to be a token.
 
     Raises:
