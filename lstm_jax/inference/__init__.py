@@ -5,15 +5,17 @@ A model is a pure function. Its state is any pytree whose arrays start with the 
     stepwise.py      a model that reads one token at a time
     sampling.py      the next token: temperature, top-k, top-p
     generate.py      sampled sequences, as they are generated
-    beam_search.py   the most likely sequences
+    beam_search.py   the most likely sequences, with `beam_steps`, `beam_rules`,
+                     `best_tokens` and `coverage`
     stopping.py      text up to the first of some stop strings
     stream_loss.py   the exact loss of one long stream, in parallel rows
     dynamic.py       dynamic evaluation: parameters keep learning from the stream
     cache.py         predictions mixed with a continuous cache
 """
 
-from lstm_jax.inference.beam_search import Beams, beam_search
+from lstm_jax.inference.beam_search import Beams, beam_search, beam_search_batch
 from lstm_jax.inference.cache import Cache, cache_nats
+from lstm_jax.inference.coverage import coverage_penalty
 from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
@@ -26,7 +28,9 @@ __all__ = [
     "Cache",
     "Sampling",
     "beam_search",
+    "beam_search_batch",
     "cache_nats",
+    "coverage_penalty",
     "draw",
     "dynamic_nats",
     "filter_logits",

@@ -49,9 +49,10 @@ def check_batch(name, tree, batch):
             )
 
 
-def check_step(step, carry, logits):
+def check_step(step, carry, logits, width=1):
     """Checks ``(step, carry, logits)`` and prepares them for a loop. The step becomes
-    an argument of a program, and its logits get the accumulation dtype.
+    an argument of a program, and its logits get the accumulation dtype. The step takes
+    ``width`` rows for each of those given.
     """
     if not callable(step):
         raise TypeError(
@@ -66,9 +67,15 @@ def check_step(step, carry, logits):
         )
     check_batch("carry", carry, len(logits))
     carry = jax.tree.map(jnp.asarray, carry)
-    _check_result(step, carry, logits)
+    _check_result(step, *_rows((carry, logits), width * len(logits)))
     step = step if isinstance(step, Partial) else Partial(step)
     return step, carry, logits.astype(accumulation_dtype(logits.dtype))
+
+
+def _rows(tree, rows):
+    """The shapes and dtypes of ``tree`` with another number of rows."""
+    widen = lambda a: jax.ShapeDtypeStruct((rows, *a.shape[1:]), a.dtype)
+    return jax.tree.map(widen, tree)
 
 
 def _check_result(step, carry, logits):
