@@ -5,6 +5,8 @@ from lstm_jax.tasks.forecasting import Forecasting, ForecastingConfig
 from lstm_jax.tasks.language_model import LanguageModelling, LanguageModellingConfig
 from lstm_jax.tasks.memory import Memory, MemoryConfig
 from lstm_jax.tasks.tagging import Tagging, TaggingConfig
+from lstm_jax.tasks.translation import TranslationTask
+from lstm_jax.tasks.translation_config import TranslationConfig
 
 TASKS = {
     "classification": (ClassificationConfig, Classification),
@@ -12,5 +14,6 @@ TASKS = {
     "language_model": (LanguageModellingConfig, LanguageModelling),
     "memory": (MemoryConfig, Memory),
     "tagging": (TaggingConfig, Tagging),
+    "translation": (TranslationConfig, TranslationTask),
 }
 """Name to config and task."""

@@ -47,18 +47,24 @@ class TranslationBatches:
         batch_tokens: the most steps, with padding, that one side of a batch has.
         buckets: how many shapes batches have, at the most.
         seed: of the order.
+        most: the most pairs of a batch; ``None``: as many as fit.
 
     Raises:
         DataError: the longest sentence has more tokens than ``batch_tokens``.
     """
 
     def __init__(
-        self, pairs: EncodedPairs, batch_tokens: int, buckets: int, seed: int = 0
+        self,
+        pairs: EncodedPairs,
+        batch_tokens: int,
+        buckets: int,
+        seed: int = 0,
+        most: int | None = None,
     ):
         self._seed, self._begin = seed, pairs.begin
         self._lengths = pairs.lengths
         self._sources, self._targets = _Flat(pairs.sources), _Flat(pairs.targets)
-        self._shapes = choose_shapes(self._lengths, buckets, batch_tokens)
+        self._shapes = choose_shapes(self._lengths, buckets, batch_tokens, most)
 
     def plan(self, epoch: int) -> Sequence[Batch]:
         rng = np.random.default_rng([self._seed, epoch])

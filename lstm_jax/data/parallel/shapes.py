@@ -24,7 +24,9 @@ class PairShapes(NamedTuple):
     """How many pairs a batch has, ``B``."""
 
 
-def choose_shapes(lengths: Any, count: int, batch_tokens: int) -> PairShapes:
+def choose_shapes(
+    lengths: Any, count: int, batch_tokens: int, most: int | None = None
+) -> PairShapes:
     """At most ``count`` shapes for pairs, with the fewest padded steps that the longer
     sides allow; see `lstm_jax.data.bucket_sizes`.
 
@@ -32,6 +34,7 @@ def choose_shapes(lengths: Any, count: int, batch_tokens: int) -> PairShapes:
         lengths: tokens of both sides ``[N, 2]``, or of sentences alone ``[N, 1]``.
         count: how many shapes there are at the most.
         batch_tokens: the most steps, with padding, that one side of a batch may have.
+        most: the most pairs of a batch; ``None``: as many as fit.
 
     Raises:
         DataError: the longest sentence does not fit into ``batch_tokens``.
@@ -52,7 +55,7 @@ def choose_shapes(lengths: Any, count: int, batch_tokens: int) -> PairShapes:
     # A pair may move to a longer shape, so that no side gets shorter.
     sides = [lengths[shape_of == k].max(axis=0) for k in range(len(longest))]
     sides = np.maximum.accumulate(sides)
-    rows = np.minimum(batch_tokens // longest, len(lengths))
+    rows = np.minimum(batch_tokens // longest, min(most or len(lengths), len(lengths)))
     rows = np.where(rows >= 4 * ROWS, rows // ROWS * ROWS, rows)
     return PairShapes(longest, sides, rows)
 

@@ -80,6 +80,8 @@ class TranslatorConfig:
     """Dropout rate between the layers."""
     input_dropout: Rate = 0.0
     """Dropout rate of the embedded tokens."""
+    memory_dropout: Rate = 0.0
+    """Dropout rate of the encoder's states, which the decoder attends to."""
     output_dropout: Rate = 0.0
     """Dropout rate of the input of the output layer, which is also fed back."""
     variational: bool = False
@@ -168,7 +170,8 @@ class Translator(Module):
             [LSTMCell(size // 2)] * config.num_layers,
             bidirectional=True,
             dropout=config.dropout,
-            locked=config.variational and config.dropout > 0,
+            output_dropout=config.memory_dropout,
+            locked=config.variational,
             weight_drop=config.weight_drop,
         )
         how = {"time_major": True, "return_carry": True, "rngs": rngs}

@@ -1,0 +1,191 @@
+"""Translation: sentences of one language into another."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from lstm_jax._types import PyTree
+from lstm_jax.models.functional import Functional
+from lstm_jax.scores.translation import sacrebleu, translation_scores
+from lstm_jax.tasks.translating import BeamOptions, Translating, Translation
+from lstm_jax.tasks.translation_batches import TranslationBatches
+from lstm_jax.tasks.translation_config import TranslationConfig
+from lstm_jax.tasks.translation_data import TranslationData, TranslationMetadata
+from lstm_jax.training.batches import HostBatches
+from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number, over_batches
+
+LOSS: Metrics = {"loss": Metric("nats per token"), "perplexity": Metric()}
+BLEU: Metrics = {
+    "bleu": Metric(better="higher", label="BLEU"),
+    "chrf": Metric(better="higher", label="chrF"),
+}
+
+
+class TranslationTask:
+    """Pairs of sentences and a translator: a `lstm_jax.training.task.Task`.
+
+    Args:
+        config: see `TranslationConfig`.
+        metadata: the metadata of a run that exists. Its vocabularies are used.
+    """
+
+    items = "tokens"
+    moved = frozenset(
+        f"data.{split}{side}"
+        for split in ("", "valid_", "test_")
+        for side in ("source", "target")
+    ) | {"data.path", "data.valid", "data.test"}
+    metadata_type = TranslationMetadata
+
+    def __init__(
+        self, config: TranslationConfig, metadata: Mapping[str, Any] | None = None
+    ):
+        self.config = config
+        self.data = data = TranslationData(config.data, metadata)
+        sizes = data.source.size, data.target.size
+        self.model = Functional(lambda key: config.model.build(*sizes, nnx.Rngs(key)))
+        self._translating = Translating(self.model, data.source, data.target)
+
+    @property
+    def metrics(self) -> Metrics:
+        return {**LOSS, **BLEU} if self.config.evaluation.bleu else LOSS
+
+    @property
+    def tokenizer(self):
+        """Source text to tokens and back."""
+        return self.data.source.tokenizer
+
+    # Training
+
+    def init(self, key):
+        return self.model.init(key)
+
+    def init_carry(self):
+        return ()
+
+    @functools.cached_property
+    def _train(self) -> TranslationBatches:
+        config = self.config.train
+        return TranslationBatches(
+            self.data.encoded["train"],
+            config.batch_tokens,
+            config.buckets,
+            self.config.seed,
+            most=config.batch_size,
+        )
+
+    def batches(self) -> HostBatches:
+        if self.config.evaluation.bleu:
+            sacrebleu()  # what is not installed is said before training
+        return HostBatches(self._train, self.config.train.block)
+
+    @property
+    def items_per_step(self) -> int:
+        """Target tokens of a step, in the mean."""
+        tokens = int(self.data.encoded["train"].lengths[:, 1].sum())
+        return max(tokens // len(self._train.plan(0)), 1)
+
+    def loss(self, params, carry, batch, key):
+        """The mean cross-entropy of the target tokens in nats, smoothed."""
+        nats, count = self.model(params).loss(batch, key=key)
+        return nats, Aux(carry, {}, count)
+
+    # Evaluation
+
+    @property
+    def final_split(self) -> str:
+        return self.data.final_split
+
+    def evaluate(self, params, split):
+        """Loss and perplexity; and BLEU and chrF of the translations of a split."""
+        pairs = self.data.split(split)
+        batches = self._batches(split)
+        found = over_batches(functools.partial(self._measure, params), batches)
+        found["perplexity"] = float(_exp(found["loss"]))
+        if self.config.evaluation.bleu:
+            said = self.translate([params], pairs.sources)
+            scores = self._scores([best.text for best, *_ in said], pairs.targets)
+            found |= {"bleu": scores.bleu, "chrf": scores.chrf}
+        return found
+
+    def _batches(self, split):
+        evaluation = self.config.evaluation
+        encoded = self.data.encoded[split]
+        longest = int(encoded.lengths.max())
+        tokens = max(evaluation.batch_tokens, longest)
+        source = TranslationBatches(encoded, tokens, self.config.train.buckets)
+        return (batch for _, batch in source.in_order())
+
+    def _measure(self, params, batch):
+        nats, count = self._nats(params, batch)
+        return {"loss": Mean(float(nats) * float(count), float(count))}
+
+    @functools.cached_property
+    def _nats(self):
+        return jax.jit(lambda params, batch: self.model(params).loss(batch))
+
+    def _scores(self, translations, references):
+        config = self.config.evaluation
+        return translation_scores(
+            translations,
+            references,
+            tokenize=config.tokenize,
+            lowercase=config.lowercase,
+        )
+
+    def sentence(self, metrics):
+        said = f"perplexity {metrics['perplexity']:.3f}, {number(metrics['loss'])} nats"
+        if "bleu" in metrics:
+            said = f"BLEU {metrics['bleu']:.2f}, chrF {metrics['chrf']:.2f}, {said}"
+        return said
+
+    def baselines(self, split, every=False):
+        del every
+        if not self.config.evaluation.bleu:
+            return
+        pairs = self.data.split(split)
+        scores = self._scores(pairs.sources, pairs.targets)
+        yield (
+            f"the source itself: BLEU {scores.bleu:.2f}, chrF {scores.chrf:.2f} "
+            f"(sacrebleu {scores.signature})",
+            {"source_bleu": scores.bleu, "source_chrf": scores.chrf},
+        )
+
+    # Metadata
+
+    def describe(self):
+        return self.data.describe() | {"parameters": self.model.size}
+
+    def summary(self, metadata):
+        return self.data.summary(metadata)
+
+    def check_same_data(self, metadata, directory):
+        self.data.check_same(metadata, directory)
+
+    # Abilities
+
+    @property
+    def beam_options(self) -> BeamOptions:
+        """How translations are searched for unless the user asks for something else."""
+        config = self.config.evaluation
+        return BeamOptions(config.beams, config.alpha, config.coverage_penalty)
+
+    def translate(
+        self,
+        params: Sequence[PyTree],
+        sentences: Sequence[str],
+        options: BeamOptions | None = None,
+    ) -> list[list[Translation]]:
+        """The best translations of every sentence, in order; see `Translating`."""
+        return self._translating.translate(
+            params, sentences, options or self.beam_options
+        )
+
+
+def _exp(nats):
+    with np.errstate(over="ignore"):
+        return np.exp(nats)
