@@ -21,6 +21,7 @@ from lstm_jax.commands import (
     predict,
     reproduce,
     train,
+    translate,
 )
 from lstm_jax.commands.process import keep_freed_memory, quiet_after_failed_writes
 from lstm_jax.config import ConfigError, keys_named
@@ -127,6 +128,7 @@ def _parser():
     train.add_command(commands)
     evaluate.add_command(commands)
     generate.add_command(commands)
+    translate.add_command(commands)
     predict.add_command(commands)
     backtest.add_command(commands)
 

@@ -16,6 +16,7 @@ from lstm_jax.tasks.abilities import (
     Predicts,
     Scored,
     ScoresText,
+    Translates,
     require,
 )
 from lstm_jax.training.task import Task
@@ -100,6 +101,48 @@ class LoadedRun:
         sampling = Sampling(temperature, top_k, top_p)
         first = generator.beginning if prompt is None else prompt
         return "".join(generator.generate(self.params, first, length, sampling, seed))
+
+    def translate(
+        self,
+        sentences: Sequence[str],
+        *,
+        beams: int | None = None,
+        alpha: float | None = None,
+        coverage_penalty: float | None = None,
+        no_repeat: int | None = None,
+        min_length: int | None = None,
+        max_ratio: float | None = None,
+    ) -> list[str]:
+        """The best translation of every sentence, in order.
+
+        Args:
+            sentences: one line each; an empty one has an empty translation.
+            beams, alpha, coverage_penalty, no_repeat, min_length, max_ratio: how to
+                search, see `lstm_jax.tasks.translating.BeamOptions`; ``None``: as the
+                config says.
+
+        Raises:
+            TypeError: ``sentences`` is a single string.
+            ValueError: an option is out of its range.
+            RunError: the task does not translate.
+            DataError: a sentence cannot be encoded.
+        """
+        if isinstance(sentences, str):
+            raise TypeError("sentences is a string, expected a list of strings.")
+        advice = "load a run of the task translation"
+        task = require(self.task, Translates, "translate", advice)
+        named = dict(
+            width=beams,
+            alpha=alpha,
+            coverage_penalty=coverage_penalty,
+            no_repeat=no_repeat,
+            min_length=min_length,
+            max_ratio=max_ratio,
+        )
+        given = {name: value for name, value in named.items() if value is not None}
+        options = dataclasses.replace(task.beam_options, **given)
+        found = task.translate([self.params], sentences, options)
+        return [best.text for best, *_ in found]
 
     def score(self, text: str) -> Scored:
         """What every token of a text costs under the model, in nats.

@@ -58,11 +58,8 @@ def translation_scores(
     # Forced: no warning for text that looks tokenised.
     bleu = metrics.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
     chrf = metrics.CHRF(lowercase=lowercase)
-    found = [
-        metric.corpus_score([*translations], [[*references]]).score
-        for metric in (bleu, chrf)
-    ]
-    return TranslationScores(*found, str(bleu.get_signature()))
+    score = lambda metric: metric.corpus_score([*translations], [[*references]]).score
+    return TranslationScores(score(bleu), score(chrf), str(bleu.get_signature()))
 
 
 def sacrebleu() -> Any:

@@ -187,6 +187,27 @@ class ScoresText(Protocol):
         ...
 
 
+@runtime_checkable
+class Translates(Protocol):
+    """A task that translates sentences."""
+
+    def translate(
+        self,
+        params: Sequence[PyTree],
+        sentences: Sequence[str],
+        options: Any = None,
+    ) -> list[list[Any]]:
+        """The best translations of every sentence, in order.
+
+        Args:
+            params: the parameters of each model of an ensemble, or of one.
+            sentences: one line each.
+            options: `lstm_jax.tasks.translating.BeamOptions`; ``None``: those of the
+                config.
+        """
+        ...
+
+
 class Details(NamedTuple):
     """More than a few numbers of an evaluation."""
 

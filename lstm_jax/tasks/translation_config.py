@@ -143,12 +143,11 @@ class TranslationConfig:
     def __post_init__(self):
         if self.model.tied == "both" and not self.data.shared:
             raise ValueError(
-                'model.tied is "both", which needs one vocabulary; set '
-                "data.shared=true"
+                'model.tied is "both", which needs one vocabulary; set data.shared=true'
             )
-        if self.train.monitor in ("valid_bleu", "valid_chrf"):
-            if not self.evaluation.bleu:
-                raise ValueError(
-                    f"train.monitor is {self.train.monitor!r} and evaluation.bleu is "
-                    f"false; set evaluation.bleu=true"
-                )
+        scored = self.train.monitor in ("valid_bleu", "valid_chrf")
+        if scored and not self.evaluation.bleu:
+            raise ValueError(
+                f"train.monitor is {self.train.monitor!r} and evaluation.bleu is "
+                f"false; set evaluation.bleu=true"
+            )

@@ -151,7 +151,9 @@ class TranslationData:
     @property
     def final_split(self) -> str:
         """Test, or validation where there is no test split."""
-        return "test" if "test" in (self._known.get("pairs") or self.splits) else "valid"
+        return (
+            "test" if "test" in (self._known.get("pairs") or self.splits) else "valid"
+        )
 
     @property
     def longest(self) -> int:

@@ -6,9 +6,9 @@
     a = softmax over s of e        context = sum over s of a_s m_s
 
 ``h`` is the hidden state of the decoder and ``m_s`` the encoder's state at source
-position ``s``. The keys ``m_s w_k`` are computed once per sentence. With ``heads`` above
-1 the units are cut into that many parts with weights of their own, and ``e`` is divided
-by the square root of the units of a part.
+position ``s``. The keys ``m_s w_k`` are computed once per sentence. With several heads
+the units are cut into as many parts with attention weights of their own, and ``e`` is
+divided by the square root of the units of a part.
 
 Additive: Bahdanau, Cho & Bengio, "Neural Machine Translation by Jointly Learning to
 Align and Translate", ICLR 2015; the score ``concat`` of Luong et al. is the same
@@ -147,7 +147,7 @@ class Attention:
         dot: Dot,
     ) -> tuple[Float[Array, "B M"], Float[Array, "B heads S"]]:
         """The context and the weights of the positions."""
-        if self.score == "additive":
+        if weights.v is not None:  # additive
             hidden = dot("w_q", h)[:, None] + memory.keys
             if weights.w_coverage is not None:
                 hidden += coverage[..., None] * weights.w_coverage[None, None]

@@ -4,7 +4,7 @@
     context_t, a_t = attention(h^N_t, memory)
     s_t = tanh([context_t, h^N_t] w_c + b_c)
 
-The output is ``s_t``. Feeding ``s_{t-1}`` into the first layer tells the decoder what it
+The output is ``s_t``. The first layer reads ``s_{t-1}``, so it knows what the decoder
 has attended to (input feeding; Luong, Pham & Manning 2015, section 3.3).
 
 The decoder is a cell, so the derivative rule of every loop is the rule of this one. The
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax._types import Array, Bool, Float, Key
+from lstm_jax._types import Array, Bool, Float
 from lstm_jax.core import init
 from lstm_jax.core.cells.cell import Cell, Noise
 from lstm_jax.core.cells.lstm import LSTMCarry, lstm_update
@@ -238,6 +238,6 @@ def advance(
         found = product(a, weights[name]).swapaxes(0, 1)
         return found.reshape(rows, *found.shape[2:])
 
-    each = lambda a: None if a is None else jnp.repeat(a, count, axis=0)
-    reads = _Read(**read(params, Memory(*map(each, memory))))
+    repeated = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), memory)
+    reads = _Read(**read(params, repeated))
     return cell._step(None, reads, carry, cell.project(params, x), dot, gates)

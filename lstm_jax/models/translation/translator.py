@@ -115,9 +115,7 @@ class TranslatorConfig:
         attention = Attention(self.attention, size, size, self.heads, self.coverage)
         return AttentionDecoder(size, self.num_layers, attention, self.input_feeding)
 
-    def build(
-        self, source_size: int, target_size: int, rngs: nnx.Rngs
-    ) -> "Translator":
+    def build(self, source_size: int, target_size: int, rngs: nnx.Rngs) -> "Translator":
         """Builds a model with random parameters, for vocabularies of these sizes."""
         return Translator(self, source_size, target_size, rngs=rngs)
 
@@ -181,8 +179,8 @@ class Translator(Module):
         self.bridge_c = nnx.List([linear() for _ in range(config.num_layers)])
         self.decoder = CellWeights(cell.init(rngs.params(), width))
         if config.tied == "none":
-            how = {"kernel_init": init.uniform(config.init_range)} if drawn else {}
-            self.head = nnx.Linear(size, target_size, rngs=rngs, **how)
+            kernel = init.uniform(config.init_range) if drawn else init.glorot
+            self.head = nnx.Linear(size, target_size, kernel_init=kernel, rngs=rngs)
         else:
             self.bias = nnx.Param(jnp.zeros(target_size))
 

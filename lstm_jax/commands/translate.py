@@ -1,0 +1,161 @@
+"""``lstm-jax translate``: sentences into the other language, a line each."""
+
+import dataclasses
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from lstm_jax import files
+from lstm_jax.commands.arguments import local_path
+from lstm_jax.commands.generate import shown
+from lstm_jax.commands.predictions_file import check_new
+from lstm_jax.data.parallel import read_sentences
+from lstm_jax.runs.ensemble import ensemble_of
+from lstm_jax.tasks.translating import BeamOptions, Translation
+from lstm_jax.terminal import say
+from lstm_jax.training.run_errors import RunError
+
+
+def add_command(commands) -> None:
+    """``lstm-jax translate`` and its options."""
+    command = commands.add_parser(
+        "translate", help="translate sentences, one a line, with the best checkpoint"
+    )
+    add = command.add_argument
+    add("run", help="the folder of a run")
+    add(
+        "--ensemble",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="more runs, of the same vocabularies: the mean of their probabilities",
+    )
+    given = command.add_mutually_exclusive_group()
+    given.add_argument(
+        "--input",
+        type=local_path,
+        help="a UTF-8 file, a sentence a line (standard input)",
+    )
+    given.add_argument(
+        "--interactive",
+        action="store_true",
+        help="translate each line of standard input as it comes",
+    )
+    add("--out", type=local_path, help="a file to write (standard output)")
+    search = command.add_argument_group("search", "the defaults are those of the run")
+    add = search.add_argument
+    add("--beams", type=int, metavar="N", help="translations followed; 1: greedy")
+    add("--alpha", type=float, help="length normalisation; 0 favours short ones")
+    add(
+        "--coverage-penalty",
+        type=float,
+        metavar="B",
+        help="against leaving source words out",
+    )
+    add(
+        "--no-repeat",
+        type=int,
+        metavar="N",
+        help="no N tokens in a row come twice in a translation",
+    )
+    add("--min-length", type=int, metavar="N", help="the fewest tokens")
+    add(
+        "--max-ratio",
+        type=float,
+        metavar="R",
+        help="the most tokens: R times those of the sentence, and 10 more (2)",
+    )
+    add(
+        "--n-best",
+        type=int,
+        metavar="N",
+        help="the N best of each line, as LINE, SCORE and TRANSLATION between tabs",
+    )
+    command.set_defaults(command=translate)
+
+
+_OPTIONS = {
+    "beams": "width",
+    "alpha": "alpha",
+    "coverage_penalty": "coverage_penalty",
+    "no_repeat": "no_repeat",
+    "min_length": "min_length",
+    "max_ratio": "max_ratio",
+    "n_best": "results",
+}
+"""Options of the command, and the fields of `BeamOptions` they set."""
+
+
+def translate(args) -> int:
+    """The command. Every line has its translation, in order."""
+    check_new("--out", args.out)
+    ensemble = ensemble_of([args.run, *args.ensemble])
+    options = _options(args, ensemble.task.beam_options)
+    n_best = args.n_best is not None
+    if args.interactive:
+        if args.out is not None:
+            raise RunError("--interactive writes to standard output; leave --out out.")
+        for number, line in enumerate(sys.stdin, start=1):
+            (found,) = ensemble.translate([line.rstrip("\r\n")], options)
+            for text in _lines(number, found, n_best):
+                print(shown(text), flush=True)
+        return 0
+    sentences = _sentences(args.input)
+    ensemble.tell_long(sentences)
+    said = ensemble.translate(sentences, options)
+    lines = (
+        text
+        for number, found in enumerate(said, start=1)
+        for text in _lines(number, found, n_best)
+    )
+    _write(args.out, lines, len(sentences))
+    return 0
+
+
+def _options(args, options: BeamOptions) -> BeamOptions:
+    given = {
+        field: value
+        for option, field in _OPTIONS.items()
+        if (value := getattr(args, option)) is not None
+    }
+    results = given.get("results", 1)
+    if results > given.get("width", options.width):
+        raise RunError(
+            f"--n-best is {results} and --beams {given.get('width', options.width)}: a "
+            f"search finds as many translations as it follows; set --beams {results}."
+        )
+    try:
+        return dataclasses.replace(options, **given)
+    except (TypeError, ValueError) as error:
+        names = {field: f"--{o.replace('_', '-')}" for o, field in _OPTIONS.items()}
+        field, _, rest = str(error).partition(" ")
+        raise RunError(f"{names.get(field, field)} {rest}") from error
+
+
+def _sentences(path: Path | None) -> list[str]:
+    if path is not None:
+        return read_sentences(path, f"--input {path}")
+    return read_sentences(sys.stdin.buffer, "standard input")
+
+
+def _lines(number: int, found: list[Translation], n_best: bool) -> Iterator[str]:
+    for best in found:
+        yield f"{number}\t{best.score:.6f}\t{best.text}" if n_best else best.text
+
+
+def _write(path, lines, count):
+    text = io.StringIO()
+    for line in lines:
+        text.write(f"{line}\n" if path else f"{shown(line)}\n")
+    if path is None:
+        sys.stdout.write(text.getvalue())
+        return
+    try:
+        files.write_text(path, text.getvalue())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RunError(
+            f"--out {path} cannot be written: {reason}; name another file."
+        ) from error
+    say(f"{count:,} translations: {path}")

@@ -1,0 +1,72 @@
+"""Several trained translators as one: the mean of their probabilities."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lstm_jax._types import PyTree
+from lstm_jax.data.text import counted
+from lstm_jax.runs.load import best_of
+from lstm_jax.tasks.abilities import Translates, require
+from lstm_jax.tasks.translating import BeamOptions, Translation
+from lstm_jax.terminal import say
+from lstm_jax.training.run_errors import RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class TranslationEnsemble:
+    """Runs of one vocabulary and one model size, with their parameters."""
+
+    task: Any
+    params: Sequence[PyTree]
+
+    def translate(
+        self, sentences: Sequence[str], options: BeamOptions
+    ) -> list[list[Translation]]:
+        """The best translations of every sentence, in order."""
+        return self.task.translate(self.params, sentences, options)
+
+    def tell_long(self, sentences: Sequence[str]) -> None:
+        """Says how many sentences are longer than those of training."""
+        longest = self.task.data.longest
+        encode = self.task.data.source.encode
+        long = [n for n, s in enumerate(sentences, 1) if len(encode(s)) > longest]
+        if long:
+            say(
+                f"{counted(len(long), 'line')} of {len(sentences):,}, the first line "
+                f"{long[0]}, with more than the {longest} tokens of the longest "
+                f"training sentence: translated, but expect gaps.",
+                error=True,
+            )
+
+
+def ensemble_of(directories: Sequence[str | Path]) -> TranslationEnsemble:
+    """The translators of some runs; of a single one too.
+
+    Raises:
+        RunError: a folder holds no run, a run is of another task, or their vocabularies
+            or sizes differ.
+    """
+    task, params = None, []
+    for directory in directories:
+        _, found, weights = best_of(directory)
+        advice = "name a run of the task translation"
+        require(found, Translates, "translate", advice)
+        if task is None:
+            task = found
+        elif not _alike(task, found):
+            raise RunError(
+                f"{directory} has other vocabularies or another model than "
+                f"{directories[0]}; an ensemble takes runs of one config and the same "
+                f"data, with other seeds."
+            )
+        params.append(weights)
+    return TranslationEnsemble(task, params)
+
+
+def _alike(one, other):
+    tokens = lambda task: [
+        side.tokenizer.facts() for side in (task.data.source, task.data.target)
+    ]
+    return tokens(one) == tokens(other) and one.config.model == other.config.model
