@@ -74,6 +74,18 @@ def test_what_a_batch_holds():
                 assert not rest.any()
 
 
+def test_a_pair_fits_the_shape_that_it_moves_to():
+    """The long sources have short targets; the pair that moves to them has not."""
+    short, long = (np.ones(6), np.ones(8)), (np.ones(30), np.ones(2))
+    sources, targets = zip(*[short] * 5, *[long] * 3, strict=True)
+    texts = [""] * 8
+    pairs = Pairs(texts, texts, "made", range(8))
+    batches = TranslationBatches(EncodedPairs(pairs, sources, targets, BEGIN), 32, 2)
+    loaded = [batches.load(batch) for batch in batches.plan(0)]
+    assert sorted(x.outputs.shape for x in loaded) == [(8, 1)] * 4 + [(8, 4)]
+    assert sum(x.outputs.sum() for x in loaded) == 5 * 8 + 3 * 2
+
+
 def test_in_order_of_length():
     """Every pair once; what a batch gives returns to its place by the members."""
     pairs = drawn(300)

@@ -116,7 +116,7 @@ def learn_pair(
 
     def learned(*sides):
         # A space in front of each, as when it is encoded, and no line end to learn.
-        text = "".join(f" {sentence.strip()}" for side in sides for sentence in side)
+        text = "".join(f" {sentence}" for side in sides for sentence in side)
         return learn(kind, text, limit=limit, min_count=min_count)
 
     if shared:
