@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lstm_jax.data.checks import check_count
+from lstm_jax.data.labelled.texts import check_characters
 from lstm_jax.data.parallel.pairs import LeftOut, Pairs
 from lstm_jax.data.parallel.tokens import SentenceTokens
 from lstm_jax.data.text import DataError
@@ -39,7 +40,7 @@ def encode_pairs(
     """Both sides of every pair as tokens.
 
     Raises:
-        DataError: a sentence cannot be encoded; the message names its line.
+        DataError: a sentence has half of a character; the message names its line.
 
     >>> from lstm_jax.data.tokens import learn
     >>> pairs = Pairs(("ja",), ("yes",), "a.tsv", (1,))
@@ -47,16 +48,11 @@ def encode_pairs(
     >>> encode_pairs(pairs, tokens, tokens).lengths
     array([[3, 4]])
     """
-
-    def encoded(tokens, sentences):
+    for sentences in (pairs.sources, pairs.targets):
         for n, sentence in enumerate(sentences):
-            try:
-                yield tokens.encode(sentence)
-            except DataError as error:
-                raise DataError(f"{pairs.place(n)}: {error}") from error
-
-    sources = tuple(encoded(source, pairs.sources))
-    targets = tuple(encoded(target, pairs.targets))
+            check_characters(sentence, pairs.place(n))
+    sources = tuple(source.encode_all(pairs.sources))
+    targets = tuple(target.encode_all(pairs.targets))
     return EncodedPairs(pairs, sources, targets, target.begin)
 
 

@@ -80,10 +80,6 @@ def read_sentences(file: str | Path | BinaryIO, called: str = "") -> list[str]:
     else:
         called = called or "the stream"
         data = _read_stream(file, called)
-    return _lines(data, called)
-
-
-def _lines(data, called):
     if not (lines := split_lines(data, called)):
         raise DataError(f"{called} is empty, expected a sentence a line.")
     return lines

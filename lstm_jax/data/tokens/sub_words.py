@@ -18,7 +18,7 @@ DEFAULT_LIMIT = 4096
 PIECE = 4096
 """Characters that the library takes at a time, at least."""
 BATCH = 256
-"""Pieces at a time: while they are encoded a token takes a hundred bytes and more."""
+"""Texts at a time: while they are encoded a token takes a hundred bytes and more."""
 BORDER = re.compile(r"\S[ \n]")
 
 
@@ -43,11 +43,18 @@ class SubWords(Tokenizer, abc.ABC):
 
     def encode(self, text):
         utf8(text)
-        parts, tokens = list(pieces(text)), [np.zeros(0, np.int32)]
-        for at in range(0, len(parts), BATCH):
-            encoded = self._library.encode_batch_fast(parts[at : at + BATCH])
-            tokens += [np.array(part.ids, np.int32) for part in encoded]
-        return np.concatenate(tokens)
+        parts = self.encode_all(list(pieces(text)))
+        return np.concatenate([np.zeros(0, np.int32), *parts])
+
+    def encode_all(self, texts):
+        tokens = []
+        for at in range(0, len(texts), BATCH):
+            some = texts[at : at + BATCH]
+            for text in some:
+                utf8(text)
+            encoded = self._library.encode_batch_fast(some)
+            tokens += [np.array(one.ids, np.int32) for one in encoded]
+        return tokens
 
     def decode(self, tokens):
         """As `Bytes`: a `�` stands for what is not UTF-8."""

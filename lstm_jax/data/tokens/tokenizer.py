@@ -37,6 +37,10 @@ class Tokenizer(abc.ABC):
             DataError: the text has what no token stands for.
         """
 
+    def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Tokens of every text, each encoded alone; errors are those of `encode`."""
+        return [self.encode(text) for text in texts]
+
     @abc.abstractmethod
     def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
         """The text of tokens ``[T]``.
