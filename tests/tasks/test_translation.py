@@ -118,12 +118,11 @@ def test_what_the_metadata_say(translator):
 
 @pytest.mark.parametrize("tokens", [1, 20, 100])
 def test_metrics_do_not_depend_on_the_batches(translator, tokens):
-    how = [f"evaluation.batch_tokens={tokens}", "evaluation.bleu=false"]
-    task = TranslationTask(
-        config_of(Run.open(translator.run), how), translator.loaded.metadata
-    )
-    found = task.evaluate(translator.loaded.params, "valid")
-    result = json.loads((translator.run / "result-valid.json").read_text())
+    run = Run.open(translator.other)
+    config = config_of(run, [f"evaluation.batch_tokens={tokens}"])
+    task = TranslationTask(config, run.read_json("run.json"))
+    found = task.evaluate(translator.params[1], "valid")
+    result = run.read_json("result-valid.json")
     assert found["loss"] == pytest.approx(result["loss"], abs=1e-6)
     assert found.keys() == {"loss", "perplexity"}
 
@@ -271,8 +270,14 @@ def test_pairs_that_are_left_out_are_told(tmp_path, capsys):
         ),
         (["data.source={folder}/no.de"], "no.de"),
         (["data.target={folder}/short.en"], "has 400 lines but"),
-        (["data.tokens=characters"], "'bpe', 'unigram', 'words' or 'bytes'"),
-        (["data.sauce=a"], "unknown key data.sauce; did you mean data.source?"),
+        (
+            ["data.tokens=characters"],
+            "data.tokens is 'characters'; valid: bpe, unigram, words, bytes",
+        ),
+        (
+            ["data.sauce=a"],
+            "unknown key data.sauce; valid: source, target, valid_source",
+        ),
         (
             [*NO_FILES, "data.valid_fraction=0"],
             "data.valid_fraction=0 of 400 pairs is no pair",
