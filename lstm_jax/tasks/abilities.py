@@ -196,6 +196,7 @@ class Translates(Protocol):
         params: Sequence[PyTree],
         sentences: Sequence[str],
         options: Any = None,
+        copy_unknown: bool = False,
     ) -> list[list[Any]]:
         """The best translations of every sentence, in order.
 
@@ -204,7 +205,14 @@ class Translates(Protocol):
             sentences: one line each.
             options: `lstm_jax.tasks.translating.BeamOptions`; ``None``: those of the
                 config.
+            copy_unknown: whether a word of the sentence stands for every ``<unk>``.
         """
+        ...
+
+    def align(
+        self, params: PyTree, sources: Sequence[str], targets: Sequence[str]
+    ) -> list[Any]:
+        """What given translations cost, token by token, and where they attended to."""
         ...
 
 
