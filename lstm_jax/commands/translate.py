@@ -176,11 +176,10 @@ def _draw(folder, ensemble, sentences, said):
     make_folder(folder, "--attention")
     best = [found[0].text for found in said]
     read = ensemble.task.align(ensemble.params[0], sentences, best)
-    maps = enumerate(read, start=1)
-    say(
-        "heat maps:",
-        *(plot_attention(found, folder / f"{number}.png") for number, found in maps),
-    )
+    for number, (text, found) in enumerate(zip(best, read, strict=True), start=1):
+        if text:
+            plot_attention(found, folder / f"{number}.png")
+    say(f"heat maps: {folder}", error=True)
 
 
 def _write(path, lines, count):
