@@ -29,11 +29,6 @@ class Rules(NamedTuple):
     prefix: Int[Array, "B P"]
     prefix_lengths: Int[Array, "B"]
 
-    def longest(self, length: int) -> Int[Array, "B"]:
-        """The most tokens that a sequence can have."""
-        last = jnp.maximum(self.max_lengths, self.prefix_lengths + 1)
-        return jnp.minimum(last, length)
-
     def forced(self, t, end) -> tuple[Bool[Array, "B"], Int[Array, "B"]]:
         """Whether only one token is allowed at step ``t``, and which."""
         place = jnp.minimum(t, self.prefix.shape[1] - 1)

@@ -10,10 +10,9 @@ System", 1976; Sutskever, Vinyals & Le, "Sequence to Sequence Learning with Neur
 Networks", NeurIPS 2014; the rank: Wu et al., "Google's Neural Machine Translation
 System", 2016, eq. 14, where ``penalty`` is `coverage_penalty` times a constant.
 
-    beam_steps.py    the loop
-    beam_rules.py    minimum and maximum lengths, prefixes, repeated tokens
-    best_tokens.py   the highest logits of a large vocabulary
-    coverage.py      the coverage penalty
+    beam_steps.py   the loop
+    beam_rules.py   minimum and maximum lengths, prefixes, repeated tokens
+    coverage.py     the coverage penalty
 """
 
 import math
