@@ -44,13 +44,13 @@ class Rules(NamedTuple):
 def without_repeats(
     logits: Float[Array, "R V"], tokens: Int[Array, "R L"], t: Int[Array, ""], n: int
 ) -> Float[Array, "R V"]:
-    """``-inf`` for every token that would repeat ``n`` tokens of its row.
+    """``-inf`` for every token that would repeat an n-gram of its row.
 
     Args:
         logits: the logits of token ``t``.
         tokens: each row so far. Only the first ``t`` tokens count.
         t: the step.
-        n: how many tokens in a row may not come twice.
+        n: tokens of an n-gram.
     """
     rows, length = tokens.shape
     windows = length - n + 1

@@ -168,8 +168,8 @@ def _next_tokens(search, found, logits, t, width, no_repeat):
     if no_repeat:
         texts = found.tokens.reshape(sentences * before, -1)
         allowed = without_repeats(logits, texts, t, no_repeat)
-    # Tried and lost: to sort only the chunks of highest maximum. It takes a third of the
-    # time for 8,000 tokens, but XLA then writes the logits twice.
+    # Tried and lost: sorting only the chunks of highest maximum. It takes a third of
+    # the time for 8,000 tokens, but XLA then writes the logits twice.
     values, tokens = jax.lax.top_k(allowed, count)
     early = of_row(rules.too_early(t)) & (tokens == search.end)
     values = jnp.where(early, -jnp.inf, values)

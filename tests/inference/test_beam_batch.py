@@ -110,7 +110,7 @@ KINDS = [
     "alpha beta least most prefix repeat1",
     "alpha beta least most prefix repeat3",
 ]
-"""Names of options; the number is that of tokens that may not come twice."""
+"""Names of options; the number is that of the n-grams that may not come twice."""
 BATCH, ROUNDS = 9, 3
 
 
