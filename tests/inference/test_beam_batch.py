@@ -1,5 +1,7 @@
 """Beam search over a batch, against all sequences there are and a plain beam search."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,12 +154,16 @@ def test_narrow_is_plain_beam_search(kind, width):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", [KINDS[1], KINDS[-1]])
 def test_fewer_results_are_the_first(kind):
+    """One sentence at a time, since others would keep the loop going."""
     for models, options in cases(kind, 6, 7):
         all_of_them = search(models, options, 4, 7)
-        for results in (1, 2):
-            found = search(models, options, 4, 7, results=results)
-            first = jax.tree.map(lambda a, n=results: a[:, :n], all_of_them)
-            jax.tree.map(np.testing.assert_array_equal, found, first)
+        for n, results in itertools.product(range(BATCH), (1, 2)):
+            one = slice(n, n + 1)
+            found = search(models[one], options[one], 4, 7, results=results)
+            first = jax.tree.map(lambda a, n=one, k=results: a[n, :k], all_of_them)
+            np.testing.assert_array_equal(found.tokens, first.tokens)
+            np.testing.assert_array_equal(found.lengths, first.lengths)
+            np.testing.assert_allclose(found.scores, first.scores, rtol=1e-11)
 
 
 FULL = Options(end=1, alpha=0.6, beta=0.3, least=2, no_repeat=2)
@@ -248,8 +254,10 @@ def test_the_loop_ends_early():
     assert steps_taken(results=1, alpha=2.0) > 20
 
 
-def test_padding_does_not_keep_the_loop_going():
+def test_what_does_not_keep_the_loop_going():
+    """Rows of padding, and places without a sequence."""
     assert steps_taken(width=1, max_lengths=[9, 0, 9]) == 0
+    assert steps_taken(prefix=[[0], [0], [0]]) == 0
 
 
 def test_what_never_changes_is_in_the_step():
