@@ -232,12 +232,12 @@ def counted_step(table, carry, tokens):
     return carry, table[tokens]
 
 
-def steps_taken(width=2, length=50, **options):
+def steps_taken(width=2, length=50, first=(0, 2, 0), end=0, **options):
     """Steps of a model that ends a sequence with 0.9, or else goes on to its end."""
     table = jnp.log(jnp.array([[0.9, 0.1, 0.0], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]))
-    logits, step = table[jnp.array([0, 2, 0])], Partial(counted_step, table)
+    logits, step = table[jnp.array(first)], Partial(counted_step, table)
     taken.clear()
-    found = beam_search_batch(step, (), logits, width, length, end=0, **options)
+    found = beam_search_batch(step, (), logits, width, length, end=end, **options)
     jax.block_until_ready(found)
     jax.effects_barrier()
     return len(taken)
@@ -257,7 +257,16 @@ def test_the_loop_ends_early():
 def test_what_does_not_keep_the_loop_going():
     """Rows of padding, and places without a sequence."""
     assert steps_taken(width=1, max_lengths=[9, 0, 9]) == 0
-    assert steps_taken(prefix=[[0], [0], [0]]) == 0
+    assert steps_taken(first=(1, 1), end=1) == 0
+
+
+def test_what_cannot_be_said_may_lead_to_nan():
+    """Token 2 is impossible, so that what follows it does not matter."""
+    table = jnp.log(jnp.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [jnp.nan] * 3]))
+    step = lambda carry, tokens: (carry, table[tokens])
+    found = beam_search_batch(step, (), table[:1], 3, 3)
+    assert found.tokens[0, 0].tolist() == [0, 0, 0]
+    assert np.isfinite(found.scores).all()
 
 
 def test_what_never_changes_is_in_the_step():
