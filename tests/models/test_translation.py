@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from lstm_jax.models.functional import Functional
-from lstm_jax.models.translation import Attention, Pairs, TranslatorConfig
+from lstm_jax.models.translation import Attention, PairBatch, TranslatorConfig
 from lstm_jax.models.translation.decoder import advance, decode
 from tests.reference import lstm_gates
 
@@ -47,7 +47,9 @@ def made(kind, seed=0):
 def pairs_of(rng):
     draw = lambda steps: jnp.asarray(rng.integers(0, 11, (steps, 3)), jnp.int32)
     lengths = lambda of: jnp.array(of, jnp.int32)
-    return Pairs(draw(7), lengths(LENGTHS), draw(5), draw(5), lengths(TARGET_LENGTHS))
+    return PairBatch(
+        draw(7), lengths(LENGTHS), draw(5), draw(5), lengths(TARGET_LENGTHS)
+    )
 
 
 # The oracle
