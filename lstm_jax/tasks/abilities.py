@@ -102,6 +102,7 @@ class PredictsAhead(Protocol):
         path: str,
         horizon: int | None = None,
         columns: Mapping[str, float] | None = None,
+        conformal: Sequence[float] = (),
     ) -> Predictions:
         """The next ``horizon`` steps, with the quantiles of some levels.
 
@@ -111,6 +112,7 @@ class PredictsAhead(Protocol):
             horizon: steps to predict; ``None``: those of training.
             columns: quantiles: what the names of their columns end in, and the level
                 of each; ``None``: those of training.
+            conformal: conformal intervals in percent, instead of ``columns``.
         """
         ...
 
