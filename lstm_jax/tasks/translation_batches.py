@@ -1,4 +1,4 @@
-"""Pairs of sentences as batches: of similar length, padded, filled up with empty rows."""
+"""Pairs of sentences as batches: of similar length, padded, with empty rows."""
 
 import functools
 from collections.abc import Iterator, Sequence
