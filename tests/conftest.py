@@ -99,3 +99,12 @@ def optax_promotion():
     """Optax mixes step counts with floats, which strict promotion refuses."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory):
+    """Two small translators; see `tests.tasks.translated.Trained`."""
+    from tests.tasks import translated
+
+    with jax.numpy_dtype_promotion("standard"):
+        return translated.train(tmp_path_factory.mktemp("translator"))

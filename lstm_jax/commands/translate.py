@@ -10,6 +10,7 @@ from lstm_jax import files
 from lstm_jax.commands.arguments import local_path
 from lstm_jax.commands.generate import shown
 from lstm_jax.commands.predictions_file import check_new
+from lstm_jax.data.labelled.lines import split_lines
 from lstm_jax.data.parallel import read_sentences
 from lstm_jax.runs.attention_map import plot_attention
 from lstm_jax.runs.ensemble import ensemble_of
@@ -91,7 +92,7 @@ MAPS = 100
 """Heat maps are drawn of so many lines at the most."""
 
 _OPTIONS = {
-    "beams": "width",
+    "beams": "beams",
     "alpha": "alpha",
     "coverage_penalty": "coverage_penalty",
     "no_repeat": "no_repeat",
@@ -115,8 +116,8 @@ def translate(args) -> int:
                 raise RunError(
                     f"--interactive writes to standard output; leave --{option} out."
                 )
-        for number, line in enumerate(sys.stdin, start=1):
-            sentences = [line.rstrip("\r\n")]
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            sentences = split_lines(line, "standard input", number) or [""]
             (found,) = ensemble.translate(sentences, options, args.copy_unknown)
             for text in _lines(number, found, n_best):
                 print(shown(text), flush=True)
@@ -146,11 +147,11 @@ def _options(args, options: BeamOptions) -> BeamOptions:
         for option, field in _OPTIONS.items()
         if (value := getattr(args, option)) is not None
     }
-    results = given.get("results", 1)
-    if results > given.get("width", options.width):
+    n_best, beams = given.get("results", 0), given.get("beams", options.beams)
+    if n_best > beams:
         raise RunError(
-            f"--n-best is {results} and --beams {given.get('width', options.width)}: a "
-            f"search finds as many translations as it follows; set --beams {results}."
+            f"--n-best is {n_best} and --beams {beams}: a search finds as many "
+            f"translations as it follows; set --beams {n_best}."
         )
     try:
         return dataclasses.replace(options, **given)

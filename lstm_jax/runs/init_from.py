@@ -23,6 +23,7 @@ from lstm_jax.training.step import one_seed
 
 LEARNED = ("tokenizer", "classes", "features", "longest", "standardisation")
 LEARNED += ("series", "mean", "std", "frequency", "season", "zone")
+LEARNED += ("source_tokenizer", "target_tokenizer")
 """Metadata that a run has learned from its data, and that its weights belong to."""
 
 SAME = ("task", "data.kind", "data.tokens")

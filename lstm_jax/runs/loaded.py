@@ -135,7 +135,7 @@ class LoadedRun:
         advice = "load a run of the task translation"
         task = require(self.task, Translates, "translate", advice)
         named = dict(
-            width=beams,
+            beams=beams,
             alpha=alpha,
             coverage_penalty=coverage_penalty,
             no_repeat=no_repeat,

@@ -18,7 +18,11 @@ from lstm_jax.models.translation import Memory, Translator
 from lstm_jax.tasks.translation_batches import SourceBatch, source_batches
 
 BATCH_TOKENS = 2048
-"""Source tokens that are searched for at a time; results do not depend on it."""
+"""Source tokens that are searched for at a time, with up to `BEAMS` beams; results do
+not depend on it."""
+BEAMS = 5
+"""With more beams than these there are fewer sentences at a time, for the memory."""
+MOST_BEAMS = 1000
 BUCKETS = 6
 """Shapes of batches at the most: each is compiled once."""
 
@@ -27,7 +31,7 @@ BUCKETS = 6
 class BeamOptions:
     """How translations are searched for; see `lstm_jax.inference.beam_search_batch`."""
 
-    width: int = 5
+    beams: int = BEAMS
     """Translations that the search follows; 1 takes the most likely token at every
     step."""
     alpha: float = 1.0
@@ -45,8 +49,8 @@ class BeamOptions:
     """Translations of a sentence that are returned, the best."""
 
     def __post_init__(self):
-        check_size("width", self.width)
-        check_size("results", self.results, most=self.width)
+        check_size("beams", self.beams, most=MOST_BEAMS)
+        check_size("results", self.results, most=self.beams)
         for name in ("no_repeat", "min_length"):
             check_size(name, getattr(self, name), least=0)
         for name in ("alpha", "coverage_penalty", "max_ratio"):
@@ -61,7 +65,8 @@ class Translation(NamedTuple):
     text: str
     score: float
     """Log-probability in nats, divided by ((5 + tokens) / 6) ** alpha, and less the
-    coverage penalty; 0 for an empty sentence."""
+    coverage penalty; 0 for an empty sentence, and -inf for a sentence that the options
+    leave no translation."""
 
 
 class _Carry(NamedTuple):
@@ -111,7 +116,8 @@ class Translating:
         """
         found = [[Translation("", 0.0)] for _ in sentences]
         there = [n for n, sentence in enumerate(sentences) if sentence.strip()]
-        tokens = [self._source.encode(sentences[n]) for n in there]
+        tokens = self._source.encode_all([sentences[n] for n in there])
+        batch_tokens = batch_tokens * BEAMS // max(options.beams, BEAMS)
         for members, batch in source_batches(tokens, batch_tokens, BUCKETS):
             beams = self._search(tuple(params), batch, options)
             for row, member in enumerate(members):
@@ -120,11 +126,13 @@ class Translating:
         return found
 
     def _decode(self, beams, row):
-        return [
+        found = [
             Translation(self._target.decode(tokens), float(score))
             for tokens, score in zip(beams.tokens[row], beams.scores[row], strict=True)
             if np.isfinite(score)
         ]
+        # Without any the sentence still keeps its line.
+        return found or [Translation("", float(beams.scores[row, 0]))]
 
     def _search(
         self, params: tuple[PyTree, ...], batch: SourceBatch, options: BeamOptions
@@ -142,7 +150,7 @@ class Translating:
             jax.tree_util.Partial(self._step, params, memories),
             carry,
             logits,
-            options.width,
+            options.beams,
             longest,
             end=self._target.end,
             alpha=options.alpha,

@@ -10,6 +10,10 @@ from lstm_jax.data.bucketing import Batch, in_runs
 from lstm_jax.data.parallel import EncodedPairs, choose_shapes, pair_batches
 from lstm_jax.models.translation import PairBatch
 
+STEPS = 8
+"""Steps of sentences to translate are a multiple of these: sentences that come one by
+one have few shapes."""
+
 
 class SourceBatch(NamedTuple):
     """Sentences to translate, time-major; 0 in the padding."""
@@ -93,16 +97,17 @@ def source_batches(
         buckets: how many shapes batches have, at the most.
 
     >>> sources = [np.array([5, 1]), np.array([6, 7, 8, 1]), np.array([9, 1])]
-    >>> for members, batch in source_batches(sources, batch_tokens=4, buckets=2):
+    >>> for members, batch in source_batches(sources, batch_tokens=16, buckets=2):
     ...     print(members, batch.source.shape)
-    [0 2] (2, 2)
-    [1] (4, 1)
+    [0 2] (8, 2)
+    [ 1 -1] (8, 2)
     """
     if not len(sources):
         return
     lengths = np.array([len(tokens) for tokens in sources])[:, None]
     flat = _Flat(sources)
-    shapes = choose_shapes(lengths, buckets, max(batch_tokens, int(lengths.max())))
+    steps = -(-lengths // STEPS) * STEPS
+    shapes = choose_shapes(steps, buckets, max(batch_tokens, int(steps.max())))
     for batch in pair_batches(lengths, shapes):
         yield batch.members, SourceBatch(*flat.rows(batch.members, batch.steps))
 

@@ -22,7 +22,7 @@ from lstm_jax.data.parallel import (
     without_empty,
     without_long,
 )
-from lstm_jax.data.text import DataError
+from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import restore
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.tasks.translation_config import TranslationDataConfig
@@ -109,8 +109,9 @@ class TranslationData:
         splits |= _cut(train, cut, config.split_seed)
         if splits["valid"] is None:
             raise DataError(
-                "data.valid_fraction is 0 and no validation files are set; training "
-                "needs validation data."
+                f"data.valid_fraction={config.valid_fraction:g} of "
+                f"{counted(len(train), 'pair')} is no pair, and no validation files "
+                f"are set; training needs validation data."
             )
         return {name: of for name, of in splits.items() if of is not None}, str(note)
 
@@ -173,14 +174,14 @@ class TranslationData:
             "longest": self.longest,
             "sha256": self.sha256,
             "source_tokenizer": source.facts(),
-            "target_tokenizer": None if config.shared else target.facts(),
+            "target_tokenizer": None if target is source else target.facts(),
         }
 
     def summary(self, metadata: Mapping[str, Any]) -> str:
         """Pairs and vocabularies in a line, and what is left out."""
         counts = ", ".join(f"{n:,} {name}" for name, n in metadata["pairs"].items())
         sizes = f"{len(self.source.tokenizer):,}"
-        if not self._config.shared:
+        if self.target.tokenizer is not self.source.tokenizer:
             sizes += f" and {len(self.target.tokenizer):,}"
         said = f"{counts} pairs; {sizes} tokens ({self.source.tokenizer.name})"
         notes = "".join(f"\n{note}" for note in metadata["left_out"])

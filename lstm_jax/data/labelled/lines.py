@@ -23,8 +23,13 @@ def read_lines(path: str | Path) -> list[str]:
     return lines
 
 
-def split_lines(data: bytes, called: str) -> list[str]:
+def split_lines(data: bytes, called: str, first: int = 1) -> list[str]:
     """The lines of bytes in UTF-8, as `read_lines`; of no bytes there are none.
+
+    Args:
+        data: the bytes.
+        called: what errors call the file.
+        first: the number of the first line.
 
     >>> split_lines("one\\r\\n\\ntwo\\u2028three\\n".encode(), "a.txt")
     ['one', '', 'two\\u2028three']
@@ -35,20 +40,22 @@ def split_lines(data: bytes, called: str) -> list[str]:
     if data.startswith(UTF_16):
         raise DataError(f"{called} is UTF-16, expected UTF-8; save it as UTF-8.")
     if b"\0" in data:
+        place = _place(called, data, data.index(0), first)
         raise DataError(
-            f"{_place(called, data, data.index(0))}: there is a NUL byte, expected "
-            f"UTF-8 text; remove it, or pass another file."
+            f"{place}: there is a NUL byte, expected UTF-8 text; remove it, or pass "
+            f"another file."
         )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
+        place = _place(called, data, error.start, first)
         raise DataError(
-            f"{_place(called, data, error.start)}: byte {data[error.start]:#04x} is "
-            f"not UTF-8; convert the file to UTF-8."
+            f"{place}: byte {data[error.start]:#04x} is not UTF-8; convert the file to "
+            f"UTF-8."
         ) from error
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     return text.removesuffix("\n").split("\n") if text else []
 
 
-def _place(called, data, at):
-    return f"{called}, line {data.count(10, 0, at) + 1}"
+def _place(called, data, at, first):
+    return f"{called}, line {data.count(10, 0, at) + first}"

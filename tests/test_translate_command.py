@@ -1,0 +1,267 @@
+"""The command ``translate``: a line for every line, or one sentence that says why."""
+
+import functools
+import io
+import sys
+
+import numpy as np
+import pytest
+
+from lstm_jax.cli import main
+from lstm_jax.runs import ensemble
+from tests import tiny
+from tests.tasks.translated import reversed_words, sentences
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+SOURCES = ["eins zwei", "", "  ", "drei drei drei", "🎉 sieben", "vier\u2028acht"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once():
+    """Runs stay as they are: each is loaded, and its searches compiled, but once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensemble, "best_of", functools.cache(ensemble.best_of))
+        yield
+
+
+@pytest.fixture
+def translate(translator, monkeypatch, capsys):
+    """Runs the command on bytes of standard input; returns what it prints."""
+
+    def run(*options, given=b"", status=0, directory=translator.run):
+        data = given.encode() if isinstance(given, str) else given
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        capsys.readouterr()
+        assert main(["translate", str(directory), *map(str, options)]) == status
+        out, err = capsys.readouterr()
+        if status:
+            assert out == ""
+            assert err.startswith("lstm-jax: ")
+            assert err.count("\n") == 1, "not one line"
+            assert "Traceback" not in err
+        return err if status else out
+
+    return run
+
+
+def text(lines, end="\n"):
+    return "".join(f"{line}{end}" for line in lines)
+
+
+def test_standard_input_to_standard_output(translate, translator):
+    expected = translator.loaded.translate(SOURCES)
+    assert expected[0] == "two one"
+    assert expected[1:3] == ["", ""]
+    out = translate(given=text(SOURCES))
+    assert out == text(expected)
+    assert translate(given="\ufeff" + text(SOURCES, "\r\n")) == out
+    assert translate(given=text(SOURCES).removesuffix("\n")) == out
+
+
+def test_a_thousand_lines(translate, translator, tmp_path, capsys):
+    """In their order, whatever they are; into a file."""
+    rng = np.random.default_rng(0)
+    lines = sentences(1000, seed=2)
+    plain = set(range(1000))
+    others = ["", " \t ", "🎉🎉", "sieben zehn", "eins " * 499 + "zwei", "a" * 3000]
+    for n, place in enumerate(rng.permutation(1000)[:120]):
+        lines[place] = others[n % len(others)]
+        plain.remove(place)
+    path, out = tmp_path / "in.de", tmp_path / "out.en"
+    path.write_text(text(lines))
+    said = translate("--input", path, "--out", out, "--beams", "1", "--max-ratio", "1")
+    assert said == f"1,000 translations: {out}\n"
+    found = out.read_text().split("\n")
+    assert found.pop() == ""
+    assert len(found) == 1000
+    right = [found[n] == reversed_words(lines[n]) for n in plain]
+    assert np.mean(right) > 0.9
+    for line, translation in zip(lines, found, strict=True):
+        assert bool(line.strip()) == bool(translation) or "eins" not in line
+    # The same sentence, the same words.
+    assert len({*zip(lines, found, strict=True)}) == len({*lines})
+
+
+def test_long_lines_are_told(translate, translator, monkeypatch, capsys):
+    data = text(["eins", "eins " * 6, "", "zwei " * 7])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data.encode())))
+    assert main(["translate", str(translator.run)]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 4
+    assert "2 lines of 4, the first line 2, with more than the 6 tokens of" in err
+
+
+def test_the_best_of_each_line(translate, translator):
+    rows = [
+        line.split("\t")
+        for line in translate("--n-best", 3, given=text(SOURCES)).splitlines()
+    ]
+    assert [row[0] for row in rows] == [str(n) for n in range(1, 7) for _ in range(3)]
+    task = translator.loaded.task
+    options = task.beam_options.__class__(3, results=3)
+    expected = task.translate([translator.loaded.params], SOURCES, options)
+    each = [best for found in expected for best in found]
+    assert [row[2] for row in rows] == [best.text for best in each]
+    for row, best in zip(rows, each, strict=True):
+        assert float(row[1]) == pytest.approx(best.score, abs=1e-5)
+    assert [row[2] for row in rows][::3] == [
+        *translate(given=text(SOURCES)).split("\n")[:-1]
+    ]
+    (one,) = translate("--n-best", 1, given="eins\n").splitlines()
+    assert one.split("\t")[::2] == ["1", "one"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "name"),
+    [
+        ("--beams", 1, "beams"),
+        ("--alpha", 0, "alpha"),
+        ("--coverage-penalty", 0.5, "coverage_penalty"),
+        ("--no-repeat", 1, "no_repeat"),
+        ("--min-length", 4, "min_length"),
+        ("--max-ratio", 0, "max_ratio"),
+    ],
+)
+def test_options_of_the_search(translate, translator, option, value, name):
+    from lstm_jax.tasks.translating import BeamOptions
+
+    task = translator.loaded.task
+    options = BeamOptions(**{"beams": 3, "results": 1} | {name: value})
+    (best,), *_ = task.translate([translator.loaded.params], ["acht"], options)
+    how = [option, value, "--n-best", 1]
+    score, translation = translate(*how, given="acht\n").strip().split("\t")[1:]
+    assert translation == best.text
+    assert float(score) == pytest.approx(best.score, abs=1e-5)
+
+
+def test_an_ensemble(translate, translator):
+    task, sources = translator.loaded.task, SOURCES[:1] + SOURCES[3:5]
+    both = task.translate(translator.params, sources)
+    rows = [
+        line.split("\t")
+        for line in translate(
+            "--n-best", 1, "--ensemble", translator.other, given=text(sources)
+        ).splitlines()
+    ]
+    assert [row[2] for row in rows] == [best.text for best, *_ in both]
+    for row, (best, *_) in zip(rows, both, strict=True):
+        assert float(row[1]) == pytest.approx(best.score, abs=1e-5)
+    alone = task.translate(translator.params[:1], sources)
+    assert [best.score for best, *_ in both] != [best.score for best, *_ in alone]
+
+
+class Typed(io.RawIOBase):
+    """Standard input of a person who waits for each translation."""
+
+    def __init__(self, lines, shown):
+        self._lines, self._shown = lines, shown
+
+    @property
+    def buffer(self):
+        return self
+
+    def __iter__(self):
+        for n, line in enumerate(self._lines):
+            assert self._shown.seen.count("\n") == n, "the last line is not answered"
+            yield line
+
+
+class Shown(io.StringIO):
+    """Standard output as it is flushed."""
+
+    seen = ""
+
+    def flush(self):
+        self.seen = self.getvalue()
+
+
+def interactive(monkeypatch, translator, lines, *options):
+    out = Shown()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stdin", Typed(lines, out))
+    status = main(["translate", str(translator.run), "--interactive", *options])
+    return status, out.seen
+
+
+def test_a_line_at_a_time(translator, monkeypatch, capsys):
+    lines = [f"{line}\n".encode() for line in SOURCES]
+    lines += [b"drei\reins\r\n", b"\xef\xbb\xbf", b"zwei"]
+    expected = translator.loaded.translate([*SOURCES, "drei\reins", "", "zwei"])
+    assert interactive(monkeypatch, translator, lines) == (0, text(expected))
+    status, out = interactive(monkeypatch, translator, lines[:2], "--n-best", "2")
+    assert status == 0
+    assert [row.split("\t")[0] for row in out.splitlines()] == ["1", "1", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"eins\n\nzw\0ei\n", "standard input, line 3: there is a NUL byte"),
+        (b"eins\nzw\xf6lf\n", "standard input, line 2: byte 0xf6 is not UTF-8"),
+    ],
+)
+def test_lines_that_cannot_be_read(
+    translate, translator, monkeypatch, capsys, tmp_path, data, says
+):
+    assert says in translate(given=data, status=2)
+    path = tmp_path / "in.de"
+    path.write_bytes(data)
+    said = translate("--input", path, status=2)
+    assert says.replace("standard input", f"--input {path}") in said
+    capsys.readouterr()
+    status, _ = interactive(monkeypatch, translator, data.splitlines(True))
+    assert status == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--n-best", 4], "--n-best is 4 and --beams 3: a search finds as many"),
+        (["--n-best", 4, "--beams", 2], "--n-best is 4 and --beams 2"),
+        (["--n-best", 0], "--n-best is 0, expected an integer, from 1 to 3."),
+        (["--beams", 0], "--beams is 0, expected an integer, from 1 to 1000."),
+        (["--beams", 1001], "--beams is 1001, expected"),
+        (["--alpha", -1], "--alpha is -1.0, expected 0 to 100."),
+        (["--alpha", "nan"], "--alpha is nan, expected 0 to 100."),
+        (["--coverage-penalty", -1], "--coverage-penalty is -1.0, expected"),
+        (["--no-repeat", -1], "--no-repeat is -1, expected an integer, 0 or more."),
+        (["--min-length", -1], "--min-length is -1, expected"),
+        (["--max-ratio", "inf"], "--max-ratio is inf, expected 0 to 100."),
+        (["--out", "{folder}/there"], "--out {folder}/there already exists; name"),
+        (["--out", "{folder}/no/a"], "--out {folder}/no/a cannot be written: No such"),
+        (["--input", "{folder}/none"], "--input {folder}/none cannot be read: No such"),
+        (["--input", "{folder}"], "cannot be read: Is a directory"),
+        (["--interactive", "--out", "{folder}/a"], "leave --out out."),
+        (["--ensemble", "{folder}/none"], "there is no such folder"),
+    ],
+)
+def test_what_cannot_be_done(translate, tmp_path, options, says):
+    (tmp_path / "there").write_text("mine")
+    given = [str(option).format(folder=tmp_path) for option in options]
+    said = translate(*given, given="eins\n", status=2)
+    assert says.format(folder=tmp_path) in said
+    assert (tmp_path / "there").read_text() == "mine"
+    assert not (tmp_path / "a").exists()
+
+
+def test_nothing_to_translate(translate):
+    assert "standard input is empty" in translate(status=2)
+    assert translate(given="\n") == "\n"
+
+
+def test_options_that_exclude_each_other(translator, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["translate", str(translator.run), "--interactive", "--input", "a"])
+    assert ended.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_a_run_of_another_task(translate, tmp_path, capsys):
+    args = tiny.write_memory(tmp_path, "train.steps=1", "train.evaluate_every=1")
+    assert main(["train", *args, f"run.directory={tmp_path / 'run'}"]) == 0
+    said = translate(given="eins\n", status=2, directory=tmp_path / "run")
+    assert "the task memory of this run cannot translate; name a run of the" in said
+    said = translate(given="eins\n", status=2, directory=tmp_path / "none")
+    assert "there is no such folder" in said
