@@ -334,6 +334,11 @@ def test_counts_are_not_standardised():
     found = forecaster.simulate(n_paths=5).filter(like="path").to_numpy()
     assert (found == found.round()).all()
     assert (found >= 0).all()
+    # Series share margins in units of their standard deviations.
+    found = forecaster.predict(horizon=5, level=90, conformal=True)
+    low, high = found["LSTM-lo-90"].to_numpy(), found["LSTM-hi-90"].to_numpy()
+    assert (low >= 0).all()
+    assert (high - low)[5:].mean() > 2 * (high - low)[:5].mean()
 
 
 def test_covariates(tmp_path):

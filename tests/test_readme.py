@@ -46,6 +46,11 @@ def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion):
         lines = (tmp_path / "series.csv").read_text().splitlines()
         new = [line.rpartition(",")[0] for line in lines]
         (tmp_path / "NEW.csv").write_text("\n".join(new) + "\n")
+    if path.name == "translation.md":
+        pairs = tmp_path / "pairs.tsv"
+        pairs.write_text("ein Hund\ta dog\n" * 40, encoding="utf-8")
+        tiny = ["data.vocabulary_limit=300", "model.hidden_size=8", "train.epochs=2"]
+        train(tmp_path, ["translate", f"data.path={pairs}", *tiny])
     monkeypatch.chdir(tmp_path)
     run_blocks(path.read_text(encoding="utf-8"))
 

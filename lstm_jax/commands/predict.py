@@ -4,7 +4,7 @@ from lstm_jax.commands.arguments import local_path
 from lstm_jax.commands.predictions_file import check_new, write_predictions
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, PredictsAhead, require
-from lstm_jax.tasks.forecast_columns import quantile_columns
+from lstm_jax.tasks.forecast_columns import conformal_levels, quantile_columns
 
 
 def add_command(commands) -> None:
@@ -37,6 +37,11 @@ def add_command(commands) -> None:
         metavar="Q",
         help="quantiles, such as 0.1 0.9",
     )
+    add(
+        "--conformal",
+        action="store_true",
+        help="calibrate the intervals of --level on the newest data of the file",
+    )
     command.set_defaults(command=predict)
 
 
@@ -50,12 +55,17 @@ def predict(args) -> int:
 
 def _predictions(task, params, args):
     data = str(args.data)
-    if args.horizon is None and args.level is None and args.quantiles is None:
+    options = args.horizon, args.level, args.quantiles
+    if not args.conformal and all(option is None for option in options):
         advice = "use a run of the task classification, tagging or forecasting"
         does = "predict on new data"
         return require(task, Predicts, does, advice).predict(params, data)
-    advice = "leave out --horizon, --level and --quantiles"
+    advice = "leave out --horizon, --level, --quantiles and --conformal"
     able = require(task, PredictsAhead, "forecast", advice)
+    if args.conformal:
+        usual = task.config.evaluation.conformal
+        percents = conformal_levels(args.level, args.quantiles, usual)
+        return able.predict_ahead(params, data, args.horizon, conformal=percents)
     columns = None
     if args.level is not None or args.quantiles is not None:
         columns = quantile_columns(args.level or (), args.quantiles or ())

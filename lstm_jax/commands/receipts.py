@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax.runs.load import Trained
+from lstm_jax.tasks import TASKS
 
-NOT_THE_RECIPE = {
-    "data.path",
+WHERE_DATA_LIE = frozenset(
+    key for _, task in TASKS.values() for key in task.moved if key != "data.encoding"
+)
+"""Keys with the path of a file."""
+
+NOT_THE_RECIPE = WHERE_DATA_LIE | {
     "run.directory",
     "train.block",
     "train.checkpoint_every",
@@ -29,8 +34,10 @@ def altering(overrides: Iterable[str]) -> list[str]:
 def recipe_of(config: Any) -> dict[str, Any]:
     """The values of a config, but for where things were on one machine."""
     values = dataclasses.asdict(config)
-    if "data" in values:
-        values["data"]["path"] = Path(values["data"]["path"]).name
+    for key in WHERE_DATA_LIE:
+        table, _, name = key.partition(".")
+        if values.get(table, {}).get(name):
+            values[table][name] = Path(values[table][name]).name
     return {key: values[key] for key in values if key not in ("run", "seed")}
 
 

@@ -12,10 +12,11 @@ from lstm_jax.commands.generate import shown
 from lstm_jax.commands.predictions_file import check_new
 from lstm_jax.data.labelled.lines import split_lines
 from lstm_jax.data.parallel import read_sentences
+from lstm_jax.runs.attention_map import plot_attention
 from lstm_jax.runs.ensemble import ensemble_of
 from lstm_jax.tasks.translating import BeamOptions, Translation
 from lstm_jax.terminal import say
-from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_errors import RunError, make_folder
 
 
 def add_command(commands) -> None:
@@ -44,6 +45,17 @@ def add_command(commands) -> None:
         help="translate each line of standard input as it comes",
     )
     add("--out", type=local_path, help="a file to write (standard output)")
+    add(
+        "--attention",
+        type=local_path,
+        metavar="FOLDER",
+        help="a new folder for a heat map of each line, LINE.png",
+    )
+    add(
+        "--copy-unknown",
+        action="store_true",
+        help="words: instead of <unk>, the source word that was attended to",
+    )
     search = command.add_argument_group("search", "the defaults are those of the run")
     add = search.add_argument
     add("--beams", type=int, metavar="N", help="translations followed; 1: greedy")
@@ -76,6 +88,9 @@ def add_command(commands) -> None:
     command.set_defaults(command=translate)
 
 
+MAPS = 100
+"""Heat maps are drawn of so many lines at the most."""
+
 _OPTIONS = {
     "beams": "beams",
     "alpha": "alpha",
@@ -91,27 +106,38 @@ _OPTIONS = {
 def translate(args) -> int:
     """The command. Every line has its translation, in order."""
     check_new("--out", args.out)
+    check_new("--attention", args.attention)
     ensemble = ensemble_of([args.run, *args.ensemble])
     options = _options(args, ensemble.task.beam_options)
     n_best = args.n_best is not None
     if args.interactive:
-        if args.out is not None:
-            raise RunError("--interactive writes to standard output; leave --out out.")
+        for option in ("out", "attention"):
+            if getattr(args, option) is not None:
+                raise RunError(
+                    f"--interactive writes to standard output; leave --{option} out."
+                )
         for number, line in enumerate(sys.stdin.buffer, start=1):
             sentences = split_lines(line, "standard input", number) or [""]
-            (found,) = ensemble.translate(sentences, options)
+            (found,) = ensemble.translate(sentences, options, args.copy_unknown)
             for text in _lines(number, found, n_best):
                 print(shown(text), flush=True)
         return 0
     sentences = _sentences(args.input)
+    if args.attention is not None and len(sentences) > MAPS:
+        raise RunError(
+            f"--attention draws up to {MAPS} lines, and there are {len(sentences):,}; "
+            f"give it fewer."
+        )
     ensemble.tell_long(sentences)
-    said = ensemble.translate(sentences, options)
+    said = ensemble.translate(sentences, options, args.copy_unknown)
     lines = (
         text
         for number, found in enumerate(said, start=1)
         for text in _lines(number, found, n_best)
     )
     _write(args.out, lines, len(sentences))
+    if args.attention is not None:
+        _draw(args.attention, ensemble, sentences, said)
     return 0
 
 
@@ -144,6 +170,17 @@ def _sentences(path: Path | None) -> list[str]:
 def _lines(number: int, found: list[Translation], n_best: bool) -> Iterator[str]:
     for best in found:
         yield f"{number}\t{best.score:.6f}\t{best.text}" if n_best else best.text
+
+
+def _draw(folder, ensemble, sentences, said):
+    """The attention of the first model in every translation."""
+    make_folder(folder, "--attention")
+    best = [found[0].text for found in said]
+    read = ensemble.task.align(ensemble.params[0], sentences, best)
+    for number, (text, found) in enumerate(zip(best, read, strict=True), start=1):
+        if text:
+            plot_attention(found, folder / f"{number}.png")
+    say(f"heat maps: {folder}", error=True)
 
 
 def _write(path, lines, count):

@@ -5,8 +5,10 @@ A model is a pure function. Its state is any pytree whose arrays start with the 
     stepwise.py      a model that reads one token at a time
     sampling.py      the next token: temperature, top-k, top-p
     generate.py      sampled sequences, as they are generated
-    beam_search.py   the most likely sequences, with `beam_steps`, `beam_rules`,
-                     `best_tokens` and `coverage`
+    beam_search.py   the most likely sequences
+    beam_steps.py    the loop of beam search
+    beam_rules.py    what its sequences may say: lengths, prefixes, repeated tokens
+    coverage.py      its coverage penalty
     stopping.py      text up to the first of some stop strings
     stream_loss.py   the exact loss of one long stream, in parallel rows
     dynamic.py       dynamic evaluation: parameters keep learning from the stream

@@ -29,11 +29,6 @@ class Rules(NamedTuple):
     prefix: Int[Array, "B P"]
     prefix_lengths: Int[Array, "B"]
 
-    def longest(self, length: int) -> Int[Array, "B"]:
-        """The most tokens that a sequence can have."""
-        last = jnp.maximum(self.max_lengths, self.prefix_lengths + 1)
-        return jnp.minimum(last, length)
-
     def forced(self, t, end) -> tuple[Bool[Array, "B"], Int[Array, "B"]]:
         """Whether only one token is allowed at step ``t``, and which."""
         place = jnp.minimum(t, self.prefix.shape[1] - 1)
@@ -49,13 +44,13 @@ class Rules(NamedTuple):
 def without_repeats(
     logits: Float[Array, "R V"], tokens: Int[Array, "R L"], t: Int[Array, ""], n: int
 ) -> Float[Array, "R V"]:
-    """``-inf`` for every token that would repeat ``n`` tokens of its row.
+    """``-inf`` for every token that would repeat an n-gram of its row.
 
     Args:
         logits: the logits of token ``t``.
         tokens: each row so far. Only the first ``t`` tokens count.
         t: the step.
-        n: how many tokens in a row may not come twice.
+        n: tokens of an n-gram.
     """
     rows, length = tokens.shape
     windows = length - n + 1

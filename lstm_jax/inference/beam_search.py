@@ -10,10 +10,9 @@ System", 1976; Sutskever, Vinyals & Le, "Sequence to Sequence Learning with Neur
 Networks", NeurIPS 2014; the rank: Wu et al., "Google's Neural Machine Translation
 System", 2016, eq. 14, where ``penalty`` is `coverage_penalty` times a constant.
 
-    beam_steps.py    the loop
-    beam_rules.py    minimum and maximum lengths, prefixes, repeated tokens
-    best_tokens.py   the highest logits of a large vocabulary
-    coverage.py      the coverage penalty
+    beam_steps.py   the loop
+    beam_rules.py   minimum and maximum lengths, prefixes, repeated tokens
+    coverage.py     the coverage penalty
 """
 
 import math
@@ -148,8 +147,8 @@ def beam_search_batch(
             log-probability of that ``end`` counts. 0 marks a row of padding: its result
             is the empty sequence, and it does not keep the loop going. ``None`` or
             more than ``length``: a sequence of ``length`` tokens needs no ``end``.
-        no_repeat: no ``no_repeat`` tokens in a row come twice in a sequence. 0 allows
-            everything.
+        no_repeat: the tokens of an n-gram that may not come twice in a sequence; 1
+            repeats no token. 0 allows everything.
         prefix: the first tokens of the sequences of each sentence, ``[B, P]``. Their
             log-probabilities count. They are forced whatever the other options say, but
             for rows of padding.

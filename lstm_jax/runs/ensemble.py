@@ -22,10 +22,13 @@ class TranslationEnsemble:
     params: Sequence[PyTree]
 
     def translate(
-        self, sentences: Sequence[str], options: BeamOptions
+        self,
+        sentences: Sequence[str],
+        options: BeamOptions,
+        copy_unknown: bool = False,
     ) -> list[list[Translation]]:
         """The best translations of every sentence, in order."""
-        return self.task.translate(self.params, sentences, options)
+        return self.task.translate(self.params, sentences, options, copy_unknown)
 
     def tell_long(self, sentences: Sequence[str]) -> None:
         """Says how many sentences are longer than those of training."""

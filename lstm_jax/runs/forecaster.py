@@ -25,7 +25,7 @@ from lstm_jax.data.text import DataError
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.load import best_of
 from lstm_jax.runs.train import train_run
-from lstm_jax.tasks.forecast_columns import columns_asked
+from lstm_jax.tasks.forecast_columns import columns_asked, conformal_levels
 from lstm_jax.tasks.forecast_stream import ForecastStream
 from lstm_jax.tasks.forecasting import Forecasting
 from lstm_jax.training.run_errors import RunError
@@ -173,6 +173,7 @@ class Forecaster:
         level: float | Sequence[float] | None = None,
         quantiles: float | Sequence[float] | None = None,
         futr_df: Any = None,
+        conformal: bool = False,
     ) -> Any:
         """The steps after the end of every series.
 
@@ -189,6 +190,13 @@ class Forecaster:
                 any, others those of ``model.head.levels``.
             futr_df: what is known ahead, instead of rows at the end of ``frame``: a
                 frame with ids, times and the ``future`` columns.
+            conformal: whether to calibrate the intervals of ``level``. Every model has
+                them, of any level; ``level=None`` takes ``evaluation.conformal``. The
+                model forecasts the last ``evaluation.conformal_windows`` of the frame
+                that it was not trained on, and the errors give margins for every step.
+                So the frame has this much history after the training split, 19 windows
+                at least for 95. A series has its own margins with 100 windows; series
+                with fewer share those of all series.
 
         Returns:
             A frame with the id, the time and the column ``LSTM``; with ``level`` also
@@ -199,9 +207,16 @@ class Forecaster:
         Raises:
             RunError: nothing was fitted or loaded.
             DataError: the frame cannot be used, or there is none; the model cannot
-                forecast so many steps or these quantiles.
+                forecast so many steps or these quantiles; the frame has too little
+                history to calibrate on.
         """
         panel = self._up_to_now(frame, futr_df)
+        if conformal:
+            usual = self.config.evaluation.conformal
+            percents = conformal_levels(level, quantiles, usual)
+            return self._task.forecast_conformal(
+                self._params, panel, percents, "LSTM", horizon=horizon
+            )
         columns = columns_asked(level, quantiles, self.config.model.levels)
         return self._task.forecast(
             self._params, panel, "LSTM", horizon=horizon, columns=columns
@@ -323,6 +338,9 @@ class Forecaster:
     @property
     def metrics(self) -> dict[str, float]:
         """The metrics of the test split, and those of the baselines.
+
+        With ``evaluation.conformal`` ``coverage_80`` is the percentage of values inside
+        the intervals of 80%, and so on.
 
         Raises:
             RunError: nothing was fitted or loaded.

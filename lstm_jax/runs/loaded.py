@@ -112,6 +112,7 @@ class LoadedRun:
         no_repeat: int | None = None,
         min_length: int | None = None,
         max_ratio: float | None = None,
+        copy_unknown: bool = False,
     ) -> list[str]:
         """The best translation of every sentence, in order.
 
@@ -120,12 +121,14 @@ class LoadedRun:
             beams, alpha, coverage_penalty, no_repeat, min_length, max_ratio: how to
                 search, see `lstm_jax.tasks.translating.BeamOptions`; ``None``: as the
                 config says.
+            copy_unknown: whether a word of the sentence stands for every ``<unk>``.
 
         Raises:
             TypeError: ``sentences`` is a single string.
             ValueError: an option is out of its range.
             RunError: the task does not translate.
-            DataError: a sentence cannot be encoded.
+            DataError: a sentence cannot be encoded, or ``copy_unknown`` is given and
+                the tokens are not words.
         """
         if isinstance(sentences, str):
             raise TypeError("sentences is a string, expected a list of strings.")
@@ -141,8 +144,31 @@ class LoadedRun:
         )
         given = {name: value for name, value in named.items() if value is not None}
         options = dataclasses.replace(task.beam_options, **given)
-        found = task.translate([self.params], sentences, options)
+        found = task.translate([self.params], sentences, options, copy_unknown)
         return [best.text for best, *_ in found]
+
+    def align(
+        self, sentences: Sequence[str], translations: Sequence[str] | None = None
+    ) -> list[Any]:
+        """Where translations attended to, and what each of their tokens costs.
+
+        Args:
+            sentences: one line each.
+            translations: theirs, by anyone; ``None``: those of `translate`.
+
+        Returns:
+            A `lstm_jax.tasks.translation_reading.Alignment` for every sentence.
+
+        Raises:
+            RunError: the task does not translate.
+            DataError: there are not as many translations as sentences, or one cannot be
+                encoded.
+        """
+        advice = "load a run of the task translation"
+        task = require(self.task, Translates, "align translations", advice)
+        if translations is None:
+            translations = self.translate(sentences)
+        return task.align(self.params, sentences, translations)
 
     def score(self, text: str) -> Scored:
         """What every token of a text costs under the model, in nats.

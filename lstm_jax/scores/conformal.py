@@ -105,8 +105,8 @@ def conformal_margins(errors: ArrayLike, *, level: float) -> np.ndarray:
         h = int(few.argmax())
         raise ValueError(
             f"step {h} of the horizon has {counts[h]} observed values to calibrate on, "
-            f"and level={level} needs {_least(level)}; calibrate on more rows or lower "
-            f"the level."
+            f"and level={level} needs {least_values(level)}; calibrate on more rows or "
+            f"lower the level."
         )
     # Sorting puts NaN last.
     return np.take_along_axis(np.sort(s, axis=0), ranks[None] - 1, axis=0)[0]
@@ -122,7 +122,7 @@ def widen(
 
     Args:
         lower, upper: ``[N, H]``; a point forecast is both.
-        margins: ``[H]``.
+        margins: ``[H]``, or of every row ``[N, H]``.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -131,10 +131,14 @@ def widen(
     (array([[0.5, 1.5]]), array([[2.5, 1.5]]))
     """
     low, high, q = (np.asarray(x, np.float64) for x in (lower, upper, margins))
-    if low.ndim != 2 or high.shape != low.shape or q.shape != low.shape[1:]:
+    if (
+        low.ndim != 2
+        or high.shape != low.shape
+        or q.shape not in (low.shape[1:], low.shape)
+    ):
         raise ValueError(
             f"lower has shape {low.shape}, upper {high.shape} and margins {q.shape}, "
-            f"expected [N, H], [N, H] and [H]."
+            f"expected [N, H], [N, H] and [H] or [N, H]."
         )
     middle = (low + high) / 2
     below, above = low - q, high + q
@@ -147,7 +151,12 @@ def _rank(n: int, level: float) -> int:
     return math.ceil(round((n + 1) * level, 9))
 
 
-def _least(level: float) -> int:
+def least_values(level: float) -> int:
+    """The fewest calibration values that an interval of this level needs.
+
+    >>> least_values(0.8), least_values(0.95)
+    (4, 19)
+    """
     return math.ceil(round(level / (1 - level), 9))
 
 

@@ -102,6 +102,7 @@ class PredictsAhead(Protocol):
         path: str,
         horizon: int | None = None,
         columns: Mapping[str, float] | None = None,
+        conformal: Sequence[float] = (),
     ) -> Predictions:
         """The next ``horizon`` steps, with the quantiles of some levels.
 
@@ -111,6 +112,7 @@ class PredictsAhead(Protocol):
             horizon: steps to predict; ``None``: those of training.
             columns: quantiles: what the names of their columns end in, and the level
                 of each; ``None``: those of training.
+            conformal: conformal intervals in percent, instead of ``columns``.
         """
         ...
 
@@ -196,6 +198,7 @@ class Translates(Protocol):
         params: Sequence[PyTree],
         sentences: Sequence[str],
         options: Any = None,
+        copy_unknown: bool = False,
     ) -> list[list[Any]]:
         """The best translations of every sentence, in order.
 
@@ -204,7 +207,14 @@ class Translates(Protocol):
             sentences: one line each.
             options: `lstm_jax.tasks.translating.BeamOptions`; ``None``: those of the
                 config.
+            copy_unknown: whether a word of the sentence stands for every ``<unk>``.
         """
+        ...
+
+    def align(
+        self, params: PyTree, sources: Sequence[str], targets: Sequence[str]
+    ) -> list[Any]:
+        """What given translations cost, token by token, and where they attended to."""
         ...
 
 

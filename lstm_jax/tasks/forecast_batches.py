@@ -54,7 +54,7 @@ class ForecastBatches:
         seed: int = 0,
         weights: Sequence[np.ndarray] | None = None,
     ):
-        self._windows, self._seed = windows, seed
+        self.windows, self._seed = windows, seed
         self._series = np.asarray(known, np.int32)
         self._names, self._history = names, history
         self._batch_size = min(batch_size, len(windows))
@@ -72,12 +72,12 @@ class ForecastBatches:
     @functools.cached_property
     def identities(self) -> np.ndarray:
         """A number for every window, uint32 ``[W]``, by its series and its cut."""
-        names = [self._names[n] for n in map(int, self._windows.series)]
-        return identities(names, self._windows.cuts)
+        names = [self._names[n] for n in map(int, self.windows.series)]
+        return identities(names, self.windows.cuts)
 
     def plan(self, epoch: int) -> Sequence[np.ndarray]:
         order = np.random.default_rng([self._seed, epoch]).permutation(
-            len(self._windows)
+            len(self.windows)
         )
         return self._cut(order)
 
@@ -89,8 +89,8 @@ class ForecastBatches:
 
     def load(self, batch: np.ndarray) -> ForecastBatch:
         real = batch >= 0
-        series, history = self._windows.series[batch], self._history
-        steps = self._starts[series] + self._windows.cuts[batch] + self._span
+        series, history = self.windows.series[batch], self._history
+        steps = self._starts[series] + self.windows.cuts[batch] + self._span
         y = self._y[steps]
         observed = ~np.isnan(y) & real
         y = np.where(observed, y, np.float32(0))
@@ -107,7 +107,7 @@ class ForecastBatches:
 
     @functools.cached_property
     def _in_order(self):
-        return self._cut(np.arange(len(self._windows)))
+        return self._cut(np.arange(len(self.windows)))
 
     def in_order(self) -> Iterator[tuple[np.ndarray, ForecastBatch]]:
         """Every window once: the indices of the rows of each batch (-1 where a row

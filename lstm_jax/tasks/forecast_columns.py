@@ -59,6 +59,31 @@ def columns_asked(
     return quantile_columns(given(level), given(quantiles))
 
 
+def conformal_levels(
+    level: Any, quantiles: Any, usual: tuple[float, ...]
+) -> tuple[float, ...]:
+    """The conformal intervals that a user asks for, in percent; those of the run where
+    ``level`` is ``None``.
+
+    Raises:
+        DataError: there are none, a percent is not between 0 and 100, or quantiles are
+            asked for.
+    """
+    if quantiles is not None:
+        raise DataError(
+            "quantiles are not calibrated, only the intervals of level; leave out "
+            "quantiles, or conformal."
+        )
+    found = usual if level is None else tuple(np.atleast_1d(level).tolist())
+    if not found:
+        raise DataError(
+            "conformal intervals have a level, and none is given; pass level in "
+            "percent, such as 80."
+        )
+    quantile_columns(found)
+    return found
+
+
 def named(
     name: str, forecasts: np.ndarray, asked: Asked, columns: Mapping[str, float]
 ) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Percent = Annotated[float, Field(gt=0, lt=100)]
 
 
 @config
@@ -139,6 +140,13 @@ class ForecastEvaluationConfig:
     owa: bool = False
     """Whether OWA of the M4 competition is a metric: sMAPE and MASE as parts of those
     of its benchmark Naive2, which is forecast for every window."""
+    conformal: tuple[Percent, ...] = ()
+    """Levels of conformal intervals in percent, such as `[80, 95]`. Their coverage of
+    the test split is a metric. They are calibrated on the validation split and on the
+    test windows before each forecast."""
+    conformal_windows: Count = 500
+    """How many windows of every series calibrate conformal intervals, the newest ones.
+    Fewer follow drift faster; more give steadier intervals."""
 
 
 @config

@@ -59,6 +59,7 @@ class ForecastMetadata(Metadata):
     windows: dict[str, int]
     sha256: str
     zone: str | None = None
+    trained_until: list[str] | None = None
     notes: list[str] | None = None
 
 
@@ -107,7 +108,7 @@ class ForecastData:
     def _read_by(self, standard):
         if self._config.logarithm:
             return Logarithm()
-        return standard if self._config.standardise else AsTheyAre()
+        return standard if self._config.standardise else AsTheyAre(standard.std)
 
     @functools.cached_property
     def learned(self) -> Learned:
@@ -117,6 +118,15 @@ class ForecastData:
     @functools.cached_property
     def _train_ends(self):
         return [end for _, end in self.bounds("train")]
+
+    @functools.cached_property
+    def _trained_until(self):
+        """The time of the last step of the training split of every series, as text."""
+        known = self._known.get("trained_until")
+        if known is not None:
+            return known
+        both = zip(self.panel, self._train_ends, strict=True)
+        return [str(series.times[end - 1]) if end else "" for series, end in both]
 
     @property
     def _train_values(self):
@@ -384,6 +394,17 @@ class ForecastData:
         std = np.where(there, self.standard.std[known], own.std)
         return self._read_by(Standard(mean, std)), known
 
+    def first_unseen(self, panel: Panel) -> np.ndarray:
+        """The first step of every series of a panel after the training split ``[N]``; 0
+        of series that were not trained on."""
+        until = dict(zip(self.names, self._trained_until, strict=True))
+        found = np.zeros(len(panel), int)
+        for n, (name, series) in enumerate(zip(names_of(panel), panel, strict=True)):
+            if last := until.get(name):
+                last = np.array(last).astype(series.times.dtype)
+                found[n] = np.searchsorted(series.times, last, "right")
+        return found
+
     def _check_step(self, panel):
         if panel.frequency != self.frequency:
             raise DataError(
@@ -410,6 +431,7 @@ class ForecastData:
             "frequency": str(self.panel.frequency),
             "season": self.season,
             "zone": self.panel.zone,
+            "trained_until": self._trained_until,
             "series": [*self.names],
             "mean": self.standard.mean.tolist(),
             "std": self.standard.std.tolist(),

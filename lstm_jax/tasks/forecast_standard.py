@@ -23,9 +23,22 @@ class ReadBy(Protocol):
         every value ``[T_n]``: ``dy / dy'``."""
         ...
 
+    def error_unit(self, series: np.ndarray) -> np.ndarray:
+        """What errors of these series are divided by ``[W]``, on the scale that the
+        model reads, so that series can be compared."""
+        ...
+
 
 class AsTheyAre:
-    """Series as they are."""
+    """Series as they are.
+
+    Args:
+        std: the standard deviation of every series ``[N]``; only errors are divided by
+            it.
+    """
+
+    def __init__(self, std: np.ndarray):
+        self._std = std
 
     def apply(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """The series."""
@@ -39,6 +52,10 @@ class AsTheyAre:
     def units(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """1."""
         return [np.ones_like(x) for x in values]
+
+    def error_unit(self, series: np.ndarray) -> np.ndarray:
+        """The standard deviation."""
+        return self._std[series]
 
 
 class Logarithm:
@@ -57,6 +74,10 @@ class Logarithm:
     def units(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """``y``."""
         return values
+
+    def error_unit(self, series: np.ndarray) -> np.ndarray:
+        """1: errors of logarithms are relative already."""
+        return np.ones(len(series))
 
 
 class Standard(NamedTuple):
@@ -82,6 +103,10 @@ class Standard(NamedTuple):
         """The standard deviation."""
         both = zip(values, self.std, strict=True)
         return [np.full_like(x, std) for x, std in both]
+
+    def error_unit(self, series: np.ndarray) -> np.ndarray:
+        """1: the series are standardised already."""
+        return np.ones(len(series))
 
 
 def standard_of(values: list[np.ndarray], names: tuple[str, ...]) -> Standard:

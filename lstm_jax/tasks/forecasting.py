@@ -1,6 +1,6 @@
 """Forecasting: the next steps of time series, as numbers or quantiles."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,14 @@ from lstm_jax.scores import forecast as scores
 from lstm_jax.tasks.abilities import Backtest, Predictions
 from lstm_jax.tasks.forecast_backtest import backtest
 from lstm_jax.tasks.forecast_batches import ForecastBatches
-from lstm_jax.tasks.forecast_columns import as_predictions, columns_asked, named
+from lstm_jax.tasks.forecast_columns import (
+    as_predictions,
+    columns_asked,
+    named,
+    quantile_columns,
+)
 from lstm_jax.tasks.forecast_config import ForecastingConfig
+from lstm_jax.tasks.forecast_conformal import Conformal
 from lstm_jax.tasks.forecast_data import ForecastData, ForecastMetadata, names_of
 from lstm_jax.tasks.forecast_export import ForecastFunction
 from lstm_jax.tasks.forecast_measures import (
@@ -71,6 +77,7 @@ class Forecasting:
         self.model = Functional(lambda key: data.model.build(data.sizes, nnx.Rngs(key)))
         self._of_naive2: dict[str, tuple[float, float]] = {}
         self.jitted = ForecastProgram(self.model, config.seed)
+        self.conformal = Conformal(self)
 
     @property
     def metrics(self) -> Metrics:
@@ -93,6 +100,7 @@ class Forecasting:
             self._evaluated(split)
             if config.evaluation.owa:
                 self._naive2(split)
+        self.conformal.check(config.evaluation.conformal)
         rows = config.train.batch_size
         source = data.batches(data.windows("train"), rows, config.seed)
         return HostBatches(source, config.train.block)
@@ -130,6 +138,9 @@ class Forecasting:
             if np.isfinite([metrics["smape"], metrics["mase"]]).all():
                 figures = metrics["smape"], metrics["mase"], *self._naive2(split)
                 metrics["owa"] = scores.owa(*figures)
+        percents = self.config.evaluation.conformal
+        if percents and split == "test":
+            metrics |= self.conformal.coverage(params, windows, percents)
         return metrics
 
     def _evaluated(self, split):
@@ -190,6 +201,9 @@ class Forecasting:
             said += f", weighted quantile loss {metrics['wql']:.4f}"
         if "owa" in metrics:
             said += f", OWA {metrics['owa']:.3f}"
+        for percent in self.config.evaluation.conformal:
+            if (name := f"coverage_{percent:g}") in metrics:
+                said += f", {percent:g}% intervals cover {metrics[name]:.1f}%"
         return said
 
     def baselines(self, split, every=False):
@@ -246,10 +260,15 @@ class Forecasting:
         path: str | Path,
         horizon: int | None = None,
         columns: Mapping[str, float] | None = None,
+        conformal: Sequence[float] = (),
     ) -> Predictions:
-        """The steps after the end of every series of a file; see `forecast`."""
+        """The steps after the end of every series of a file; see `forecast`, and for
+        ``conformal`` `forecast_conformal`."""
         panel = self.config.data.read(str(path))
-        found = self.forecast(params, panel, horizon=horizon, columns=columns)
+        if conformal:
+            found = self.forecast_conformal(params, panel, conformal, horizon=horizon)
+        else:
+            found = self.forecast(params, panel, horizon=horizon, columns=columns)
         return as_predictions(found)
 
     def forecast(
@@ -288,6 +307,46 @@ class Forecasting:
         if truth is not None:
             values["y"] = truth
         return forecast_frame(panel, values, cutoff=truth is not None)
+
+    def forecast_conformal(
+        self,
+        params: PyTree,
+        panel: Panel,
+        percents: Sequence[float],
+        name: str = "forecast",
+        *,
+        horizon: int | None = None,
+    ) -> Any:
+        """The steps after the end of every series with conformal intervals, as a frame
+        of the panel's kind; see `lstm_jax.tasks.forecast_conformal`.
+
+        Args:
+            params: the parameters.
+            panel: series up to now, with enough history to calibrate on.
+            percents: of the intervals.
+            name: of the column of forecasts; the ends follow as ``name-lo-80`` and
+                ``name-hi-80``.
+            horizon: steps to forecast; ``None``: those that the model was trained on.
+
+        Raises:
+            DataError: the data cannot be used or are too short to calibrate on, or the
+                model cannot forecast so many steps.
+        """
+        conformal = self.conformal
+        asked = conformal.asked(percents, horizon)
+        batches, read_by = self.ahead(panel, asked.horizon)
+        found = conformal.intervals(
+            params,
+            panel,
+            batches.windows,
+            percents,
+            asked,
+            lambda some: self.ahead(panel, asked.horizon, windows=some)[0],
+            read_by,
+        )
+        endings = ["", *quantile_columns(percents)]
+        values = {name + e: found[..., n] for n, e in enumerate(endings)}
+        return forecast_frame(panel, values)
 
     def simulate(
         self, params: PyTree, panel: Panel, name: str, horizon: int | None, count: int
@@ -357,20 +416,27 @@ class Forecasting:
         return Asked(steps, tuple(sorted({*levels, *median})))
 
     def ahead(
-        self, panel: Panel, horizon: int, rows: int | None = None
+        self,
+        panel: Panel,
+        horizon: int,
+        rows: int | None = None,
+        windows: Windows | None = None,
     ) -> tuple[ForecastBatches, ReadBy]:
-        """The windows at the end of every series in batches of so many rows, and what
-        brings the series to the scale that the model reads.
+        """The windows at the end of every series, or others, in batches of so many
+        rows, and what brings the series to the scale that the model reads.
 
         Raises:
             DataError: the data cannot be used.
         """
         data, rows = self.data, rows or self.config.evaluation.batch_size
         standard, known = data.of(panel)
+        if windows is None:
+            ends = np.array([len(series) for series in panel])
+            windows = Windows(np.arange(len(panel)), ends)
         batches = ForecastBatches(
             standard.apply([series.values for series in panel]),
             data.features_of(panel, horizon, ahead=True),
-            Windows(np.arange(len(panel)), np.array([len(series) for series in panel])),
+            windows,
             known,
             names_of(panel),
             data.model.history,

@@ -114,12 +114,10 @@ class Translating:
         Raises:
             DataError: a sentence cannot be encoded.
         """
-        empty = [Translation("", 0.0)] * options.results
-        found = [empty for _ in sentences]
+        found = [[Translation("", 0.0)] for _ in sentences]
         there = [n for n, sentence in enumerate(sentences) if sentence.strip()]
         tokens = self._source.encode_all([sentences[n] for n in there])
         batch_tokens = batch_tokens * BEAMS // max(options.beams, BEAMS)
-        # The longest last: a batch may be searched for while the next is made.
         for members, batch in source_batches(tokens, batch_tokens, BUCKETS):
             beams = self._search(tuple(params), batch, options)
             for row, member in enumerate(members):

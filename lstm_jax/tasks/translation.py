@@ -9,12 +9,16 @@ import numpy as np
 from flax import nnx
 
 from lstm_jax._types import PyTree
+from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens import Words
+from lstm_jax.data.tokens.words import UNKNOWN
 from lstm_jax.models.functional import Functional
 from lstm_jax.scores.translation import sacrebleu, translation_scores
 from lstm_jax.tasks.translating import BeamOptions, Translating, Translation
 from lstm_jax.tasks.translation_batches import TranslationBatches
 from lstm_jax.tasks.translation_config import TranslationConfig
 from lstm_jax.tasks.translation_data import TranslationData, TranslationMetadata
+from lstm_jax.tasks.translation_reading import Alignment, PairReader, with_copies
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number, over_batches
 
@@ -48,7 +52,8 @@ class TranslationTask:
         self.data = data = TranslationData(config.data, metadata)
         sizes = data.source.size, data.target.size
         self.model = Functional(lambda key: config.model.build(*sizes, nnx.Rngs(key)))
-        self._translating = Translating(self.model, data.source, data.target)
+        pieces = self.model, data.source, data.target
+        self._translating, self._reader = Translating(*pieces), PairReader(*pieces)
 
     @property
     def metrics(self) -> Metrics:
@@ -179,11 +184,44 @@ class TranslationTask:
         params: Sequence[PyTree],
         sentences: Sequence[str],
         options: BeamOptions | None = None,
+        copy_unknown: bool = False,
     ) -> list[list[Translation]]:
-        """The best translations of every sentence, in order; see `Translating`."""
-        return self._translating.translate(
+        """The best translations of every sentence, in order; see `Translating`.
+
+        With ``copy_unknown`` a word of the sentence stands for every ``<unk>``, the one
+        that the first model attended to.
+
+        Raises:
+            DataError: a sentence cannot be encoded, or ``copy_unknown`` is given and
+                the tokens are not words.
+        """
+        found = self._translating.translate(
             params, sentences, options or self.beam_options
         )
+        if not copy_unknown:
+            return found
+        if not isinstance(self.data.target.tokenizer, Words):
+            raise DataError(
+                f"the tokens of this model are {self.data.target.tokenizer.name}, "
+                f"which have no {UNKNOWN} to copy a word for."
+            )
+        flat = [
+            (n, k, best)
+            for n, translations in enumerate(found)
+            for k, best in enumerate(translations)
+            if UNKNOWN in best.text.split()
+        ]
+        sources = [sentences[n] for n, _, _ in flat]
+        read = self.align(params[0], sources, [best.text for _, _, best in flat])
+        for (n, k, best), alignment in zip(flat, read, strict=True):
+            found[n][k] = best._replace(text=with_copies(alignment))
+        return found
+
+    def align(
+        self, params: PyTree, sources: Sequence[str], targets: Sequence[str]
+    ) -> list[Alignment]:
+        """What given translations cost, token by token, and where they attended to."""
+        return self._reader.read(params, sources, targets)
 
 
 def _exp(nats):

@@ -1,4 +1,4 @@
-"""Pairs of sentences as batches: of similar length, padded, filled up with weight 0."""
+"""Pairs of sentences as batches: of similar length, padded, with empty rows."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -8,27 +8,11 @@ import numpy as np
 
 from lstm_jax.data.bucketing import Batch, in_runs
 from lstm_jax.data.parallel import EncodedPairs, choose_shapes, pair_batches
+from lstm_jax.models.translation import PairBatch
 
 STEPS = 8
 """Steps of sentences to translate are a multiple of these: sentences that come one by
 one have few shapes."""
-
-
-class TranslationBatch(NamedTuple):
-    """A batch, time-major; 0 in the padding."""
-
-    source: Any
-    """Tokens to translate, each sentence with its end, int32 ``[S, B]``."""
-    source_lengths: Any
-    """int32 ``[B]``; 0 of rows that fill up a batch."""
-    inputs: Any
-    """What the decoder reads: begin and the target, int32 ``[T, B]``."""
-    outputs: Any
-    """What the decoder says: the target and its end, int32 ``[T, B]``."""
-    lengths: Any
-    """Steps of inputs and of outputs, int32 ``[B]``; 0 of rows that fill up a batch."""
-    weights: Any
-    """float32 ``[B]``: 1, and 0 of rows that fill up a batch."""
 
 
 class SourceBatch(NamedTuple):
@@ -75,7 +59,7 @@ class TranslationBatches:
         batches = pair_batches(self._lengths, self._shapes, rng)
         return in_runs(batches, self._shapes.longest, rng)
 
-    def load(self, batch: Batch) -> TranslationBatch:
+    def load(self, batch: Batch) -> PairBatch:
         shape = np.searchsorted(self._shapes.longest, batch.steps)
         steps, target_steps = self._shapes.sides[shape]
         source, source_lengths = self._sources.rows(batch.members, steps)
@@ -86,16 +70,14 @@ class TranslationBatches:
             np.arange(1, len(outputs))[:, None] < lengths, outputs[:-1], 0
         )
         inputs[0, real] = self._begin
-        weights = real.astype(np.float32)
-        return TranslationBatch(
-            source, source_lengths, inputs, outputs, lengths, weights
-        )
+        made: Any = (source, source_lengths, inputs, outputs, lengths)
+        return PairBatch(*made)
 
     @functools.cached_property
     def _in_order(self):
         return pair_batches(self._lengths, self._shapes)
 
-    def in_order(self) -> Iterator[tuple[np.ndarray, TranslationBatch]]:
+    def in_order(self) -> Iterator[tuple[np.ndarray, PairBatch]]:
         """Every pair once, sorted by length: the indices of the rows of each batch (-1
         where a row fills it up), and the batch."""
         for batch in self._in_order:

@@ -1,5 +1,7 @@
 """Beam search over a batch, against all sequences there are and a plain beam search."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -110,7 +112,7 @@ KINDS = [
     "alpha beta least most prefix repeat1",
     "alpha beta least most prefix repeat3",
 ]
-"""Names of options; the number is that of tokens that may not come twice."""
+"""Names of options; the number is that of the n-grams that may not come twice."""
 BATCH, ROUNDS = 9, 3
 
 
@@ -152,12 +154,16 @@ def test_narrow_is_plain_beam_search(kind, width):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("kind", [KINDS[1], KINDS[-1]])
 def test_fewer_results_are_the_first(kind):
+    """One sentence at a time, since others would keep the loop going."""
     for models, options in cases(kind, 6, 7):
         all_of_them = search(models, options, 4, 7)
-        for results in (1, 2):
-            found = search(models, options, 4, 7, results=results)
-            first = jax.tree.map(lambda a, n=results: a[:, :n], all_of_them)
-            jax.tree.map(np.testing.assert_array_equal, found, first)
+        for n, results in itertools.product(range(BATCH), (1, 2)):
+            one = slice(n, n + 1)
+            found = search(models[one], options[one], 4, 7, results=results)
+            first = jax.tree.map(lambda a, n=one, k=results: a[n, :k], all_of_them)
+            np.testing.assert_array_equal(found.tokens, first.tokens)
+            np.testing.assert_array_equal(found.lengths, first.lengths)
+            np.testing.assert_allclose(found.scores, first.scores, rtol=1e-11)
 
 
 FULL = Options(end=1, alpha=0.6, beta=0.3, least=2, no_repeat=2)
@@ -226,12 +232,12 @@ def counted_step(table, carry, tokens):
     return carry, table[tokens]
 
 
-def steps_taken(width=2, length=50, **options):
+def steps_taken(width=2, length=50, first=(0, 2, 0), end=0, **options):
     """Steps of a model that ends a sequence with 0.9, or else goes on to its end."""
     table = jnp.log(jnp.array([[0.9, 0.1, 0.0], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]]))
-    logits, step = table[jnp.array([0, 2, 0])], Partial(counted_step, table)
+    logits, step = table[jnp.array(first)], Partial(counted_step, table)
     taken.clear()
-    found = beam_search_batch(step, (), logits, width, length, end=0, **options)
+    found = beam_search_batch(step, (), logits, width, length, end=end, **options)
     jax.block_until_ready(found)
     jax.effects_barrier()
     return len(taken)
@@ -248,8 +254,19 @@ def test_the_loop_ends_early():
     assert steps_taken(results=1, alpha=2.0) > 20
 
 
-def test_padding_does_not_keep_the_loop_going():
+def test_what_does_not_keep_the_loop_going():
+    """Rows of padding, and places without a sequence."""
     assert steps_taken(width=1, max_lengths=[9, 0, 9]) == 0
+    assert steps_taken(first=(1, 1), end=1) == 0
+
+
+def test_what_cannot_be_said_may_lead_to_nan():
+    """Token 2 is impossible, so that what follows it does not matter."""
+    table = jnp.log(jnp.array([[0.6, 0.4, 0.0], [0.3, 0.7, 0.0], [jnp.nan] * 3]))
+    step = lambda carry, tokens: (carry, table[tokens])
+    found = beam_search_batch(step, (), table[:1], 3, 3)
+    assert found.tokens[0, 0].tolist() == [0, 0, 0]
+    assert np.isfinite(found.scores).all()
 
 
 def test_what_never_changes_is_in_the_step():

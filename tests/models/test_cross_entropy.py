@@ -119,3 +119,23 @@ def test_axes_that_do_not_fit(shape):
     hs = hs[: shape[0]] if shape[0] < T else hs
     with pytest.raises(ValueError, match="of the same, not empty, leading axes"):
         linear_cross_entropy(hs, kernel, bias, jnp.zeros(shape, jnp.int32))
+
+
+@pytest.mark.usefixtures("cut", "optax_promotion")
+def test_weights_and_smoothing():
+    """Padding of weight 0 counts for nothing, and targets are smoothed."""
+    weights, targets = example()
+    counts = jnp.asarray(np.random.default_rng(0).integers(0, 3, (T, B)), jnp.float32)
+
+    def by_definition(hs, kernel, bias, targets):
+        log_p = jax.nn.log_softmax(hs @ kernel + bias[None, None])
+        q = optax.smooth_labels(jax.nn.one_hot(targets, V), 0.2)
+        return -(counts * (q * log_p).sum(-1)).sum() / counts.sum()
+
+    def found(*args):
+        return linear_cross_entropy(*args, weights=counts, smoothing=0.2)
+
+    both = (jax.value_and_grad(f, (0, 1, 2)) for f in (found, by_definition))
+    close(*(f(*weights, targets) for f in both), rtol=2e-6)
+    nothing = linear_cross_entropy(*weights, targets, weights=jnp.zeros((T, B)))
+    assert nothing == 0

@@ -30,7 +30,7 @@ def weights(how, values, read_by):
 @pytest.mark.parametrize(
     "read_by",
     [
-        AsTheyAre(),
+        AsTheyAre(np.ones(2)),
         Logarithm(),
         Standard(np.array([3.0, 50.0]), np.array([2.0, 30.0])),
     ],
@@ -72,11 +72,11 @@ def test_small_errors_count_as_the_metric_counts_them(values, read_by):
 
 def test_a_series_without_a_season_counts_relative_to_its_values(values):
     values[1][:] = 5.0
-    found, scale = weights("mase", values, AsTheyAre())
+    found, scale = weights("mase", values, AsTheyAre(np.ones(2)))
     assert scale[1] == 0
     assert np.isfinite(np.stack(found)).all()
     assert (found[1] > 0).all()
     values[1][:30] = 0.0
     values[0][:] = 0.0
     with pytest.raises(DataError, match="all values of the training split are 0"):
-        weights("smape", values, AsTheyAre())
+        weights("smape", values, AsTheyAre(np.ones(2)))

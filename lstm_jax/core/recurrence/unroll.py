@@ -86,17 +86,6 @@ def unroll(
             ``jax.export`` use ``"scan"``. To export fixed shapes, pass ``"scan"``, or
             allow the custom calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
 
-            * ``"scan"``: a loop of XLA with the library's derivative rule; every cell.
-            * ``"plain"``: the same loop, differentiated by JAX as it stands. Slower to
-              differentiate backwards; ``jax.jvp`` alone needs less memory. A loop also
-              for a cell that needs none, such as `lstm_jax.MinLSTMCell`.
-            * ``"native"``: the C++ kernel, for the plain LSTM in float32 or bfloat16 on
-              a CPU.
-
-            The choice sees the batch that ``jax.vmap`` makes. Symbolic shapes of
-            ``jax.export`` take ``"scan"``. To export fixed shapes, name ``"scan"``, or
-            allow the custom calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
-
     Returns:
         The carry after the last step of the run, and the outputs ``hs``,
         ``[T, ..., H]``.

@@ -1,6 +1,7 @@
 """All windows of a split: where a forecast can be made and compared."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -58,9 +59,27 @@ def all_windows(
     """
     least = context if min_context is None else min_context
     _check(context, horizon, least, part)
+    bounds = [split.bounds(len(series), series.name)[part] for series in panel]
+    return windows_between(panel, bounds, context, horizon, least)
+
+
+def windows_between(
+    panel: Panel,
+    bounds: Sequence[tuple[int, int]],
+    context: int,
+    horizon: int,
+    least: int,
+) -> Windows:
+    """Every window whose horizon lies between two steps of its series.
+
+    Args:
+        panel: the series.
+        bounds: the first step of every series, and the first after the last.
+        context, horizon: as in `all_windows`.
+        least: ``min_context`` of `all_windows`.
+    """
     firsts, counts = [], []
-    for series in panel:
-        first, last = split.bounds(len(series), series.name)[part]
+    for series, (first, last) in zip(panel, bounds, strict=True):
         there = ~np.isnan(series.values[:last])
         start = int(there.argmax()) if there.any() else last
         first = max(first, start + least)

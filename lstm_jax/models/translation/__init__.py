@@ -7,14 +7,18 @@ translator.py   the model and its config
 
 from lstm_jax.models.translation.attention import Attention, Memory
 from lstm_jax.models.translation.decoder import AttentionDecoder, DecoderCarry
-from lstm_jax.models.translation.translator import Pairs, Translator, TranslatorConfig
+from lstm_jax.models.translation.translator import (
+    PairBatch,
+    Translator,
+    TranslatorConfig,
+)
 
 __all__ = [
     "Attention",
     "AttentionDecoder",
     "DecoderCarry",
     "Memory",
-    "Pairs",
+    "PairBatch",
     "Translator",
     "TranslatorConfig",
 ]

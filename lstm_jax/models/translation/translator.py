@@ -40,17 +40,20 @@ from lstm_jax.nn.weights import CellWeights
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Pairs(NamedTuple):
-    """Aligned sentences as tokens, time-major and padded."""
+class PairBatch(NamedTuple):
+    """Sentences and their translations as tokens, time-major. What stands in the
+    padding is not read."""
 
     source: Int[Array, "S B"]
+    """The sentences, each with its end."""
     source_lengths: Int[Array, "B"]
+    """Real tokens of `source`; 0 of rows that fill up a batch."""
     inputs: Int[Array, "T B"]
-    """What the decoder reads: the begin token and the target."""
+    """What the decoder reads: the begin token and the translation."""
     outputs: Int[Array, "T B"]
-    """What the decoder writes: the target and the end token."""
+    """What the decoder writes: the translation and its end."""
     lengths: Int[Array, "B"]
-    """Real steps of `inputs` and `outputs`."""
+    """Real steps of `inputs` and `outputs`; 0 of rows that fill up a batch."""
 
 
 @config
@@ -131,11 +134,11 @@ class Translator(Module):
 
     >>> import jax.numpy as jnp
     >>> from flax import nnx
-    >>> from lstm_jax.models.translation import Pairs, TranslatorConfig
+    >>> from lstm_jax.models.translation import PairBatch, TranslatorConfig
     >>> config = TranslatorConfig(embed_size=4, hidden_size=8)
     >>> model = config.build(source_size=10, target_size=12, rngs=nnx.Rngs(0))
     >>> tokens, lengths = jnp.zeros((7, 2), jnp.int32), jnp.array([7, 3])
-    >>> model(Pairs(tokens, lengths, tokens[:5], tokens[:5], lengths - 2)).shape
+    >>> model(PairBatch(tokens, lengths, tokens[:5], tokens[:5], lengths - 2)).shape
     (5, 2, 12)
     """
 
@@ -237,7 +240,7 @@ class Translator(Module):
     # Whole sentences
 
     def hidden(
-        self, pairs: Pairs, *, key: Key[Array, ""] | None = None
+        self, pairs: PairBatch, *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "T B H"]:
         """``s`` of every step, the input of the output layer."""
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
@@ -254,7 +257,7 @@ class Translator(Module):
 
     def __call__(
         self,
-        pairs: Pairs,
+        pairs: PairBatch,
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "T B V"]:
@@ -266,7 +269,7 @@ class Translator(Module):
 
     def loss(
         self,
-        pairs: Pairs,
+        pairs: PairBatch,
         *,
         key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
