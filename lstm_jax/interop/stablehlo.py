@@ -84,8 +84,10 @@ def to_stablehlo(
 
 def _symbolic(program):
     """The inputs, with symbolic numbers of steps and rows."""
-    T, B = jax.export.symbolic_shape("T, B")
-    sizes = {"T": T, "B": B}
+    axes = {axis for spec in program.inputs for axis in spec.shape}
+    names = sorted(axis for axis in axes if isinstance(axis, str))
+    symbols = jax.export.symbolic_shape(", ".join(names)) if names else ()
+    sizes = dict(zip(names, symbols, strict=True))
     return {
         name: jax.ShapeDtypeStruct(
             tuple(sizes.get(axis, axis) for axis in shape), jnp.dtype(dtype)
