@@ -86,7 +86,9 @@ def _symbolic(program):
     """The inputs, with symbolic numbers of steps and rows."""
     axes = {axis for spec in program.inputs for axis in spec.shape}
     names = sorted(axis for axis in axes if isinstance(axis, str))
-    symbols = jax.export.symbolic_shape(", ".join(names)) if names else ()
+    # Some functions know more of their axes, such as that one is a multiple of another.
+    constraints = getattr(program, "constraints", ())
+    symbols = jax.export.symbolic_shape(", ".join(names), constraints=constraints)
     sizes = dict(zip(names, symbols, strict=True))
     return {
         name: jax.ShapeDtypeStruct(

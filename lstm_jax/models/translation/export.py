@@ -6,9 +6,9 @@
 An output of the encoder and the input of the decoder that reads it have one name. Every
 output ``NAME_out`` of the decoder is ``NAME`` of its next step. The axes are
 
-    B      sentences
-    S      source positions
-    K*B    rows of the decoder: K for each sentence, side by side; K is the beam width
+    B    sentences
+    S    source positions
+    R    rows of the decoder, as many for each sentence, side by side: R = B * width
 """
 
 import abc
@@ -29,9 +29,6 @@ from lstm_jax.models.translation.decoder import DecoderCarry
 from lstm_jax.models.translation.translator import Translator
 from lstm_jax.programs.pieces import Layers
 from lstm_jax.programs.program import Spec
-
-ROWS = "K*B"
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Function(abc.ABC):
@@ -108,13 +105,13 @@ class _Function(abc.ABC):
 class EncoderFunction(_Function):
     """Reads the source sentences.
 
-        tokens      [S, B] int32, or [B, S] with ``batch_first``; the padding is not read
-        lengths     [B] int32, the real tokens of every sentence
-        keys        [B, S, H], what the decoder compares with; not with the score dot
-        values      [B, S, H], what the decoder reads
-        bias        [B, S], added to the scores: very small in the padding
-        layer0_h    [B, H], and so on: the state before the first target token; with
-                    input feeding ``fed`` [B, H], with coverage ``coverage`` [B, S]
+    tokens      [S, B] int32, or [B, S] with ``batch_first``; the padding is not read
+    lengths     [B] int32, the real tokens of every sentence
+    keys        [B, S, H], what the decoder compares with; not with the score dot
+    values      [B, S, H], what the decoder reads
+    bias        [B, S], added to the scores: very small in the padding
+    layer0_h    [B, H], and so on: the state before the first target token; with
+                input feeding ``fed`` [B, H], with coverage ``coverage`` [B, S]
     """
 
     @property
@@ -144,25 +141,28 @@ class EncoderFunction(_Function):
 class DecoderFunction(_Function):
     """Says the next token of every row.
 
-        tokens      [K*B] int32, the last token of every row, at first ``begin``
-        keys ...    the memory of the B sentences, which the encoder returns
-        layer0_h    [K*B, H], and so on: the state of every row
-        logits      [K*B, V], of the next token
-        attention   [K*B, heads, S], the weights of the source positions
-        layer0_h_out and so on: the next state
+    tokens      [R] int32, the last token of every row, at first ``begin``
+    keys ...    the memory of the B sentences, which the encoder returns
+    layer0_h    [R, H], and so on: the state of every row
+    logits      [R, V], of the next token
+    attention   [R, heads, S], the weights of the source positions
+    layer0_h_out and so on: the next state
     """
+
+    constraints = ("B*floordiv(R, B) == R",)
+    """What JAX must know of the axes: every sentence has the same number of rows."""
 
     @property
     def inputs(self) -> tuple[Spec, ...]:
-        tokens = Spec("tokens", "int32", (ROWS,))
-        return (tokens, *self._memory, *self._state(ROWS))
+        tokens = Spec("tokens", "int32", ("R",))
+        return (tokens, *self._memory, *self._state("R"))
 
     @property
     def outputs(self) -> tuple[Spec, ...]:
         model = self.translator
-        said = Spec("logits", "float32", (ROWS, model.head_weights[0].shape[1]))
-        attention = Spec("attention", "float32", (ROWS, model.config.heads, "S"))
-        return (said, attention, *self._state(ROWS, "_out"))
+        said = Spec("logits", "float32", ("R", model.head_weights[0].shape[1]))
+        attention = Spec("attention", "float32", ("R", model.config.heads, "S"))
+        return (said, attention, *self._state("R", "_out"))
 
     def __call__(
         self, inputs: Mapping[str, Array], *, implementation: str | None = None

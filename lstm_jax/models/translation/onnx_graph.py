@@ -62,7 +62,7 @@ def _real(graph, tokens):
 
 
 def _bridge(graph, name, linear, state, size, outputs=()):
-    """Both directions of a state ``[2, B, H / 2]`` through a linear layer, ``[B, H]``."""
+    """A linear layer of both directions of a state, ``[2, B, H/2]`` to ``[B, H]``."""
     joined = graph.add("Transpose", [state], perm=[1, 0, 2])
     joined = graph.add("Reshape", [joined, graph.axes(0, size)])
     return _linear(graph, name, joined, linear.kernel, linear.bias, outputs)
@@ -104,26 +104,24 @@ def _layers(config, params):
 
 
 def _attention(graph, config, weights, h):
-    """The context ``[K*B, H]``; writes the attention, and the coverage."""
+    """The context ``[R, H]``; writes the attention, and the coverage."""
     shape = graph.add("Shape", ["bias"])
     sentences = graph.add("Gather", [shape, graph.axes(0)])
     positions = graph.add("Gather", [shape, graph.axes(1)])
     size, heads = config.hidden_size, config.heads
     if heads == 1:
-        by_row = "Identity"
         score = _additive if config.attention == "additive" else _product
         e = score(graph, config, weights, h, sentences, positions)
         bias = graph.add("Unsqueeze", ["bias", graph.axes(1)])
         values = "values"
     else:
-        by_row = "Transpose"
         e = _heads(graph, config, h, sentences)
         bias = graph.add("Unsqueeze", ["bias", graph.axes(1, 2)])
         values = _cut(graph, "values", config, [0, 2, 1, 3])
     e = graph.add("Add", [e, bias])
     a = graph.add("Softmax", [e], axis=-1)
     context = graph.add("MatMul", [a, values])
-    if by_row == "Transpose":  # [B, heads, K, ...] to [B, K, heads, ...]
+    if heads > 1:  # [B, heads, K, ...] to [B, K, heads, ...]
         a = graph.add("Transpose", [a], perm=[0, 2, 1, 3])
         context = graph.add("Transpose", [context], perm=[0, 2, 1, 3])
     rows = graph.add("Concat", [graph.axes(-1, heads), positions], axis=0)
@@ -181,7 +179,7 @@ def _cut(graph, memory, config, perm):
 
 
 def _rows(graph, x, *sizes):
-    """``[K*B, ...]`` in the shape of these sizes, ``[B, K, ...]``."""
+    """``[R, ...]`` in the shape of these sizes, ``[B, K, ...]``."""
     return graph.add("Reshape", [x, graph.add("Concat", [*sizes], axis=0)])
 
 
