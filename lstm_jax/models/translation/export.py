@@ -30,6 +30,7 @@ from lstm_jax.models.translation.translator import Translator
 from lstm_jax.programs.pieces import Layers
 from lstm_jax.programs.program import Spec
 
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Function(abc.ABC):
     """What both functions have. They compute in float32.
