@@ -9,7 +9,7 @@ program with both lengths and a carry has a ``Where`` after the node.
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,7 +32,6 @@ LARGEST = 2**31 - 2**20
 HAS_STEPS = "has_steps"
 
 
-@runtime_checkable
 class WritesOnnx(Protocol):
     """A function of named arrays that knows its own nodes."""
 
@@ -55,8 +54,8 @@ def to_onnx(program: Program | WritesOnnx, *, opset: int = USUAL) -> Any:
     """The program as an ``onnx.ModelProto``, checked by ``onnx.checker``.
 
     Inputs and outputs have the names, dtypes and shapes of ``program.inputs`` and
-    ``program.outputs``. ``T`` and ``B`` are dynamic. Write the result with
-    ``onnx.save``.
+    ``program.outputs``. Axes with a name, such as ``T`` and ``B``, are dynamic. Write
+    the result with ``onnx.save``.
 
     Args:
         program: what to export.
@@ -78,7 +77,7 @@ def to_onnx(program: Program | WritesOnnx, *, opset: int = USUAL) -> Any:
     >>> [node.op_type for node in model.graph.node]
     ['LSTM', 'Squeeze', 'LSTM', 'Squeeze']
     """
-    if not isinstance(program, Program | WritesOnnx):
+    if not isinstance(program, Program) and not hasattr(program, "write_onnx"):
         raise UnsupportedError(
             f"a {type(program).__name__} cannot be written as ONNX yet; export it as "
             f"stablehlo."

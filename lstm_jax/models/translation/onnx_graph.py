@@ -7,6 +7,7 @@ one memory. Inputs and outputs are those of `lstm_jax.models.translation.export`
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.core.cells.lstm import LSTMParams
@@ -26,7 +27,9 @@ def write_encoder(graph: Graph, model: Translator, batch_first: bool) -> None:
     if batch_first:
         tokens = graph.add("Transpose", [tokens], perm=[1, 0])
     real = _real(graph, tokens)
-    tokens = graph.add("Where", [real, tokens, graph.weight("zero", np.int32(0))])
+    tokens = graph.add(
+        "Where", [real, tokens, graph.weight("zero", np.array(0, np.int32))]
+    )
     embed = model.target_embed if config.tied == "both" else model.source_embed
     x = graph.add("Gather", [_weight(graph, "embedding", embed.embedding), tokens])
     bridges = zip(model.bridge_h, model.bridge_c, strict=True)
@@ -43,17 +46,20 @@ def write_encoder(graph: Graph, model: Translator, batch_first: bool) -> None:
     w_k = model.decoder.params.attention.w_k
     if w_k is not None:
         graph.add("MatMul", ["values", _weight(graph, "w_k", w_k)], ["keys"])
-    scores = [graph.weight(f"bias_{n}", np.float32(n)) for n in (0, PADDING)]
+    scores = [
+        _weight(graph, name, n) for name, n in (("real", 0), ("padding", PADDING))
+    ]
     graph.add("Where", [graph.add("Transpose", [real], perm=[1, 0]), *scores], ["bias"])
     last = f"layer{config.num_layers - 1}_h"
-    for name, like in {"fed": last, "coverage": "bias"}.items():
-        if getattr(config, {"fed": "input_feeding"}.get(name, name)):
-            graph.add("ConstantOfShape", [graph.add("Shape", [like])], [name])
+    zeros = {"fed": last} if config.input_feeding else {}
+    zeros |= {"coverage": "bias"} if config.coverage else {}
+    for name, like in zeros.items():
+        graph.add("ConstantOfShape", [graph.add("Shape", [like])], [name])
 
 
 def _real(graph, tokens):
     """Whether a position is before the end of its sentence, ``[S, B]``."""
-    number = lambda n: graph.weight(f"number_{n}", np.int64(n))
+    number = lambda n: graph.weight(f"number_{n}", np.array(n, np.int64))
     zero = number(0)
     steps = graph.add("Gather", [graph.add("Shape", [tokens]), zero])
     positions = graph.add("Range", [zero, steps, number(1)])
@@ -98,9 +104,8 @@ def _layers(config, params):
     """The layers of the decoder as LSTMs: the first reads ``[x, s]``."""
     size = config.hidden_size
     for n, (w, b) in enumerate(zip(params.w, params.b, strict=True)):
-        w = np.asarray(w)
         reads = [params.w_x, w[:-size]] if n == 0 else [w[:-size]]
-        yield LSTMParams(np.concatenate(reads), w[-size:], np.asarray(b))
+        yield LSTMParams(jnp.concatenate(reads), w[-size:], b)
 
 
 def _attention(graph, config, weights, h):
@@ -163,7 +168,7 @@ def _heads(graph, config, h, sentences):
     q = _rows(graph, h, sentences, graph.axes(-1, config.heads, each))
     q = graph.add("Transpose", [q], perm=[0, 2, 1, 3])
     e = graph.add("MatMul", [q, _cut(graph, _keys(config), config, [0, 2, 3, 1])])
-    scale = graph.weight("scale", np.float32(1 / math.sqrt(each)))
+    scale = _weight(graph, "scale", 1 / math.sqrt(each))
     return graph.add("Mul", [e, scale])
 
 
