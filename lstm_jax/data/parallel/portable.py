@@ -25,8 +25,8 @@ def portable(tokens: SentenceTokens) -> str:
     >>> from tokenizers import Tokenizer
     >>> from lstm_jax.data.tokens import learn
     >>> words = Tokenizer.from_str(portable(SentenceTokens(learn("words", "to be"))))
-    >>> words.encode("be there").ids, words.decode([3, 1])
-    ([1, 2], 'to be')
+    >>> words.encode("be there").ids, words.decode([1, 0])
+    ([0, 3], 'to be')
     """
     tokenizer = tokens.tokenizer
     if isinstance(tokenizer, SubWords):
