@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from lstm_jax.commands.arguments import local_path
+from lstm_jax.commands.export_folder import export_folder, needing
 from lstm_jax.core.cells.recurrent_dropout import CandidateDropout, RecurrentDropout
 from lstm_jax.core.cells.wrapper import Wrapper
 from lstm_jax.core.layers.bidirectional import Bidirectional, Merge
@@ -39,7 +40,7 @@ from lstm_jax.interop.weights.stack import write_stack
 from lstm_jax.programs.pieces import Layers
 from lstm_jax.programs.program import Program
 from lstm_jax.runs.load import best_of
-from lstm_jax.tasks.abilities import Exports, require
+from lstm_jax.tasks.abilities import Exports, ExportsFolder, Folder, require
 from lstm_jax.terminal import say
 
 NAMED = tuple(name for name in LAYOUTS if not name.startswith("onnx"))
@@ -104,12 +105,21 @@ def add_commands(commands: Any) -> None:
     )
     add.set_defaults(command=_import)
 
-    add = commands.add_parser("export", help="write the LSTM of a run to a file")
+    add = commands.add_parser(
+        "export",
+        help="write the LSTM of a run to a file",
+        description="Writes the LSTM of a run to a file. A translator becomes a folder "
+        "of files: its encoder, a step of its decoder, and its tokenizers.",
+    )
     add.add_argument("run", help="the folder of a run, trained or imported")
     add.add_argument("--format", required=True, choices=tuple(FORMATS))
     add.add_argument("--layout", default="lstm_jax", choices=NAMED, metavar="LAYOUT")
     add.add_argument(
-        "--out", type=local_path, required=True, metavar="FILE", help="a new file"
+        "--out",
+        type=local_path,
+        required=True,
+        metavar="FILE",
+        help="a new file; of a translator a new folder",
     )
     add.add_argument("--prefix", default="", help="put before all names")
     add.add_argument(
@@ -219,20 +229,24 @@ def _read_onnx(args):
 def _onnx_layers(args, weights_only=False):
     limit = LIMIT if args.limit is None else args.limit
     options = dict(limit=limit, weights_only=weights_only)
-    return _needing("onnx", from_onnx, args.file, **options)
+    return needing("onnx", from_onnx, args.file, **options)
 
 
 def _export(args: argparse.Namespace) -> int:
     if os.path.lexists(args.out):
         raise InteropError(f"{args.out} already exists; name a new file with --out.")
-    source = _open(args.run)
+    source = _open(args)
+    if isinstance(source, Folder):
+        export_folder(source, args)
+        return 0
     FORMATS[args.format](source, args.out, args)
     form = args.layout if FORMATS[args.format] is _tensors else args.format
     say(f"{_describe(source.stack, source.params)}, in {form}: {args.out}")
     return 0
 
 
-def _open(directory) -> Exported:
+def _open(args) -> Exported | Folder:
+    directory = args.run
     if is_stack(directory):
         stored = read_stored(directory)
         if kept := beside_weights(stored):
@@ -242,6 +256,8 @@ def _open(directory) -> Exported:
             )
         return Exported(stored.stack, stored.params)
     _, task, params = best_of(directory)
+    if isinstance(task, ExportsFolder):
+        return task.folder(params, batch_first=args.batch_first)
     advice = "save its weights from Python (lstm_jax.load_run)"
     task = require(task, Exports, "be exported", advice)
     pieces = task.program(params).pieces
@@ -337,27 +353,18 @@ def _program(source: Exported, args: argparse.Namespace) -> Program:
 
 def _onnx(source: Exported, path: Path, args: argparse.Namespace) -> None:
     """A file of ONNX."""
-    model = _needing("onnx", to_onnx, _program(source, args), opset=args.opset)
+    model = needing("onnx", to_onnx, _program(source, args), opset=args.opset)
     write_new(path, model.SerializeToString())
 
 
 def _stablehlo(source: Exported, path: Path, args: argparse.Namespace) -> None:
     """What ``jax.export.deserialize`` reads; with gradients, the weights beside it."""
     program, options = _program(source, args), {"gradients": args.gradients}
-    data = _needing("stablehlo", to_stablehlo, program, **options)
+    data = needing("stablehlo", to_stablehlo, program, **options)
     if args.gradients:
         weights = {name: np.asarray(a) for name, a in program.weights.items()}
         write_tensors(path.with_name(f"{path.name}.safetensors"), weights)
     write_new(path, data)
-
-
-def _needing(extra, function, *args, **options):
-    try:
-        return function(*args, **options)
-    except ModuleNotFoundError as error:
-        raise InteropError(
-            f"{error.name} is not installed; pip install 'lstm-jax[{extra}]'."
-        ) from error
 
 
 FORMATS = {

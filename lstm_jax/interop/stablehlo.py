@@ -84,8 +84,12 @@ def to_stablehlo(
 
 def _symbolic(program):
     """The inputs, with symbolic numbers of steps and rows."""
-    T, B = jax.export.symbolic_shape("T, B")
-    sizes = {"T": T, "B": B}
+    axes = {axis for spec in program.inputs for axis in spec.shape}
+    names = sorted(axis for axis in axes if isinstance(axis, str))
+    # Some functions know more of their axes, such as that one is a multiple of another.
+    constraints = getattr(program, "constraints", ())
+    symbols = jax.export.symbolic_shape(", ".join(names), constraints=constraints)
+    sizes = dict(zip(names, symbols, strict=True))
     return {
         name: jax.ShapeDtypeStruct(
             tuple(sizes.get(axis, axis) for axis in shape), jnp.dtype(dtype)

@@ -12,8 +12,6 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from lstm_jax.data.text import DataError
-
 
 class TranslationScores(NamedTuple):
     """Scores of all sentences together, from 0 to 100."""
@@ -41,7 +39,7 @@ def translation_scores(
         lowercase: whether case does not count.
 
     Raises:
-        DataError: ``sacrebleu`` is not installed.
+        ModuleNotFoundError: ``sacrebleu`` is not installed.
         ValueError: there are none, or not as many references as translations.
 
     >>> said, meant = ["a man sleeps in a car"], ["a man sleeps in the car"]
@@ -54,7 +52,7 @@ def translation_scores(
             f"{len(translations)} translations and {len(references)} references, "
             f"expected as many, 1 or more."
         )
-    metrics = sacrebleu().metrics
+    metrics = _sacrebleu().metrics
     # Forced: no warning for text that looks tokenised.
     bleu = metrics.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
     chrf = metrics.CHRF(lowercase=lowercase)
@@ -62,16 +60,11 @@ def translation_scores(
     return TranslationScores(score(bleu), score(chrf), str(bleu.get_signature()))
 
 
-def sacrebleu() -> Any:
-    """The package ``sacrebleu``, an extra.
-
-    Raises:
-        DataError: it is not installed.
-    """
+def _sacrebleu() -> Any:
     try:
         return importlib.import_module("sacrebleu")
     except ModuleNotFoundError as error:
-        raise DataError(
-            "BLEU needs the package sacrebleu: pip install 'lstm-jax[translate]'; or "
-            "set evaluation.bleu=false."
+        raise ModuleNotFoundError(
+            "BLEU needs the package sacrebleu: pip install 'lstm-jax[translate]'.",
+            name="sacrebleu",
         ) from error

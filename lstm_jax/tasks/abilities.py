@@ -76,6 +76,24 @@ class Exports(Protocol):
         ...
 
 
+class Folder(NamedTuple):
+    """A model for export that is several functions."""
+
+    functions: Mapping[str, Exportable]
+    """The functions by name, each for a file of its own."""
+    files: Mapping[str, str]
+    """The text of every other file that is needed to run them, by its name."""
+
+
+@runtime_checkable
+class ExportsFolder(Protocol):
+    """A task whose model is exported as a folder of files."""
+
+    def folder(self, params: PyTree, *, batch_first: bool = False) -> Folder:
+        """The functions of the trained model, and the files beside them."""
+        ...
+
+
 class Predictions(NamedTuple):
     """What a model says of new data, a row each, in the order of the data."""
 

@@ -1,6 +1,8 @@
 """Translation: sentences of one language into another."""
 
 import functools
+import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +11,14 @@ import numpy as np
 from flax import nnx
 
 from lstm_jax._types import PyTree
+from lstm_jax.data.parallel.portable import portable
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Words
 from lstm_jax.data.tokens.words import UNKNOWN
 from lstm_jax.models.functional import Functional
-from lstm_jax.scores.translation import sacrebleu, translation_scores
+from lstm_jax.models.translation.export import DecoderFunction, EncoderFunction
+from lstm_jax.scores.translation import translation_scores
+from lstm_jax.tasks.abilities import Folder
 from lstm_jax.tasks.translating import BeamOptions, Translating, Translation
 from lstm_jax.tasks.translation_batches import TranslationBatches
 from lstm_jax.tasks.translation_config import TranslationConfig
@@ -84,8 +89,12 @@ class TranslationTask:
         )
 
     def batches(self) -> HostBatches:
-        if self.config.evaluation.bleu:
-            sacrebleu()  # what is not installed is said before training
+        missing = importlib.util.find_spec("sacrebleu") is None
+        if self.config.evaluation.bleu and missing:
+            raise DataError(
+                "BLEU needs the package sacrebleu: pip install 'lstm-jax[translate]'; "
+                "or set evaluation.bleu=false."
+            )
         return HostBatches(self._train, self.config.train.block)
 
     @property
@@ -222,6 +231,26 @@ class TranslationTask:
     ) -> list[Alignment]:
         """What given translations cost, token by token, and where they attended to."""
         return self._reader.read(params, sources, targets)
+
+    def folder(self, params: PyTree, *, batch_first: bool = False) -> Folder:
+        """The encoder and a step of the decoder, with the tokenizers."""
+        sides = {"source": self.data.source, "target": self.data.target}
+        vocabulary = {
+            side: {
+                "tokenizer": f"{side}.tokenizer.json",
+                "size": tokens.size,
+                "begin": tokens.begin,
+                "end": tokens.end,
+            }
+            for side, tokens in sides.items()
+        }
+        files = {f"{side}.tokenizer.json": portable(of) for side, of in sides.items()}
+        files["vocabulary.json"] = json.dumps(vocabulary, indent=2) + "\n"
+        functions = {
+            "encoder": EncoderFunction(self.model, params, batch_first),
+            "decoder": DecoderFunction(self.model, params),
+        }
+        return Folder(functions, files)
 
 
 def _exp(nats):

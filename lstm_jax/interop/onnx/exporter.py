@@ -8,7 +8,8 @@ program with both lengths and a carry has a ``Where`` after the node.
 """
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -31,12 +32,30 @@ LARGEST = 2**31 - 2**20
 HAS_STEPS = "has_steps"
 
 
-def to_onnx(program: Program, *, opset: int = USUAL) -> Any:
+class WritesOnnx(Protocol):
+    """A function of named arrays that knows its own nodes."""
+
+    @property
+    def inputs(self) -> Sequence[Spec]:
+        """The inputs, in order."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[Spec]:
+        """The outputs, in order."""
+        ...
+
+    def write_onnx(self, graph: Graph) -> None:
+        """Adds the nodes, from all inputs to all outputs."""
+        ...
+
+
+def to_onnx(program: Program | WritesOnnx, *, opset: int = USUAL) -> Any:
     """The program as an ``onnx.ModelProto``, checked by ``onnx.checker``.
 
     Inputs and outputs have the names, dtypes and shapes of ``program.inputs`` and
-    ``program.outputs``. ``T`` and ``B`` are dynamic. Write the result with
-    ``onnx.save``.
+    ``program.outputs``. Axes with a name, such as ``T`` and ``B``, are dynamic. Write
+    the result with ``onnx.save``.
 
     Args:
         program: what to export.
@@ -58,7 +77,7 @@ def to_onnx(program: Program, *, opset: int = USUAL) -> Any:
     >>> [node.op_type for node in model.graph.node]
     ['LSTM', 'Squeeze', 'LSTM', 'Squeeze']
     """
-    if not isinstance(program, Program):
+    if not isinstance(program, Program) and not hasattr(program, "write_onnx"):
         raise UnsupportedError(
             f"a {type(program).__name__} cannot be written as ONNX yet; export it as "
             f"stablehlo."
@@ -97,6 +116,21 @@ def _build(program):
     graph = Graph()
     for spec in (*program.inputs, *program.outputs):
         graph.fresh(spec.name)
+    if isinstance(program, Program):
+        _write(graph, program)
+    else:
+        program.write_onnx(graph)
+    size = sum(weight.ByteSize() for weight in graph.weights)
+    if size > LARGEST:
+        raise UnsupportedError(
+            f"the weights take {size:,} bytes, expected {LARGEST:,} at most, the most "
+            f"that one file of ONNX holds; export them as stablehlo."
+        )
+    return graph
+
+
+def _write(graph, program):
+    """Adds the nodes of a chain of pieces."""
     turning = program.batch_first and bool(program.layers)
     x, layers = program.inputs[0].name, iter(program.layers)
     if turning:
@@ -120,13 +154,6 @@ def _build(program):
                 turn = turning and piece is recurrent[-1]
                 x = _recurrent(graph, program, piece, own, x, turn)
     graph.rename(x, program.output)
-    size = sum(weight.ByteSize() for weight in graph.weights)
-    if size > LARGEST:
-        raise UnsupportedError(
-            f"the weights take {size:,} bytes, expected {LARGEST:,} at most, the most "
-            f"that one file of ONNX holds; export them as stablehlo."
-        )
-    return graph
 
 
 def _np(array):

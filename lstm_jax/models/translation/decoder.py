@@ -222,7 +222,7 @@ def advance(
     sentence side by side. They read one memory.
     """
     weights = cell.all_weights(params, memory)
-    rows, sentences = len(x), len(memory.bias)
+    rows, sentences = x.shape[0], memory.bias.shape[0]  # may be symbolic: no len()
     count = rows // sentences
     if rows != count * sentences:
         raise ValueError(

@@ -204,7 +204,7 @@ class Translator(Module):
             key: key of dropout; ``None`` means evaluation.
         """
         of_inputs, of_stack = (None, None) if key is None else jax.random.split(key)
-        real = length_mask(lengths, len(source))
+        real = length_mask(lengths, source.shape[0])  # may be symbolic: no len()
         table = (
             self.target_embed if self.config.tied == "both" else self.source_embed
         ).embedding[...]
