@@ -89,12 +89,8 @@ class TranslationTask:
         )
 
     def batches(self) -> HostBatches:
-        missing = importlib.util.find_spec("sacrebleu") is None
-        if self.config.evaluation.bleu and missing:
-            raise DataError(
-                "BLEU needs the package sacrebleu: pip install 'lstm-jax[translate]'; "
-                "or set evaluation.bleu=false."
-            )
+        if self.config.evaluation.bleu:
+            _check_sacrebleu()
         return HostBatches(self._train, self.config.train.block)
 
     @property
@@ -121,6 +117,7 @@ class TranslationTask:
         found = over_batches(functools.partial(self._measure, params), batches)
         found["perplexity"] = float(_exp(found["loss"]))
         if self.config.evaluation.bleu:
+            _check_sacrebleu()
             said = self.translate([params], pairs.sources)
             scores = self._scores([best.text for best, *_ in said], pairs.targets)
             found |= {"bleu": scores.bleu, "chrf": scores.chrf}
@@ -251,6 +248,14 @@ class TranslationTask:
             "decoder": DecoderFunction(self.model, params),
         }
         return Folder(functions, files)
+
+
+def _check_sacrebleu():
+    if importlib.util.find_spec("sacrebleu") is None:
+        raise DataError(
+            "BLEU needs the package sacrebleu: pip install 'lstm-jax[translate]'; or "
+            "set evaluation.bleu=false."
+        )
 
 
 def _exp(nats):
