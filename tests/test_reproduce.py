@@ -149,7 +149,7 @@ def test_every_name_has_its_config(name):
     assert digest(values) == REPRODUCTIONS[name].recipe
     values["data"]["path"] = "elsewhere"
     assert digest(values) == REPRODUCTIONS[name].recipe
-    values["train"]["steps"] += 1
+    values["train"]["evaluate_every"] = 7
     assert digest(values) != REPRODUCTIONS[name].recipe
 
 

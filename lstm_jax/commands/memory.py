@@ -91,7 +91,7 @@ def memory(args) -> int:
     cells = [cell for cell in args.cells if cell not in diverged]
     if not cells:
         return 1
-    changed = altering(args.overrides)
+    changed = altering(args.overrides, "memory")
     if set(args.cells) != set(CELLS):
         changed.append(f"--cells {' '.join(args.cells)}")
     written = compare(folder, cells, diverged, changed)

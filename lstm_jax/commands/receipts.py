@@ -8,33 +8,39 @@ from typing import Any
 from lstm_jax.runs.load import Trained
 from lstm_jax.tasks import TASKS
 
-WHERE_DATA_LIE = frozenset(
-    key for _, task in TASKS.values() for key in task.moved if key != "data.encoding"
-)
-"""Keys with the path of a file."""
-
-NOT_THE_RECIPE = WHERE_DATA_LIE | {
-    "run.directory",
-    "train.block",
-    "train.checkpoint_every",
-}
+NOT_THE_RECIPE = frozenset({"run.directory", "train.block", "train.checkpoint_every"})
 """What does not change what comes out: with other steps on the way, say, a run would
 come to something that is of no recipe. What text there is at a path is looked at."""
 
 
-def altering(overrides: Iterable[str]) -> list[str]:
+def data_paths(task: str) -> list[str]:
+    """The keys of a task that have the path of a file.
+
+    >>> data_paths("forecasting")
+    ['data.path']
+    """
+    return sorted(TASKS[task][1].moved - {"data.encoding"})
+
+
+def not_the_recipe(task: str) -> frozenset[str]:
+    """Keys of a task that do not change what comes out."""
+    return NOT_THE_RECIPE.union(data_paths(task))
+
+
+def altering(overrides: Iterable[str], task: str) -> list[str]:
     """Those that make another recipe of a config.
 
-    >>> altering(["train.steps=2", "run.directory=runs/mine"])
+    >>> altering(["train.steps=2", "data.path=my.csv"], "forecasting")
     ['train.steps=2']
     """
-    return [o for o in overrides if o.partition("=")[0] not in NOT_THE_RECIPE]
+    free = not_the_recipe(task)
+    return [o for o in overrides if o.partition("=")[0] not in free]
 
 
 def recipe_of(config: Any) -> dict[str, Any]:
     """The values of a config, but for where things were on one machine."""
     values = dataclasses.asdict(config)
-    for key in WHERE_DATA_LIE:
+    for key in data_paths(config.task):
         table, _, name = key.partition(".")
         if values.get(table, {}).get(name):
             values[table][name] = Path(values[table][name]).name
