@@ -112,12 +112,13 @@ class TranslationTask:
 
     def evaluate(self, params, split):
         """Loss and perplexity; and BLEU and chrF of the translations of a split."""
+        if self.config.evaluation.bleu:
+            _check_sacrebleu()
         pairs = self.data.split(split)
         batches = self._batches(split)
         found = over_batches(functools.partial(self._measure, params), batches)
         found["perplexity"] = float(_exp(found["loss"]))
         if self.config.evaluation.bleu:
-            _check_sacrebleu()
             said = self.translate([params], pairs.sources)
             scores = self._scores([best.text for best, *_ in said], pairs.targets)
             found |= {"bleu": scores.bleu, "chrf": scores.chrf}

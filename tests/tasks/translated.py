@@ -34,7 +34,7 @@ learning_rate = 0.02
 [train]
 steps = 120
 batch_size = 32
-buckets = 2
+buckets = 1
 block = 20
 evaluate_every = 40
 checkpoint_every = 40
@@ -111,7 +111,7 @@ class Trained:
 
 
 SHORT = ["seed=1", "train.steps=50", "train.monitor=valid_loss"]
-SHORT += ["train.buckets=1", "evaluation.bleu=false"]
+SHORT += ["evaluation.bleu=false"]
 
 
 def train(folder: Path) -> Trained:
