@@ -57,9 +57,7 @@ class TorchTranslator(nn.Module):
         self.keys = nn.Linear(units, units, bias=False)
         self.combine = nn.Linear(2 * units, units)
         self.head = nn.Linear(units, size("head")[0])
-        self.nats = nn.CrossEntropyLoss(
-            ignore_index=IGNORED, label_smoothing=smoothing
-        )
+        self.nats = nn.CrossEntropyLoss(ignore_index=IGNORED, label_smoothing=smoothing)
         tensors = {name: torch.tensor(a) for name, a in arrays.items()}
         missing, unknown = self.load_state_dict(tensors, strict=False)
         assert not unknown, unknown

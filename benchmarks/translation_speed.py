@@ -16,11 +16,13 @@ decode 1      the same for every tenth sentence, one at a time, in random order
 A translation has at most three tokens more than its sentence. The weights are random,
 so hardly any ends earlier.
 
-Each library has a process of its own and all cores, and they take turns. Before that,
-torch must compute our loss and all our gradients without dropout, and find our
-translations of every third batch. Our shapes are fixed: we pad sentences to a multiple
-of 8 tokens and the last batch to 64 sentences, and torch does not. Compilation is timed
-apart.
+Each library has a process of its own, and they take turns. Before that, torch must
+compute our loss and all our gradients without dropout, and find our translations of
+every third batch. Our shapes are fixed: we pad sentences to a multiple of 8 tokens and
+the last batch to 64 sentences, and torch does not. Compilation is timed apart.
+
+The threads of torch wait for each other in a spin lock. If anything else runs, two of
+them are slower than one, and only ``--threads 1`` compares the libraries.
 """
 
 import argparse
@@ -48,7 +50,7 @@ from lstm_jax.training.step import init_state, train_step
 VOCABULARY, END, BEGIN, FIRST_WORD = 8000, 1, 2, 3
 PAIRS, TOKENS, SHORTEST, STEPS = 64, 16, 10, 2
 DROPOUT, SMOOTHING, RATE = 0.3, 0.1, 1e-3
-SENTENCES, WIDTH, ALPHA, MORE, MULTIPLE = 1000, 5, 1.0, 3, 8
+SENTENCES, LONGEST, WIDTH, ALPHA, MORE, MULTIPLE = 1000, 40, 5, 1.0, 3, 8
 SHARPER = 5
 """A factor of the output layer for decoding. New weights give all tokens nearly the
 same probability, and rounding would choose between translations."""
@@ -107,8 +109,10 @@ def batches(rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Sentences to translate and their lengths, ``[S, rows]`` and ``[rows]``."""
     rng = np.random.default_rng(0)
     # Like captions of Multi30k: 14 tokens in the mean.
-    lengths = np.clip(rng.gamma(5, 14 / 5, SENTENCES).round(), 5, 40).astype(np.int32)
-    tokens = rng.integers(FIRST_WORD, VOCABULARY, (40, SENTENCES), np.int32)
+    lengths = np.clip(rng.gamma(5, 14 / 5, SENTENCES).round(), 5, LONGEST).astype(
+        np.int32
+    )
+    tokens = rng.integers(FIRST_WORD, VOCABULARY, (LONGEST, SENTENCES), np.int32)
     order = np.arange(0, SENTENCES, 10) if rows == 1 else np.argsort(lengths)
     parts = np.split(order, np.arange(rows, len(order), rows))
     return [(tokens[: lengths[part].max(), part], lengths[part]) for part in parts]
@@ -193,7 +197,7 @@ def torch_train(ragged):
     }
     model.train()
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(weights, RATE, fused=True)
+    optimizer = torch.optim.Adam(weights, RATE, fused=True)  # the fastest on a CPU
 
     def call():
         for _ in range(STEPS):
@@ -231,14 +235,18 @@ def _torch_weights(params):
 
 
 def _decode(search, rows):
-    """What a worker needs: the call, translations, and seconds of compilation."""
-    call = lambda: [search(*batch) for batch in batches(rows)]
+    """The call, its translations, and the seconds of compilation."""
+    found = []
+
+    def call():
+        found[:] = [search(*batch) for batch in batches(rows)]
+
     first, second = timing.seconds(call), timing.seconds(call)
-    found = [search(*batch) for batch in batches(rows)[::3]]
-    fill = lambda a: np.pad(a, ((0, 0), (0, 50 - a.shape[1])), constant_values=END)
+    some, end = found[::3], ((0, 0), (0, LONGEST + MORE))
+    fill = lambda a: np.pad(a, end, constant_values=END)[:, : LONGEST + MORE]
     values = {
-        "tokens": np.concatenate([fill(tokens) for tokens, _ in found]),
-        "ranks": np.concatenate([ranks for _, ranks in found]),
+        "tokens": np.concatenate([fill(tokens) for tokens, _ in some]),
+        "ranks": np.concatenate([ranks for _, ranks in some]),
     }
     return {"decode": call}, (values, {"decode": first - second}, "cpu")
 
@@ -267,7 +275,8 @@ def items(kind: str, how: int) -> tuple[str, int]:
 def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.translation_speed")
     parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=machine.cores())
+    cores = machine.cores()
+    parser.add_argument("--threads", type=int, default=cores, help="of each (cores)")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
