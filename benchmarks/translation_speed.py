@@ -41,7 +41,7 @@ from lstm_jax.bench import machine, race, report, timing
 from lstm_jax.bench.workers import crew
 from lstm_jax.inference import beam_search_batch
 from lstm_jax.models.functional import Functional
-from lstm_jax.models.translation import Pairs, TranslatorConfig
+from lstm_jax.models.translation import PairBatch, TranslatorConfig
 from lstm_jax.training.metrics import Aux
 from lstm_jax.training.optimizer import Adam
 from lstm_jax.training.schedules import Constant
@@ -89,7 +89,7 @@ def first_params(kind: str):
     return jax.tree_util.tree_map_with_path(draw, translator(0.0).shapes)
 
 
-def pairs(ragged: bool) -> Pairs:
+def pairs(ragged: bool) -> PairBatch:
     """A batch to train on. The first pair has all tokens."""
     rng = np.random.default_rng(0)
 
@@ -102,7 +102,7 @@ def pairs(ragged: bool) -> Pairs:
 
     (source, source_lengths), (outputs, lengths) = side(), side()
     inputs = np.concatenate([np.full((1, PAIRS), BEGIN, np.int32), outputs[:-1]])
-    return Pairs(source, source_lengths, inputs, outputs, lengths)
+    return PairBatch(source, source_lengths, inputs, outputs, lengths)
 
 
 def batches(rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
