@@ -116,24 +116,27 @@ def test_the_best_of_each_line(translate, translator):
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "name"),
+    "given",
     [
-        ("--beams", 1, "beams"),
-        ("--alpha", 0, "alpha"),
-        ("--coverage-penalty", 0.5, "coverage_penalty"),
-        ("--no-repeat", 1, "no_repeat"),
-        ("--min-length", 4, "min_length"),
-        ("--max-ratio", 0, "max_ratio"),
+        dict(beams=1),
+        dict(alpha=0),
+        dict(coverage_penalty=0.5),
+        dict(no_repeat=1),
+        dict(min_length=4),
+        dict(min_length=40, max_ratio=0.5),
     ],
 )
-def test_options_of_the_search(translate, translator, option, value, name):
-    task = translator.loaded.task
-    options = BeamOptions(**{"beams": 3, "results": 1} | {name: value})
-    (best,), *_ = task.translate([translator.loaded.params], ["acht"], options)
-    how = [option, value, "--n-best", 1]
-    score, translation = translate(*how, given="acht\n").strip().split("\t")[1:]
+def test_options_of_the_search(translate, translator, given):
+    task, sentence = translator.loaded.task, "acht acht"
+    options = BeamOptions(**{"beams": 3} | given)
+    (best,), *_ = task.translate([translator.loaded.params], [sentence], options)
+    how = [x for n, v in given.items() for x in (f"--{n.replace('_', '-')}", v)]
+    said = translate("--n-best", 1, *how, given=f"{sentence}\n")
+    score, translation = said.strip().split("\t")[1:]
     assert translation == best.text
     assert float(score) == pytest.approx(best.score, abs=1e-5)
+    usual = translate("--n-best", 1, given=f"{sentence}\n")
+    assert said != usual or given == dict(beams=1)
 
 
 def test_an_ensemble(translate, translator):

@@ -18,7 +18,7 @@ from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.ensemble import ensemble_of
 from lstm_jax.runs.init_from import source_of
 from lstm_jax.tasks import translating
-from lstm_jax.tasks.translating import BeamOptions, Translating
+from lstm_jax.tasks.translating import BeamOptions, Translating, Translation
 from lstm_jax.tasks.translation import TranslationTask
 from lstm_jax.tasks.translation_batches import STEPS
 from lstm_jax.training.run_errors import RunError
@@ -428,11 +428,14 @@ def test_the_coverage_penalty(translator):
     plain = {best.text: best.score for best in translate()[0]}
     compared = 0
     for best in translate(coverage_penalty=weight)[0]:
-        carry, attended = start, 0
+        carry, weights = start, []
         target = data.target.encode(best.text)
         for token in [data.target.begin, *target[:-1]]:
             carry, _, a = step(memory, carry, np.array([token], np.int32))
-            attended += np.array(a, np.float64)[0].mean(0)
+            weights.append(np.array(a, np.float64)[0].mean(0))
+        (read,) = loaded.align([sentence], [best.text])
+        np.testing.assert_allclose(read.attention, weights, rtol=0, atol=1e-5)
+        attended = np.sum(weights, axis=0)
         penalty = weight * np.log(np.clip(attended, 1e-30, 1)).sum()
         assert penalty < -0.001
         if best.text in plain:
@@ -443,22 +446,23 @@ def test_the_coverage_penalty(translator):
 
 
 def test_the_rules_of_a_search(translator):
-    loaded = translator.loaded
+    loaded, three = translator.loaded, "drei drei drei"
 
     def words(sentence, **rules):
         found = loaded.task.translate(
             [loaded.params], [sentence, "zwei"], BeamOptions(3, **rules)
         )
-        return found[0][0].text.split()
+        return [best.text.split() for best, *_ in found]
 
-    three = "drei drei drei"
-    assert words(three) == ["three"] * 3
-    assert len(words(three, min_length=5)) >= 5
-    assert len(words(three, min_length=50)) == 2 * 4 + 10 - 1  # and its end
-    assert len(words(three, min_length=50, max_ratio=0.5)) == 2 + 10 - 1
-    once = words("drei drei drei eins", no_repeat=1)
+    assert words(three) == [["three"] * 3, ["two"]]
+    assert min(map(len, words(three, min_length=5))) >= 5
+    # A sentence has an end, too, and so has its translation.
+    longest = lambda **more: [*map(len, words(three, min_length=50, **more))]
+    assert longest() == [2 * 4 + 10 - 1, 2 * 2 + 10 - 1]
+    assert longest(max_ratio=0.5) == [2 + 10 - 1, 1 + 10 - 1]
+    once, _ = words("drei drei drei eins", no_repeat=1)
     assert len({*once}) == len(once)
-    twice = words("drei drei drei drei drei", no_repeat=2, min_length=4)
+    twice, _ = words("drei drei drei drei drei", no_repeat=2, min_length=4)
     assert len({*itertools.pairwise(twice)}) == len(twice) - 1
 
 
@@ -469,6 +473,48 @@ def test_options_that_leave_no_translation(translator):
     assert texts(found) == [[""]] * 3
     assert scores(found)[:, 0].tolist() == [-np.inf, 0, -np.inf]
     assert loaded.translate(["zwei"], no_repeat=1, min_length=50) == [""]
+
+
+def test_alignments(translator, forced):
+    """Costs as of the forward pass; where a word of the translation comes from."""
+    loaded = translator.loaded
+    sources = [*sentences(5, seed=8), "eins sieben", ""]
+    said = [*map(reversed_words, sources[:5]), "<unk> one", ""]
+    found = loaded.align(sources, said)
+    for source, translation, one in zip(sources, said, found, strict=True):
+        tokens = encoded(loaded.task, source, translation)
+        log_p = forced(loaded.params, *tokens)[np.arange(len(tokens[1])), tokens[1]]
+        np.testing.assert_allclose(one.nats, -log_p, rtol=0, atol=1e-3)
+        assert one.source == [*source.split(), "</s>"]
+        assert one.target == [*translation.split(), "</s>"]
+        assert one.attention.shape == (len(one.target), len(one.source))
+        np.testing.assert_allclose(one.attention.sum(1), 1, rtol=0, atol=1e-5)
+    alone = loaded.align(sources[2:3], said[2:3])[0]
+    np.testing.assert_allclose(alone.nats, found[2].nats, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(alone.attention, found[2].attention, rtol=0, atol=1e-5)
+    assert loaded.align([]) == []
+    with pytest.raises(DataError, match="2 sentences and 1 translations, expected as"):
+        loaded.align(["eins", "zwei"], ["one"])
+
+
+def test_words_copied_for_unknown_ones(translator, monkeypatch):
+    loaded, sources = translator.loaded, ["eins sieben", "zwei", "acht elf"]
+    said = ["<unk> one", "two", "<unk> <unk>"]
+    monkeypatch.setattr(
+        loaded.task._translating,
+        "translate",
+        lambda *_: [[Translation(text, -1.0)] for text in said],
+    )
+    assert loaded.translate(sources) == said
+    found = loaded.translate(sources, copy_unknown=True)
+    for source, text, copied, one in zip(
+        sources, said, found, loaded.align(sources, said), strict=True
+    ):
+        expected = [
+            source.split()[one.attention[n, :-1].argmax()] if word == "<unk>" else word
+            for n, word in enumerate(text.split())
+        ]
+        assert copied.split() == expected
 
 
 def test_many_beams_take_fewer_sentences_at_a_time(translator, monkeypatch):
