@@ -68,6 +68,21 @@ def test_standard_input_to_standard_output(translate, translator):
     assert translate(given=text(SOURCES).removesuffix("\n")) == out
 
 
+def test_heat_maps(translate, tmp_path):
+    """One of every line that has words; what is printed is the same."""
+    folder = tmp_path / "maps"
+    lines = ["eins zwei", "", "drei"]
+    out = translate("--attention", folder, given=text(lines))
+    assert out == translate(given=text(lines))
+    assert sorted(path.name for path in folder.iterdir()) == ["1.png", "3.png"]
+    said = translate("--attention", folder, given=text(lines), status=2)
+    assert "--attention" in said
+    assert "already exists" in said
+    many = text(["eins"] * 101)
+    said = translate("--attention", tmp_path / "more", given=many, status=2)
+    assert "up to 100 lines" in said
+
+
 def test_a_thousand_lines(translate, translator, tmp_path, capsys):
     """In their order, whatever they are; into a file."""
     rng = np.random.default_rng(0)
