@@ -78,6 +78,10 @@ def test_heat_maps(translate, tmp_path):
     said = translate("--attention", folder, given=text(lines), status=2)
     assert "--attention" in said
     assert "already exists" in said
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        said = translate("--attention", tmp_path / "more", status=2)
+    assert "draws with matplotlib" in said
     many = text(["eins"] * 101)
     said = translate("--attention", tmp_path / "more", given=many, status=2)
     assert "up to 100 lines" in said

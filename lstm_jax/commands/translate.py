@@ -1,6 +1,7 @@
 """``lstm-jax translate``: sentences into the other language, a line each."""
 
 import dataclasses
+import importlib.util
 import io
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,11 @@ def translate(args) -> int:
     """The command. Every line has its translation, in order."""
     check_new("--out", args.out)
     check_new("--attention", args.attention)
+    if args.attention is not None and importlib.util.find_spec("matplotlib") is None:
+        raise RunError(
+            "--attention draws with matplotlib: pip install 'lstm-jax[plots]'; or "
+            "leave --attention out."
+        )
     ensemble = ensemble_of([args.run, *args.ensemble])
     options = _options(args, ensemble.task.beam_options)
     n_best = args.n_best is not None
