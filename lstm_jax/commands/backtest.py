@@ -4,7 +4,8 @@ import numpy as np
 
 from lstm_jax import files
 from lstm_jax.commands.arguments import add_overrides, local_path
-from lstm_jax.commands.predictions_file import check_new, write_predictions
+from lstm_jax.commands.output_file import check_new
+from lstm_jax.commands.predictions_file import write_predictions
 from lstm_jax.data.text import counted
 from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.fan_charts import draw_fan

@@ -1,7 +1,8 @@
 """``lstm-jax predict``: what a trained model says of new data."""
 
 from lstm_jax.commands.arguments import local_path
-from lstm_jax.commands.predictions_file import check_new, write_predictions
+from lstm_jax.commands.output_file import check_new
+from lstm_jax.commands.predictions_file import write_predictions
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Predicts, PredictsAhead, require
 from lstm_jax.tasks.forecast_columns import conformal_levels, quantile_columns

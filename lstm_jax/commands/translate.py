@@ -2,15 +2,13 @@
 
 import dataclasses
 import importlib.util
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lstm_jax import files
 from lstm_jax.commands.arguments import local_path
 from lstm_jax.commands.generate import shown
-from lstm_jax.commands.predictions_file import check_new
+from lstm_jax.commands.output_file import check_new, write_output
 from lstm_jax.data.labelled.lines import split_lines
 from lstm_jax.data.parallel import read_sentences
 from lstm_jax.runs.attention_map import plot_attention
@@ -136,12 +134,13 @@ def translate(args) -> int:
         )
     ensemble.tell_long(sentences)
     said = ensemble.translate(sentences, options, args.copy_unknown)
-    lines = (
-        text
+    as_is = shown if args.out is None else str
+    text = "".join(
+        f"{as_is(line)}\n"
         for number, found in enumerate(said, start=1)
-        for text in _lines(number, found, n_best)
+        for line in _lines(number, found, n_best)
     )
-    _write(args.out, lines, len(sentences))
+    write_output(args.out, text, f"{len(sentences):,} translations")
     if args.attention is not None:
         _draw(args.attention, ensemble, sentences, said)
     return 0
@@ -187,20 +186,3 @@ def _draw(folder, ensemble, sentences, said):
         if text:
             plot_attention(found, folder / f"{number}.png")
     say(f"heat maps: {folder}", error=True)
-
-
-def _write(path, lines, count):
-    text = io.StringIO()
-    for line in lines:
-        text.write(f"{line}\n" if path else f"{shown(line)}\n")
-    if path is None:
-        sys.stdout.write(text.getvalue())
-        return
-    try:
-        files.write_text(path, text.getvalue())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(
-            f"--out {path} cannot be written: {reason}; name another file."
-        ) from error
-    say(f"{count:,} translations: {path}")

@@ -27,6 +27,7 @@ from lstm_jax.models.functional import Functional
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.programs.program import Program
 from lstm_jax.tasks.abilities import Scored
+from lstm_jax.tasks.perplexity import PERPLEXITY, perplexity
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.text_generation import TextGeneration
 from lstm_jax.training.batches import (
@@ -114,18 +115,12 @@ UNREAD = 0.01
 """The user is told if a larger fraction of the training tokens is never read."""
 
 
-def perplexity(nats):
-    """``exp(nats)``, of one or many; held where no double could hold it."""
-    return np.exp(np.minimum(nats, 700.0))
-
-
 def bits(nats):
     """Nats in bits."""
     return nats / math.log(2)
 
 
 BITS = Metric("bits", label="bits per token", of="loss", convert=bits)
-PERPLEXITY = Metric("perplexity", of="loss", convert=perplexity, scale="log")
 NATS = Metric("nats per token")
 PER_CHARACTER = Metric("bits", label="bits per character")
 

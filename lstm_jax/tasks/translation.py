@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 from lstm_jax._types import PyTree
@@ -16,18 +15,19 @@ from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Words
 from lstm_jax.data.tokens.words import UNKNOWN
 from lstm_jax.models.functional import Functional
-from lstm_jax.models.translation.export import DecoderFunction, EncoderFunction
 from lstm_jax.scores.translation import translation_scores
 from lstm_jax.tasks.abilities import Folder
+from lstm_jax.tasks.perplexity import PERPLEXITY, perplexity
 from lstm_jax.tasks.translating import BeamOptions, Translating, Translation
 from lstm_jax.tasks.translation_batches import TranslationBatches
 from lstm_jax.tasks.translation_config import TranslationConfig
 from lstm_jax.tasks.translation_data import TranslationData, TranslationMetadata
+from lstm_jax.tasks.translation_export import DecoderFunction, EncoderFunction
 from lstm_jax.tasks.translation_reading import Alignment, PairReader, with_copies
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number, over_batches
 
-LOSS: Metrics = {"loss": Metric("nats per token"), "perplexity": Metric()}
+LOSS: Metrics = {"loss": Metric("nats per token"), "perplexity": PERPLEXITY}
 BLEU: Metrics = {
     "bleu": Metric(better="higher", label="BLEU"),
     "chrf": Metric(better="higher", label="chrF"),
@@ -117,7 +117,7 @@ class TranslationTask:
         pairs = self.data.split(split)
         batches = self._batches(split)
         found = over_batches(functools.partial(self._measure, params), batches)
-        found["perplexity"] = float(_exp(found["loss"]))
+        found["perplexity"] = float(perplexity(found["loss"]))
         if self.config.evaluation.bleu:
             said = self.translate([params], pairs.sources)
             scores = self._scores([best.text for best, *_ in said], pairs.targets)
@@ -202,16 +202,16 @@ class TranslationTask:
             DataError: a sentence cannot be encoded, or ``copy_unknown`` is given and
                 the tokens are not words.
         """
+        if copy_unknown and not isinstance(self.data.target.tokenizer, Words):
+            raise DataError(
+                f"the tokens of this model are {self.data.target.tokenizer.name}, "
+                f"which have no {UNKNOWN} to copy a word for."
+            )
         found = self._translating.translate(
             params, sentences, options or self.beam_options
         )
         if not copy_unknown:
             return found
-        if not isinstance(self.data.target.tokenizer, Words):
-            raise DataError(
-                f"the tokens of this model are {self.data.target.tokenizer.name}, "
-                f"which have no {UNKNOWN} to copy a word for."
-            )
         flat = [
             (n, k, best)
             for n, translations in enumerate(found)
@@ -257,8 +257,3 @@ def _check_sacrebleu():
             "BLEU needs the package sacrebleu: pip install 'lstm-jax[translate]'; or "
             "set evaluation.bleu=false."
         )
-
-
-def _exp(nats):
-    with np.errstate(over="ignore"):
-        return np.exp(nats)

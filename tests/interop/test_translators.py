@@ -16,9 +16,9 @@ from lstm_jax.cli import main
 from lstm_jax.interop import to_onnx, to_stablehlo
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.translation import TranslatorConfig
-from lstm_jax.models.translation.export import DecoderFunction, EncoderFunction
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.translating import BeamOptions
+from lstm_jax.tasks.translation_export import DecoderFunction, EncoderFunction
 from tests.interop import programs
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")

@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from lstm_jax.tasks.language_model import NATS, PERPLEXITY
+from lstm_jax.tasks.language_model import NATS
+from lstm_jax.tasks.perplexity import PERPLEXITY
 from lstm_jax.training import plots
 from lstm_jax.training.metrics import Metric, number
 from lstm_jax.training.run_folder import Run

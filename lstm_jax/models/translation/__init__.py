@@ -3,8 +3,6 @@
 attention.py    how source positions are scored
 decoder.py      the decoder, a cell
 translator.py   the model and its config
-export.py       encoder and decoder as functions of named arrays
-onnx_graph.py   both as nodes of ONNX
 """
 
 from lstm_jax.models.translation.attention import Attention, Memory

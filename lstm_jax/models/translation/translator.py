@@ -22,7 +22,12 @@ from lstm_jax._types import Array, Float, Int, Key
 from lstm_jax.config import Count, Depth, Weight, config
 from lstm_jax.core import init
 from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell
-from lstm_jax.core.dropout import dropout, keep_mask, variational_dropout
+from lstm_jax.core.dropout import (
+    drop_and_scale,
+    dropout,
+    keep_mask,
+    variational_dropout,
+)
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.cross_entropy import linear_cross_entropy
@@ -321,6 +326,5 @@ class Translator(Module):
         made = []
         for n, w in enumerate(weights):
             keep = keep_mask(jax.random.fold_in(key, n), rate, (size, w.shape[1]))
-            scale = keep.astype(w.dtype) / (1 - rate)
-            made.append(w.at[-size:].multiply(scale))
+            made.append(w.at[-size:].set(drop_and_scale(keep, w[-size:], rate)))
         return tuple(made)

@@ -1,7 +1,7 @@
 """The nodes of a translator in ONNX: an ``LSTM`` node per layer, standard operators.
 
 The decoder computes K rows of a sentence together, ``[B, K, ...]``, so that they read
-one memory. Inputs and outputs are those of `lstm_jax.models.translation.export`.
+one memory. Inputs and outputs are those of `lstm_jax.tasks.translation_export`.
 """
 
 import math

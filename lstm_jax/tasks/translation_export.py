@@ -23,12 +23,12 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, PyTree
 from lstm_jax.core.cells.lstm import LSTMCarry
 from lstm_jax.core.trees import by_path
-from lstm_jax.models.translation import onnx_graph
 from lstm_jax.models.translation.attention import Memory
 from lstm_jax.models.translation.decoder import DecoderCarry
 from lstm_jax.models.translation.translator import Translator
 from lstm_jax.programs.pieces import Layers
 from lstm_jax.programs.program import Spec
+from lstm_jax.tasks.translation_onnx import write_decoder, write_encoder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ class EncoderFunction(_Function):
 
     def write_onnx(self, graph: Any) -> None:
         """Adds the nodes to a `lstm_jax.interop.onnx.graph.Graph`."""
-        onnx_graph.write_encoder(graph, self.translator, self.batch_first)
+        write_encoder(graph, self.translator, self.batch_first)
 
 
 class DecoderFunction(_Function):
@@ -182,7 +182,7 @@ class DecoderFunction(_Function):
 
     def write_onnx(self, graph: Any) -> None:
         """Adds the nodes to a `lstm_jax.interop.onnx.graph.Graph`."""
-        onnx_graph.write_decoder(graph, self.translator)
+        write_decoder(graph, self.translator)
 
 
 def _named(carry):
