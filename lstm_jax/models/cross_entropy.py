@@ -43,15 +43,15 @@ def linear_cross_entropy(
         kernel, bias: the weights of the output layer.
         targets: the correct classes, in ``[0, V)``.
         weights: the weight of every target in the mean, 0 for padding; ``None`` is 1
-            for all. The mean of weights that are all 0 is 0.
+            for all. The mean of weights that are all 0 is 0. They have no gradient.
         smoothing: ``s``, the fraction of a target that is spread over all classes
             (Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016).
         dtype: dtype of the operands of products, by default the dtype of ``hs``. Sums
             and the softmax are in float32 or wider.
 
     Raises:
-        ValueError: ``hs`` and ``targets`` differ in their leading axes, or are empty;
-            or ``smoothing`` is not in ``[0, 1)``.
+        ValueError: ``hs``, ``targets`` and ``weights`` differ in their leading axes, or
+            are empty; or ``smoothing`` is not in ``[0, 1)``.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.models.cross_entropy import linear_cross_entropy
@@ -63,6 +63,11 @@ def linear_cross_entropy(
         raise ValueError(
             f"hs has shape {hs.shape} and targets {targets.shape}, expected [..., H] "
             f"and [...] of the same, not empty, leading axes."
+        )
+    if weights is not None and weights.shape != targets.shape:
+        raise ValueError(
+            f"weights has shape {weights.shape} and targets {targets.shape}, expected "
+            f"one weight for every target."
         )
     dtype = hs.dtype if dtype is None else dtype
     hs = hs.reshape(targets.size, hs.shape[-1])

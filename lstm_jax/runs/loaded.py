@@ -160,10 +160,14 @@ class LoadedRun:
             A `lstm_jax.tasks.translation_reading.Alignment` for every sentence.
 
         Raises:
+            TypeError: one of them is a single string.
             RunError: the task does not translate.
             DataError: there are not as many translations as sentences, or one cannot be
                 encoded.
         """
+        for name, given in (("sentences", sentences), ("translations", translations)):
+            if isinstance(given, str):
+                raise TypeError(f"{name} is a string, expected a list of strings.")
         advice = "load a run of the task translation"
         task = require(self.task, Translates, "align translations", advice)
         if translations is None:

@@ -68,14 +68,19 @@ class Conformal:
         self._task = task
 
     def check(self, percents: Sequence[float]) -> None:
-        """Checks that the validation split has enough values for the first forecasts
-        after it.
+        """Checks that the newest windows of the validation split have enough values for
+        the first forecasts after it.
 
         Raises:
-            DataError: it has not.
+            DataError: they have not.
         """
-        data = self._task.data
-        truth = data.truth(data.windows("valid"))
+        if not percents:
+            return
+        data, windows = self._task.data, self._task.data.windows("valid")
+        last = np.zeros(len(data.panel), int)
+        np.maximum.at(last, windows.series, windows.cuts)
+        newest = windows.cuts > last[windows.series] - self._most
+        truth = data.truth(Windows(windows.series[newest], windows.cuts[newest]))
         _check_enough(percents, (~np.isnan(truth)).sum(axis=0))
 
     def asked(self, percents: Iterable[float], horizon: int | None = None) -> Asked:
@@ -246,5 +251,6 @@ def _check_enough(percents, counts):
             f"a conformal interval of {percent:g}% needs {least:,} observed values at "
             f"every step of the horizon, from windows after the training split, and "
             f"there are {counts[step]:,} at step {step + 1}; give more history, make "
-            f"the validation split longer, or lower the level."
+            f"the validation split longer, raise evaluation.conformal_windows, or "
+            f"lower the level."
         )

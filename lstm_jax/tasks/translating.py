@@ -29,7 +29,11 @@ BUCKETS = 6
 
 @dataclasses.dataclass(frozen=True)
 class BeamOptions:
-    """How translations are searched for; see `lstm_jax.inference.beam_search_batch`."""
+    """How translations are searched for; see `lstm_jax.inference.beam_search_batch`.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
 
     beams: int = BEAMS
     """Translations that the search follows; 1 takes the most likely token at every

@@ -109,13 +109,11 @@ class TranslationEvaluationConfig:
     """Tokens at a time, with padding; the metrics do not depend on it."""
     bleu: bool = True
     """Whether splits are translated, for BLEU and chrF; needs the extra `translate`."""
-    tokenize: Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"] = (
-        "13a"
-    )
+    tokenize: Literal["13a", "none", "intl", "char", "zh"] = "13a"
     """The tokenizer of BLEU: `13a` for natural text, `none` for text that is tokenised
     already."""
     lowercase: bool = False
-    """Whether BLEU ignores case."""
+    """Whether BLEU and chrF ignore case."""
     beams: Annotated[int, Field(ge=1, le=1000)] = 5
     """Translations that the search follows; 1 takes the most likely token at every
     step."""

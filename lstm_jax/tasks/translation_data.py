@@ -158,9 +158,10 @@ class TranslationData:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest training sentence, its end included."""
-        known = self._known.get("longest")
-        return known or int(self.encoded["train"].lengths.max())
+        """Tokens of the longest source sentence of training, its end included."""
+        # A run that starts from another knows its vocabularies, but not its pairs.
+        known = self._known.get("longest") if "pairs" in self._known else None
+        return known or int(self.encoded["train"].lengths[:, 0].max())
 
     def describe(self) -> dict[str, Any]:
         """Metadata of the data, and what is needed to use a run without them."""
@@ -187,7 +188,7 @@ class TranslationData:
         notes = "".join(f"\n{note}" for note in metadata["left_out"])
         return (
             f"{metadata['data']}: {said}; up to {metadata['longest']} tokens a "
-            f"sentence{notes}"
+            f"source sentence{notes}"
         )
 
     @functools.cached_property

@@ -139,3 +139,5 @@ def test_weights_and_smoothing():
     close(*(f(*weights, targets) for f in both), rtol=2e-6)
     nothing = linear_cross_entropy(*weights, targets, weights=jnp.zeros((T, B)))
     assert nothing == 0
+    with pytest.raises(ValueError, match="one weight for every target"):
+        linear_cross_entropy(*weights, targets, weights=counts.T)

@@ -178,6 +178,11 @@ def test_too_few_windows_are_said_before_training(tmp_path):
     with pytest.raises(DataError, match=r"95% needs 19 observed .* are 9 at step 1"):
         lstm_jax.Forecaster(config).fit(data, tmp_path / "run", verbose=False)
     assert not (tmp_path / "run").exists()
+    # Only the newest windows calibrate, however long the split is.
+    config["data"] = {"valid_steps": 60, "test_steps": 10}
+    config["evaluation"] = {**config["evaluation"], "conformal_windows": 10}
+    with pytest.raises(DataError, match=r"are 10 at step 1; .*conformal_windows"):
+        lstm_jax.Forecaster(config).fit(data, tmp_path / "run", verbose=False)
 
 
 def test_the_command_line(tmp_path, capsys):

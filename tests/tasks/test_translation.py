@@ -110,7 +110,7 @@ def test_what_the_metadata_say(translator):
     assert metadata["left_out"] == []
     assert task.summary(metadata) == (
         f"{translator.folder}/train.de to {translator.folder}/train.en: 400 train, 24 "
-        "valid pairs; 8 and 8 tokens (words); up to 6 tokens a sentence"
+        "valid pairs; 8 and 8 tokens (words); up to 6 tokens a source sentence"
     )
     assert task.items_per_step == pytest.approx(32 * 4, rel=0.2)
 
