@@ -11,3 +11,13 @@ import jax.numpy as jnp
 def accumulation_dtype(dtype):
     """float32 for 16-bit floats; wider dtypes stay as they are."""
     return jnp.dtype(jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype)
+
+
+def cotangent_dtype(dtype):
+    """The dtype of the gradient that a product with operands of ``dtype`` reads.
+
+    bfloat16 has the range of float32, so its gradients are products of 16 bits, too.
+    Gradients in float16 would often be 0, so they stay in float32.
+    """
+    dtype = jnp.dtype(dtype)
+    return dtype if dtype == jnp.bfloat16 else accumulation_dtype(dtype)

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from lstm_jax._types import Array, Float, Int
 from lstm_jax.core.arguments import check_rate
 from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.primitives.dot import dot
 from lstm_jax.core.sharding import vary_alike
 
 LOGITS = 2**21
@@ -132,7 +133,7 @@ def _gradients(static, hs, kernel, bias, targets, weights):
         d_z = jnp.where(hit, d_z - (1 - smoothing) * weight, d_z)
         d_bias = d_z.sum(0)
         d_z = d_z.astype(h.dtype)
-        d_h, d_kernel = _dot(d_z, narrow, (1, 1)), _dot(h, d_z, (0, 0))
+        d_h, d_kernel = dot(d_z, narrow, (1, 1)), dot(h, d_z, (0, 0))
         sums = jax.tree.map(jnp.add, sums, (nats, d_kernel, d_bias))
         return sums, d_h.astype(hs.dtype)
 
@@ -149,7 +150,7 @@ def _nats_and_softmax(smoothing, kernel, bias, h, target, weight):
     """For one chunk: the weighted sum of the nats, and the weighted softmax of every
     row.
     """
-    z = _dot(h, kernel, (1, 0)) + bias[None].astype(weight.dtype)
+    z = dot(h, kernel, (1, 0)) + bias[None].astype(weight.dtype)
     top = jax.lax.stop_gradient(z.max(axis=-1, keepdims=True))
     e = jnp.exp(z - top)
     total = e.sum(axis=-1)
@@ -158,13 +159,6 @@ def _nats_and_softmax(smoothing, kernel, bias, h, target, weight):
         picked = (1 - smoothing) * picked + smoothing * z.mean(axis=-1)
     nats = jnp.log(total) + top[:, 0] - picked
     return (weight * nats).sum(), e * (weight / total)[:, None]
-
-
-def _dot(a, b, axes):
-    (one, other), no_batch = axes, ((), ())
-    contract = (((one,), (other,)), no_batch)
-    wide = accumulation_dtype(a.dtype)
-    return jax.lax.dot_general(a, b, contract, preferred_element_type=wide)
 
 
 def _pieces(rows, hs, targets, weights):

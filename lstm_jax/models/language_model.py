@@ -19,7 +19,8 @@ from lstm_jax.core.layers.penalties import (
     activation_penalty,
     temporal_activation_penalty,
 )
-from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.primitives.elementwise import add_bias
+from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.models.cross_entropy import linear_cross_entropy
 from lstm_jax.nn import LSTM
 from lstm_jax.nn.module import Module
@@ -264,9 +265,7 @@ class LanguageModel(Module):
         compute in 16 bits.
         """
         kernel, bias = self.head_weights
-        wide = accumulation_dtype(hs.dtype)
-        z = jnp.matmul(hs, kernel.astype(hs.dtype), preferred_element_type=wide)
-        return z + jnp.broadcast_to(bias.astype(wide), z.shape)
+        return add_bias(matmul(hs, kernel), bias)
 
     def __call__(
         self,

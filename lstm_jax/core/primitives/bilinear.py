@@ -19,6 +19,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array
+from lstm_jax.core.precision import cotangent_dtype
 from lstm_jax.core.primitives.debugging import show_nan
 from lstm_jax.core.sharding import sum_to, types_of
 
@@ -44,6 +45,10 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
         return types_of(plain, a, w)[0]
 
     def transpose(g, a, w, *, transpose_w):
+        if type(g) is not ad.Zero:
+            g = g.astype(
+                cotangent_dtype((a.aval if ad.is_undefined_primal(a) else a).dtype)
+            )
         if ad.is_undefined_primal(a):
             if type(g) is ad.Zero:
                 return ad.Zero(a.aval), None

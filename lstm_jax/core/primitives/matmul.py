@@ -13,11 +13,11 @@ a CPU (see `lstm_jax.core.primitives.bilinear`). Two layouts matter:
 accumulation dtype. The gradient of ``w`` is returned in the dtype of ``w``.
 """
 
-from jax import lax
+import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.primitives.bilinear import bilinear
+from lstm_jax.core.primitives.dot import dot
 
 
 def matmul(
@@ -29,20 +29,15 @@ def matmul(
 
 def _matmul(a, w, *, transpose_w):
     rows = a.reshape(-1, a.shape[-1]) if a.size else a.reshape(0, a.shape[-1])
-    out = lax.dot_general(
-        rows,
-        w.astype(a.dtype),
-        (((1,), (1 if transpose_w else 0,)), ((), ())),
-        preferred_element_type=accumulation_dtype(a.dtype),
-    )
+    out = dot(rows, w.astype(a.dtype), (1, 1 if transpose_w else 0))
     return out.reshape(*a.shape[:-1], out.shape[-1])
 
 
 def _weight_gradient(a, g, w):
     del w
-    a, g = a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1])
-    dtype = accumulation_dtype(g.dtype)
-    return lax.dot_general(a, g, (((0,), (0,)), ((), ())), preferred_element_type=dtype)
+    dtype = jnp.promote_types(a.dtype, g.dtype)
+    a, g = a.astype(dtype), g.astype(dtype)
+    return dot(a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1]), (0, 0))
 
 
 _bind = bilinear("lstm_jax_matmul", _matmul, _weight_gradient)

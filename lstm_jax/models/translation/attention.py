@@ -16,6 +16,8 @@ function. Dot and general: Luong, Pham & Manning, "Effective Approaches to
 Attention-based Neural Machine Translation", EMNLP 2015. Coverage, the sum of the
 weights so far: Tu et al., "Modeling Coverage for Neural Machine Translation", ACL 2016.
 Heads: Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+
+Keys, values, scores and contexts have the accumulation dtype: their products are few.
 """
 
 import dataclasses
@@ -30,6 +32,7 @@ from lstm_jax._types import Array, Bool, Float, Key
 from lstm_jax.core.arguments import check_choice, check_size
 from lstm_jax.core.cells.cell import Dot, Product
 from lstm_jax.core.init import glorot
+from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.primitives.matmul import matmul
 
 Score = Literal["dot", "general", "additive"]
@@ -133,10 +136,11 @@ class Attention:
         real: Bool[Array, "S B"],
     ) -> Memory:
         """Keys and values of the encoder's states, time-major. Padding is 0."""
-        values = states.transpose(1, 0, 2)
-        keys = values if weights.w_k is None else matmul(values, weights.w_k)
-        bias = jnp.where(real.T, 0.0, PADDING).astype(values.dtype)
-        return Memory(keys, values, bias)
+        wide = accumulation_dtype(states.dtype)
+        states = states.transpose(1, 0, 2)
+        values = states.astype(wide)
+        keys = values if weights.w_k is None else matmul(states, weights.w_k)
+        return Memory(keys, values, jnp.where(real.T, 0.0, PADDING).astype(wide))
 
     def attend(
         self,
@@ -153,7 +157,7 @@ class Attention:
                 hidden += coverage[..., None] * weights.w_coverage[None, None]
             e = matmul(jnp.tanh(hidden), weights.v[:, None])[..., 0][:, None]
         else:
-            e = dot("keys", h)
+            e = dot("keys", h.astype(memory.bias.dtype))
         if self.heads > 1:
             e = e / math.sqrt(self.query_size // self.heads)
         a = jax.nn.softmax(e + memory.bias[:, None], axis=-1)

@@ -150,8 +150,9 @@ class AttentionDecoder(Cell):
         context, a = self.attention.attend(
             params.attention, params.memory, below, carry.coverage, dot
         )
+        context = context.astype(below.dtype)
         s = dot("w_c", jnp.concatenate([context, below], axis=-1))
-        s = jnp.tanh(add_bias(s, params.b_c))
+        s = jnp.tanh(add_bias(s, params.b_c)).astype(below.dtype)
         if masks is not None:
             s = s * masks[-1]
         covered = carry.coverage

@@ -29,6 +29,8 @@ from lstm_jax.core.dropout import (
     variational_dropout,
 )
 from lstm_jax.core.layers.stack import Stack
+from lstm_jax.core.primitives.elementwise import add_bias
+from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.cross_entropy import linear_cross_entropy
 from lstm_jax.models.translation.attention import Attention, Memory
@@ -101,6 +103,9 @@ class TranslatorConfig:
     init_range: Weight = 0.0
     """Embeddings and output layer start as U(-`init_range`, `init_range`); 0 uses the
     default initialisers."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The compute dtype: of what the layers read and write. Parameters, cell states and
+    the attention are float32."""
 
     def __post_init__(self):
         if self.dropout and self.num_layers == 1:
@@ -181,6 +186,7 @@ class Translator(Module):
             weight_drop=config.weight_drop,
         )
         how = {"time_major": True, "return_carry": True, "rngs": rngs}
+        how["dtype"] = jnp.dtype(config.dtype)
         self.encoder = Recurrent(stack, width, **how)
         linear = lambda: nnx.Linear(size, size, rngs=rngs)
         self.bridge_h = nnx.List([linear() for _ in range(config.num_layers)])
@@ -213,16 +219,20 @@ class Translator(Module):
         table = (
             self.target_embed if self.config.tied == "both" else self.source_embed
         ).embedding[...]
-        xs = jnp.take(table, jnp.where(real, source, 0), axis=0)
-        xs = self._drop(of_inputs, xs, self.config.input_dropout)
+        xs = self._embed(of_inputs, table, jnp.where(real, source, 0))
         carries, hs = self.encoder(
             xs, lengths=lengths, key=of_stack, deterministic=key is None
         )
         memory = self.cell.attention.memory(self._decoder.attention, hs, real)
-        join = lambda states: jnp.concatenate(states, axis=-1)
+
+        def join(states):
+            return jnp.concatenate(states, axis=-1).astype(table.dtype)
+
         layers = tuple(
             LSTMCarry(
-                jnp.tanh(of_h(join([both.forward.h, both.backward.h]))),
+                jnp.tanh(of_h(join([both.forward.h, both.backward.h]))).astype(
+                    self.config.dtype
+                ),
                 of_c(join([both.forward.c, both.backward.c])),
             )
             for of_h, of_c, both in zip(
@@ -236,11 +246,9 @@ class Translator(Module):
     ) -> tuple[DecoderCarry, Float[Array, "B V"], Float[Array, "B heads S"]]:
         """One token further, in evaluation: carry, logits of the next token, and the
         weights of the source positions."""
-        x = jnp.take(self.target_embed.embedding[...], tokens, axis=0)
+        x = self._embed(None, self.target_embed.embedding[...], tokens)
         carry, s, a = advance(self.cell, self._decoder, memory, carry, x)
-        kernel, bias = self.head_weights
-        logits = s @ kernel
-        return carry, logits + jnp.broadcast_to(bias, logits.shape), a
+        return carry, self._logits(s), a
 
     # Whole sentences
 
@@ -251,8 +259,7 @@ class Translator(Module):
         keys = (None,) * 4 if key is None else jax.random.split(key, 4)
         of_encoder, of_inputs, of_masks, of_weights = keys
         memory, carry = self.encode(pairs.source, pairs.source_lengths, key=of_encoder)
-        xs = jnp.take(self.target_embed.embedding[...], pairs.inputs, axis=0)
-        xs = self._drop(of_inputs, xs, self.config.input_dropout)
+        xs = self._embed(of_inputs, self.target_embed.embedding[...], pairs.inputs)
         params, rate = self._decoder, self.config.weight_drop
         if of_weights is not None and rate:
             params = params._replace(w=self._drop_weights(of_weights, params.w, rate))
@@ -267,10 +274,7 @@ class Translator(Module):
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "T B V"]:
         """Logits of every target token; ``key=None`` means evaluation."""
-        hs = self.hidden(pairs, key=key)
-        kernel, bias = self.head_weights
-        logits = hs @ kernel
-        return logits + jnp.broadcast_to(bias, logits.shape)
+        return self._logits(self.hidden(pairs, key=key))
 
     def loss(
         self,
@@ -283,7 +287,7 @@ class Translator(Module):
         With a key, the loss of training: with dropout and label smoothing.
         """
         hs = self.hidden(pairs, key=key)
-        real = length_mask(pairs.lengths, len(pairs.outputs)).astype(hs.dtype)
+        real = length_mask(pairs.lengths, len(pairs.outputs)).astype(jnp.float32)
         outputs = jnp.where(real > 0, pairs.outputs, 0)
         smoothing = 0.0 if key is None else self.config.label_smoothing
         nats = linear_cross_entropy(
@@ -303,6 +307,14 @@ class Translator(Module):
     @property
     def _decoder(self):
         return self.decoder.params
+
+    def _embed(self, key, table, tokens):
+        xs = jnp.take(table, tokens, axis=0).astype(self.config.dtype)
+        return self._drop(key, xs, self.config.input_dropout)
+
+    def _logits(self, hs):
+        kernel, bias = self.head_weights
+        return add_bias(matmul(hs, kernel), bias)
 
     def _drop(self, key, xs, rate):
         if key is None or not rate:
