@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lstm_jax.cli import main
+from lstm_jax.inference import Sampling
 from lstm_jax.runs import ensemble
 from lstm_jax.runs.configs import make_task, read_config
-from lstm_jax.tasks.translating import BeamOptions
+from lstm_jax.tasks.translating import BeamOptions, SampleOptions
 from tests.tasks.translated import reversed_words, sentences
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -174,6 +175,72 @@ def test_an_ensemble(translate, translator):
     assert [best.score for best, *_ in both] != [best.score for best, *_ in alone]
 
 
+def test_drawn_translations(translate, translator):
+    """A seed, the place of a line and the options say which."""
+    task, sources = translator.loaded.task, ["eins zwei", "", "eins zwei", "drei"]
+    how = ("--temperature", 2, "--top-k", 5, "--top-p", 0.99)
+    options = SampleOptions(Sampling(2.0, 5, 0.99), seed=3, results=2)
+    expected = task.translate([translator.loaded.params], sources, options)
+    rows = [
+        line.split("\t")
+        for line in translate(
+            "--sample", *how, "--seed", 3, "--n-best", 2, given=text(sources)
+        ).splitlines()
+    ]
+    assert [row[0] for row in rows] == list("1123344")
+    each = [best for found in expected for best in found]
+    assert [row[2] for row in rows] == [best.text for best in each]
+    for row, best in zip(rows, each, strict=True):
+        assert float(row[1]) == pytest.approx(best.score, abs=1e-5)
+    drawn = translate("--sample", *how, given=text(sources * 20))
+    assert drawn == translate("--sample", *how, given=text(sources * 20))
+    assert drawn != translate("--sample", *how, "--seed", 1, given=text(sources * 20))
+    coldest = translate("--sample", "--temperature", 0, given=text(SOURCES))
+    assert coldest == translate("--beams", 1, given=text(SOURCES))
+    # The log-probability is that of the translation.
+    (best,) = task.translate([translator.loaded.params], ["acht drei"], options)[:1]
+    for said in best:
+        (read,) = task.align(translator.loaded.params, ["acht drei"], [said.text])
+        assert said.score == pytest.approx(-read.nats.sum(), abs=1e-4)
+
+
+def test_given_beginnings(translate, translator, tmp_path):
+    path = tmp_path / "begin.en"
+    sources = ["eins zwei", "drei vier acht", "", "neun"]
+    path.write_text(text(["four", "", "one", "two three"]))
+    said = translate("--prefix", path, given=text(sources)).splitlines()
+    assert said[0].split()[0] == "four"
+    assert said[1:3] == ["eight four three", ""]
+    assert said[3].startswith("two three")
+    drawn = translate("--prefix", path, "--sample", given=text(sources)).splitlines()
+    assert drawn[0].startswith("four")
+    # One that is longer than any translation may be.
+    long = " ".join(["one"] * 70)
+    path.write_text(f"{long}\n")
+    assert translate("--prefix", path, given="eins\n").startswith(long)
+    said = translate("--prefix", path, given=text(sources), status=2)
+    assert "--prefix has 1 line and the input 4, expected as many" in said
+
+
+def test_scores_of_given_translations(translate, translator, tmp_path):
+    path, sources = tmp_path / "given.en", ["eins zwei", "", "drei"]
+    given = ["two one", "", "three three"]
+    path.write_text(text(given))
+    loaded = translator.loaded
+    read = loaded.task.align(loaded.params, sources, given)
+    lines = translate("--score", path, given=text(sources)).splitlines()
+    rows = [line.split("\t") for line in lines]
+    assert [int(row[1]) for row in rows] == [3, 1, 3]
+    for row, found in zip(rows, read, strict=True):
+        assert float(row[0]) == pytest.approx(-found.nats.sum(), abs=1e-5)
+    assert "3 pairs, 7 tokens: perplexity" in translate.err
+    (best,) = loaded.translations(["eins zwei"], BeamOptions(3, alpha=0))
+    assert best[0].text == "two one"
+    assert float(rows[0][0]) == pytest.approx(best[0].score, abs=1e-5)
+    said = translate("--score", path, given="eins\n", status=2)
+    assert "--score has 3 lines and the input 1" in said
+
+
 class Typed(io.RawIOBase):
     """Standard input of a person who waits for each translation."""
 
@@ -256,7 +323,17 @@ def test_lines_that_cannot_be_read(
         (["--out", "{folder}/no/a"], "--out {folder}/no/a cannot be written: No such"),
         (["--input", "{folder}/none"], "--input {folder}/none cannot be read: No such"),
         (["--input", "{folder}"], "cannot be read: Is a directory"),
-        (["--interactive", "--out", "{folder}/a"], "leave --out out."),
+        (["--interactive", "--out", "{folder}/a"], "--out does not go with --inter"),
+        (["--interactive", "--score", "{folder}/a"], "--score does not go with"),
+        (["--score", "{folder}/there", "--beams", 2], "--beams has no effect on"),
+        (["--score", "{folder}/there", "--sample"], "--sample has no effect on"),
+        (["--score", "{folder}/there", "--prefix", "a"], "--prefix does not go with"),
+        (["--sample", "--beams", 2], "--beams is for a search; leave it or --sample"),
+        (["--seed", 2], "--seed is for sampling; add --sample or leave it out."),
+        (["--sample", "--top-p", 0], "--top-p is 0.0, expected a number in (0, 1]"),
+        (["--sample", "--temperature", -1], "--temperature is -1.0, expected a number"),
+        (["--sample", "--n-best", 0], "--n-best is 0, expected an integer"),
+        (["--sample", "--seed", -1], "--seed is -1, expected an integer"),
         (["--ensemble", "{folder}/none"], "there is no such folder"),
     ],
 )

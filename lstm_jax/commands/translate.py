@@ -1,6 +1,5 @@
 """``lstm-jax translate``: sentences into the other language, a line each."""
 
-import dataclasses
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -9,11 +8,14 @@ from pathlib import Path
 from lstm_jax.commands.arguments import local_path
 from lstm_jax.commands.generate import shown
 from lstm_jax.commands.output_file import check_new, write_output
+from lstm_jax.commands.translate_options import add_options, chosen, none_given
 from lstm_jax.data.labelled.lines import split_lines
 from lstm_jax.data.parallel import read_sentences
+from lstm_jax.data.text import counted
 from lstm_jax.runs.attention_map import plot_attention
 from lstm_jax.runs.ensemble import ensemble_of
-from lstm_jax.tasks.translating import BeamOptions, Translation
+from lstm_jax.tasks.perplexity import perplexity
+from lstm_jax.tasks.translating import Translation
 from lstm_jax.terminal import say
 from lstm_jax.training.run_errors import RunError, make_folder
 
@@ -55,51 +57,25 @@ def add_command(commands) -> None:
         action="store_true",
         help="words: instead of <unk>, the source word that was attended to",
     )
-    search = command.add_argument_group("search", "the defaults are those of the run")
-    add = search.add_argument
-    add("--beams", type=int, metavar="N", help="translations followed; 1: greedy")
-    add("--alpha", type=float, help="length normalisation; 0 favours short ones")
     add(
-        "--coverage-penalty",
-        type=float,
-        metavar="B",
-        help="against leaving source words out",
+        "--prefix",
+        type=local_path,
+        metavar="FILE",
+        help="a file with the beginning of each translation, a line each",
     )
     add(
-        "--no-repeat",
-        type=int,
-        metavar="N",
-        help="no N tokens in a row come twice in a translation",
+        "--score",
+        type=local_path,
+        metavar="FILE",
+        help="no search: log-probability in nats and number of tokens of these "
+        "translations, a line each, with a tab between",
     )
-    add("--min-length", type=int, metavar="N", help="the fewest tokens")
-    add(
-        "--max-ratio",
-        type=float,
-        metavar="R",
-        help="the most tokens: R times those of the sentence, and 10 more (2)",
-    )
-    add(
-        "--n-best",
-        type=int,
-        metavar="N",
-        help="the N best of each line, as LINE, SCORE and TRANSLATION between tabs",
-    )
+    add_options(command)
     command.set_defaults(command=translate)
 
 
 MAPS = 100
 """Heat maps are drawn of so many lines at the most."""
-
-_OPTIONS = {
-    "beams": "beams",
-    "alpha": "alpha",
-    "coverage_penalty": "coverage_penalty",
-    "no_repeat": "no_repeat",
-    "min_length": "min_length",
-    "max_ratio": "max_ratio",
-    "n_best": "results",
-}
-"""Options of the command, and the fields of `BeamOptions` they set."""
 
 
 def translate(args) -> int:
@@ -111,15 +87,11 @@ def translate(args) -> int:
             "--attention draws with matplotlib: pip install 'lstm-jax[plots]'; or "
             "leave --attention out."
         )
+    _check_alone(args)
     ensemble = ensemble_of([args.run, *args.ensemble])
-    options = _options(args, ensemble.task.beam_options)
+    options = chosen(args, ensemble.task.beam_options)
     n_best = args.n_best is not None
     if args.interactive:
-        for option in ("out", "attention"):
-            if getattr(args, option) is not None:
-                raise RunError(
-                    f"--interactive writes to standard output; leave --{option} out."
-                )
         for number, line in enumerate(sys.stdin.buffer, start=1):
             sentences = split_lines(line, "standard input", number) or [""]
             (found,) = ensemble.translate(sentences, options, args.copy_unknown)
@@ -127,13 +99,28 @@ def translate(args) -> int:
                 print(shown(text), flush=True)
         return 0
     sentences = _sentences(args.input)
+    beside = {
+        option: read_sentences(path, f"--{option} {path}")
+        for option in ("prefix", "score")
+        if (path := getattr(args, option)) is not None
+    }
+    for option, lines in beside.items():
+        if len(lines) != len(sentences):
+            raise RunError(
+                f"--{option} has {counted(len(lines), 'line')} and the input "
+                f"{len(sentences):,}, expected as many."
+            )
+    if args.score is not None:
+        _score(args, ensemble, sentences, beside["score"])
+        return 0
     if args.attention is not None and len(sentences) > MAPS:
         raise RunError(
             f"--attention draws up to {MAPS} lines, and there are {len(sentences):,}; "
             f"give it fewer."
         )
     ensemble.tell_long(sentences)
-    said = ensemble.translate(sentences, options, args.copy_unknown)
+    given = options, args.copy_unknown, beside.get("prefix")
+    said = ensemble.translate(sentences, *given)
     as_is = shown if args.out is None else str
     text = "".join(
         f"{as_is(line)}\n"
@@ -146,24 +133,33 @@ def translate(args) -> int:
     return 0
 
 
-def _options(args, options: BeamOptions) -> BeamOptions:
-    given = {
-        field: value
-        for option, field in _OPTIONS.items()
-        if (value := getattr(args, option)) is not None
-    }
-    n_best, beams = given.get("results", 0), given.get("beams", options.beams)
-    if n_best > beams:
-        raise RunError(
-            f"--n-best is {n_best} and --beams {beams}: a search finds as many "
-            f"translations as it follows; set --beams {n_best}."
-        )
-    try:
-        return dataclasses.replace(options, **given)
-    except (TypeError, ValueError) as error:
-        names = {field: f"--{o.replace('_', '-')}" for o, field in _OPTIONS.items()}
-        field, _, rest = str(error).partition(" ")
-        raise RunError(f"{names.get(field, field)} {rest}") from error
+def _score(args, ensemble, sentences, translations):
+    """What given translations cost."""
+    read = ensemble.task.align(ensemble.params[0], sentences, translations)
+    text = "".join(f"{-found.nats.sum():.6f}\t{len(found.nats)}\n" for found in read)
+    write_output(args.out, text, f"{len(read):,} scores")
+    tokens = sum(len(found.nats) for found in read)
+    nats = sum(float(found.nats.sum()) for found in read)
+    if tokens:
+        said = f"{counted(len(read), 'pair')}, {counted(tokens, 'token')}"
+        say(f"{said}: perplexity {perplexity(nats / tokens):.3f}", error=True)
+
+
+def _check_alone(args):
+    """Raises an error for options that have no effect beside others."""
+    for mode in ("interactive", "score"):
+        if not getattr(args, mode):
+            continue
+        given = {"out", "attention", "prefix", "score"} - {mode}
+        if mode == "score":
+            given = {"attention", "prefix", "ensemble", "copy_unknown"}
+            none_given(args, "has no effect on --score; leave one of them out")
+        for option in sorted(given):
+            if getattr(args, option):
+                raise RunError(
+                    f"--{option.replace('_', '-')} does not go with --{mode}; leave "
+                    f"one of them out."
+                )
 
 
 def _sentences(path: Path | None) -> list[str]:

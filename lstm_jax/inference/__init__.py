@@ -5,9 +5,10 @@ A model is a pure function. Its state is any pytree whose arrays start with the 
     stepwise.py      a model that reads one token at a time
     sampling.py      the next token: temperature, top-k, top-p
     generate.py      sampled sequences, as they are generated
+    sample_batch.py  sampled sequences that end, one or more for each sentence
     beam_search.py   the most likely sequences
     beam_steps.py    the loop of beam search
-    beam_rules.py    what its sequences may say: lengths, prefixes, repeated tokens
+    rules.py         what sequences may say: lengths, prefixes, repeated tokens
     coverage.py      its coverage penalty
     stopping.py      text up to the first of some stop strings
     stream_loss.py   the exact loss of one long stream, in parallel rows
@@ -20,6 +21,7 @@ from lstm_jax.inference.cache import Cache, cache_nats
 from lstm_jax.inference.coverage import coverage_penalty
 from lstm_jax.inference.dynamic import dynamic_nats, gradient_squares
 from lstm_jax.inference.generate import generate, generate_all
+from lstm_jax.inference.sample_batch import Samples, sample_batch
 from lstm_jax.inference.sampling import Sampling, draw, filter_logits
 from lstm_jax.inference.stepwise import spread
 from lstm_jax.inference.stopping import up_to_stop
@@ -28,6 +30,7 @@ from lstm_jax.inference.stream_loss import stream_losses, stream_nats
 __all__ = [
     "Beams",
     "Cache",
+    "Samples",
     "Sampling",
     "beam_search",
     "beam_search_batch",
@@ -39,6 +42,7 @@ __all__ = [
     "generate",
     "generate_all",
     "gradient_squares",
+    "sample_batch",
     "spread",
     "stream_losses",
     "stream_nats",

@@ -11,7 +11,7 @@ Networks", NeurIPS 2014; the rank: Wu et al., "Google's Neural Machine Translati
 System", 2016, eq. 14, where ``penalty`` is `coverage_penalty` times a constant.
 
     beam_steps.py   the loop
-    beam_rules.py   minimum and maximum lengths, prefixes, repeated tokens
+    rules.py        minimum and maximum lengths, prefixes, repeated tokens
     coverage.py     the coverage penalty
 """
 
@@ -22,17 +22,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.tree_util import Partial
 
 from lstm_jax._types import Array, Float, Int, Lengths, PyTree
 from lstm_jax.core.arguments import check_size
-from lstm_jax.inference.beam_rules import Rules
 from lstm_jax.inference.beam_steps import Search, run
+from lstm_jax.inference.rules import check_end, make_rules
 from lstm_jax.inference.stepwise import Step, check_batch, check_step
-
-MOST = 2**30
-"""No sequence is as long as this."""
 
 
 class Beams(NamedTuple):
@@ -189,12 +185,8 @@ def beam_search_batch(
     few = None if results == width else results
     needing = dict(min_lengths=min_lengths, max_lengths=max_lengths, results=few)
     _check_end(end, vocabulary, alpha, **needing)
-    max_lengths = length + 1 if max_lengths is None else max_lengths
-    rules = Rules(
-        _per_sentence("min_lengths", min_lengths, sentences),
-        _per_sentence("max_lengths", max_lengths, sentences),
-        *_prefix(prefix, prefix_lengths, sentences, length, vocabulary),
-    )
+    shape = sentences, length, vocabulary
+    rules = make_rules(shape, min_lengths, max_lengths, prefix, prefix_lengths)
     penalty = _check_penalty(penalty, carry, sentences)
     token = np.int32(-1 if end is None else end)
     search = Search(rules, token, float(alpha), penalty)
@@ -216,14 +208,8 @@ def _check_end(end, vocabulary, alpha, **needing):
     """Raises an error for a wrong ``end`` or ``alpha``, and without ``end`` for those
     ``needing`` one, unless they are 0 or ``None``.
     """
-    if end is not None and (
-        isinstance(end, bool)
-        or not isinstance(end, int | np.integer)
-        or not 0 <= end < vocabulary
-    ):
-        raise ValueError(
-            f"end is {end!r}, expected a token in [0, {vocabulary}), or None."
-        )
+    if end is not None:
+        check_end(end, vocabulary)
     number = isinstance(alpha, int | float | np.number) and not isinstance(alpha, bool)
     if not number or not 0 <= alpha < math.inf:
         raise ValueError(f"alpha is {alpha!r}, expected a number, 0 or more.")
@@ -234,61 +220,6 @@ def _check_end(end, vocabulary, alpha, **needing):
                 f"{name} is {value!r} without end: all sequences are of the same "
                 f"length, and it would change nothing; give end, or leave {name} out."
             )
-
-
-def _per_sentence(name, lengths, sentences):
-    """One length of each sentence, int32. Traced values are clipped at 0."""
-    known = not isinstance(lengths, Tracer)
-    if known:
-        lengths = np.asarray(lengths)
-        if lengths.size and lengths.dtype.kind in "iu" and lengths.min() < 0:
-            raise ValueError(f"{name} holds {lengths.min()}, expected 0 or more.")
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"{name} has dtype {lengths.dtype}, expected integers.")
-    if lengths.shape not in ((), (sentences,)):
-        raise ValueError(
-            f"{name} has shape {lengths.shape}, expected one number or "
-            f"({sentences},), one for each sentence."
-        )
-    # Clip before the cast: the cast would turn 2**32 into 0.
-    np_or_jnp = np if known else jnp
-    lengths = np_or_jnp.clip(lengths, 0, MOST).astype(np.int32)
-    return np_or_jnp.broadcast_to(lengths, (sentences,))
-
-
-def _prefix(prefix, prefix_lengths, sentences, length, vocabulary):
-    """The prefix, with at least one column, and its lengths."""
-    if prefix is None:
-        if prefix_lengths is not None:
-            raise ValueError("prefix_lengths is given without prefix; give both.")
-        prefix = np.zeros((sentences, 0), np.int32)
-    known = not isinstance(prefix, Tracer)
-    prefix = np.asarray(prefix) if known else prefix
-    if not jnp.issubdtype(prefix.dtype, jnp.integer):
-        raise TypeError(f"prefix has dtype {prefix.dtype}, expected integers.")
-    if prefix.ndim != 2 or len(prefix) != sentences or prefix.shape[1] > length:
-        raise ValueError(
-            f"prefix has shape {prefix.shape}, expected ({sentences}, P), one row for "
-            f"each sentence and P at most length, {length}."
-        )
-    columns = prefix.shape[1]
-    given = columns if prefix_lengths is None else prefix_lengths
-    lengths = _per_sentence("prefix_lengths", given, sentences)
-    if isinstance(lengths, np.ndarray):
-        if (most := lengths.max(initial=0)) > columns:
-            raise ValueError(
-                f"prefix_lengths holds {most}, expected at most {columns}, the columns "
-                f"of prefix."
-            )
-        if isinstance(prefix, np.ndarray):
-            used = prefix[np.arange(columns) < lengths[:, None]]
-            if used.size and not 0 <= used.min() <= used.max() < vocabulary:
-                raise ValueError(
-                    f"prefix holds tokens from {used.min()} to {used.max()}, expected "
-                    f"tokens in [0, {vocabulary})."
-                )
-    prefix = jnp.pad(jnp.asarray(prefix, jnp.int32), ((0, 0), (0, columns == 0)))
-    return prefix, jnp.minimum(lengths, columns)
 
 
 def _check_penalty(penalty, carry, sentences):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Bool, Float, Int, PyTree
-from lstm_jax.inference.beam_rules import Rules, without_repeats
+from lstm_jax.inference.rules import Rules, without_repeats
 
 Penalty = Callable[[PyTree], Float[Array, "R"]]
 """A term of the rank, 0 or less, of the state that each row of a carry holds."""

@@ -9,7 +9,7 @@ from lstm_jax._types import PyTree
 from lstm_jax.data.text import counted
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Translates, require
-from lstm_jax.tasks.translating import BeamOptions, Translation
+from lstm_jax.tasks.translating import BeamOptions, SampleOptions, Translation
 from lstm_jax.terminal import say
 from lstm_jax.training.run_errors import RunError
 
@@ -24,11 +24,13 @@ class TranslationEnsemble:
     def translate(
         self,
         sentences: Sequence[str],
-        options: BeamOptions,
+        options: BeamOptions | SampleOptions,
         copy_unknown: bool = False,
+        prefixes: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
-        """The best translations of every sentence, in order."""
-        return self.task.translate(self.params, sentences, options, copy_unknown)
+        """The translations of every sentence, in order."""
+        given = options, copy_unknown, prefixes
+        return self.task.translate(self.params, sentences, *given)
 
     def tell_long(self, sentences: Sequence[str]) -> None:
         """Says how many sentences are longer than those of training."""

@@ -144,8 +144,44 @@ class LoadedRun:
         )
         given = {name: value for name, value in named.items() if value is not None}
         options = dataclasses.replace(task.beam_options, **given)
-        found = task.translate([self.params], sentences, options, copy_unknown)
+        found = self.translations(sentences, options, copy_unknown=copy_unknown)
         return [best.text for best, *_ in found]
+
+    def translations(
+        self,
+        sentences: Sequence[str],
+        options: Any = None,
+        *,
+        prefixes: Sequence[str] | None = None,
+        copy_unknown: bool = False,
+    ) -> list[list[Any]]:
+        """Several translations of every sentence with their scores, or drawn ones.
+
+        Args:
+            sentences: one line each.
+            options: ``None`` searches as the config says. For the three best:
+                ``dataclasses.replace(run.task.beam_options, results=3)``. To draw two:
+                ``SampleOptions(Sampling(temperature=0.7), seed=1, results=2)``; see
+                `lstm_jax.tasks.translating`.
+            prefixes: what the translation of each sentence begins with.
+            copy_unknown: as in `translate`.
+
+        Returns:
+            A list of `lstm_jax.tasks.translating.Translation` for every sentence.
+
+        Raises:
+            TypeError: ``sentences`` or ``prefixes`` is a single string.
+            RunError: the task does not translate.
+            DataError: as in `translate`, or there are not as many prefixes as
+                sentences.
+        """
+        for name, given in (("sentences", sentences), ("prefixes", prefixes)):
+            if isinstance(given, str):
+                raise TypeError(f"{name} is a string, expected a list of strings.")
+        advice = "load a run of the task translation"
+        task = require(self.task, Translates, "translate", advice)
+        given = options, copy_unknown, prefixes
+        return task.translate([self.params], sentences, *given)
 
     def align(
         self, sentences: Sequence[str], translations: Sequence[str] | None = None

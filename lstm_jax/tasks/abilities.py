@@ -217,16 +217,23 @@ class Translates(Protocol):
         sentences: Sequence[str],
         options: Any = None,
         copy_unknown: bool = False,
+        prefixes: Sequence[str] | None = None,
     ) -> list[list[Any]]:
-        """The best translations of every sentence, in order.
+        """The translations of every sentence, in order, the best first.
 
         Args:
             params: the parameters of each model of an ensemble, or of one.
             sentences: one line each.
-            options: `lstm_jax.tasks.translating.BeamOptions`; ``None``: those of the
-                config.
+            options: `BeamOptions` or `SampleOptions` of `lstm_jax.tasks.translating`;
+                ``None``: those of the config.
             copy_unknown: whether a word of the sentence stands for every ``<unk>``.
+            prefixes: what the translation of each sentence begins with.
         """
+        ...
+
+    @property
+    def beam_options(self) -> Any:
+        """How translations are searched for unless the user asks for something else."""
         ...
 
     def align(

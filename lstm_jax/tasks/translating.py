@@ -1,4 +1,4 @@
-"""Sentences to translations: beam search, batch by batch, in the order of the input."""
+"""Sentences to translations, searched for or drawn, batch by batch and in order."""
 
 import dataclasses
 import functools
@@ -12,10 +12,16 @@ import numpy as np
 from lstm_jax._types import Array, Float, PyTree
 from lstm_jax.core.arguments import check_size
 from lstm_jax.data.parallel import SentenceTokens
-from lstm_jax.inference import beam_search_batch, coverage_penalty
+from lstm_jax.data.text import DataError
+from lstm_jax.inference import (
+    Sampling,
+    beam_search_batch,
+    coverage_penalty,
+    sample_batch,
+)
 from lstm_jax.inference.beam_search import Beams
 from lstm_jax.models.translation import Memory, Translator
-from lstm_jax.tasks.translation_batches import SourceBatch, source_batches
+from lstm_jax.tasks.translation_batches import STEPS, SourceBatch, source_batches
 
 BATCH_TOKENS = 2048
 """Source tokens that are searched for at a time, with up to `BEAMS` beams; results do
@@ -63,6 +69,33 @@ class BeamOptions:
                 raise ValueError(f"{name} is {value!r}, expected 0 to 100.")
 
 
+@dataclasses.dataclass(frozen=True)
+class SampleOptions:
+    """How translations are drawn; see `lstm_jax.inference.sample_batch`.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    """Which tokens may be drawn, and how likely each is."""
+    seed: int = 0
+    """Each sentence has its own random numbers, made from `seed` and its place."""
+    min_length: int = 0
+    """The fewest tokens of a translation."""
+    max_ratio: float = 2.0
+    """As in `BeamOptions`."""
+    results: int = 1
+    """Translations that are drawn for a sentence."""
+
+    def __post_init__(self):
+        check_size("results", self.results, most=MOST_BEAMS)
+        check_size("seed", self.seed, least=0, most=2**31 - 1)
+        check_size("min_length", self.min_length, least=0)
+        if not 0 <= self.max_ratio <= 100:
+            raise ValueError(f"max_ratio is {self.max_ratio!r}, expected 0 to 100.")
+
+
 class Translation(NamedTuple):
     """A translation of a sentence."""
 
@@ -70,7 +103,7 @@ class Translation(NamedTuple):
     score: float
     """Log-probability in nats, divided by ((5 + tokens) / 6) ** alpha, and less the
     coverage penalty; 0 for an empty sentence, and -inf for a sentence that the options
-    leave no translation."""
+    leave no translation. Of a translation that is drawn, the log-probability."""
 
 
 class _Carry(NamedTuple):
@@ -104,30 +137,50 @@ class Translating:
         self,
         params: Sequence[PyTree],
         sentences: Sequence[str],
-        options: BeamOptions,
+        options: BeamOptions | SampleOptions,
+        prefixes: Sequence[str] | None = None,
         batch_tokens: int = BATCH_TOKENS,
     ) -> list[list[Translation]]:
-        """The best translations of every sentence, in order.
+        """The best translations of every sentence, or drawn ones, in order.
 
         Args:
             params: the parameters of each model of the ensemble.
             sentences: one line each. An empty one has an empty translation.
-            options: how to search.
+            options: how to search, or how to draw.
+            prefixes: what the translation of each sentence begins with.
             batch_tokens: source tokens at a time.
 
         Raises:
-            DataError: a sentence cannot be encoded.
+            DataError: a sentence or a prefix cannot be encoded, or there are not as
+                many prefixes as sentences.
         """
-        found = [[Translation("", 0.0)] for _ in sentences]
+        if prefixes is not None and len(prefixes) != len(sentences):
+            raise DataError(
+                f"{len(sentences):,} sentences and {len(prefixes):,} prefixes, "
+                f"expected as many."
+            )
+        draws = isinstance(options, SampleOptions)
+        beams = 1 if draws else options.beams
         there = [n for n, sentence in enumerate(sentences) if sentence.strip()]
-        tokens = self._source.encode_all([sentences[n] for n in there])
-        batch_tokens = batch_tokens * BEAMS // max(options.beams, BEAMS)
+        # A drawn translation is a row of its own.
+        rows = [(n, k) for n in there for k in range(options.results if draws else 1)]
+        tokens = self._source.encode_all([sentences[n] for n, _ in rows])
+        starts = None
+        if prefixes is not None:
+            starts = self._target.encode_all([prefixes[n] for n, _ in rows])
+        found = {n: [] for n in there}
+        batch_tokens = batch_tokens * BEAMS // max(beams, BEAMS)
         for members, batch in source_batches(tokens, batch_tokens, BUCKETS):
-            beams = self._search(tuple(params), batch, options)
+            limits = _limits(options, batch, members, starts)
+            if draws:
+                places = [rows[member] if member >= 0 else (0, 0) for member in members]
+                made = self._draw(tuple(params), batch, options, limits, places)
+            else:
+                made = self._search(tuple(params), batch, options, limits)
             for row, member in enumerate(members):
                 if member >= 0:
-                    found[there[member]] = self._decode(beams, row)
-        return found
+                    found[rows[member][0]] += self._decode(made, row)
+        return [found.get(n, [Translation("", 0.0)]) for n in range(len(sentences))]
 
     def _decode(self, beams, row):
         found = [
@@ -138,14 +191,30 @@ class Translating:
         # Without any the sentence still keeps its line.
         return found or [Translation("", float(beams.scores[row, 0]))]
 
+    def _draw(self, params, batch, options, limits, places) -> Beams:
+        """One translation a row, for the (sentence, sample) in its place."""
+        memories, carry, logits = self._start(params, *batch, False)
+        keys = _keys(jax.random.key(options.seed), np.array(places, np.int32))
+        found = sample_batch(
+            jax.tree_util.Partial(self._step, params, memories),
+            carry,
+            logits,
+            keys,
+            sampling=options.sampling,
+            end=self._target.end,
+            **limits,
+        )
+        return Beams(*jax.tree.map(lambda a: np.asarray(a)[:, None], found))
+
     def _search(
-        self, params: tuple[PyTree, ...], batch: SourceBatch, options: BeamOptions
+        self,
+        params: tuple[PyTree, ...],
+        batch: SourceBatch,
+        options: BeamOptions,
+        limits: dict[str, Any],
     ) -> Beams:
         covers = options.coverage_penalty > 0
         memories, carry, logits = self._start(params, *batch, covers)
-        lengths = np.asarray(batch.source_lengths)
-        longest = int(options.max_ratio * len(batch.source)) + 10
-        most = (options.max_ratio * lengths).astype(np.int64) + 10
         penalty = None
         if covers:
             weight = jnp.asarray(options.coverage_penalty, jnp.float32)
@@ -155,14 +224,12 @@ class Translating:
             carry,
             logits,
             options.beams,
-            longest,
             end=self._target.end,
             alpha=options.alpha,
             penalty=penalty,
-            min_lengths=options.min_length + 1 if options.min_length else 0,
-            max_lengths=np.where(lengths > 0, most, 0),
             no_repeat=options.no_repeat,
             results=options.results,
+            **limits,
         )
         return jax.tree.map(np.asarray, found)
 
@@ -204,6 +271,42 @@ class Translating:
         if not isinstance(covered, tuple):
             covered = covered + sum(attended) / len(attended)
         return _Carry(tuple(decoders), covered), mean
+
+
+def _limits(options, batch, members, starts) -> dict[str, Any]:
+    """Lengths and beginnings of the translations of a batch."""
+    lengths = np.asarray(batch.source_lengths)
+    longest = int(options.max_ratio * len(batch.source)) + 10
+    most = (options.max_ratio * lengths).astype(np.int64) + 10
+    limits = {
+        "length": longest,
+        "min_lengths": options.min_length + 1 if options.min_length else 0,
+        "max_lengths": np.where(lengths > 0, most, 0),
+    }
+    if starts is None:
+        return limits
+    # Without the end that every encoded sentence has.
+    given = [starts[m][:-1] if m >= 0 else [] for m in members]
+    counts = np.array([len(tokens) for tokens in given], np.int32)
+    columns = -(-int(counts.max()) // STEPS) * STEPS
+    prefix = np.zeros((len(given), columns), np.int32)
+    for row, tokens in zip(prefix, given, strict=True):
+        row[: len(tokens)] = tokens
+    # A long beginning still has room for its end.
+    most = np.where(lengths > 0, np.maximum(most, counts + 10), 0)
+    return limits | {
+        "length": max(longest, columns + 10),
+        "max_lengths": most,
+        "prefix": prefix,
+        "prefix_lengths": counts,
+    }
+
+
+@jax.jit
+def _keys(key, places):
+    """A key for every (sentence, sample)."""
+    of_place = lambda n, k: jax.random.fold_in(jax.random.fold_in(key, n), k)
+    return jax.vmap(of_place)(places[:, 0], places[:, 1])
 
 
 def _penalty(weight, carry):

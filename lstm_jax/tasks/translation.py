@@ -18,7 +18,12 @@ from lstm_jax.models.functional import Functional
 from lstm_jax.scores.translation import translation_scores
 from lstm_jax.tasks.abilities import Folder
 from lstm_jax.tasks.perplexity import PERPLEXITY, perplexity
-from lstm_jax.tasks.translating import BeamOptions, Translating, Translation
+from lstm_jax.tasks.translating import (
+    BeamOptions,
+    SampleOptions,
+    Translating,
+    Translation,
+)
 from lstm_jax.tasks.translation_batches import TranslationBatches
 from lstm_jax.tasks.translation_config import TranslationConfig
 from lstm_jax.tasks.translation_data import TranslationData, TranslationMetadata
@@ -190,17 +195,18 @@ class TranslationTask:
         self,
         params: Sequence[PyTree],
         sentences: Sequence[str],
-        options: BeamOptions | None = None,
+        options: BeamOptions | SampleOptions | None = None,
         copy_unknown: bool = False,
+        prefixes: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
-        """The best translations of every sentence, in order; see `Translating`.
+        """The translations of every sentence, in order; see `Translating`.
 
         With ``copy_unknown`` a word of the sentence stands for every ``<unk>``, the one
         that the first model attended to.
 
         Raises:
-            DataError: a sentence cannot be encoded, or ``copy_unknown`` is given and
-                the tokens are not words.
+            DataError: a sentence or a prefix cannot be encoded, or ``copy_unknown`` is
+                given and the tokens are not words.
         """
         if copy_unknown and not isinstance(self.data.target.tokenizer, Words):
             raise DataError(
@@ -208,7 +214,7 @@ class TranslationTask:
                 f"which have no {UNKNOWN} to copy a word for."
             )
         found = self._translating.translate(
-            params, sentences, options or self.beam_options
+            params, sentences, options or self.beam_options, prefixes
         )
         if not copy_unknown:
             return found

@@ -100,6 +100,8 @@ class PairReader:
             def step(carry, tokens):
                 said, heard = tokens
                 carry, logits, weights = model.step(memory, carry, said)
+                # As in a search: the begin token stands in no translation.
+                logits = logits.at[:, self._target.begin].set(-jnp.inf)
                 log_p = jax.nn.log_softmax(logits)
                 picked = jnp.take_along_axis(log_p, heard[:, None], axis=1)
                 return carry, (-picked[:, 0], weights.mean(axis=1))

@@ -13,8 +13,6 @@ a CPU (see `lstm_jax.core.primitives.bilinear`). Two layouts matter:
 accumulation dtype. The gradient of ``w`` is returned in the dtype of ``w``.
 """
 
-import jax.numpy as jnp
-
 from lstm_jax._types import Array, Float
 from lstm_jax.core.primitives.bilinear import bilinear
 from lstm_jax.core.primitives.dot import dot
@@ -35,8 +33,8 @@ def _matmul(a, w, *, transpose_w):
 
 def _weight_gradient(a, g, w):
     del w
-    dtype = jnp.promote_types(a.dtype, g.dtype)
-    a, g = a.astype(dtype), g.astype(dtype)
+    wider = max(a.dtype, g.dtype, key=lambda dtype: dtype.itemsize)
+    a, g = a.astype(wider), g.astype(wider)
     return dot(a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1]), (0, 0))
 
 
