@@ -82,7 +82,8 @@ class TorchTranslator(nn.Module):
         join = lambda a: a.transpose(0, 1).flatten(1)
         carry = torch.tanh(self.bridge_h(join(h))), self.bridge_c(join(c))
         padded = torch.arange(len(source)) >= lengths[:, None]
-        bias = torch.zeros(padded.shape).masked_fill_(padded, PADDING)[:, None]
+        bias = torch.zeros(padded.shape, dtype=values.dtype)
+        bias = bias.masked_fill_(padded, PADDING)[:, None]
         return (self.keys(values), values.contiguous(), bias), carry
 
     def step(self, memory, carry, s, x):
@@ -129,7 +130,7 @@ class TorchTranslator(nn.Module):
         rows = torch.arange(B)[:, None]
         for t in range(longest):
             (h, c), s = self.step(memory, (h, c), s, self.target_embed(tokens))
-            logits = self.head(s)
+            logits = self.head(s).float()
             total = logits.logsumexp(dim=-1, keepdim=True)
             found, tokens = logits.topk(width)
             before = nats.shape[1]

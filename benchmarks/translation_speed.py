@@ -13,13 +13,18 @@ decode 64     beam search of 5 for 1,000 sentences of 5 to 40 tokens, sorted by 
               64 at a time
 decode 1      the same for every tenth sentence, one at a time, in random order
 
+    ... bfloat16  the same with ``model.dtype="bfloat16"``; torch trains under its
+                  autocast, and decodes with a model of bfloat16 whose logits become
+                  float32
+
 A translation has at most three tokens more than its sentence. The weights are random,
 so hardly any ends earlier.
 
 Each library has a process of its own, and they take turns. Before that, torch must
 compute our loss and all our gradients without dropout, and find our translations of
-every third batch. Our shapes are fixed: we pad sentences to a multiple of 8 tokens and
-the last batch to 64 sentences, and torch does not. Compilation is timed apart.
+every third batch; in bfloat16 the loss and the ranks of the translations, to a percent.
+Our shapes are fixed: we pad sentences to a multiple of 8 tokens and the last batch to
+64 sentences, and torch does not. Compilation is timed apart.
 
 The threads of torch wait for each other in a spin lock. If anything else runs, two of
 them are slower than one, and only ``--threads 1`` compares the libraries.
@@ -55,23 +60,29 @@ SHARPER = 5
 """A factor of the output layer for decoding. New weights give all tokens nearly the
 same probability, and rounding would choose between translations."""
 CASES = {
-    "train": ("train", False),
-    "train ragged": ("train", True),
-    "decode 64": ("decode", 64),
-    "decode 1": ("decode", 1),
+    "train": ("train", (False, "float32")),
+    "train ragged": ("train", (True, "float32")),
+    "decode 64": ("decode", (64, "float32")),
+    "decode 1": ("decode", (1, "float32")),
+    "train bfloat16": ("train", (False, "bfloat16")),
+    "decode 64 bfloat16": ("decode", (64, "bfloat16")),
+    "decode 1 bfloat16": ("decode", (1, "bfloat16")),
 }
 TOLERANCE = {"train": 1e-4, "decode": 1e-5}
+NARROW = 1e-2
+"""The tolerance of bfloat16, which has 8 bits of precision."""
 
 
 @functools.cache
-def translator(rate: float) -> Functional:
-    """The model with this dropout rate."""
+def translator(rate: float, dtype: str) -> Functional:
+    """The model with this dropout rate and compute dtype."""
     config = TranslatorConfig(
         embed_size=256,
         hidden_size=512,
         input_dropout=rate,
         output_dropout=rate,
         label_smoothing=SMOOTHING,
+        dtype=dtype,
     )
     return Functional(lambda key: config.build(VOCABULARY, VOCABULARY, nnx.Rngs(key)))
 
@@ -86,7 +97,8 @@ def first_params(kind: str):
             scale *= sharper
         return rng.uniform(-scale, scale, leaf.shape).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, translator(0.0).shapes)
+    shapes = translator(0.0, "float32").shapes
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def pairs(ragged: bool) -> PairBatch:
@@ -121,17 +133,19 @@ def batches(rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
 # Ours
 
 
-def ours_train(ragged):
+def ours_train(ragged, dtype):
     batch = jax.tree.map(jnp.asarray, pairs(ragged))
 
     def loss(rate, params, carry, batch, key):
-        nats, count = translator(rate)(params).loss(batch, key=key)
+        nats, count = translator(rate, dtype)(params).loss(batch, key=key)
         return nats, Aux(carry, {}, count)
 
     params = first_params("train")
     gradient = jax.value_and_grad(functools.partial(loss, 0.0), has_aux=True)
     (nats, _), found = jax.jit(gradient)(params, (), batch, jax.random.key(0))
-    values = {"loss": np.asarray(nats)} | _torch_weights(found)
+    values = {"loss": np.asarray(nats)}
+    if dtype == "float32":
+        values |= _torch_weights(found)
     optimizer = Adam(learning_rate=RATE, clip_norm=None, schedule=Constant()).build(1)
 
     def steps(state, batch):
@@ -148,8 +162,8 @@ def ours_train(ragged):
     return {"train": call}, (values, {"train": seconds}, "cpu")
 
 
-def ours_decode(rows):
-    params, model = first_params("decode"), translator(0.0)
+def ours_decode(rows, dtype):
+    params, model = first_params("decode"), translator(0.0, dtype)
 
     def step(params, memory, carry, tokens):
         return model(params).step(memory, carry, tokens)[:2]
@@ -172,13 +186,13 @@ def ours_decode(rows):
         best = np.asarray(found.tokens)[:sentences, 0]
         return best, np.asarray(found.scores)[:sentences, 0]
 
-    return _decode(search, rows)
+    return _decode(search, rows, dtype)
 
 
 # Torch
 
 
-def torch_train(ragged):
+def torch_train(ragged, dtype):
     import torch
 
     from benchmarks import torch_translator
@@ -188,13 +202,17 @@ def torch_train(ragged):
     outputs = np.where(real, outputs, torch_translator.IGNORED)
     batch = [torch.tensor(a).long() for a in (source, source_lengths, inputs, outputs)]
     model = _torch_translator("train", DROPOUT)
-    nats = model.eval().loss(*batch)
+    narrow = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16")
+    with narrow:
+        nats = model.eval().loss(*batch)
     nats.backward()
-    values = {"loss": nats.detach().numpy()} | {
-        name: p.grad.numpy().copy()
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    }
+    values = {"loss": nats.detach().numpy()}
+    if dtype == "float32":
+        values |= {
+            name: p.grad.numpy().copy()
+            for name, p in model.named_parameters()
+            if p.requires_grad
+        }
     model.train()
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(weights, RATE, fused=True)  # the fastest on a CPU
@@ -202,16 +220,18 @@ def torch_train(ragged):
     def call():
         for _ in range(STEPS):
             optimizer.zero_grad()
-            model.loss(*batch).backward()
+            with narrow:
+                nats = model.loss(*batch)
+            nats.backward()
             optimizer.step()
 
     return {"train": call}, (values, {"train": None}, "cpu")
 
 
-def torch_decode(rows):
+def torch_decode(rows, dtype):
     import torch
 
-    model = _torch_translator("decode", 0.0).eval()
+    model = _torch_translator("decode", 0.0).eval().to(getattr(torch, dtype))
 
     def search(source, lengths):
         source, lengths = (torch.tensor(a).long() for a in (source, lengths))
@@ -219,7 +239,7 @@ def torch_decode(rows):
         found = model.translate(source, lengths, lengths + MORE, WIDTH, **options)
         return tuple(a.numpy() for a in found)
 
-    return _decode(search, rows)
+    return _decode(search, rows, dtype)
 
 
 def _torch_translator(kind, rate):
@@ -234,7 +254,7 @@ def _torch_weights(params):
     return weights(jax.tree.map(np.asarray, params))
 
 
-def _decode(search, rows):
+def _decode(search, rows, dtype):
     """The call, its translations, and the seconds of compilation."""
     found = []
 
@@ -244,10 +264,9 @@ def _decode(search, rows):
     first, second = timing.seconds(call), timing.seconds(call)
     some, end = found[::3], ((0, 0), (0, LONGEST + MORE))
     fill = lambda a: np.pad(a, end, constant_values=END)[:, : LONGEST + MORE]
-    values = {
-        "tokens": np.concatenate([fill(tokens) for tokens, _ in some]),
-        "ranks": np.concatenate([ranks for _, ranks in some]),
-    }
+    values = {"ranks": np.concatenate([ranks for _, ranks in some])}
+    if dtype == "float32":
+        values["tokens"] = np.concatenate([fill(tokens) for tokens, _ in some])
     return {"decode": call}, (values, {"decode": first - second}, "cpu")
 
 
@@ -258,18 +277,19 @@ SIDES = {
 """A side without training, such as onnxruntime, has ``decode`` alone."""
 
 
-def build(side: str, kind: str, how: int):
+def build(side: str, kind: str, how: tuple):
     """In the process of a side: its calls, and what `race.Contender` keeps."""
     if kind not in SIDES[side]:
         raise NotImplementedError(f"{side} has no {kind}")
-    return SIDES[side][kind](how)
+    return SIDES[side][kind](*how)
 
 
-def items(kind: str, how: int) -> tuple[str, int]:
+def items(kind: str, how: tuple) -> tuple[str, int]:
     """The unit of a case, and how many of them a call computes."""
+    size, _ = how
     if kind == "train":
-        return "target tokens", STEPS * int(pairs(bool(how)).lengths.sum())
-    return "sentences", sum(len(lengths) for _, lengths in batches(how))
+        return "target tokens", STEPS * int(pairs(bool(size)).lengths.sum())
+    return "sentences", sum(len(lengths) for _, lengths in batches(size))
 
 
 def main(argv=None):
@@ -286,9 +306,8 @@ def main(argv=None):
     with crew({side: functools.partial(build, side) for side in SIDES}) as workers:
         for case in args.cases:
             kind, how = CASES[case]
-            contenders, absent = race.contend(
-                workers, kind, how, tolerance=TOLERANCE[kind]
-            )
+            tolerance = TOLERANCE[kind] if how[1] == "float32" else NARROW
+            contenders, absent = race.contend(workers, kind, how, tolerance=tolerance)
             seconds = race.times(kind, contenders, pace)
             unit, count = items(kind, how)
             found = {

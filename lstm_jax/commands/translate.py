@@ -118,7 +118,7 @@ def translate(args) -> int:
             f"--attention draws up to {MAPS} lines, and there are {len(sentences):,}; "
             f"give it fewer."
         )
-    ensemble.tell_long(sentences)
+    _tell_long(ensemble.task.data, sentences)
     given = options, args.copy_unknown, beside.get("prefix")
     said = ensemble.translate(sentences, *given)
     as_is = shown if args.out is None else str
@@ -160,6 +160,19 @@ def _check_alone(args):
                     f"--{option.replace('_', '-')} does not go with --{mode}; leave "
                     f"one of them out."
                 )
+
+
+def _tell_long(data, sentences):
+    """Says how many sentences are longer than those of training."""
+    lengths = [len(tokens) for tokens in data.source.encode_all(sentences)]
+    long = [n for n, length in enumerate(lengths, 1) if length > data.longest]
+    if long:
+        say(
+            f"{counted(len(long), 'line')} of {len(sentences):,}, the first line "
+            f"{long[0]}, with more than the {data.longest} tokens of the longest "
+            f"training sentence: translated, but expect gaps.",
+            error=True,
+        )
 
 
 def _sentences(path: Path | None) -> list[str]:

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax._types import PyTree
-from lstm_jax.data.text import counted
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Translates, require
 from lstm_jax.tasks.translating import BeamOptions, SampleOptions, Translation
-from lstm_jax.terminal import say
 from lstm_jax.training.run_errors import RunError
 
 
@@ -32,19 +30,6 @@ class TranslationEnsemble:
         given = options, copy_unknown, prefixes
         return self.task.translate(self.params, sentences, *given)
 
-    def tell_long(self, sentences: Sequence[str]) -> None:
-        """Says how many sentences are longer than those of training."""
-        longest = self.task.data.longest
-        encode = self.task.data.source.encode
-        long = [n for n, s in enumerate(sentences, 1) if len(encode(s)) > longest]
-        if long:
-            say(
-                f"{counted(len(long), 'line')} of {len(sentences):,}, the first line "
-                f"{long[0]}, with more than the {longest} tokens of the longest "
-                f"training sentence: translated, but expect gaps.",
-                error=True,
-            )
-
 
 def ensemble_of(directories: Sequence[str | Path]) -> TranslationEnsemble:
     """The translators of some runs; of a single one too.
@@ -63,8 +48,8 @@ def ensemble_of(directories: Sequence[str | Path]) -> TranslationEnsemble:
         elif not _alike(task, found):
             raise RunError(
                 f"{directory} has other vocabularies or another model than "
-                f"{directories[0]}; an ensemble takes runs of one config and the same "
-                f"data, with other seeds."
+                f"{directories[0]}; an ensemble takes runs of one model and the same "
+                f"data, such as those of other seeds."
             )
         params.append(weights)
     return TranslationEnsemble(task, params)
@@ -74,4 +59,5 @@ def _alike(one, other):
     tokens = lambda task: [
         side.tokenizer.facts() for side in (task.data.source, task.data.target)
     ]
-    return tokens(one) == tokens(other) and one.config.model == other.config.model
+    models = one.config.model.in_evaluation, other.config.model.in_evaluation
+    return tokens(one) == tokens(other) and models[0] == models[1]

@@ -86,7 +86,7 @@ class TranslationTask:
     def _train(self) -> TranslationBatches:
         config = self.config.train
         return TranslationBatches(
-            self.data.encoded["train"],
+            self.data.encoded("train"),
             config.batch_tokens,
             config.buckets,
             self.config.seed,
@@ -101,7 +101,7 @@ class TranslationTask:
     @property
     def items_per_step(self) -> int:
         """Target tokens of a step, in the mean."""
-        tokens = int(self.data.encoded["train"].lengths[:, 1].sum())
+        tokens = int(self.data.encoded("train").lengths[:, 1].sum())
         return max(tokens // len(self._train.plan(0)), 1)
 
     def loss(self, params, carry, batch, key):
@@ -131,7 +131,7 @@ class TranslationTask:
 
     def _batches(self, split):
         evaluation = self.config.evaluation
-        encoded = self.data.encoded[split]
+        encoded = self.data.encoded(split)
         longest = int(encoded.lengths.max())
         tokens = max(evaluation.batch_tokens, longest)
         source = TranslationBatches(encoded, tokens, self.config.train.buckets)

@@ -54,6 +54,7 @@ class TranslationData:
         self, config: TranslationDataConfig, metadata: Mapping[str, Any] | None = None
     ):
         self._config, self._known = config, metadata or {}
+        self._encoded: dict[str, EncodedPairs] = {}
 
     # What is learned
 
@@ -135,17 +136,14 @@ class TranslationData:
             )
         return self.splits[name]
 
-    @functools.cached_property
-    def encoded(self) -> dict[str, EncodedPairs]:
-        """The tokens of every split; train without pairs that are too long."""
-        found = {
-            name: encode_pairs(pairs, self.source, self.target)
-            for name, pairs in self.splits.items()
-        }
-        found["train"], self._long = without_long(
-            found["train"], self._config.max_length
-        )
-        return found
+    def encoded(self, name: str) -> EncodedPairs:
+        """The tokens of a split; of train without pairs that are too long."""
+        if name not in self._encoded:
+            found = encode_pairs(self.split(name), self.source, self.target)
+            if name == "train":
+                found, self._long = without_long(found, self._config.max_length)
+            self._encoded[name] = found
+        return self._encoded[name]
 
     # Metadata
 
@@ -161,16 +159,17 @@ class TranslationData:
         """Tokens of the longest source sentence of training, its end included."""
         # A run that starts from another knows its vocabularies, but not its pairs.
         known = self._known.get("longest") if "pairs" in self._known else None
-        return known or int(self.encoded["train"].lengths[:, 0].max())
+        return known or int(self.encoded("train").lengths[:, 0].max())
 
     def describe(self) -> dict[str, Any]:
         """Metadata of the data, and what is needed to use a run without them."""
-        config, encoded = self._config, self.encoded
+        config = self._config
+        pairs = {name: len(self.encoded(name)) for name in self.splits}
         source, target = self.source.tokenizer, self.target.tokenizer
         notes = (self._read[1], str(self._long))
         return {
             "data": config.path or f"{config.source} to {config.target}",
-            "pairs": {name: len(pairs) for name, pairs in encoded.items()},
+            "pairs": pairs,
             "left_out": [note for note in notes if note],
             "longest": self.longest,
             "sha256": self.sha256,

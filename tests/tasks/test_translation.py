@@ -521,9 +521,9 @@ def test_many_beams_take_fewer_sentences_at_a_time(translator, monkeypatch):
     """The rows of the search, which take the memory, stay about as many."""
     rows, search = [], Translating._search
 
-    def counted(self, params, batch, options):
+    def counted(self, params, batch, options, limits):
         rows.append(batch.source.shape[1] * options.beams)
-        return search(self, params, batch, options)
+        return search(self, params, batch, options, limits)
 
     monkeypatch.setattr(Translating, "_search", counted)
     loaded = translator.loaded
@@ -571,6 +571,18 @@ def test_runs_that_make_no_ensemble(translator, tmp_path):
         ensemble_of([translator.run, tmp_path / "run"])
     with pytest.raises(RunError, match="there is no such folder"):
         ensemble_of([translator.run, tmp_path / "none"])
+    # Another dropout changes no translation, other attention does.
+    shutil.rmtree(tmp_path / "run")
+    shutil.copytree(translator.other, tmp_path / "run")
+    path = tmp_path / "run" / "config.toml"
+    kept = path.read_text()
+    path.write_text(kept.replace("output_dropout = 0.1", "output_dropout = 0.2"))
+    assert path.read_text() != kept
+    assert len(ensemble_of([translator.run, tmp_path / "run"]).params) == 2
+    path.write_text(kept.replace('attention = "general"', 'attention = "dot"'))
+    assert path.read_text() != kept
+    with pytest.raises(RunError, match="another model than"):
+        ensemble_of([translator.run, tmp_path / "run"])
 
 
 def test_a_sentence_with_half_a_character(translator):

@@ -11,6 +11,7 @@ Sutskever, Vinyals & Le, "Sequence to Sequence Learning with Neural Networks", N
 Manning 2015 (the decoder). For the decoder see `lstm_jax.models.translation.decoder`.
 """
 
+import dataclasses
 from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
@@ -127,6 +128,14 @@ class TranslatorConfig:
         size = self.hidden_size
         attention = Attention(self.attention, size, size, self.heads, self.coverage)
         return AttentionDecoder(size, self.num_layers, attention, self.input_feeding)
+
+    @property
+    def in_evaluation(self) -> "TranslatorConfig":
+        """This config without what only training reads."""
+        rates = [field.name for field in dataclasses.fields(self)]
+        rates = [name for name in rates if name.endswith("dropout")]
+        none = dict.fromkeys([*rates, "weight_drop", "label_smoothing"], 0.0)
+        return dataclasses.replace(self, **none, variational=False, init_range=0.0)
 
     def build(self, source_size: int, target_size: int, rngs: nnx.Rngs) -> "Translator":
         """Builds a model with random parameters, for vocabularies of these sizes."""
