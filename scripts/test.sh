@@ -15,4 +15,5 @@ pyright
 # .ci/run.
 export XLA_FLAGS="--xla_backend_optimization_level=0 ${XLA_FLAGS:-}"
 share_compilations
-python -m pytest -q -n "$(getconf _NPROCESSORS_ONLN)" --durations=20 "$@"
+# The tests of a file share what they trained and compiled, so they share a worker.
+python -m pytest -q -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile --durations=20 "$@"

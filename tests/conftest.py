@@ -56,10 +56,10 @@ def pytest_collection_modifyitems(config, items):
         n = seen[test]
         # Cells stand in one order in many tests: each test begins at another one.
         place = n + zlib.crc32(test.encode())
-        left_out = n and place % every
+        left_out = place % every != 0
         if elsewhere and test.startswith(MATHEMATICS):
-            left_out = n and not place % elsewhere
-        (others if left_out else kept).append(item)
+            left_out |= place % elsewhere == 0
+        (others if n and left_out else kept).append(item)
         seen[test] += 1
     config.hook.pytest_deselected(items=others)
     items[:] = kept

@@ -120,7 +120,7 @@ def test_a_folder_for_copies_that_cannot_be_written():
 
 def test_more_than_there_is_memory_for(tmp_path, capsys):
     args = tiny.write_memory(tmp_path, "train.batch_size=1000000")
-    args += ["model.hidden_size=3000"]
+    args += ["model.hidden_size=500"]
     assert main(["train", *args, f"run.directory={tmp_path / 'run'}"]) == 2
     said = capsys.readouterr().err
     assert "lstm-jax: the device has not enough memory (" in said
