@@ -12,7 +12,7 @@ FLOORS = [
     {"_starting", "_types", "files", "terminal"},
     {"config"},
     {"core", "tables"},
-    {"data", "scores"},
+    {"audio", "data", "scores"},
     {"kernels"},
     {"ops"},
     {"nn", "linen", "programs"},

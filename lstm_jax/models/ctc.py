@@ -20,7 +20,7 @@ Everything is in logarithms, with ``-inf`` for a probability of 0. Graves, Ferna
 Gomez & Schmidhuber, "Connectionist Temporal Classification", ICML 2006.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -230,7 +230,7 @@ def _checked(logits, labels, lengths, label_lengths, blank):
             f"logits has shape {logits.shape}, expected time-major [T, ..., K]."
         )
     steps, *batch, classes = logits.shape
-    labels: Any = jnp.asarray(labels)
+    labels = jnp.asarray(labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
             f"labels has dtype {labels.dtype}, expected integers, the indices of "

@@ -45,17 +45,13 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
         return types_of(plain, a, w)[0]
 
     def transpose(g, a, w, *, transpose_w):
-        if type(g) is not ad.Zero:
-            g = g.astype(
-                cotangent_dtype((a.aval if ad.is_undefined_primal(a) else a).dtype)
-            )
-        if ad.is_undefined_primal(a):
-            if type(g) is ad.Zero:
-                return ad.Zero(a.aval), None
+        by_a = ad.is_undefined_primal(a)
+        if type(g) is ad.Zero:
+            return (ad.Zero(a.aval), None) if by_a else (None, ad.Zero(w.aval))
+        g = g.astype(cotangent_dtype((a.aval if by_a else a).dtype))
+        if by_a:
             out = f(g, w, transpose_w=not transpose_w).astype(a.aval.dtype)
             return sum_to(a.aval, out, w), None
-        if type(g) is ad.Zero:
-            return None, ad.Zero(w.aval)
         left, right = (g, a) if transpose_w else (a, g)
         out = weight_gradient(left, right, w.aval)
         return None, sum_to(w.aval, out.astype(w.aval.dtype), a)
