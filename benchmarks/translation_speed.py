@@ -22,7 +22,8 @@ so hardly any ends earlier.
 
 Each library has a process of its own, and they take turns. Before that, torch must
 compute our loss and all our gradients without dropout, and find our translations of
-every third batch; in bfloat16 the loss and the ranks of the translations, to a percent.
+every third batch; in bfloat16 the loss, the gradients, and the ranks of the
+translations, to 5% of the largest.
 Our shapes are fixed: we pad sentences to a multiple of 8 tokens and the last batch to
 64 sentences, and torch does not. Compilation is timed apart.
 
@@ -69,7 +70,7 @@ CASES = {
     "decode 1 bfloat16": ("decode", (1, "bfloat16")),
 }
 TOLERANCE = {"train": 1e-4, "decode": 1e-5}
-NARROW = 1e-2
+NARROW = 5e-2
 """The tolerance of bfloat16, which has 8 bits of precision."""
 
 
@@ -143,9 +144,7 @@ def ours_train(ragged, dtype):
     params = first_params("train")
     gradient = jax.value_and_grad(functools.partial(loss, 0.0), has_aux=True)
     (nats, _), found = jax.jit(gradient)(params, (), batch, jax.random.key(0))
-    values = {"loss": np.asarray(nats)}
-    if dtype == "float32":
-        values |= _torch_weights(found)
+    values = {"loss": np.asarray(nats)} | _torch_weights(found)
     optimizer = Adam(learning_rate=RATE, clip_norm=None, schedule=Constant()).build(1)
 
     def steps(state, batch):
@@ -206,13 +205,11 @@ def torch_train(ragged, dtype):
     with narrow:
         nats = model.eval().loss(*batch)
     nats.backward()
-    values = {"loss": nats.detach().numpy()}
-    if dtype == "float32":
-        values |= {
-            name: p.grad.numpy().copy()
-            for name, p in model.named_parameters()
-            if p.requires_grad
-        }
+    values = {"loss": nats.detach().numpy()} | {
+        name: p.grad.numpy().copy()
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    }
     model.train()
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(weights, RATE, fused=True)  # the fastest on a CPU

@@ -38,6 +38,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="a new folder")
     args = parser.parse_args()
+    if args.folder.exists():
+        parser.error(f"{args.folder} exists already; name a new folder")
     found = {"train": [], "valid": [], "test": []}
     for n, (kjv, web) in enumerate(pairs()):
         found[SPLITS.get(n % EVERY, "train")].append(f"{kjv}\t{web}\n")

@@ -219,7 +219,10 @@ def test_given_beginnings(translate, translator, tmp_path):
     path.write_text(f"{long}\n")
     assert translate("--prefix", path, given="eins\n").startswith(long)
     said = translate("--prefix", path, given=text(sources), status=2)
-    assert "--prefix has 1 line and the input 4, expected as many" in said
+    assert "--prefix has 1 line and the input 4, expected a line for each" in said
+    path.write_text("one\nZorbl runs\n")
+    said = translate("--prefix", path, given="eins\nzwei\n", status=2)
+    assert "prefix 2 has the word 'Zorbl', which the vocabulary does not have" in said
 
 
 def test_scores_of_given_translations(translate, translator, tmp_path):
@@ -237,8 +240,16 @@ def test_scores_of_given_translations(translate, translator, tmp_path):
     (best,) = loaded.translations(["eins zwei"], BeamOptions(3, alpha=0))
     assert best[0].text == "two one"
     assert float(rows[0][0]) == pytest.approx(best[0].score, abs=1e-5)
+    assert "vocabulary" not in translate.err
     said = translate("--score", path, given="eins\n", status=2)
     assert "--score has 3 lines and the input 1" in said
+
+
+def test_a_score_of_a_word_that_is_not_known(translate, tmp_path):
+    path = tmp_path / "given.en"
+    path.write_text("one Zorbl\n")
+    translate("--score", path, given="eins\n")
+    assert "1 word not in the vocabulary, such as 'Zorbl': scored as" in translate.err
 
 
 class Typed(io.RawIOBase):
@@ -282,6 +293,15 @@ def test_a_line_at_a_time(translator, monkeypatch, capsys):
     status, out = interactive(monkeypatch, translator, lines[:3], "--n-best", "1")
     assert status == 0
     assert [row.split("\t")[0] for row in out.splitlines()] == ["1", "2", "3"]
+
+
+def test_typed_lines_are_drawn_as_those_of_a_file(translate, translator, monkeypatch):
+    how = ("--sample", "--temperature", "3", "--seed", "5")
+    lines = ["eins zwei drei"] * 6
+    expected = translate(*how, given=text(lines))
+    assert len({*expected.splitlines()}) > 1
+    typed = [f"{line}\n".encode() for line in lines]
+    assert interactive(monkeypatch, translator, typed, *how) == (0, expected)
 
 
 @pytest.mark.parametrize(

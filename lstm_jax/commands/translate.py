@@ -1,5 +1,6 @@
 """``lstm-jax translate``: sentences into the other language, a line each."""
 
+import dataclasses
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from lstm_jax.commands.translate_options import add_options, chosen, none_given
 from lstm_jax.data.labelled.lines import split_lines
 from lstm_jax.data.parallel import read_sentences
 from lstm_jax.data.text import counted
+from lstm_jax.data.tokens import Words
+from lstm_jax.data.tokens.words import UNKNOWN
 from lstm_jax.runs.attention_map import plot_attention
 from lstm_jax.runs.ensemble import ensemble_of
 from lstm_jax.tasks.perplexity import perplexity
-from lstm_jax.tasks.translating import Translation
+from lstm_jax.tasks.translating import SampleOptions, Translation
 from lstm_jax.terminal import say
 from lstm_jax.training.run_errors import RunError, make_folder
 
@@ -74,6 +77,8 @@ def add_command(commands) -> None:
     command.set_defaults(command=translate)
 
 
+AT_A_TIME = 1000
+"""Pairs that are scored at a time, for the memory."""
 MAPS = 100
 """Heat maps are drawn of so many lines at the most."""
 
@@ -94,6 +99,8 @@ def translate(args) -> int:
     if args.interactive:
         for number, line in enumerate(sys.stdin.buffer, start=1):
             sentences = split_lines(line, "standard input", number) or [""]
+            if isinstance(options, SampleOptions):
+                options = dataclasses.replace(options, first=number - 1)
             (found,) = ensemble.translate(sentences, options, args.copy_unknown)
             for text in _lines(number, found, n_best):
                 print(shown(text), flush=True)
@@ -108,7 +115,7 @@ def translate(args) -> int:
         if len(lines) != len(sentences):
             raise RunError(
                 f"--{option} has {counted(len(lines), 'line')} and the input "
-                f"{len(sentences):,}, expected as many."
+                f"{len(sentences):,}, expected a line for each line of the input."
             )
     if args.score is not None:
         _score(args, ensemble, sentences, beside["score"])
@@ -135,14 +142,26 @@ def translate(args) -> int:
 
 def _score(args, ensemble, sentences, translations):
     """What given translations cost."""
-    read = ensemble.task.align(ensemble.params[0], sentences, translations)
-    text = "".join(f"{-found.nats.sum():.6f}\t{len(found.nats)}\n" for found in read)
-    write_output(args.out, text, f"{len(read):,} scores")
-    tokens = sum(len(found.nats) for found in read)
-    nats = sum(float(found.nats.sum()) for found in read)
-    if tokens:
-        said = f"{counted(len(read), 'pair')}, {counted(tokens, 'token')}"
-        say(f"{said}: perplexity {perplexity(nats / tokens):.3f}", error=True)
+    costs = []
+    for start in range(0, len(sentences), AT_A_TIME):
+        part = slice(start, start + AT_A_TIME)
+        given = sentences[part], translations[part]
+        read = ensemble.task.align(ensemble.params[0], *given)
+        costs += [(float(found.nats.sum()), len(found.nats)) for found in read]
+    text = "".join(f"{-nats:.6f}\t{count}\n" for nats, count in costs)
+    write_output(args.out, text, f"{len(costs):,} scores")
+    nats, tokens = map(sum, zip(*costs, strict=True))
+    said = f"{counted(len(costs), 'pair')}, {counted(tokens, 'token')}"
+    say(f"{said}: perplexity {perplexity(nats / tokens):.3f}", error=True)
+    tokenizer = ensemble.task.data.target.tokenizer
+    if isinstance(tokenizer, Words) and (
+        unknown := tokenizer.unknown("\n".join(translations))
+    ):
+        say(
+            f"{counted(len(unknown), 'word')} not in the vocabulary, such as "
+            f"{unknown[0]!r}: scored as {UNKNOWN}.",
+            error=True,
+        )
 
 
 def _check_alone(args):

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from lstm_jax.inference import Sampling
-from lstm_jax.tasks.translating import BeamOptions, SampleOptions
+from lstm_jax.tasks.translating import MOST_BEAMS, BeamOptions, SampleOptions
 from lstm_jax.training.run_errors import RunError
 
 LENGTHS = {"min_length": "min_length", "max_ratio": "max_ratio", "n_best": "results"}
@@ -80,7 +80,7 @@ def chosen(args, defaults: BeamOptions) -> BeamOptions | SampleOptions:
         return _with(args, SampleOptions(sampling), LENGTHS | SAMPLE)
     _refuse(args, SAMPLE | SAMPLING, "is for sampling; add --sample or leave it out")
     beams = defaults.beams if args.beams is None else args.beams
-    if (args.n_best or 0) > beams:
+    if beams < (args.n_best or 0) <= MOST_BEAMS:
         raise RunError(
             f"--n-best is {args.n_best} and --beams {beams}: a search finds as many "
             f"translations as it follows; set --beams {args.n_best}."

@@ -14,7 +14,8 @@ def accumulation_dtype(dtype):
 
 
 def cotangent_dtype(dtype):
-    """The dtype of the gradient that a product with operands of ``dtype`` reads.
+    """The dtype to which a product with operands of ``dtype`` casts the gradient that
+    comes in.
 
     bfloat16 has the range of float32, so its gradients are products of 16 bits, too.
     Gradients in float16 would often be 0, so they stay in float32.

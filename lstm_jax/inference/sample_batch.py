@@ -81,6 +81,8 @@ def sample_batch(
     ([[2, 0, 0, 0], [1, 0, 0, 0]], [2, 2])
     """
     check_size("length", length)
+    if not isinstance(sampling, Sampling):
+        raise TypeError(f"sampling is {sampling!r}, expected a Sampling.")
     step, carry, logits = check_step(step, carry, logits)
     rows, vocabulary = logits.shape
     keys = check_key(keys)
@@ -112,8 +114,10 @@ def _run(step, rules, end, carry, logits, keys, *, length, sampling):
         )
         forced, token = rules.forced(t, end)
         token = jnp.where(forced, token, draw(open_logits, now, sampling))
+        # As in a beam search, a token outside the vocabulary gives NaN.
+        heard = jnp.where(token < 0, logits.shape[1], token)
         log_p = jax.nn.log_softmax(logits)
-        gained = jnp.take_along_axis(log_p, token[:, None], axis=1)[:, 0]
+        gained = jnp.take_along_axis(log_p, heard[:, None], axis=1)[:, 0]
         token = jnp.where(ended, end, token)
         found = Samples(
             found.tokens.at[:, t].set(token),

@@ -11,8 +11,9 @@ be the labels with a blank before, between and after them, ``2 L + 1`` in all. T
     alpha_t[s] = (alpha_{t-1}[s] + alpha_{t-1}[s-1] + alpha_{t-1}[s-2]) p_t[e_s]
 
 where the last term counts only if ``e_s`` is a label and differs from ``e_{s-2}``, and
-``p(y | z) = alpha_T[2L] + alpha_T[2L+1]``. The same sums from the end, ``beta``, give
-the probability of passing ``e_s`` at step ``t``, which is the derivative:
+``p(y | z) = alpha_T[2L] + alpha_T[2L+1]``. The same sums from the end, without
+``p_t[e_s]``, are ``beta_t[s]``. Both give the probability of passing ``e_s`` at step
+``t``, which is the derivative:
 
     d log p(y | z) / d log p_t[k] = sum over e_s = k of alpha_t[s] beta_t[s] / p(y | z)
 
@@ -29,7 +30,6 @@ from jax.core import Tracer
 
 from lstm_jax._types import Array, Bool, Float, Int, Lengths
 from lstm_jax.core.arguments import check_floating
-from lstm_jax.core.cells.checks import check_lengths
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.recurrence.sequence import length_mask
 
@@ -98,13 +98,14 @@ def ctc_fits(
     [False, True]
     """
     labels = jnp.asarray(labels)
+    if labels.ndim < 1:
+        raise ValueError(f"labels has shape {labels.shape}, expected [L, ...].")
     count, *batch = labels.shape
-    given = np.full(batch, count, np.int32) if label_lengths is None else label_lengths
-    given = check_lengths(given, count, tuple(batch))
+    given = _lengths("label_lengths", label_lengths, count, batch)
     real = length_mask(given, count)
     repeated = (labels[1:] == labels[:-1]) & real[1:]
     needed = given + repeated.sum(axis=0, dtype=jnp.int32)
-    return check_lengths(lengths, MOST, tuple(batch)) >= needed
+    return _lengths("lengths", lengths, MOST, batch) >= needed
 
 
 class _Lattice(NamedTuple):
@@ -163,7 +164,9 @@ def _derivative(primals, tangents):
     total = passed.sum(axis=-1, keepdims=True)
     passed = passed / jnp.where(total > 0, total, 1)
     classes = jax.nn.one_hot(lattice.classes[0], log_p.shape[-1], dtype=log_p.dtype)
-    by_class = jnp.einsum("tbs,bsk->tbk", passed, classes)
+    by_class = jnp.einsum(
+        "tbs,bsk->tbk", passed, classes, precision=jax.lax.Precision.HIGHEST
+    )
     # Where nats are NaN or infinite, the probabilities are 0.
     return nats, -(by_class * tangents[0]).sum(axis=(0, 2))
 
@@ -221,6 +224,29 @@ def _log_sum(a):
     return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, total)) + top)
 
 
+def _lengths(name, lengths, most, batch):
+    """One length for every row, int32. Traced ones are clipped."""
+    if lengths is None:
+        return jnp.full(batch, most, jnp.int32)
+    known = not isinstance(lengths, Tracer)
+    lengths = np.asarray(lengths) if known else lengths
+    if known and not lengths.size:
+        lengths = lengths.astype(np.int32)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"{name} has dtype {lengths.dtype}, expected integers.")
+    if lengths.shape != tuple(batch):
+        raise ValueError(
+            f"{name} has shape {lengths.shape}, expected {tuple(batch)}, one for every "
+            f"row of labels."
+        )
+    if known and lengths.size and not 0 <= lengths.min() <= lengths.max() <= most:
+        raise ValueError(
+            f"{name} runs from {lengths.min()} to {lengths.max()}, expected 0 to "
+            f"{most}, as many as there are; clip it."
+        )
+    return jnp.clip(jnp.asarray(lengths), 0, most).astype(jnp.int32)
+
+
 def _checked(logits, labels, lengths, label_lengths, blank):
     """All arguments as arrays; labels are 0 in the padding, and traced labels that are
     wrong are ``K``."""
@@ -245,14 +271,8 @@ def _checked(logits, labels, lengths, label_lengths, blank):
     if not number or not 0 <= blank < classes:
         raise ValueError(f"blank is {blank!r}, expected a class in [0, {classes}).")
     count = len(labels)
-    full = lambda n: np.full(batch, n, np.int32)
-    lengths = full(steps) if lengths is None else lengths
-    lengths = check_lengths(lengths, steps, tuple(batch))
-    label_lengths = full(count) if label_lengths is None else label_lengths
-    label_lengths = check_lengths(label_lengths, count, tuple(batch))
-    # Traced lengths may be too large.
-    lengths = jnp.minimum(lengths, steps)
-    label_lengths = jnp.minimum(label_lengths, count)
+    lengths = _lengths("lengths", lengths, steps, batch)
+    label_lengths = _lengths("label_lengths", label_lengths, count, batch)
     real = length_mask(label_lengths, count)
     labels = jnp.where(real, labels.astype(jnp.int32), blank)
     wrong = real & ((labels < 0) | (labels >= classes) | (labels == blank))

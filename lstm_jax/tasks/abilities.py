@@ -219,7 +219,8 @@ class Translates(Protocol):
         copy_unknown: bool = False,
         prefixes: Sequence[str] | None = None,
     ) -> list[list[Any]]:
-        """The translations of every sentence, in order, the best first.
+        """The translations of every sentence, in order: the best first, or in the
+        order in which they were drawn.
 
         Args:
             params: the parameters of each model of an ensemble, or of one.

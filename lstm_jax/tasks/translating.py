@@ -13,6 +13,7 @@ from lstm_jax._types import Array, Float, PyTree
 from lstm_jax.core.arguments import check_size
 from lstm_jax.data.parallel import SentenceTokens
 from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens import Words
 from lstm_jax.inference import (
     Sampling,
     beam_search_batch,
@@ -30,7 +31,8 @@ BEAMS = 5
 """With more beams than these there are fewer sentences at a time, for the memory."""
 MOST_BEAMS = 1000
 BUCKETS = 6
-"""Shapes of batches at the most: each is compiled once."""
+"""Shapes of batches at the most. Each is compiled once, and again for beginnings of
+another length."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,8 @@ class SampleOptions:
     """Which tokens may be drawn, and how likely each is."""
     seed: int = 0
     """Each sentence has its own random numbers, made from `seed` and its place."""
+    first: int = 0
+    """The place of the first sentence."""
     min_length: int = 0
     """The fewest tokens of a translation."""
     max_ratio: float = 2.0
@@ -89,8 +93,14 @@ class SampleOptions:
     """Translations that are drawn for a sentence."""
 
     def __post_init__(self):
+        if not isinstance(self.sampling, Sampling):
+            raise TypeError(
+                f"sampling is {self.sampling!r}, expected lstm_jax.inference.Sampling, "
+                f"such as Sampling(temperature=0.7)."
+            )
         check_size("results", self.results, most=MOST_BEAMS)
         check_size("seed", self.seed, least=0, most=2**31 - 1)
+        check_size("first", self.first, least=0)
         check_size("min_length", self.min_length, least=0)
         if not 0 <= self.max_ratio <= 100:
             raise ValueError(f"max_ratio is {self.max_ratio!r}, expected 0 to 100.")
@@ -151,23 +161,29 @@ class Translating:
             batch_tokens: source tokens at a time.
 
         Raises:
-            DataError: a sentence or a prefix cannot be encoded, or there are not as
-                many prefixes as sentences.
+            TypeError: ``options`` are of another type.
+            DataError: a sentence cannot be encoded, a prefix has a word that the
+                vocabulary does not have, or there are not as many prefixes as
+                sentences.
         """
-        if prefixes is not None and len(prefixes) != len(sentences):
-            raise DataError(
-                f"{len(sentences):,} sentences and {len(prefixes):,} prefixes, "
-                f"expected as many."
+        if not isinstance(options, BeamOptions | SampleOptions):
+            raise TypeError(
+                f"options is {options!r}, expected BeamOptions or SampleOptions of "
+                f"lstm_jax.tasks.translating."
             )
+        if prefixes is not None:
+            self._check_prefixes(prefixes, len(sentences))
         draws = isinstance(options, SampleOptions)
         beams = 1 if draws else options.beams
         there = [n for n, sentence in enumerate(sentences) if sentence.strip()]
         # A drawn translation is a row of its own.
         rows = [(n, k) for n in there for k in range(options.results if draws else 1)]
-        tokens = self._source.encode_all([sentences[n] for n, _ in rows])
+        encoded = self._source.encode_all(sentences)
+        tokens = [encoded[n] for n, _ in rows]
         starts = None
         if prefixes is not None:
-            starts = self._target.encode_all([prefixes[n] for n, _ in rows])
+            encoded = self._target.encode_all(prefixes)
+            starts = [encoded[n] for n, _ in rows]
         found = {n: [] for n in there}
         batch_tokens = batch_tokens * BEAMS // max(beams, BEAMS)
         for members, batch in source_batches(tokens, batch_tokens, BUCKETS):
@@ -182,6 +198,22 @@ class Translating:
                     found[rows[member][0]] += self._decode(made, row)
         return [found.get(n, [Translation("", 0.0)]) for n in range(len(sentences))]
 
+    def _check_prefixes(self, prefixes, count):
+        if len(prefixes) != count:
+            raise DataError(
+                f"{count:,} sentences and {len(prefixes):,} prefixes, expected one for "
+                f"each sentence; an empty one begins with nothing."
+            )
+        tokenizer = self._target.tokenizer
+        if not isinstance(tokenizer, Words):
+            return
+        for number, prefix in enumerate(prefixes, start=1):
+            if unknown := tokenizer.unknown(prefix):
+                raise DataError(
+                    f"prefix {number:,} has the word {unknown[0]!r}, which the "
+                    f"vocabulary does not have; write another word or none."
+                )
+
     def _decode(self, beams, row):
         found = [
             Translation(self._target.decode(tokens), float(score))
@@ -194,7 +226,8 @@ class Translating:
     def _draw(self, params, batch, options, limits, places) -> Beams:
         """One translation a row, for the (sentence, sample) in its place."""
         memories, carry, logits = self._start(params, *batch, False)
-        keys = _keys(jax.random.key(options.seed), np.array(places, np.int32))
+        places = np.array([(options.first + n, k) for n, k in places], np.int32)
+        keys = _keys(jax.random.key(options.seed), places)
         found = sample_batch(
             jax.tree_util.Partial(self._step, params, memories),
             carry,

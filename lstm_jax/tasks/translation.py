@@ -1,5 +1,6 @@
 """Translation: sentences of one language into another."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -15,6 +16,7 @@ from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens import Words
 from lstm_jax.data.tokens.words import UNKNOWN
 from lstm_jax.models.functional import Functional
+from lstm_jax.models.translation import TranslatorConfig
 from lstm_jax.scores.translation import translation_scores
 from lstm_jax.tasks.abilities import Folder
 from lstm_jax.tasks.perplexity import PERPLEXITY, perplexity
@@ -60,10 +62,13 @@ class TranslationTask:
     ):
         self.config = config
         self.data = data = TranslationData(config.data, metadata)
-        sizes = data.source.size, data.target.size
-        self.model = Functional(lambda key: config.model.build(*sizes, nnx.Rngs(key)))
+        self.model = self._functional(config.model)
         pieces = self.model, data.source, data.target
         self._translating, self._reader = Translating(*pieces), PairReader(*pieces)
+
+    def _functional(self, model: TranslatorConfig) -> Functional:
+        sizes = self.data.source.size, self.data.target.size
+        return Functional(lambda key: model.build(*sizes, nnx.Rngs(key)))
 
     @property
     def metrics(self) -> Metrics:
@@ -250,9 +255,12 @@ class TranslationTask:
         }
         files = {f"{side}.tokenizer.json": portable(of) for side, of in sides.items()}
         files["vocabulary.json"] = json.dumps(vocabulary, indent=2) + "\n"
+        # Files compute in float32, whatever the model was trained in.
+        config = dataclasses.replace(self.config.model, dtype="float32")
+        model = self._functional(config)
         functions = {
-            "encoder": EncoderFunction(self.model, params, batch_first),
-            "decoder": DecoderFunction(self.model, params),
+            "encoder": EncoderFunction(model, params, batch_first),
+            "decoder": DecoderFunction(model, params),
         }
         return Folder(functions, files)
 

@@ -32,7 +32,8 @@ class Alignment(NamedTuple):
     """The weight of every source position at every token ``[T, S]``; rows add up to 1.
     Of several heads the mean."""
     nats: np.ndarray
-    """``-log p`` of every token of the translation ``[T]``."""
+    """``-log p`` of every token of the translation ``[T]``, as in a search: the begin
+    token has probability 0. The loss of training counts it."""
 
 
 class PairReader:

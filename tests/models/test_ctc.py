@@ -78,8 +78,8 @@ def test_derivatives():
         return jnp.where(fits, nats, 0).sum()
 
     z = jnp.asarray(np.nan_to_num(logits))
-    check_grads(total, (z,), order=2, modes=["fwd", "rev"])
-    gradient = jax.grad(total)(z)
+    check_grads(jax.jit(total), (z,), order=2, modes=["fwd", "rev"])
+    gradient = jax.jit(jax.grad(total))(z)
     assert not gradient[:, ~fits].any()
     assert not np.asarray(gradient)[~np.broadcast_to(real, gradient.shape)].any()
     # A softmax less the probabilities of the classes: no step gains or loses any.
@@ -134,7 +134,9 @@ def test_a_class_that_cannot_be():
         jnp.array([[1], [2]]),
         jnp.zeros((4, 1, 4)).at[:, :, 3].set(-jnp.inf),
     )
-    nats, gradient = jax.value_and_grad(lambda z: ctc_nats(z, labels)[0])(logits)
+    nats, gradient = jax.jit(jax.value_and_grad(lambda z: ctc_nats(z, labels)[0]))(
+        logits
+    )
     assert float(nats) == pytest.approx(float(ctc_nats(logits[..., :3], labels)[0]))
     assert bool(jnp.isfinite(gradient).all())
     assert ctc_nats(logits, jnp.array([[3]]))[0] == np.inf
@@ -183,8 +185,19 @@ def test_traced_labels_that_are_wrong_give_nan():
         (dict(labels=jnp.ones((2, 3), int)), ValueError, "with the batch axes"),
         (dict(labels=jnp.zeros((2, 2), int)), ValueError, r"labels\[0, 0\] is 0, exp"),
         (dict(labels=jnp.full((2, 2), 3)), ValueError, "other than the blank, 0"),
-        (dict(lengths=np.array([5, 1])), ValueError, "lengths runs from 1 to 5"),
-        (dict(label_lengths=np.array([3, 1])), ValueError, "runs from 1 to 3"),
+        (
+            dict(lengths=np.array([5, 1])),
+            ValueError,
+            "^lengths runs from 1 to 5, expected 0 to 4",
+        ),
+        (
+            dict(label_lengths=np.array([3, 1])),
+            ValueError,
+            "^label_lengths runs from 1 to 3",
+        ),
+        (dict(lengths=jnp.array([5, 1])), ValueError, "^lengths runs from 1 to 5"),
+        (dict(lengths=np.ones(2)), TypeError, "^lengths has dtype float64"),
+        (dict(label_lengths=np.array([1])), ValueError, "^label_lengths has shape"),
         (dict(blank=3), ValueError, r"blank is 3, expected a class in \[0, 3\)"),
         (dict(blank=True), ValueError, "blank is True"),
     ],

@@ -313,3 +313,36 @@ def test_no_step_is_no_output():
     xs = jnp.ones((0, 3, 6))
     hs = decode(translator.cell, translator.decoder.params, memory, carry, xs)
     assert hs.shape == (0, 3, 8)
+
+
+@pytest.mark.usefixtures("optax_promotion")
+@pytest.mark.parametrize("attention", ["general", "additive"])
+def test_sixteen_bits(attention):
+    """Near float32; only ``c`` and what attends are wide."""
+    sizes = dict(embed_size=16, hidden_size=32, attention=attention)
+    wide = TranslatorConfig(**sizes).build(20, 24, nnx.Rngs(0))
+    narrow = TranslatorConfig(**sizes, dtype="bfloat16").build(20, 24, nnx.Rngs(0))
+    rng = np.random.default_rng(0)
+    tokens = lambda steps: jnp.asarray(rng.integers(3, 20, (steps, 5)), jnp.int32)
+    lengths = jnp.array([7, 3, 1, 5, 7])
+    pairs = PairBatch(tokens(7), lengths, tokens(6), tokens(6), lengths - 1)
+    memory, carry = narrow.encode(pairs.source, pairs.source_lengths)
+    (layer,) = carry.layers
+    assert (layer.h.dtype, layer.c.dtype) == (jnp.bfloat16, jnp.float32)
+    assert {a.dtype for a in (carry.fed, narrow.hidden(pairs))} == {
+        jnp.dtype("bfloat16")
+    }
+    assert {a.dtype for a in memory} == {jnp.dtype("float32")}
+    assert narrow(pairs).dtype == jnp.float32
+
+    def measured(model):
+        graph, params = nnx.split(model, nnx.Param)
+        loss = lambda params: nnx.merge(graph, params).loss(pairs)[0]
+        return jax.jit(jax.value_and_grad(loss))(params)
+
+    (a, found), (b, expected) = measured(narrow), measured(wide)
+    assert a != b
+    assert float(a) == pytest.approx(float(b), rel=5e-3)
+    for x, y in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        assert x.dtype == jnp.float32
+        assert np.linalg.norm(x - y) <= 0.05 * np.linalg.norm(y) + 1e-6

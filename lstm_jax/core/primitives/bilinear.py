@@ -31,7 +31,7 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
         name: name of the primitive.
         compute: ``(a, w, *, transpose_w)``, in the accumulation dtype of ``a``.
         weight_gradient: ``(a, g, w)``, the gradient by ``w`` of
-            ``vdot(g, compute(a, w, transpose_w=False))``, in the dtype of ``g``.
+            ``vdot(g, compute(a, w, transpose_w=False))``, in the accumulation dtype.
     """
     primitive = Primitive(name)
 
@@ -48,8 +48,8 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
         by_a = ad.is_undefined_primal(a)
         if type(g) is ad.Zero:
             return (ad.Zero(a.aval), None) if by_a else (None, ad.Zero(w.aval))
-        g = g.astype(cotangent_dtype((a.aval if by_a else a).dtype))
         if by_a:
+            g = g.astype(cotangent_dtype(a.aval.dtype))
             out = f(g, w, transpose_w=not transpose_w).astype(a.aval.dtype)
             return sum_to(a.aval, out, w), None
         left, right = (g, a) if transpose_w else (a, g)

@@ -1,14 +1,17 @@
 """The product of two matrices, with the sum in the accumulation dtype.
 
 For 16-bit matrices on a CPU, XLA uses the processor's instructions for them (AMX, four
-to seven times as fast as float32) only if both factors and the result lie in memory row
-by row. Otherwise it multiplies in float32, or compiles a program that cannot run:
-"Unsupported element type for DotThunk", where the result is read transposed. So there
-the rows are laid out first.
+to seven times as fast as float32) only if the first factor and the result lie in memory
+row by row and the sum is over the columns of the first factor. Otherwise it multiplies
+in float32, or compiles a program that cannot run: "Unsupported element type for
+DotThunk", where the result is read transposed. So there the rows are laid out first.
 """
 
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.layout import Layout, with_layout_constraint
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core.precision import accumulation_dtype
@@ -18,25 +21,42 @@ def dot(
     a: Float[Array, "_ _"], b: Float[Array, "_ _"], axes: tuple[int, int]
 ) -> Float[Array, "_ _"]:
     """The sum over axis ``axes[0]`` of ``a`` and ``axes[1]`` of ``b``."""
+    one, other = axes
+    narrow = a.dtype.itemsize < 4
+    if narrow and one == 0:
+        a, one = _in_rows(a.T), 1
+    product = lax.dot_general(
+        a,
+        b,
+        (((one,), (other,)), ((), ())),
+        preferred_element_type=accumulation_dtype(a.dtype),
+    )
+    return _in_rows(product) if narrow else product
 
-    def product(a, b, over=axes):
-        return lax.dot_general(
-            a,
-            b,
-            (((over[0],), (over[1],)), ((), ())),
-            preferred_element_type=accumulation_dtype(a.dtype),
-        )
 
-    def of_rows(a, b):
-        one, other = axes
-        if one == 0:
-            a, one = _in_rows(a.T), 1
-        return _in_rows(product(a, b, (one, other)))
-
-    if a.dtype.itemsize > 2:
-        return product(a, b)
-    return lax.platform_dependent(a, b, cpu=of_rows, default=product)
+_primitive = Primitive("lstm_jax_in_rows")
 
 
 def _in_rows(a):
-    return with_layout_constraint(a, Layout(tuple(range(a.ndim))))
+    """The same array; on a CPU it lies in memory row by row."""
+    return _primitive.bind(a)
+
+
+def _lower_for_cpu(context, a):
+    # An exported program may hold no custom call, and runs anywhere.
+    if context.module_context.lowering_parameters.for_export:
+        return [a]
+    rows = lambda a: with_layout_constraint(a, Layout(tuple(range(a.ndim))))
+    return mlir.lower_fun(rows, multiple_results=False)(context, a)
+
+
+def _batch(operands, axes):
+    return _primitive.bind(jnp.moveaxis(operands[0], axes[0], 0)), 0
+
+
+_primitive.def_impl(lambda a: a)
+_primitive.def_abstract_eval(lambda a: a)
+mlir.register_lowering(_primitive, lambda _, a: [a])
+mlir.register_lowering(_primitive, _lower_for_cpu, platform="cpu")
+ad.deflinear2(_primitive, lambda g, _: [_primitive.bind(g)])
+batching.primitive_batchers[_primitive] = _batch

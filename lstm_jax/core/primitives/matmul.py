@@ -14,6 +14,7 @@ accumulation dtype. The gradient of ``w`` is returned in the dtype of ``w``.
 """
 
 from lstm_jax._types import Array, Float
+from lstm_jax.core.precision import cotangent_dtype
 from lstm_jax.core.primitives.bilinear import bilinear
 from lstm_jax.core.primitives.dot import dot
 
@@ -33,8 +34,9 @@ def _matmul(a, w, *, transpose_w):
 
 def _weight_gradient(a, g, w):
     del w
-    wider = max(a.dtype, g.dtype, key=lambda dtype: dtype.itemsize)
-    a, g = a.astype(wider), g.astype(wider)
+    # The gradient is wide, the operand may not be.
+    narrow = min(a.dtype, g.dtype, key=lambda dtype: dtype.itemsize)
+    a, g = (x.astype(cotangent_dtype(narrow)) for x in (a, g))
     return dot(a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1]), (0, 0))
 
 

@@ -1,0 +1,56 @@
+"""Overlapping frames of a signal, and the windows that fade them in and out."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax._types import Array, Float
+
+Window = Literal["povey", "hann", "hamming", "rectangular"]
+
+
+def window_weights(kind: Window, size: int) -> np.ndarray:
+    """The weights of a frame, with ``u = 2 pi i / (size - 1)``:
+
+        hann      0.5 - 0.5 cos u
+        hamming   0.54 - 0.46 cos u
+        povey     (0.5 - 0.5 cos u) ** 0.85
+
+    >>> from lstm_jax.audio.frames import window_weights
+    >>> window_weights("hann", 5).round(3).tolist()
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if kind == "rectangular":
+        return np.ones(size)
+    cosine = np.cos(2 * np.pi * np.arange(size) / max(size - 1, 1))
+    if kind == "hamming":
+        return 0.54 - 0.46 * cosine
+    hann = 0.5 - 0.5 * cosine
+    return hann**0.85 if kind == "povey" else hann
+
+
+def cut(signal: Float[Array, "N *B"], size: int, hop: int) -> Float[Array, "T size *B"]:
+    """Frames of ``size`` samples, ``hop`` apart; samples after the last whole frame are
+    left out.
+
+    >>> import jax.numpy as jnp
+    >>> from lstm_jax.audio.frames import cut
+    >>> cut(jnp.arange(8.0), 4, 2).tolist()
+    [[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0], [4.0, 5.0, 6.0, 7.0]]
+    """
+    count = whole_frames(len(signal), size, hop)
+    if not count:
+        return jnp.zeros((0, size, *signal.shape[1:]), signal.dtype)
+    starts = np.arange(count, dtype=np.int32) * hop
+    return jnp.take(signal, starts[:, None] + np.arange(size, dtype=np.int32), axis=0)
+
+
+def whole_frames(samples: int, size: int, hop: int) -> int:
+    """How many frames `cut` finds.
+
+    >>> from lstm_jax.audio.frames import whole_frames
+    >>> [whole_frames(n, 4, 2) for n in (3, 4, 5, 6)]
+    [0, 1, 1, 2]
+    """
+    return max(0, (samples - size) // hop + 1)
