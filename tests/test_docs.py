@@ -5,12 +5,13 @@ import inspect
 import pytest
 
 import lstm_jax
-from lstm_jax import data, diagnostics, inference, interop, linen, nn, scores
+from lstm_jax import audio, data, diagnostics, inference, interop, linen, nn, scores
 from lstm_jax.data import baselines, labelled, panel, parallel
 from lstm_jax.scores import forecast
 
 MODULES = (
     lstm_jax,
+    audio,
     data,
     baselines,
     labelled,
