@@ -82,6 +82,20 @@ def test_rules():
     assert (np.asarray(begun.tokens)[:, 0] == 3).all()
     assert (np.asarray(begun.tokens)[1::2, 1] == 1).all()
     assert not (np.asarray(begun.tokens)[::2, 1] == 1).all()
+    # Whatever is forced or forbidden, the probability is that of the model.
+    for found in (long, short, begun):
+        for tokens, nats, length in zip(*map(np.asarray, found), strict=True):
+            said = tokens[:length]
+            pairs = zip((1, *said)[:length], said, strict=True)
+            expected = sum(TABLE[a, b] for a, b in pairs)
+            assert nats == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_traced_prefix_outside_the_vocabulary_gives_nan():
+    found = jax.jit(lambda prefix: samples(4, prefix=prefix))(
+        jnp.array([[1], [-1], [4], [2]])
+    )
+    assert np.isnan(found.nats).tolist() == [False, True, True, False]
 
 
 def test_the_most_likely_token():
