@@ -198,6 +198,10 @@ def deltas(xs: Float[Array, "T *B F"], order: int) -> Float[Array, "T *B G"]:
 
     Before the first frame and after the last stand copies of them (Young et al. 2006).
 
+    Args:
+        xs: features of every frame.
+        order: 0 returns ``xs``, 1 adds slopes, and 2 the slopes of the slopes, too.
+
     >>> import jax.numpy as jnp
     >>> from lstm_jax.audio import deltas
     >>> deltas(3 * jnp.arange(6.0)[:, None], 1)[2].tolist()

@@ -30,11 +30,13 @@ from jax.core import Tracer
 
 from lstm_jax._types import Array, Bool, Float, Int, Lengths
 from lstm_jax.core.arguments import check_floating
+from lstm_jax.core.cells.checks import check_lengths
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.recurrence.sequence import length_mask
 
 MOST = 2**31 - 1
 """No row has more steps."""
+LABELS = {"name": "label_lengths", "of": "labels"}
 
 
 def ctc_nats(
@@ -92,6 +94,15 @@ def ctc_fits(
     """Whether a row has enough steps for its labels: one for each, and one for the
     blank between two that are equal.
 
+    Args:
+        labels: ``y``, without blanks.
+        lengths: steps of every row.
+        label_lengths: labels of every row; ``None`` means all.
+
+    Raises:
+        TypeError, ValueError: lengths are not integers, do not match the labels, or are
+            out of range.
+
     >>> import jax.numpy as jnp
     >>> from lstm_jax.models.ctc import ctc_fits
     >>> ctc_fits(jnp.array([[1, 1], [1, 2]]), jnp.array([2, 2])).tolist()
@@ -101,11 +112,11 @@ def ctc_fits(
     if labels.ndim < 1:
         raise ValueError(f"labels has shape {labels.shape}, expected [L, ...].")
     count, *batch = labels.shape
-    given = _lengths("label_lengths", label_lengths, count, batch)
+    given = _lengths(label_lengths, count, batch, **LABELS)
     real = length_mask(given, count)
     repeated = (labels[1:] == labels[:-1]) & real[1:]
     needed = given + repeated.sum(axis=0, dtype=jnp.int32)
-    return _lengths("lengths", lengths, MOST, batch) >= needed
+    return _lengths(lengths, MOST, batch, of="logits") >= needed
 
 
 class _Lattice(NamedTuple):
@@ -216,7 +227,8 @@ def _log_add(*terms):
 
 
 def _log_sum(a):
-    """``log(sum(exp(a)))`` over the last axis, with derivatives where all are -inf."""
+    """``log(sum(exp(a)))`` over the last axis. Where all are -inf its derivative is 0;
+    that of `jax.nn.logsumexp` is NaN, and second derivatives of the loss need it."""
     top = jax.lax.stop_gradient(a.max(axis=-1))
     top = jnp.where(jnp.isfinite(top), top, 0)
     total = jnp.exp(a - top[..., None]).sum(axis=-1)
@@ -224,32 +236,18 @@ def _log_sum(a):
     return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, total)) + top)
 
 
-def _lengths(name, lengths, most, batch):
-    """One length for every row, int32. Traced ones are clipped."""
+def _lengths(lengths, most, batch, **called):
+    """One length for every row, int32; ``None`` means all. Traced ones are clipped."""
     if lengths is None:
         return jnp.full(batch, most, jnp.int32)
-    known = not isinstance(lengths, Tracer)
-    lengths = np.asarray(lengths) if known else lengths
-    if known and not lengths.size:
-        lengths = lengths.astype(np.int32)
-    if not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise TypeError(f"{name} has dtype {lengths.dtype}, expected integers.")
-    if lengths.shape != tuple(batch):
-        raise ValueError(
-            f"{name} has shape {lengths.shape}, expected {tuple(batch)}, one for every "
-            f"row of labels."
-        )
-    if known and lengths.size and not 0 <= lengths.min() <= lengths.max() <= most:
-        raise ValueError(
-            f"{name} runs from {lengths.min()} to {lengths.max()}, expected 0 to "
-            f"{most}, as many as there are; clip it."
-        )
-    return jnp.clip(jnp.asarray(lengths), 0, most).astype(jnp.int32)
+    if not isinstance(lengths, Tracer):
+        lengths = np.asarray(lengths)
+    return jnp.minimum(check_lengths(lengths, most, tuple(batch), **called), most)
 
 
 def _checked(logits, labels, lengths, label_lengths, blank):
-    """All arguments as arrays; labels are 0 in the padding, and traced labels that are
-    wrong are ``K``."""
+    """All arguments as arrays; labels are blank in the padding, and traced labels that
+    are wrong are ``K``."""
     logits = check_floating("logits", logits)
     if logits.ndim < 2:
         raise ValueError(
@@ -271,8 +269,8 @@ def _checked(logits, labels, lengths, label_lengths, blank):
     if not number or not 0 <= blank < classes:
         raise ValueError(f"blank is {blank!r}, expected a class in [0, {classes}).")
     count = len(labels)
-    lengths = _lengths("lengths", lengths, steps, batch)
-    label_lengths = _lengths("label_lengths", label_lengths, count, batch)
+    lengths = _lengths(lengths, steps, batch, of="logits")
+    label_lengths = _lengths(label_lengths, count, batch, **LABELS)
     real = length_mask(label_lengths, count)
     labels = jnp.where(real, labels.astype(jnp.int32), blank)
     wrong = real & ((labels < 0) | (labels >= classes) | (labels == blank))

@@ -224,8 +224,11 @@ def _flags_hint(name, got, shape, axes):
     return "pass one flag for every step of every row"
 
 
-def check_lengths(lengths, steps, batch_shape):
-    """Lengths as int32. Traced values cannot be checked, so they are clipped."""
+def check_lengths(lengths, steps, batch_shape, *, name="lengths", of="xs"):
+    """Lengths as int32. Traced values cannot be checked, so they are clipped.
+
+    ``name`` is what the caller calls them, and ``of`` what they are lengths of.
+    """
     if isinstance(lengths, list | tuple) and _traced(lengths):
         lengths = jnp.stack(list(map(jnp.asarray, lengths)))
     known = isinstance(lengths, int | list | tuple | np.ndarray | np.generic)
@@ -234,18 +237,18 @@ def check_lengths(lengths, steps, batch_shape):
         array = array.astype(np.int32)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(
-            f"lengths has dtype {array.dtype}, expected integers; "
-            f"pass a boolean [T, ...] array as mask."
+            f"{name} has dtype {array.dtype}, expected integers"
+            + ("; pass a boolean [T, ...] array as mask." if of == "xs" else ".")
         )
     if array.shape != batch_shape:
         raise ValueError(
-            f"lengths has shape {array.shape}, expected {batch_shape}, "
-            f"one length for every row of xs."
+            f"{name} has shape {array.shape}, expected {batch_shape}, "
+            f"one length for every row of {of}."
         )
     if known and array.size and not 0 <= array.min() <= array.max() <= steps:
         raise ValueError(
-            f"lengths runs from {array.min()} to {array.max()}, expected values in "
-            f"[0, {steps}], the steps of xs; clip them or pad xs."
+            f"{name} runs from {array.min()} to {array.max()}, expected values in "
+            f"[0, {steps}], the steps of {of}; clip them or pad {of}."
         )
     # Clip before the cast: the cast would turn 2**32 into 0.
     if not known:
