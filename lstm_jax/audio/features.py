@@ -152,11 +152,11 @@ def features(
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.audio import FeatureConfig, features
-    >>> tone = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(8000) / 8000)
+    >>> tone = jnp.sin(2 * jnp.pi * 1000 * jnp.arange(8000.0) / 8000)
     >>> config = FeatureConfig(rate=8000, mels=23)
     >>> found = features(tone, config)
     >>> found.shape, int(found[0].argmax())  # the band of 1,000 Hz
-    ((98, 23), 9)
+    ((98, 23), 10)
     """
     signal = check_floating("signal", signal)
     if signal.ndim < 1:

@@ -34,7 +34,7 @@ def mel_bands(
     >>> from lstm_jax.audio.mel import mel_bands
     >>> weights = mel_bands(4, 512, 16000, 20, 8000, "htk")
     >>> weights.shape, weights.argmax(axis=0).tolist()  # the centres
-    ((257, 4), [18, 48, 99, 181])
+    ((257, 4), [16, 40, 80, 147])
     """
     to_mel, to_hz = (_slaney, _slaney_hz) if scale == "slaney" else (_htk, _htk_hz)
     corners = np.linspace(to_mel(low), to_mel(high), bands + 2)
