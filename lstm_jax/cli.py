@@ -21,6 +21,7 @@ from lstm_jax.commands import (
     predict,
     reproduce,
     train,
+    transcribe,
     translate,
 )
 from lstm_jax.commands.process import keep_freed_memory, quiet_after_failed_writes
@@ -129,6 +130,7 @@ def _parser():
     evaluate.add_command(commands)
     generate.add_command(commands)
     translate.add_command(commands)
+    transcribe.add_command(commands)
     predict.add_command(commands)
     backtest.add_command(commands)
 

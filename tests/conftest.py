@@ -108,3 +108,12 @@ def translator(tmp_path_factory):
 
     with jax.numpy_dtype_promotion("standard"):
         return translated.train(tmp_path_factory.mktemp("translator"))
+
+
+@pytest.fixture(scope="session")
+def recogniser(tmp_path_factory):
+    """A small recogniser of speech; see `tests.tasks.spoken.Trained`."""
+    from tests.tasks import spoken
+
+    with jax.numpy_dtype_promotion("standard"):
+        return spoken.train(tmp_path_factory.mktemp("recogniser"))

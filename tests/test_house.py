@@ -67,6 +67,8 @@ HEAVY = [
     "pandas",
     "narwhals",
     "polars",
+    "soundfile",
+    "soxr",
 ]
 
 

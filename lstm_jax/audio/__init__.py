@@ -6,7 +6,20 @@ features.py  log-mel energies, cepstra and their deltas, of a whole signal
 stream.py    the same numbers, while the signal is still coming
 """
 
-from lstm_jax.audio.features import FeatureConfig, deltas, features, frame_count
+from lstm_jax.audio.features import (
+    FeatureConfig,
+    deltas,
+    features,
+    frame_count,
+    frame_lengths,
+)
 from lstm_jax.audio.stream import FeatureStream
 
-__all__ = ["FeatureConfig", "FeatureStream", "deltas", "features", "frame_count"]
+__all__ = [
+    "FeatureConfig",
+    "FeatureStream",
+    "deltas",
+    "features",
+    "frame_count",
+    "frame_lengths",
+]

@@ -21,11 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from lstm_jax._types import Array, Float
+from lstm_jax._types import Array, Float, Int, Lengths
 from lstm_jax.audio.frames import Window, cut, whole_frames, window_weights
 from lstm_jax.audio.mel import Scale, mel_bands
 from lstm_jax.config import config
 from lstm_jax.core.arguments import check_floating
+from lstm_jax.core.cells.checks import check_lengths
+from lstm_jax.core.recurrence.sequence import length_mask
 
 REACH = 2
 """Frames on either side of the one that a delta is of."""
@@ -136,7 +138,9 @@ def frame_count(samples: int, config: FeatureConfig) -> int:
 
 
 def features(
-    signal: Float[Array, "N *B"], config: FeatureConfig
+    signal: Float[Array, "N *B"],
+    config: FeatureConfig,
+    lengths: Lengths | None = None,
 ) -> Float[Array, "T *B F"]:
     """The features of every frame of a signal, time-major.
 
@@ -145,10 +149,13 @@ def features(
     Args:
         signal: samples, by convention between -1 and 1.
         config: which features; see `FeatureConfig`.
+        lengths: real samples of every row; ``None`` means all. Padding, even NaN,
+            changes no frame; frames after the last whole frame of a row are 0. See
+            `frame_lengths`.
 
     Raises:
-        TypeError: the signal is not floating point.
-        ValueError: the signal has no axis.
+        TypeError: the signal is not floating point, or lengths are not integers.
+        ValueError: the signal has no axis, or lengths do not match it.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.audio import FeatureConfig, features
@@ -161,13 +168,30 @@ def features(
     signal = check_floating("signal", signal)
     if signal.ndim < 1:
         raise ValueError(f"signal has shape {signal.shape}, expected [N, ...].")
-    return _features(signal.astype(jnp.float32), config)
+    signal = signal.astype(jnp.float32)
+    if lengths is not None:
+        batch = signal.shape[1:]
+        lengths = check_lengths(lengths, len(signal), batch, of="signal")
+    return _features(signal, config, lengths)
+
+
+def frame_lengths(samples: Int[Array, "*B"], config: FeatureConfig) -> Int[Array, "*B"]:
+    """`frame_count` of every row of a batch."""
+    count = (samples - config.frame_size) // config.hop_size + 1
+    return jnp.maximum(count, 0).astype(jnp.int32)
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def _features(signal, config):
-    frames = cut(signal, config.frame_size, config.hop_size)
-    return deltas(of_frames(frames, config), config.deltas)
+def _features(signal, config, lengths):
+    if lengths is None:
+        frames = cut(signal, config.frame_size, config.hop_size)
+        return deltas(of_frames(frames, config), config.deltas)
+    signal = jnp.where(length_mask(lengths, len(signal)), signal, 0)
+    xs = of_frames(cut(signal, config.frame_size, config.hop_size), config)
+    counts = frame_lengths(lengths, config)
+    xs = deltas(xs, config.deltas, counts)
+    real = length_mask(counts, len(xs))
+    return jnp.where(real[..., None], xs, 0)
 
 
 def of_frames(
@@ -191,7 +215,9 @@ def of_frames(
     return times(mels, jnp.asarray(_cosines(config), x.dtype))
 
 
-def deltas(xs: Float[Array, "T *B F"], order: int) -> Float[Array, "T *B G"]:
+def deltas(
+    xs: Float[Array, "T *B F"], order: int, lengths: Int[Array, "*B"] | None = None
+) -> Float[Array, "T *B G"]:
     """Features beside their slopes over time, ``G = (1 + order) F``.
 
         d_t = (x_{t+1} - x_{t-1} + 2 (x_{t+2} - x_{t-2})) / 10
@@ -201,6 +227,8 @@ def deltas(xs: Float[Array, "T *B F"], order: int) -> Float[Array, "T *B G"]:
     Args:
         xs: features of every frame.
         order: 0 returns ``xs``, 1 adds slopes, and 2 the slopes of the slopes, too.
+        lengths: frames of every row; ``None`` means all. Slopes of later frames have no
+            meaning.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.audio import deltas
@@ -208,17 +236,22 @@ def deltas(xs: Float[Array, "T *B F"], order: int) -> Float[Array, "T *B G"]:
     [6.0, 3.0]
     """
     found = [xs]
-    for _ in range(order):
-        found.append(_slope(found[-1]))
-    return jnp.concatenate(found, axis=-1)
+    for _ in range(order if len(xs) else 0):
+        found.append(_slope(found[-1], lengths))
+    return jnp.concatenate(found, axis=-1) if len(xs) else jnp.tile(xs, order + 1)
 
 
-def _slope(xs):
-    if not len(xs):
-        return xs
-    edges = [(REACH, REACH), *[(0, 0)] * (xs.ndim - 1)]
-    wide, count = jnp.pad(xs, edges, mode="edge"), len(xs)
-    at = lambda n: wide[REACH + n : REACH + n + count]
+def _slope(xs, lengths):
+    if lengths is None:
+        lengths = jnp.full(xs.shape[1:-1], len(xs), jnp.int32)
+    last = jnp.maximum(lengths - 1, 0)[None]
+    t = jnp.arange(len(xs), dtype=jnp.int32).reshape(-1, *[1] * lengths.ndim)
+
+    def at(n):
+        """``x_{t + n}``"""
+        places = jnp.clip(t + n, 0, last)[..., None]
+        return jnp.take_along_axis(xs, places, axis=0)
+
     slopes = [n * (at(n) - at(-n)) for n in range(1, REACH + 1)]
     total: Array = sum(slopes[1:], slopes[0])
     return total / (2 * sum(n * n for n in range(1, REACH + 1)))

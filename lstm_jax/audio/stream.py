@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.audio.features import REACH, FeatureConfig, deltas, of_frames
@@ -97,13 +96,25 @@ class FeatureStream:
         config = self._config
         until = max(until, self._returned)
         kept_from = self._made - len(self._frames)
-        whole = np.asarray(deltas(jnp.asarray(self._frames), config.deltas))
+        whole = self._with_deltas() if until > self._returned else self._frames
         found = whole[self._returned - kept_from : until - kept_from]
         self._returned = until
         # At the beginning the first frame stands for those before it.
         needed = max(0, until - REACH * config.deltas)
         self._frames = self._frames[needed - kept_from :]
         return found
+
+    def _with_deltas(self):
+        """The frames with their deltas, in one of a few compiled sizes."""
+        if not self._config.deltas:
+            return self._frames
+        count = len(self._frames)
+        rest = (0, (1 << (count - 1).bit_length()) - count), (0, 0)
+        padded, order = np.pad(self._frames, rest), self._config.deltas
+        return np.asarray(_deltas(padded, order, np.int32(count)))[:count]
+
+
+_deltas = jax.jit(deltas, static_argnums=1)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax._types import PyTree
+from lstm_jax.data.sounds import check_samples, read_sound
 from lstm_jax.data.stored import Text
 from lstm_jax.data.tokens.tokenizer import utf8
 from lstm_jax.inference import Sampling
@@ -16,6 +17,7 @@ from lstm_jax.tasks.abilities import (
     Predicts,
     Scored,
     ScoresText,
+    Transcribes,
     Translates,
     require,
 )
@@ -209,6 +211,74 @@ class LoadedRun:
         if translations is None:
             translations = self.translate(sentences)
         return task.align(self.params, sentences, translations)
+
+    def transcribe(
+        self, sounds: Sequence[Any], *, beams: int | None = None
+    ) -> list[Any]:
+        """What is said in every sound.
+
+        Args:
+            sounds: paths of sound files, or arrays of samples ``[N]`` at the rate of
+                the model, ``run.config.features.rate``, floating point, between -1 and
+                1.
+            beams: transcripts that the search follows; ``None``: as the config says.
+
+        Returns:
+            A `lstm_jax.tasks.transcribing.Transcript` for every sound: its text, and
+            its words with their times.
+
+        Raises:
+            TypeError: ``sounds`` is a single path or array, or samples are not floating
+                point.
+            ValueError: ``beams`` is out of its range.
+            RunError: the task does not transcribe.
+            DataError: a file is not a sound; the message names it.
+        """
+        task = self._transcriber()
+        if isinstance(sounds, str | os.PathLike) or hasattr(sounds, "dtype"):
+            raise TypeError(
+                f"sounds is a {type(sounds).__name__}, expected a list of paths or of "
+                f"arrays."
+            )
+        options = task.speech_options
+        if beams is not None:
+            options = dataclasses.replace(options, beams=beams)
+        rate = self.config.features.rate
+        samples = [
+            read_sound(Path(sound), rate)
+            if isinstance(sound, str | os.PathLike)
+            else check_samples(sound)
+            for sound in sounds
+        ]
+        return [best for best, *_ in task.transcribe(self.params, samples, options)]
+
+    def stream(self, rate: int | None = None, *, beams: int | None = None) -> Any:
+        """A transcript that grows while the sound comes.
+
+        ::
+
+            stream = run.stream(rate=16_000)
+            for samples in microphone:            # [N] each, of any length
+                print(stream.feed(samples).text)
+            transcript = stream.finish()
+
+        Args:
+            rate: samples a second of the sound; ``None``: that of the model.
+            beams: as in `transcribe`.
+
+        Raises:
+            RunError: the task does not transcribe.
+            DataError: the model needs the whole sound.
+        """
+        task = self._transcriber()
+        options = task.speech_options
+        if beams is not None:
+            options = dataclasses.replace(options, beams=beams)
+        return task.stream(self.params, rate, options)
+
+    def _transcriber(self) -> Any:
+        advice = "load a run of the task speech"
+        return require(self.task, Transcribes, "transcribe", advice)
 
     def score(self, text: str) -> Scored:
         """What every token of a text costs under the model, in nats.

@@ -244,6 +244,42 @@ class Translates(Protocol):
         ...
 
 
+@runtime_checkable
+class Transcribes(Protocol):
+    """A task that writes down what is said."""
+
+    @property
+    def speech_options(self) -> Any:
+        """How transcripts are searched for unless the user asks for something else."""
+        ...
+
+    def transcribe(
+        self, params: PyTree, sounds: Sequence[np.ndarray], options: Any = None
+    ) -> list[list[Any]]:
+        """The transcripts of every sound, in order, the best first.
+
+        Args:
+            params: the parameters.
+            sounds: samples ``[N]`` each, at the rate of the model.
+            options: `SpeechOptions` of `lstm_jax.tasks.transcribing`; ``None``: those
+                of the config.
+        """
+        ...
+
+    def stream(
+        self, params: PyTree, rate: int | None = None, options: Any = None
+    ) -> Any:
+        """A transcript that grows while the sound comes; see
+        `lstm_jax.tasks.speech_stream.TranscriptStream`.
+
+        Args:
+            params: the parameters.
+            rate: samples a second of the sound; ``None``: that of the model.
+            options: as in `transcribe`.
+        """
+        ...
+
+
 class Details(NamedTuple):
     """More than a few numbers of an evaluation."""
 

@@ -1,0 +1,146 @@
+"""``lstm-jax transcribe``: what is said in recordings, or while it is being said."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_jax.commands.arguments import local_path
+from lstm_jax.commands.generate import shown
+from lstm_jax.commands.output_file import check_new, write_output
+from lstm_jax.data.sounds import read_pcm, read_sound, sound_info
+from lstm_jax.runs.load import best_of
+from lstm_jax.tasks.abilities import Transcribes, require
+from lstm_jax.tasks.transcribing import SpeechOptions, Transcript
+from lstm_jax.training.run_errors import RunError
+
+STANDARD_INPUT = "-"
+PIECE_SECONDS = 0.1
+"""A stream hears so much of a file at a time."""
+
+
+def add_command(commands) -> None:
+    """``lstm-jax transcribe`` and its options."""
+    command = commands.add_parser(
+        "transcribe", help="write down what recordings say, with the best checkpoint"
+    )
+    add = command.add_argument
+    add("run", help="the folder of a run")
+    add(
+        "sounds",
+        nargs="+",
+        metavar="FILE",
+        help="recordings; - is standard input: raw samples, signed 16-bit, one channel",
+    )
+    add("--out", type=local_path, help="a JSONL file to write, with times of words")
+    add(
+        "--stream",
+        action="store_true",
+        help="print each word as soon as it is heard; - always does",
+    )
+    add("--rate", type=int, metavar="HZ", help="samples a second of standard input")
+    add("--beams", type=int, help="transcripts to follow (as in the config)")
+    add("--n-best", type=int, metavar="N", help="the N best transcripts (--beams >= N)")
+    command.set_defaults(command=transcribe)
+
+
+def transcribe(args) -> int:
+    """The command. Every recording has its transcript, in order."""
+    check_new("--out", args.out)
+    paths = [*args.sounds]
+    live = STANDARD_INPUT in paths
+    _check(args, paths, live)
+    _, task, params = best_of(args.run)
+    advice = "use a run of the task speech"
+    task = require(task, Transcribes, "transcribe", advice)
+    options = _options(args, task.speech_options)
+    for path in paths:
+        if path != STANDARD_INPUT:
+            sound_info(path)
+    if args.stream or live:
+        found = [(path, [_listen(task, params, path, args, options)]) for path in paths]
+    else:
+        rate = task.config.features.rate
+        sounds = [read_sound(path, rate) for path in paths]
+        found = [*zip(paths, task.transcribe(params, sounds, options), strict=True)]
+    if args.out is not None:
+        lines = [
+            json.dumps(line, ensure_ascii=False)
+            for path, several in found
+            for line in _facts(path, several)
+        ]
+        text = "".join(f"{line}\n" for line in lines)
+        write_output(args.out, text, f"{len(found):,} transcripts")
+    elif not (args.stream or live):
+        for path, several in found:
+            for transcript in several:
+                print(f"{shown(path)}\t{shown(transcript.text)}")
+    return 0
+
+
+def _check(args, paths, live):
+    """Raises RunError for what does not go together."""
+    if live and len(paths) > 1:
+        raise RunError("standard input (-) comes alone; leave the other files out.")
+    if live and args.rate is None:
+        raise RunError("standard input (-) needs --rate, its samples a second.")
+    if not live and args.rate is not None:
+        raise RunError(
+            "--rate is of standard input; a sound file says its own rate; leave --rate "
+            "out."
+        )
+    if args.rate is not None and not 1000 <= args.rate <= 384_000:
+        raise RunError(f"--rate is {args.rate}, expected 1000 to 384000.")
+    if (live or args.stream) and args.n_best is not None:
+        raise RunError("--n-best needs the whole sound; leave out --stream, or it.")
+
+
+def _options(args, usual: Any) -> SpeechOptions:
+    beams = usual.beams if args.beams is None else args.beams
+    results = 1 if args.n_best is None else args.n_best
+    if results > beams and args.beams is None:
+        beams = results
+    try:
+        return SpeechOptions(beams, results)
+    except ValueError as error:
+        raise RunError(f"--beams and --n-best: {error}") from error
+
+
+def _listen(task, params, path, args, options) -> Transcript:
+    """Prints words while they are heard; with several beams once they are all there."""
+    live = path == STANDARD_INPUT
+    rate = args.rate if live else task.config.features.rate
+    stream = task.stream(params, rate, options)
+    pieces = read_pcm(sys.stdin.buffer) if live else _pieces(path, rate)
+    said, grows = "", options.beams == 1
+    for piece in pieces:
+        text = stream.feed(piece).text
+        if grows and len(text) > len(said):
+            print(shown(text[len(said) :]), end="", flush=True)
+            said = text
+    transcript = stream.finish()
+    print(shown(transcript.text[len(said) :]), flush=True)
+    return transcript
+
+
+def _pieces(path: str | Path, rate: int) -> Iterator[np.ndarray]:
+    samples = read_sound(path, rate)
+    size = max(round(PIECE_SECONDS * rate), 1)
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
+
+
+def _facts(path, several) -> Iterator[dict[str, Any]]:
+    for transcript in several:
+        yield {
+            "path": path,
+            "text": transcript.text,
+            "score": round(transcript.score, 6),
+            "words": [
+                word._asdict() | {"confidence": round(word.confidence, 6)}
+                for word in transcript.words
+            ],
+        }

@@ -1,0 +1,276 @@
+"""Speech: recordings into text, with recurrent layers and CTC."""
+
+import collections
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from lstm_jax._types import PyTree
+from lstm_jax.data.text import DataError
+from lstm_jax.models.ctc import ctc_fits, ctc_nats
+from lstm_jax.models.functional import Functional
+from lstm_jax.scores import class_scores
+from lstm_jax.scores.edits import NONE, Edits, aligned, count_edits, word_confusion
+from lstm_jax.tasks.abilities import Details
+from lstm_jax.tasks.speech_batches import SpeechBatches
+from lstm_jax.tasks.speech_config import SpeechConfig
+from lstm_jax.tasks.speech_data import SpeechData, SpeechMetadata
+from lstm_jax.tasks.speech_stream import TranscriptStream
+from lstm_jax.tasks.transcribing import SpeechOptions, Transcribing, Transcript
+from lstm_jax.training.batches import HostBatches
+from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number
+
+METRICS: Metrics = {
+    "loss": Metric("nats per token"),
+    "wer": Metric(label="word error rate"),
+    "cer": Metric(label="character error rate"),
+    "accuracy": Metric(better="higher", label="transcripts without error"),
+}
+MOVED = frozenset({"data.path", "data.train", "data.valid", "data.test"})
+MOST_GROUPS = 50
+"""More groups than these have no metrics of their own."""
+MOST_WORDS = 100
+"""The confusion matrix has the most frequent words, so many at the most."""
+
+
+class Speech:
+    """Recordings, transcripts and a recogniser: a `lstm_jax.training.task.Task`.
+
+    Args:
+        config: see `SpeechConfig`.
+        metadata: the metadata of a run that exists. Its vocabulary and standardisation
+            are used.
+    """
+
+    items = "recordings"
+    moved = MOVED
+    metadata_type = SpeechMetadata
+    metrics = METRICS
+
+    def __init__(self, config: SpeechConfig, metadata: Mapping[str, Any] | None = None):
+        self.config = config
+        self.data = data = SpeechData(config, metadata)
+        build = config.model.build
+        sizes = config.features, data.scale, data.classes
+        self.model = Functional(lambda key: build(*sizes, nnx.Rngs(key)))
+        self.items_per_step = config.train.batch_size
+        hop = config.features.hop_size / config.features.rate
+        self.transcribing = Transcribing(
+            self.model,
+            data.tokenizer,
+            config.features.rate,
+            hop * config.model.stack_frames,
+        )
+
+    @property
+    def tokenizer(self):
+        """Transcripts to tokens and back."""
+        return self.data.tokenizer
+
+    # Training
+
+    def init(self, key):
+        return self.model.init(key)
+
+    def init_carry(self):
+        return ()
+
+    def batches(self) -> HostBatches:
+        train, config = self.config.train, self.config
+        source = SpeechBatches(
+            self.data.split("train"),
+            train.batch_size,
+            train.buckets,
+            rate=config.features.rate,
+            sounds=config.sounds,
+            # None, where words are tokens.
+            between=self.tokenizer.encode(" ") if config.sounds.join > 1 else None,
+            seed=config.seed,
+        )
+        return HostBatches(source, train.block)
+
+    def loss(self, params, carry, batch, key):
+        """The mean CTC loss of a token in nats."""
+        logits, steps = self.model(params)(
+            batch.signal, batch.lengths, key=key, deterministic=False
+        )
+        mean = self._nats(logits, steps, batch)
+        return mean.total / jnp.maximum(mean.weight, 1), Aux(carry, {}, mean.weight)
+
+    def _nats(self, logits, steps, batch) -> Mean:
+        """Nats and tokens of the recordings that have a step for every token."""
+        labels, lengths = batch.labels, batch.label_lengths
+        nats = ctc_nats(logits, labels, steps, lengths, blank=self.data.blank)
+        counted = (batch.weights > 0) & ctc_fits(labels, steps, lengths)
+        total = jnp.where(counted, nats, 0).sum()
+        tokens = jnp.where(counted, jnp.maximum(lengths, 1), 0).sum()
+        return Mean(total, tokens.astype(total.dtype))
+
+    # Evaluation
+
+    @property
+    def final_split(self) -> str:
+        return self.data.final_split
+
+    @property
+    def speech_options(self) -> SpeechOptions:
+        """How transcripts are searched for unless the user asks for something else."""
+        return SpeechOptions(self.config.evaluation.beams)
+
+    def evaluate(self, params, split):
+        """Loss, error rates of words and characters, transcripts without any error; and
+        the word error rate of every group as ``wer_GROUP``."""
+        nats, said = self._read(params, split)
+        texts = self.data.split(split).texts
+        words = [
+            count_edits(a.split(), b.split()) for a, b in zip(texts, said, strict=True)
+        ]
+        letters = [count_edits(a, b) for a, b in zip(texts, said, strict=True)]
+        nothing = Edits(0, 0)
+        found = {
+            "loss": nats,
+            "wer": sum(words, nothing).rate,
+            "cer": sum(letters, nothing).rate,
+            "accuracy": float(np.mean([edits.edits == 0 for edits in words])),
+        }
+        for group, members in self._groups(split).items():
+            found[f"wer_{group}"] = sum((words[n] for n in members), nothing).rate
+        return found
+
+    def _groups(self, split):
+        found = collections.defaultdict(list)
+        for n, group in enumerate(self.data.split(split).groups):
+            found[group].append(n)
+        return dict(sorted(found.items())) if len(found) <= MOST_GROUPS else {}
+
+    def _read(self, params, split) -> tuple[float, list[str]]:
+        """Mean nats of a token, and the transcript of every recording."""
+        recordings, config = self.data.split(split), self.config
+        batches = SpeechBatches(
+            recordings,
+            config.evaluation.batch_size,
+            config.train.buckets,
+            rate=config.features.rate,
+        )
+        texts, nats = [""] * len(recordings), Mean(0.0, 0.0)
+        for members, batch in batches.in_order():
+            log_p, steps, mean = self._forward(params, batch)
+            nats += Mean(float(mean.total), float(mean.weight))
+            found = self.transcribing.search(log_p, steps, self.speech_options)
+            for row, member in enumerate(members):
+                if member >= 0:
+                    texts[member] = self._text(found[row])
+        return nats.total / max(nats.weight, 1.0), texts
+
+    def _text(self, found):
+        best = self.tokenizer.decode(found[0].tokens)
+        return " ".join(best.split())
+
+    @functools.cached_property
+    def _forward(self):
+        @jax.jit
+        def forward(params, batch):
+            logits, steps = self.model(params)(batch.signal, batch.lengths)
+            log_p = jax.nn.log_softmax(logits.astype(jnp.float32))
+            return log_p, steps, self._nats(logits, steps, batch)
+
+        return forward
+
+    def sentence(self, metrics):
+        return (
+            f"word error rate {metrics['wer']:.2%}, character error rate "
+            f"{metrics['cer']:.2%}, {metrics['accuracy']:.2%} of the transcripts "
+            f"without error, {number(metrics['loss'])} nats per token"
+        )
+
+    def baselines(self, split, every=False):
+        del every
+        counts = collections.Counter(self.data.split("train").texts)
+        best, _ = counts.most_common(1)[0]
+        texts = self.data.split(split).texts
+        rate = float(np.mean([text == best for text in texts]))
+        said = (
+            f"always {best!r}, the most frequent transcript: {rate:.2%} without error"
+        )
+        yield said, {"most_frequent_accuracy": rate}
+
+    # Metadata
+
+    def describe(self):
+        return self.data.describe() | {"parameters": self.model.size}
+
+    def summary(self, metadata):
+        return self.data.summary(metadata)
+
+    def check_same_data(self, metadata, directory):
+        self.data.check_same(metadata, directory)
+
+    # Abilities
+
+    def details(self, params, split) -> Details:
+        """Precision, recall and F1 of the most frequent words, and which word was heard
+        as which."""
+        texts = self.data.split(split).texts
+        _, said = self._read(params, split)
+        pairs = [
+            pair
+            for right, heard in zip(texts, said, strict=True)
+            for pair in aligned(right.split(), heard.split())
+        ]
+        counts = collections.Counter(word for word, _ in pairs if word != NONE)
+        kept = sorted(word for word, _ in counts.most_common(MOST_WORDS))
+        classes = [*kept, NONE]
+        known = {word: word for word in classes}
+        pairs = [(known.get(a, NONE), known.get(b, NONE)) for a, b in pairs]
+        confusion = word_confusion(pairs, classes)
+        scores = class_scores(confusion)
+        rows = [(name, *of) for name, of in zip(kept, scores, strict=False)]
+        columns = ["word", "precision", "recall", "F1", "times said"]
+        return Details(columns, rows, confusion, classes)
+
+    def transcribe(
+        self,
+        params: PyTree,
+        sounds: Sequence[np.ndarray],
+        options: SpeechOptions | None = None,
+    ) -> list[list[Transcript]]:
+        """The transcripts of every sound, in order, the best first; see `Transcribing`.
+
+        A model that streams takes any length; another takes up to ten minutes.
+        """
+        options = options or self.speech_options
+        return self.transcribing.transcribe(params, sounds, options)
+
+    def stream(
+        self,
+        params: PyTree,
+        rate: int | None = None,
+        options: SpeechOptions | None = None,
+    ) -> TranscriptStream:
+        """A transcript that grows while the sound comes; see `TranscriptStream`.
+
+        Raises:
+            DataError: the model needs the whole sound.
+        """
+        model = self.config.model
+        if not model.streams:
+            ways = str(model.bidirectional).lower()
+            raise DataError(
+                f"this model has model.bidirectional={ways} and model.normalise="
+                f'"{model.normalise}", which need the whole sound; train one with '
+                f'model.bidirectional=false and model.normalise "train" or "running".'
+            )
+        return TranscriptStream(
+            self.transcribing,
+            self.model,
+            params,
+            self.config.features,
+            model.stack_frames,
+            rate or self.config.features.rate,
+            options or self.speech_options,
+        )

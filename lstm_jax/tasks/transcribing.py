@@ -1,0 +1,238 @@
+"""Sounds to transcripts: the scores of a model, a search, and words with times."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lstm_jax._types import PyTree
+from lstm_jax.core.arguments import check_size
+from lstm_jax.data.tokens import Tokenizer, Words
+from lstm_jax.inference import ctc_beam_search, ctc_greedy
+from lstm_jax.models.acoustic import AcousticModel
+
+MOST_BEAMS = 1000
+BATCH_SECONDS = 480
+"""Seconds of sound, with padding, that are transcribed at a time; results do not depend
+on it."""
+GROWTH = 1.25
+"""Batches have a length in powers of this, for the sake of few compiled shapes."""
+SPACE = re.compile(r"\S+")
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeechOptions:
+    """How transcripts are searched for.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    beams: int = 1
+    """Transcripts that the search follows; 1 takes the most likely class at every step.
+    """
+    results: int = 1
+    """Transcripts of a sound that are returned, the best."""
+
+    def __post_init__(self):
+        check_size("beams", self.beams, most=MOST_BEAMS)
+        check_size("results", self.results, most=self.beams)
+
+
+class Word(NamedTuple):
+    """A word, and when it was said."""
+
+    text: str
+    start: float
+    """In seconds: where its first token begins."""
+    end: float
+    """In seconds: after the step in which its last token begins."""
+    confidence: float
+    """The geometric mean of the probabilities of its tokens, each where it begins."""
+
+
+class Transcript(NamedTuple):
+    """What was said."""
+
+    text: str
+    score: float
+    """Log-probability in nats: with one beam that of the best path, with more that of
+    all paths of the text that were found."""
+    words: list[Word]
+
+
+class Heard(NamedTuple):
+    """Tokens, the step at which each begins, and its log-probability there."""
+
+    tokens: np.ndarray
+    steps: np.ndarray
+    log_p: np.ndarray
+    score: float
+
+
+class Transcribing:
+    """Transcribes with one model.
+
+    Args:
+        model: parameters to the model, in evaluation.
+        tokenizer: tokens to text. The blank is the class after its last token.
+        rate: samples a second.
+        step_seconds: from the beginning of a step of the model to that of the next.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[PyTree], AcousticModel],
+        tokenizer: Tokenizer,
+        rate: int,
+        step_seconds: float,
+    ):
+        self._model, self._tokenizer = model, tokenizer
+        self._rate, self._step_seconds = rate, step_seconds
+        self.blank = len(tokenizer)
+
+    @functools.cached_property
+    def log_p(self) -> Any:
+        """``(params, signal, lengths)`` to log-probabilities ``[T, B, K]`` and steps
+        ``[B]``, jitted."""
+
+        @jax.jit
+        def log_p(params, signal, lengths):
+            logits, steps = self._model(params)(signal, lengths)
+            return jax.nn.log_softmax(logits.astype(jnp.float32)), steps
+
+        return log_p
+
+    def transcribe(
+        self, params: PyTree, sounds: Sequence[np.ndarray], options: SpeechOptions
+    ) -> list[list[Transcript]]:
+        """The best transcripts of every sound, in order.
+
+        Args:
+            params: the parameters.
+            sounds: samples ``[N]`` each, float32, at the rate of the model. One that
+                is shorter than a frame has an empty transcript.
+            options: how to search.
+        """
+        found: list[list[Transcript]] = [[] for _ in sounds]
+        for members, signal, lengths in self._batches(sounds):
+            log_p, steps = self.log_p(params, signal, lengths)
+            said = self.search(log_p, steps, options)
+            for row, n in enumerate(members):
+                found[n] = [self.as_transcript(heard) for heard in said[row]]
+        return found
+
+    def _batches(self, sounds) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        order = sorted(range(len(sounds)), key=lambda n: len(sounds[n]))
+        shapes = [_up(len(sounds[n]), self._rate) for n in order]
+        most, start = BATCH_SECONDS * self._rate, 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and shapes[end] * (end + 1 - start) <= most:
+                end += 1
+            some, size = order[start:end], shapes[end - 1]
+            rows = 1 << (len(some) - 1).bit_length()
+            signal = np.zeros((size, rows), np.float32)
+            lengths = np.zeros(rows, np.int32)
+            for row, n in enumerate(some):
+                signal[: len(sounds[n]), row] = sounds[n]
+                lengths[row] = len(sounds[n])
+            yield some, signal, lengths
+            start = end
+
+    def search(
+        self, log_p: Any, steps: Any, options: SpeechOptions
+    ) -> list[list[Heard]]:
+        """The best sequences of tokens of every row of log-probabilities."""
+        if options.beams == 1:
+            emitted, _ = ctc_greedy(log_p, steps, blank=self.blank)
+            labels, at_step = np.asarray(emitted.labels), np.asarray(emitted.log_p)
+            real = np.arange(len(labels))[:, None] < np.asarray(steps)
+            scores = np.where(real, at_step, 0).sum(axis=0)
+            return [
+                [_greedy(labels[:, n], at_step[:, n], float(scores[n]))]
+                for n in range(labels.shape[1])
+            ]
+        found = ctc_beam_search(
+            log_p,
+            steps,
+            blank=self.blank,
+            beams=options.beams,
+            results=options.results,
+        )
+        found = jax.tree.map(np.asarray, found)
+        return [
+            [
+                heard_of(found, row, k)
+                for k in range(options.results)
+                if np.isfinite(found.scores[row, k])
+            ]
+            for row in range(len(found.scores))
+        ]
+
+    def as_transcript(self, heard: Heard, first: int = 0) -> Transcript:
+        """Tokens as text, with the times of words.
+
+        Args:
+            heard: the tokens.
+            first: the step that ``heard.steps`` count from.
+        """
+        text = self._tokenizer.decode(heard.tokens)
+        ends = self._ends(heard.tokens, text)
+        words = []
+        for match in SPACE.finditer(text):
+            a = int(np.searchsorted(ends, match.start(), side="right"))
+            b = int(np.searchsorted(ends, match.end(), side="left"))
+            at = heard.steps[a : b + 1] + first
+            log_p = heard.log_p[a : b + 1]
+            words.append(
+                Word(
+                    match[0],
+                    round(float(at[0]) * self._step_seconds, 6),
+                    round(float(at[-1] + 1) * self._step_seconds, 6),
+                    float(np.exp(log_p.mean())),
+                )
+            )
+        return Transcript(text.strip(), heard.score, words)
+
+    def _ends(self, tokens, text):
+        """The character of the text after each token."""
+        between = 1 if isinstance(self._tokenizer, Words) else 0
+        pieces = [self._tokenizer.decode([token]) for token in tokens]
+        ends = (
+            np.cumsum([len(piece) + between for piece in pieces], dtype=int) - between
+        )
+        if len(ends) and ends[-1] == len(text):
+            return ends
+        # A character of several bytes may be in pieces.
+        decode = self._tokenizer.decode
+        return np.array([len(decode(tokens[: n + 1])) for n in range(len(tokens))], int)
+
+
+def _greedy(labels, log_p, score):
+    at = np.flatnonzero(labels >= 0)
+    return Heard(labels[at], at, log_p[at], score)
+
+
+def heard_of(found: Any, row: int, k: int) -> Heard:
+    """One result of `lstm_jax.inference.ctc_beam_search`, as arrays of NumPy."""
+    size = int(found.sizes[row, k])
+    return Heard(
+        found.labels[row, k, :size],
+        found.times[row, k, :size],
+        found.label_log_p[row, k, :size],
+        float(found.scores[row, k]),
+    )
+
+
+def _up(samples, rate):
+    """The length that so many samples are padded to."""
+    size = rate / 2
+    while size < samples:
+        size *= GROWTH
+    return int(np.ceil(size))
