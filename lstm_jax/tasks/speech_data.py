@@ -113,8 +113,8 @@ class Utterances:
         chosen: np.ndarray,
     ):
         self._sounds, self._chosen = sounds, chosen
-        self.texts: list[str] = [texts[n] for n in chosen.tolist()]
-        self.tokens = [tokens[n] for n in chosen.tolist()]
+        self.texts: list[str] = [str(texts[n]) for n in chosen]
+        self.tokens = [tokens[n] for n in chosen]
         self.lengths = sounds.lengths[chosen]
         """Samples of every recording."""
         recordings = sounds.recordings.take(chosen)

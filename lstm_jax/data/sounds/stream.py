@@ -99,7 +99,7 @@ class StreamResampler:
         There may be no output yet.
 
         Raises:
-            ValueError: the stream is finished.
+            RuntimeError: the stream is finished.
         """
         return self._process(samples, last=False)
 
@@ -107,7 +107,7 @@ class StreamResampler:
         """The outputs, float32, that are left at the end of the stream.
 
         Raises:
-            ValueError: the stream is finished already.
+            RuntimeError: the stream is finished already.
         """
         rest = self._process(np.zeros(0, np.float32), last=True)
         self._finished = True
@@ -115,7 +115,7 @@ class StreamResampler:
 
     def _process(self, samples, last):
         if self._finished:
-            raise ValueError(
+            raise RuntimeError(
                 "the stream is finished; make a new StreamResampler for another one."
             )
         samples = check_samples(samples)

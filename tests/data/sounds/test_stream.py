@@ -58,7 +58,7 @@ def test_wrong_use_of_a_stream():
     stream = StreamResampler(8000, 16000)
     stream.finish()
     for call in (stream.finish, lambda: stream.feed(np.zeros(1))):
-        with pytest.raises(ValueError, match="the stream is finished; make a new"):
+        with pytest.raises(RuntimeError, match="the stream is finished; make a new"):
             call()
     stream = StreamResampler(8000, 16000)
     with pytest.raises(TypeError, match="dtype int16, expected floats from -1 to 1;"):

@@ -1,0 +1,169 @@
+"""The command ``transcribe``: recordings, streams, and a sentence that says why."""
+
+import functools
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from lstm_jax.cli import main
+from lstm_jax.commands import transcribe as command
+from lstm_jax.data.sounds import resample
+from lstm_jax.runs.configs import make_task, read_config
+from tests.tasks.spoken import RATE, tone
+
+pytestmark = pytest.mark.usefixtures("optax_promotion")
+
+TEXTS = ["do re", "mi", "re re do"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once(recogniser):
+    """What is loaded, and what is compiled for it, is shared by all tests."""
+    load = functools.cache(command.best_of)
+
+    def best_of(directory):
+        if directory == str(recogniser.run):
+            return None, recogniser.loaded.task, recogniser.loaded.params
+        if directory == "memory":
+            return None, make_task(read_config({"task": "memory"})), None
+        return load(directory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "best_of", best_of)
+        yield
+
+
+@pytest.fixture
+def transcribe(recogniser, monkeypatch, capsys):
+    """Runs the command; returns what it prints."""
+
+    def run(*words, given=b"", status=0, directory=recogniser.run):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        capsys.readouterr()
+        assert main(["transcribe", str(directory), *map(str, words)]) == status
+        out, err = capsys.readouterr()
+        if status:
+            assert out == ""
+            assert err.startswith("lstm-jax: ")
+            assert err.count("\n") == 1, "not one line"
+        return err if status else out
+
+    return run
+
+
+def sounds():
+    return [tone(text, np.random.default_rng(n)) for n, text in enumerate(TEXTS)]
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Recordings of another rate, in stereo, in other formats."""
+    found = []
+    for n, (sound, suffix) in enumerate(
+        zip(sounds(), ("wav", "flac", "wav"), strict=True)
+    ):
+        path = tmp_path / f"a {n}.{suffix}"
+        fine = resample(sound, RATE, 8000)
+        soundfile.write(path, np.stack([fine, fine], axis=1), 8000)
+        found.append(path)
+    return found
+
+
+def raw(sound):
+    return (sound * 32767).astype("<i2").tobytes()
+
+
+def test_a_line_for_every_recording(transcribe, paths):
+    lines = transcribe(*paths).splitlines()
+    assert lines == [f"{p}\t{text}" for p, text in zip(paths, TEXTS, strict=True)]
+
+
+def test_jsonl_with_times(transcribe, paths, tmp_path):
+    out = tmp_path / "out.jsonl"
+    transcribe(*paths, "--out", out, "--n-best", "2")
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    best = [
+        row
+        for n, row in enumerate(rows)
+        if n == 0 or rows[n - 1]["path"] != row["path"]
+    ]
+    assert [row["text"] for row in best] == TEXTS
+    assert len(rows) > len(paths)
+    for row in best:
+        assert [word["text"] for word in row["words"]] == row["text"].split()
+        assert all(word["start"] < word["end"] for word in row["words"])
+    said = transcribe(*paths, "--out", out, status=2)
+    assert "already exists" in said
+
+
+def test_streams_print_the_same_words(transcribe, paths):
+    assert transcribe(*paths, "--stream").splitlines() == TEXTS
+    assert transcribe(*paths, "--stream", "--beams", "3").splitlines() == TEXTS
+
+
+@pytest.mark.parametrize("rate", [RATE, 5000])
+def test_standard_input(transcribe, rate):
+    (sound, *_) = sounds()
+    given = raw(resample(sound, RATE, rate))
+    assert transcribe("-", "--rate", rate, given=given) == f"{TEXTS[0]}\n"
+    assert transcribe("-", "--rate", rate, given=b"") == "\n"
+
+
+def test_words_come_before_the_end(recogniser, monkeypatch, capsys):
+    """Of a stream that never ends, up to there."""
+    (*_, sound) = sounds()
+
+    class Endless(io.RawIOBase):
+        sent = 0
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            if self.sent >= len(sound) - 100:
+                raise KeyboardInterrupt
+            part = raw(sound[self.sent : self.sent + len(buffer) // 2])
+            buffer[: len(part)] = part
+            self.sent += len(part) // 2
+            return len(part)
+
+    stdin = io.TextIOWrapper(io.BufferedReader(Endless(), 256))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    capsys.readouterr()
+    words = ["transcribe", str(recogniser.run), "-", "--rate", str(RATE)]
+    assert main(words) == 130
+    assert capsys.readouterr().out.startswith("re re")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-"], "needs --rate"),
+        (["-", "{path}", "--rate", "2000"], "comes alone"),
+        (["{path}", "--rate", "2000"], "leave --rate out"),
+        (["-", "--rate", "1"], "--rate is 1"),
+        (["{path}", "--n-best", "3", "--beams", "2"], "--n-best"),
+        (["{path}", "--stream", "--n-best", "2"], "--n-best needs"),
+        (["{path}", "--beams", "0"], "--beams"),
+        (["nothing.wav"], "nothing.wav"),
+        (["{path}", "{text}"], "text.wav"),
+        (["{path}", "{folder}"], "irectory"),
+    ],
+)
+def test_what_is_wrong_is_said(transcribe, paths, tmp_path, words, said):
+    (tmp_path / "text.wav").write_text("not a sound")
+    known = dict(path=paths[0], text=tmp_path / "text.wav", folder=tmp_path)
+    import re
+
+    found = transcribe(*[word.format(**known) for word in words], status=2)
+    assert re.search(said, found), found
+
+
+def test_another_task(transcribe, paths):
+    said = transcribe(paths[0], directory="memory", status=2)
+    assert "cannot transcribe" in said
+    assert "task speech" in said
