@@ -6,7 +6,7 @@ import pytest
 
 import lstm_jax
 from lstm_jax import audio, data, diagnostics, inference, interop, linen, nn, scores
-from lstm_jax.data import baselines, labelled, panel, parallel
+from lstm_jax.data import baselines, labelled, panel, parallel, sounds
 from lstm_jax.scores import forecast
 
 MODULES = (
@@ -17,6 +17,7 @@ MODULES = (
     labelled,
     panel,
     parallel,
+    sounds,
     scores,
     forecast,
     diagnostics,

@@ -67,6 +67,7 @@ HEAVY = [
     "pandas",
     "narwhals",
     "polars",
+    "rapidfuzz",
     "soundfile",
     "soxr",
 ]

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_the_examples_run(tmp_path, monkeypatch, optax_promotion):
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion):
+def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion, request):
     if path.name == "classification.md":
         train(tmp_path, labelled.write_series(tmp_path))
         lines = (tmp_path / "series.csv").read_text().splitlines()
@@ -51,6 +52,10 @@ def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion):
         pairs.write_text("ein Hund\ta dog\n" * 40, encoding="utf-8")
         tiny = ["data.vocabulary_limit=300", "model.hidden_size=8", "train.epochs=2"]
         train(tmp_path, ["translate", f"data.path={pairs}", *tiny])
+    if path.name == "speech.md":
+        recogniser = request.getfixturevalue("recogniser")
+        shutil.copytree(recogniser.run, tmp_path / "runs" / "mine")
+        shutil.copy(recogniser.folder / "test" / "0.wav", tmp_path / "NEW.wav")
     monkeypatch.chdir(tmp_path)
     run_blocks(path.read_text(encoding="utf-8"))
 

@@ -16,7 +16,7 @@ One long stream is ``data.streams``. Text is read by ``data.text``, a corpus of 
 parts by ``data.corpus``, and becomes tokens by ``data.tokens``. Sequences with labels,
 for classification and tagging, are read by ``data.labelled``, and time series to
 forecast, from data frames and files, by ``data.panel``. Sentences and their
-translations are read by ``data.parallel``.
+translations are read by ``data.parallel``, and recordings by ``data.sounds``.
 """
 
 from lstm_jax.data.bucketing import (
