@@ -42,8 +42,10 @@ def cut(signal: Float[Array, "N *B"], size: int, hop: int) -> Float[Array, "T si
     count = whole_frames(len(signal), size, hop)
     if not count:
         return jnp.zeros((0, size, *signal.shape[1:]), signal.dtype)
-    starts = np.arange(count, dtype=np.int32) * hop
-    return jnp.take(signal, starts[:, None] + np.arange(size, dtype=np.int32), axis=0)
+    # Not of NumPy: XLA would keep the places of a long signal in the program.
+    starts = jnp.arange(count, dtype=jnp.int32)[:, None] * hop
+    places = starts + jnp.arange(size, dtype=jnp.int32)[None]
+    return jnp.take(signal, places, axis=0)
 
 
 def whole_frames(samples: int, size: int, hop: int) -> int:

@@ -96,8 +96,9 @@ class FeatureStream:
         config = self._config
         until = max(until, self._returned)
         kept_from = self._made - len(self._frames)
-        whole = self._with_deltas() if until > self._returned else self._frames
-        found = whole[self._returned - kept_from : until - kept_from]
+        found = np.zeros((0, config.size), np.float32)
+        if until > self._returned:
+            found = self._with_deltas()[self._returned - kept_from : until - kept_from]
         self._returned = until
         # At the beginning the first frame stands for those before it.
         needed = max(0, until - REACH * config.deltas)

@@ -14,7 +14,7 @@ from lstm_jax.commands.output_file import check_new, write_output
 from lstm_jax.data.sounds import read_pcm, read_sound, sound_info
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Transcribes, require
-from lstm_jax.tasks.transcribing import SpeechOptions, Transcript
+from lstm_jax.tasks.transcribing import MOST_BEAMS, SpeechOptions, Transcript
 from lstm_jax.training.run_errors import RunError
 
 STANDARD_INPUT = "-"
@@ -95,34 +95,45 @@ def _check(args, paths, live):
     if args.rate is not None and not 1000 <= args.rate <= 384_000:
         raise RunError(f"--rate is {args.rate}, expected 1000 to 384000.")
     if (live or args.stream) and args.n_best is not None:
-        raise RunError("--n-best needs the whole sound; leave out --stream, or it.")
+        raise RunError(
+            "--n-best needs the whole sound, and a stream has one transcript; leave "
+            "--n-best out."
+        )
 
 
 def _options(args, usual: Any) -> SpeechOptions:
-    beams = usual.beams if args.beams is None else args.beams
     results = 1 if args.n_best is None else args.n_best
-    if results > beams and args.beams is None:
-        beams = results
-    try:
-        return SpeechOptions(beams, results)
-    except ValueError as error:
-        raise RunError(f"--beams and --n-best: {error}") from error
+    beams = max(usual.beams, results) if args.beams is None else args.beams
+    if not 1 <= beams <= MOST_BEAMS:
+        raise RunError(f"--beams is {beams}, expected 1 to {MOST_BEAMS}.")
+    if not 1 <= results <= beams:
+        raise RunError(
+            f"--n-best is {results} with {beams} beams, expected 1 up to the number of "
+            f"beams; raise --beams."
+        )
+    return SpeechOptions(beams, results)
 
 
 def _listen(task, params, path, args, options) -> Transcript:
-    """Prints words while they are heard; with several beams once they are all there."""
+    """Prints words as soon as they are final; with several beams once all are there."""
     live = path == STANDARD_INPUT
     rate = args.rate if live else task.config.features.rate
     stream = task.stream(params, rate, options)
     pieces = read_pcm(sys.stdin.buffer) if live else _pieces(path, rate)
-    said, grows = "", options.beams == 1
+    print(f"{shown(path)}\t" if len(args.sounds) > 1 else "", end="", flush=True)
+    count = 0
+
+    def tell(words):
+        nonlocal count
+        text = " ".join(word.text for word in words[count:])
+        print(" " * bool(count and text) + shown(text), end="", flush=True)
+        count = len(words)
+
     for piece in pieces:
-        text = stream.feed(piece).text
-        if grows and len(text) > len(said):
-            print(shown(text[len(said) :]), end="", flush=True)
-            said = text
+        tell(stream.feed(piece).final_words)
     transcript = stream.finish()
-    print(shown(transcript.text[len(said) :]), flush=True)
+    tell(transcript.words)
+    print(flush=True)
     return transcript
 
 
@@ -134,9 +145,10 @@ def _pieces(path: str | Path, rate: int) -> Iterator[np.ndarray]:
 
 
 def _facts(path, several) -> Iterator[dict[str, Any]]:
-    for transcript in several:
+    for rank, transcript in enumerate(several, start=1):
         yield {
             "path": path,
+            "rank": rank,
             "text": transcript.text,
             "score": round(transcript.score, 6),
             "words": [

@@ -13,6 +13,7 @@ with Deep Recurrent Neural Networks", ICASSP 2013.
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from pydantic import Field, NonNegativeInt
@@ -149,27 +150,28 @@ class Listening(NamedTuple):
 class AcousticModel(Module):
     """Scores of the labels at every step of a sound. Time-major.
 
-    Args:
-        config: see `AcousticConfig`.
-        of: which features.
-        scale: their mean and standard deviation.
-        stack: the recurrent layers.
-        classes: ``K``, the blank among them, which is the last one.
-        rngs: source of keys.
+        Args:
+            config: see `AcousticConfig`.
+            of: which features.
+            scale: their mean and standard deviation.
+            stack: the recurrent layers.
+            classes: ``K``, the blank among them, which is the last one.
+            rngs: source of keys.
 
-    >>> import jax.numpy as jnp
-    >>> from flax import nnx
-    >>> from lstm_jax.audio import FeatureConfig
-    >>> from lstm_jax.data.standardise import Standardisation
-    >>> from lstm_jax.models.acoustic import AcousticConfig
-    >>> of = FeatureConfig(rate=8000, mels=20)
-    >>> scale = Standardisation((0.0,) * 20, (1.0,) * 20)
-    >>> config = AcousticConfig(hidden_size=8, stack_frames=2)
-    >>> model = config.build(of, scale, classes=11, rngs=nnx.Rngs(0))
-    >>> sound, lengths = jnp.zeros((8000, 2)), jnp.array([8000, 4000])
-    >>> logits, steps = model(sound, lengths, deterministic=True)
-    >>> logits.shape, steps.tolist()
-    ((49, 2, 11), [49, 24])
+        >>> import jax
+    import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from lstm_jax.audio import FeatureConfig
+        >>> from lstm_jax.data.standardise import Standardisation
+        >>> from lstm_jax.models.acoustic import AcousticConfig
+        >>> of = FeatureConfig(rate=8000, mels=20)
+        >>> scale = Standardisation((0.0,) * 20, (1.0,) * 20)
+        >>> config = AcousticConfig(hidden_size=8, stack_frames=2)
+        >>> model = config.build(of, scale, classes=11, rngs=nnx.Rngs(0))
+        >>> sound, lengths = jnp.zeros((8000, 2)), jnp.array([8000, 4000])
+        >>> logits, steps = model(sound, lengths, deterministic=True)
+        >>> logits.shape, steps.tolist()
+        ((49, 2, 11), [49, 24])
     """
 
     def __init__(
@@ -227,7 +229,8 @@ class AcousticModel(Module):
             self.layers.deterministic if deterministic is None else deterministic
         )
         if training and key is not None:
-            xs = self._hide(xs, frames, key)
+            key, of_masks = jax.random.split(key)
+            xs = self._hide(xs, frames, of_masks)
         xs, steps = self._stacked(xs), frames // self.config.stack_frames
         hs = self.layers(xs, lengths=steps, key=key, deterministic=deterministic)
         return self._read(hs), steps

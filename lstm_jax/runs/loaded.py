@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_jax._types import PyTree
-from lstm_jax.data.sounds import check_samples, read_sound
+from lstm_jax.data.sounds import check_sound, read_sound, resample
 from lstm_jax.data.stored import Text
 from lstm_jax.data.tokens.tokenizer import utf8
 from lstm_jax.inference import Sampling
@@ -213,14 +213,19 @@ class LoadedRun:
         return task.align(self.params, sentences, translations)
 
     def transcribe(
-        self, sounds: Sequence[Any], *, beams: int | None = None
+        self,
+        sounds: Sequence[Any],
+        *,
+        rate: int | None = None,
+        beams: int | None = None,
     ) -> list[Any]:
         """What is said in every sound.
 
         Args:
-            sounds: paths of sound files, or arrays of samples ``[N]`` at the rate of
-                the model, ``run.config.features.rate``, floating point, between -1 and
-                1.
+            sounds: paths of sound files, or arrays of samples ``[N]``, floating point,
+                between -1 and 1.
+            rate: samples a second of the arrays; ``None``: that of the model,
+                ``run.config.features.rate``.
             beams: transcripts that the search follows; ``None``: as the config says.
 
         Returns:
@@ -232,7 +237,8 @@ class LoadedRun:
                 point.
             ValueError: ``beams`` is out of its range.
             RunError: the task does not transcribe.
-            DataError: a file is not a sound; the message names it.
+            DataError: a file is not a sound, or samples are not finite or not between
+                -1 and 1; the message names them.
         """
         task = self._transcriber()
         if isinstance(sounds, str | os.PathLike) or hasattr(sounds, "dtype"):
@@ -243,13 +249,14 @@ class LoadedRun:
         options = task.speech_options
         if beams is not None:
             options = dataclasses.replace(options, beams=beams)
-        rate = self.config.features.rate
-        samples = [
-            read_sound(Path(sound), rate)
-            if isinstance(sound, str | os.PathLike)
-            else check_samples(sound)
-            for sound in sounds
-        ]
+        own, samples = self.config.features.rate, []
+        for n, sound in enumerate(sounds):
+            if isinstance(sound, str | os.PathLike):
+                samples.append(read_sound(Path(sound), own))
+                continue
+            given = own if rate is None else rate
+            checked = check_sound(sound, given, f"sounds[{n}]")
+            samples.append(resample(checked, given, own))
         return [best for best, *_ in task.transcribe(self.params, samples, options)]
 
     def stream(self, rate: int | None = None, *, beams: int | None = None) -> Any:

@@ -80,4 +80,10 @@ def word_confusion(pairs: Sequence[tuple[str, str]], classes: Sequence[str]) -> 
 
 
 def _levenshtein():
-    return importlib.import_module("rapidfuzz.distance").Levenshtein
+    try:
+        return importlib.import_module("rapidfuzz.distance").Levenshtein
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "error rates need the package rapidfuzz: pip install 'lstm-jax[speech]'.",
+            name=error.name,
+        ) from error

@@ -32,8 +32,14 @@ METRICS: Metrics = {
     "accuracy": Metric(better="higher", label="transcripts without error"),
 }
 MOVED = frozenset({"data.path", "data.train", "data.valid", "data.test"})
+LONG_SECONDS = 600
+"""A longer sound is heard as a stream."""
+PIECE_SECONDS = 20
+"""A long sound is heard in pieces of so many seconds."""
 MOST_GROUPS = 50
 """More groups than these have no metrics of their own."""
+OTHER = "(other)"
+"""Stands for all other words in the confusion matrix."""
 MOST_WORDS = 100
 """The confusion matrix has the most frequent words, so many at the most."""
 
@@ -88,8 +94,6 @@ class Speech:
             train.buckets,
             rate=config.features.rate,
             sounds=config.sounds,
-            # None, where words are tokens.
-            between=self.tokenizer.encode(" ") if config.sounds.join > 1 else None,
             seed=config.seed,
         )
         return HostBatches(source, train.block)
@@ -165,7 +169,12 @@ class Speech:
             for row, member in enumerate(members):
                 if member >= 0:
                     texts[member] = self._text(found[row])
-        return nats.total / max(nats.weight, 1.0), texts
+        if not nats.weight:
+            raise DataError(
+                f"none of the {len(recordings):,} recordings of the {split} split has "
+                f"a loss: {'; '.join(self.data.describe()['notes'])}; take others."
+            )
+        return nats.total / nats.weight, texts
 
     def _text(self, found):
         best = self.tokenizer.decode(found[0].tokens)
@@ -224,9 +233,10 @@ class Speech:
         ]
         counts = collections.Counter(word for word, _ in pairs if word != NONE)
         kept = sorted(word for word, _ in counts.most_common(MOST_WORDS))
-        classes = [*kept, NONE]
-        known = {word: word for word in classes}
-        pairs = [(known.get(a, NONE), known.get(b, NONE)) for a, b in pairs]
+        others = {word for pair in pairs for word in pair} - {*kept, NONE}
+        classes = [*kept, *([OTHER] if others else []), NONE]
+        known = lambda word: OTHER if word in others else word
+        pairs = [(known(right), known(heard)) for right, heard in pairs]
         confusion = word_confusion(pairs, classes)
         scores = class_scores(confusion)
         rows = [(name, *of) for name, of in zip(kept, scores, strict=False)]
@@ -241,10 +251,39 @@ class Speech:
     ) -> list[list[Transcript]]:
         """The transcripts of every sound, in order, the best first; see `Transcribing`.
 
-        A model that streams takes any length; another takes up to ten minutes.
+        A model that streams hears a long sound piece by piece, in little memory.
+
+        Raises:
+            DataError: a sound is longer than ten minutes, and the model does not
+                stream.
         """
         options = options or self.speech_options
-        return self.transcribing.transcribe(params, sounds, options)
+        rate = self.config.features.rate
+        found: list[Any] = [None] * len(sounds)
+        for n, sound in enumerate(sounds):
+            if len(sound) > LONG_SECONDS * rate:
+                found[n] = self._heard_in_pieces(params, sound, options, n)
+        rest = [n for n, one in enumerate(found) if one is None]
+        several = [sounds[n] for n in rest]
+        transcribed = self.transcribing.transcribe(params, several, options)
+        for n, one in zip(rest, transcribed, strict=True):
+            found[n] = one
+        return found
+
+    def _heard_in_pieces(self, params, sound, options, n):
+        rate = self.config.features.rate
+        if not self.config.model.streams:
+            raise DataError(
+                f"sound {n + 1} has {len(sound) / rate / 60:.1f} minutes, and this "
+                f"model reads the whole sound at once, up to {LONG_SECONDS // 60}; cut "
+                f"it into pieces, or train a model with model.bidirectional=false and "
+                f'model.normalise "train" or "running".'
+            )
+        stream = self.stream(params, options=options)
+        for start in range(0, len(sound), PIECE_SECONDS * rate):
+            stream.feed(sound[start : start + PIECE_SECONDS * rate])
+        stream.finish()
+        return stream.transcripts
 
     def stream(
         self,
@@ -259,9 +298,9 @@ class Speech:
         """
         model = self.config.model
         if not model.streams:
-            ways = str(model.bidirectional).lower()
+            directions = str(model.bidirectional).lower()
             raise DataError(
-                f"this model has model.bidirectional={ways} and model.normalise="
+                f"this model has model.bidirectional={directions} and model.normalise="
                 f'"{model.normalise}", which need the whole sound; train one with '
                 f'model.bidirectional=false and model.normalise "train" or "running".'
             )
@@ -271,6 +310,6 @@ class Speech:
             params,
             self.config.features,
             model.stack_frames,
-            rate or self.config.features.rate,
+            self.config.features.rate if rate is None else rate,
             options or self.speech_options,
         )

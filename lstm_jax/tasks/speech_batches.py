@@ -14,6 +14,10 @@ from lstm_jax.tasks.speech_data import Utterances
 GROWTH = 1.25
 """A batch that is longer than those of the first epoch has a shape longer by powers of
 this."""
+WHICH, ORDER, CHANGES = 1, 2, 3
+"""Folded into the seeds of an epoch: three kinds of random numbers."""
+MOST_SAMPLES = 2**23
+"""Of an evaluation batch, with padding; a longer recording goes alone."""
 LABELS = 8
 """Labels of a batch are padded to a multiple of this."""
 
@@ -30,7 +34,8 @@ class SpeechBatch(NamedTuple):
     label_lengths: Any
     """Tokens of every row, int32 ``[B]``."""
     weights: Any
-    """``[B]``: 1, and 0 of rows that fill up a batch."""
+    """``[B]``: 1, and 0 of rows without a loss: those that fill up a batch, and
+    transcripts that the vocabulary does not have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Planned(NamedTuple):
     """A batch that is not loaded yet."""
 
     samples: int
+    rows: int
     labels: int
     utterances: Sequence[Utterance]
 
@@ -63,7 +69,6 @@ class SpeechBatches:
 
     Args:
         split: the recordings.
-        between: the tokens between the transcripts of joined recordings.
         batch_size: rows of a batch.
         buckets: shapes of batches, roughly.
         sounds: how recordings are changed; ``None``: not at all.
@@ -79,13 +84,10 @@ class SpeechBatches:
         *,
         rate: int,
         sounds: SoundsConfig | None = None,
-        between: np.ndarray | None = None,
         seed: int = 0,
     ):
         self._split, self._seed, self._rate = split, seed, rate
         self._sounds = sounds or SoundsConfig()
-        nothing = np.zeros(0, np.int32)
-        self._between = nothing if between is None else between
         mean = (1 + self._sounds.join) / 2
         self._count = max(round(len(split) / mean), 1)
         self._rows = min(batch_size, self._count)
@@ -95,7 +97,7 @@ class SpeechBatches:
 
     def _utterances(self, epoch) -> list[Utterance]:
         config, count = self._sounds, self._count
-        rng = np.random.default_rng([self._seed, epoch])
+        rng = np.random.default_rng([self._seed, epoch, WHICH])
         sizes = rng.integers(1, config.join + 1, count) if config.join > 1 else None
         each = np.ones(count, int) if sizes is None else sizes
         rounds = -(-int(each.sum()) // len(self._split))
@@ -113,17 +115,22 @@ class SpeechBatches:
                 gaps = tuple(rng.integers(low, high + 1, size + 1).tolist())
             factor = augment.speed_factor(rng, config.speed_percent)
             members = tuple(order[at : at + size])
-            found.append(Utterance(members, gaps, factor, (self._seed, epoch, n)))
+            seed = self._seed, epoch, CHANGES, n
+            made = Utterance(members, gaps, factor, seed)
+            if not self._split.fits(self._split.tokens(members), self._samples(made)):
+                made = dataclasses.replace(made, factor=1.0)
+            found.append(made)
             at += size
         return found
 
     def _samples(self, utterance: Utterance) -> int:
-        total = int(self._split.lengths[[*utterance.members]].sum())
-        return augment.length_at_speed(total + sum(utterance.gaps), utterance.factor)
+        lengths = self._split.lengths[[*utterance.members]].tolist()
+        factor = utterance.factor
+        each = [augment.length_at_speed(length, factor) for length in lengths]
+        return sum(each) + sum(utterance.gaps)
 
     def _labels(self, utterance: Utterance) -> int:
-        own = sum(len(self._split.tokens[n]) for n in utterance.members)
-        return own + len(self._between) * (len(utterance.members) - 1)
+        return len(self._tokens(utterance))
 
     def _grouped(self, utterances, rng=None):
         """Batches of similar length: the same number in every epoch."""
@@ -140,7 +147,7 @@ class SpeechBatches:
     def _choose(self, buckets):
         """Shapes as ``(samples, labels)``, by the batches of the first epoch."""
         utterances = self._utterances(0)
-        rng = np.random.default_rng([self._seed, 0, 0])
+        rng = np.random.default_rng([self._seed, 0, ORDER])
         batches = [*self._grouped(utterances, rng), *self._grouped(utterances)]
         lengths = [max(longest, 1) for _, longest in batches]
         step = max(self._rate // 10, 1)
@@ -166,58 +173,64 @@ class SpeechBatches:
         return size, most
 
     def plan(self, epoch: int) -> Sequence[Planned]:
-        rng = np.random.default_rng([self._seed, epoch, 0])
+        rng = np.random.default_rng([self._seed, epoch, ORDER])
         planned = [batch for _, batch in self._planned(self._utterances(epoch), rng)]
         # Some of one shape in a row: a jitted block takes them together.
-        shapes = sorted({batch[:2] for batch in planned})
+        shapes = sorted({batch[:3] for batch in planned})
         order, found = rng.permutation(len(planned)), []
         group = 4 * len(shapes)
         for start in range(0, len(order), group):
             some = [planned[n] for n in order[start : start + group]]
             for k in rng.permutation(len(shapes)):
-                found += [batch for batch in some if batch[:2] == shapes[k]]
+                found += [batch for batch in some if batch[:3] == shapes[k]]
         return found
 
     def _planned(self, utterances, rng=None) -> Iterator[tuple[np.ndarray, Planned]]:
         for some, longest in self._grouped(utterances, rng):
             rows = [utterances[n] for n in some]
-            shape = self._shape(longest, max(map(self._labels, rows)))
-            yield some, Planned(*shape, rows)
+            size, labels = self._shape(longest, max(map(self._labels, rows)))
+            yield some, Planned(size, self._rows, labels, rows)
 
     def in_order(self) -> Iterator[tuple[np.ndarray, SpeechBatch]]:
         """Every recording once and unchanged: the indices of the rows of each batch (-1
-        where a row fills it up), and the batch."""
+        where a row fills it up), and the batch. Long ones have fewer rows."""
         plain = [Utterance((n,), (), 1.0, ()) for n in range(len(self._split))]
         for some, batch in self._planned(plain):
-            rest = (0, self._rows - len(some))
-            yield np.pad(some, rest, constant_values=-1), self.load(batch)
+            rows = max(min(self._rows, MOST_SAMPLES // batch.samples), 1)
+            for start in range(0, len(some), rows):
+                part = some[start : start + rows]
+                rest = (0, rows - len(part))
+                planned = batch._replace(rows=rows, utterances=[plain[n] for n in part])
+                yield np.pad(part, rest, constant_values=-1), self.load(planned)
 
     # Samples and tokens
 
     def load(self, batch: Planned) -> SpeechBatch:
-        shape = batch.samples, self._rows
-        signal, lengths = np.zeros(shape, np.float32), np.zeros(self._rows, np.int32)
-        labels = np.zeros((batch.labels, self._rows), np.int32)
-        label_lengths = np.zeros(self._rows, np.int32)
+        rows = batch.rows
+        signal = np.zeros((batch.samples, rows), np.float32)
+        lengths = np.zeros(rows, np.int32)
+        labels = np.zeros((batch.labels, rows), np.int32)
+        label_lengths = np.zeros(rows, np.int32)
         for row, utterance in enumerate(batch.utterances):
             sound, tokens = self._sound(utterance), self._tokens(utterance)
             signal[: len(sound), row], lengths[row] = sound, len(sound)
             labels[: len(tokens), row], label_lengths[row] = tokens, len(tokens)
-        weights = (np.arange(self._rows) < len(batch.utterances)).astype(np.float32)
+        known = [self._split.tokens(u.members) is not None for u in batch.utterances]
+        weights = np.zeros(rows, np.float32)
+        weights[: len(known)] = known
         return SpeechBatch(signal, lengths, labels, label_lengths, weights)
 
     def _tokens(self, utterance):
-        pieces = []
-        for n in utterance.members:
-            pieces += [self._between, self._split.tokens[n]]
-        return np.concatenate(pieces[1:])
+        tokens = self._split.tokens(utterance.members)
+        return np.zeros(0, np.int32) if tokens is None else tokens
 
     def _sound(self, utterance):
         config = self._sounds
         pieces = [self._split.sound(n) for n in utterance.members]
-        sound = augment.join(pieces, utterance.gaps) if utterance.gaps else pieces[0]
         if utterance.factor != 1:
-            sound = augment.at_speed(sound, utterance.factor)
+            pieces = [augment.at_speed(piece, utterance.factor) for piece in pieces]
+        # Speed before gaps: the silence in them must stay exactly 0 for the noise.
+        sound = augment.join(pieces, utterance.gaps) if utterance.gaps else pieces[0]
         if not utterance.seed:
             return sound
         rng = np.random.default_rng(utterance.seed)

@@ -6,7 +6,7 @@ of the metadata of a run, so that it is used without its training data.
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,19 @@ from lstm_jax.audio import FeatureConfig, features, frame_count
 from lstm_jax.data.sounds import (
     Recordings,
     by_group,
-    fraction_clipped,
-    is_silent,
     read_recordings,
-    read_sound,
     split_recordings,
 )
 from lstm_jax.data.standardise import Standardisation
 from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import Tokenizer, learn, restore
-from lstm_jax.models.ctc import ctc_fits
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.tasks.speech_config import SpeechConfig
+from lstm_jax.tasks.speech_sounds import Sounds, Utterances, needed_steps
 from lstm_jax.training.metadata import Metadata
 
 KEPT_BYTES = 2**31
 """Samples are kept in memory up to so many bytes; others are read again."""
-CLIPPED = 0.01
-"""A recording with this fraction of samples at full scale is called clipped."""
 FITTED = 1000
 """Recordings that the standardisation is computed from, at the most."""
 
@@ -51,83 +46,6 @@ class SpeechMetadata(Metadata):
     standardisation: dict[str, list[float]]
 
 
-class Sounds:
-    """Samples of recordings, kept in memory as far as they fit.
-
-    Args:
-        recordings: their paths.
-        rate: samples a second.
-        room: bytes that may be kept.
-    """
-
-    def __init__(self, recordings: Recordings, rate: int, room: int):
-        self.recordings, self._rate = recordings, rate
-        self._kept: dict[int, np.ndarray] = {}
-        self.lengths = np.zeros(len(recordings), np.int64)
-        """Samples of every recording."""
-        self.notes: dict[str, list[str]] = {"silent": [], "clipped": []}
-        """Recordings that the user should know of."""
-        self.digest = hashlib.sha256()
-        for n, source in enumerate(recordings.sources):
-            samples = self._read(n)
-            self.lengths[n] = len(samples)
-            self.digest.update(f"{len(samples)} ".encode())
-            self.digest.update(samples.tobytes())
-            if is_silent(samples):
-                self.notes["silent"].append(source)
-            elif fraction_clipped(samples) > CLIPPED:
-                self.notes["clipped"].append(source)
-            room -= samples.nbytes
-            if room >= 0:
-                self._kept[n] = samples
-        self.room = max(room, 0)
-
-    def __len__(self):
-        return len(self.recordings)
-
-    def __getitem__(self, n: int) -> np.ndarray:
-        """The samples ``[N]`` of one, float32."""
-        kept = self._kept.get(n)
-        return self._read(n) if kept is None else kept
-
-    def _read(self, n):
-        recordings = self.recordings
-        return read_sound(recordings.paths[n], self._rate, recordings.sources[n])
-
-
-class Utterances:
-    """A split: samples, transcripts and their tokens.
-
-    Args:
-        sounds: the samples.
-        texts: the transcripts.
-        tokens: their tokens.
-        chosen: indices of the recordings that belong to the split.
-    """
-
-    def __init__(
-        self,
-        sounds: Sounds,
-        texts: Sequence[str],
-        tokens: Sequence[np.ndarray],
-        chosen: np.ndarray,
-    ):
-        self._sounds, self._chosen = sounds, chosen
-        self.texts: list[str] = [str(texts[n]) for n in chosen]
-        self.tokens = [tokens[n] for n in chosen]
-        self.lengths = sounds.lengths[chosen]
-        """Samples of every recording."""
-        recordings = sounds.recordings.take(chosen)
-        self.groups, self.sources = recordings.groups, recordings.sources
-
-    def __len__(self):
-        return len(self._chosen)
-
-    def sound(self, n: int) -> np.ndarray:
-        """The samples of one."""
-        return self._sounds[int(self._chosen[n])]
-
-
 class SpeechData:
     """The splits of a config, and what is learned from them.
 
@@ -139,6 +57,7 @@ class SpeechData:
     def __init__(self, config: SpeechConfig, metadata: Mapping[str, Any] | None = None):
         self._config, self._known = config, metadata or {}
         self._of: FeatureConfig = config.features
+        self._notes: list[str] = []
 
     # What is learned
 
@@ -210,6 +129,11 @@ class SpeechData:
                 splits[name] = read_recordings(path, **named)
             elif groups := getattr(config, f"{name}_groups"):
                 splits[name], rest = by_group(rest, groups)
+        if not len(rest):
+            raise DataError(
+                "data.valid_groups and data.test_groups take all recordings, which "
+                "leaves none to train on; take a group out of them."
+            )
         cut = {
             "valid": 0.0 if "valid" in splits else config.valid_fraction,
             "test": config.test_fraction if config.path else 0.0,
@@ -244,43 +168,71 @@ class SpeechData:
         }
 
     @functools.cached_property
-    def _splits(self) -> dict[str, Utterances]:
+    def _tokens(self) -> dict[str, list[np.ndarray | None]]:
+        """The tokens of all transcripts, before any sound is read."""
         found = {}
-        for name, sounds in self._sounds.items():
-            texts = self._texts[name]
-            tokens = [*self._encoded(texts, sounds.recordings.sources)]
-            chosen = np.arange(len(sounds))
-            if name == "train":
-                chosen = self._usable(sounds, tokens)
-            found[name] = Utterances(sounds, texts, tokens, chosen)
+        for name, texts in self._texts.items():
+            sources = self._recordings[name].sources
+            found[name] = [
+                self._encoded(text, source, name == "train")
+                for text, source in zip(texts, sources, strict=True)
+            ]
+            strange = [n for n, tokens in enumerate(found[name]) if tokens is None]
+            if strange:
+                self._notes.append(
+                    f"{name}: {counted(len(strange), 'transcript')} with characters "
+                    f"that training has not, counted as errors; first: "
+                    f"{sources[strange[0]]}"
+                )
         return found
 
-    def _encoded(self, texts, sources) -> Iterator[np.ndarray]:
-        for text, source in zip(texts, sources, strict=True):
-            try:
-                yield self.tokenizer.encode(text)
-            except DataError as error:
-                raise DataError(f"{source}: {error}") from error
+    def _encoded(self, text, source, required):
+        try:
+            return self.tokenizer.encode(text)
+        except DataError as error:
+            if not required:
+                return None
+            raise DataError(f"{source}: {error}") from error
 
-    def _usable(self, sounds, tokens):
-        """The recordings that training can use, with notes of the others."""
+    @functools.cached_property
+    def _splits(self) -> dict[str, Utterances]:
+        tokens, found = self._tokens, {}
+        for name, sounds in self._sounds.items():
+            chosen = self._usable(name, sounds, tokens[name])
+            of = sounds, self._texts[name], tokens[name], chosen, self.tokenizer
+            found[name] = Utterances(*of, self._steps_of)
+        return found
+
+    def _steps_of(self, samples: int) -> int:
+        return frame_count(samples, self._of) // self._config.model.stack_frames
+
+    def _usable(self, name, sounds, tokens):
+        """The recordings of a split: all, but those that training cannot use. Notes
+        are kept of those, and of others without a loss."""
         lengths, most = sounds.lengths, self._config.data.max_seconds
-        long = lengths > most * self._of.rate
-        each = self._config.model.stack_frames
-        steps = [frame_count(n, self._of) // each for n in lengths]
-        short = np.array([not _fits(t, n) for t, n in zip(tokens, steps, strict=True)])
-        short &= ~long
-        self._notes = [
-            _note(long, sounds, f"longer than data.max_seconds={most:g}, left out"),
-            _note(short, sounds, "too short for their transcripts, left out"),
+        train = name == "train"
+        long = (lengths > most * self._of.rate) & train
+        pairs = zip(tokens, lengths.tolist(), strict=True)
+        short = [
+            t is not None and needed_steps(t) > self._steps_of(n) for t, n in pairs
         ]
-        chosen = np.flatnonzero(~(long | short))
+        short = np.array(short, bool) & ~long
+        loss = "left out" if train else "counted without a loss"
+        self._note(long, sounds, name, f"longer than data.max_seconds={most:g}, {loss}")
+        self._note(short, sounds, name, f"too short for their transcripts, {loss}")
+        chosen = np.flatnonzero(~(long | short)) if train else np.arange(len(sounds))
         if not len(chosen):
             raise DataError(
                 f"none of the {counted(len(sounds), 'recording')} can be used: "
-                f"{'; '.join(filter(None, self._notes))}."
+                f"{'; '.join(self._notes)}."
             )
         return chosen
+
+    def _note(self, which, sounds, name, what):
+        if which.any():
+            first = sounds.recordings.sources[int(which.argmax())]
+            count = counted(int(which.sum()), "recording")
+            self._notes.append(f"{name}: {count} {what}; first: {first}")
 
     def split(self, name: str) -> Utterances:
         """A split; DataError where there is no such split."""
@@ -303,7 +255,7 @@ class SpeechData:
         """What a run keeps of its data, to use a model without them."""
         self.split("train")
         config, rate = self._config.data, self._of.rate
-        notes = [note for note in self._notes if note]
+        notes = [*self._notes]
         for name, sounds in self._sounds.items():
             for what, sources in sounds.notes.items():
                 if sources:
@@ -346,23 +298,13 @@ class SpeechData:
             digest.update(sounds.digest.digest())
             for text in self._texts[name]:
                 digest.update(f"{text}\n".encode())
+            for group in self._recordings[name].groups:
+                digest.update(f"{group}\n".encode())
         return digest.hexdigest()
 
     def check_same(self, metadata: Mapping[str, Any], directory: Path) -> None:
         """Raises RunError if a run was trained on other data."""
         check_same_sha256(metadata, self.sha256, directory)
-
-
-def _fits(tokens, steps):
-    labels: Any = np.asarray(tokens, np.int32)[:, None]
-    return bool(ctc_fits(labels, np.array([steps], np.int32))[0])
-
-
-def _note(which, sounds, what):
-    if not which.any():
-        return ""
-    first = sounds.recordings.sources[int(which.argmax())]
-    return f"train: {counted(int(which.sum()), 'recording')} {what}; first: {first}"
 
 
 def _cut(recordings, fractions, seed):

@@ -10,21 +10,18 @@ import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.audio import FeatureConfig, FeatureStream
-from lstm_jax.data.sounds import StreamResampler
-from lstm_jax.inference import ctc_advance, ctc_begin, ctc_best, ctc_greedy
+from lstm_jax.data.sounds import StreamResampler, check_sound
 from lstm_jax.models.acoustic import AcousticModel
+from lstm_jax.tasks.speech_search import BestPath
 from lstm_jax.tasks.transcribing import (
-    Heard,
     SpeechOptions,
     Transcribing,
     Transcript,
-    heard_of,
+    Word,
 )
 
 CHUNK = 128
 """Steps that are computed at a time at the most."""
-CAPACITY = 64
-"""Labels that the search has room for at first; the room doubles when it is full."""
 
 
 class Listener:
@@ -49,7 +46,7 @@ class Listener:
     ):
         self._params, self._stack, self._of = params, stack_frames, of
         self._advance = _advance_of(model)
-        self._state = jax.jit(lambda params: model(params).listen())(params)
+        self._state = _listen_of(model)(params)
         self._resampler = StreamResampler(rate, of.rate)
         self._features = FeatureStream(of)
         self._frames = np.zeros((0, of.size), np.float32)
@@ -86,6 +83,12 @@ class Listener:
             found.append(np.asarray(log_p)[:steps, 0])
         self._frames = frames[count * each :]
         return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _listen_of(model) -> Any:
+    """The state before the first frame, jitted once for all streams of a model."""
+    return jax.jit(lambda params: model(params).listen())
 
 
 @functools.lru_cache(maxsize=8)
@@ -127,104 +130,68 @@ class TranscriptStream:
         options: SpeechOptions,
     ):
         self._listener = Listener(model, params, of, stack_frames, rate)
-        self._transcribing = transcribing
-        blank = transcribing.blank
-        if options.beams == 1:
-            self._search: Any = _BestPath(blank)
-        else:
-            self._search = _Beams(blank, options)
+        self._transcribing, self._rate = transcribing, rate
+        self._search = transcribing.new_search(options)
+        self._final: list[Word] = []
+        self._taken, self._samples = 0, 0
 
     def feed(self, samples: np.ndarray) -> "TranscriptStream":
-        """Hears the next samples ``[N]``, floating point, by convention between -1 and
-        1; returns itself.
+        """Hears the next samples ``[N]``, floating point, between -1 and 1; returns
+        itself.
 
         Raises:
-            TypeError, ValueError, RuntimeError: as in
-                `lstm_jax.audio.FeatureStream.feed`.
+            TypeError, ValueError: the samples are not floating point, or not ``[N]``.
+            DataError: a sample is not finite, or not between -1 and 1.
+            RuntimeError: the stream is finished.
         """
-        self._search.advance(self._listener.feed(samples))
+        called = f"a piece that begins at {self._samples / self._rate:.3f} s"
+        samples = check_sound(samples, self._rate, called)
+        self._samples += len(samples)
+        self._advance(self._listener.feed(samples))
         return self
 
     def finish(self) -> Transcript:
         """The transcript of the whole sound; nothing can be fed after it."""
-        self._search.advance(self._listener.finish())
+        self._advance(self._listener.finish())
         return self.transcript
+
+    def _advance(self, log_p):
+        if len(log_p):
+            self._search.advance(log_p[:, None], [len(log_p)])
+
+    @property
+    def final_words(self) -> list[Word]:
+        """The words that nothing can change any more; none with several beams. A word
+        of characters or sub-words is final when the next one begins."""
+        if isinstance(self._search, BestPath):
+            found = self._transcribing.words(self._search.since(self._taken))
+            last = len(found) if self._transcribing.whole_words else len(found) - 1
+            self._final += [word for word, _ in found[:last]]
+            if last > 0:
+                ended = last == len(found)
+                end = len(self._search) if ended else self._taken + found[last][1]
+                self._taken = end
+        return self._final
+
+    @property
+    def transcripts(self) -> list[Transcript]:
+        """The most likely transcripts so far, the best first."""
+        if not isinstance(self._search, BestPath):
+            (found,) = self._search.best()
+            return [self._transcribing.as_transcript(heard) for heard in found]
+        # Only the end is decoded, so that a stream of hours stays as fast as it was.
+        final = self.final_words
+        heard = self._search.since(self._taken)
+        rest = [word for word, _ in self._transcribing.words(heard)]
+        words = [*final, *rest]
+        return [Transcript(" ".join(w.text for w in words), heard.score, words)]
 
     @property
     def transcript(self) -> Transcript:
         """The most likely transcript so far."""
-        return self._transcribing.as_transcript(self._search.best())
+        return self.transcripts[0]
 
     @property
     def text(self) -> str:
-        """Its text."""
+        """The text of the most likely transcript so far."""
         return self.transcript.text
-
-
-class _BestPath:
-    def __init__(self, blank):
-        self._blank, self._step, self._score = blank, 0, 0.0
-        self._previous: Any = np.full(1, blank, np.int32)
-        self._found: list[tuple[int, int, float]] = []
-
-    def advance(self, log_p):
-        """Goes on by log-probabilities ``[T, K]``."""
-        for start in range(0, len(log_p), CHUNK):
-            some = log_p[start : start + CHUNK]
-            part, lengths = _padded(some)
-            emitted, self._previous = ctc_greedy(
-                part, lengths, self._previous, blank=self._blank
-            )
-            labels = np.asarray(emitted.labels)[: len(some), 0]
-            at_step = np.asarray(emitted.log_p)[: len(some), 0]
-            for n in np.flatnonzero(labels >= 0).tolist():
-                self._found.append((int(labels[n]), self._step + n, float(at_step[n])))
-            self._score += float(at_step.sum())
-            self._step += len(some)
-
-    def best(self):
-        tokens, steps, log_p = (
-            zip(*self._found, strict=True) if self._found else [()] * 3
-        )
-        return Heard(
-            np.array(tokens, np.int32),
-            np.array(steps, np.int32),
-            np.array(log_p, np.float32),
-            self._score,
-        )
-
-
-class _Beams:
-    def __init__(self, blank, options):
-        self._blank = blank
-        self._state: Any = ctc_begin((1,), options.beams, CAPACITY)
-
-    def advance(self, log_p):
-        for start in range(0, len(log_p), CHUNK):
-            part, lengths = _padded(log_p[start : start + CHUNK])
-            self._make_room(len(part))
-            self._state = ctc_advance(self._state, part, lengths, blank=self._blank)
-
-    def _make_room(self, steps):
-        """Every step may add a label."""
-        longest = int(np.asarray(self._state.sizes).max())
-        while longest + steps > self._state.prefixes.shape[-1]:
-            names = "prefixes", "times", "label_log_p"
-            self._state = self._state._replace(
-                **{name: _twice(getattr(self._state, name)) for name in names}
-            )
-
-    def best(self):
-        return heard_of(jax.tree.map(np.asarray, ctc_best(self._state)), 0, 0)
-
-
-def _twice(a):
-    """An array with twice the room on its last axis."""
-    return jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, a.shape[-1])])
-
-
-def _padded(log_p) -> Any:
-    """One row in one of a few compiled sizes, and its length."""
-    size = 1 << (len(log_p) - 1).bit_length()
-    rest = (0, size - len(log_p)), (0, 0), (0, 0)
-    return np.pad(log_p[:, None], rest), np.array([len(log_p)], np.int32)

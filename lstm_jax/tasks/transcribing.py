@@ -13,8 +13,8 @@ import numpy as np
 from lstm_jax._types import PyTree
 from lstm_jax.core.arguments import check_size
 from lstm_jax.data.tokens import Tokenizer, Words
-from lstm_jax.inference import ctc_beam_search, ctc_greedy
 from lstm_jax.models.acoustic import AcousticModel
+from lstm_jax.tasks.speech_search import Heard, Search, search_with
 
 MOST_BEAMS = 1000
 BATCH_SECONDS = 480
@@ -64,15 +64,6 @@ class Transcript(NamedTuple):
     """Log-probability in nats: with one beam that of the best path, with more that of
     all paths of the text that were found."""
     words: list[Word]
-
-
-class Heard(NamedTuple):
-    """Tokens, the step at which each begins, and its log-probability there."""
-
-    tokens: np.ndarray
-    steps: np.ndarray
-    log_p: np.ndarray
-    score: float
 
 
 class Transcribing:
@@ -148,57 +139,40 @@ class Transcribing:
     def search(
         self, log_p: Any, steps: Any, options: SpeechOptions
     ) -> list[list[Heard]]:
-        """The best sequences of tokens of every row of log-probabilities."""
-        if options.beams == 1:
-            emitted, _ = ctc_greedy(log_p, steps, blank=self.blank)
-            labels, at_step = np.asarray(emitted.labels), np.asarray(emitted.log_p)
-            real = np.arange(len(labels))[:, None] < np.asarray(steps)
-            scores = np.where(real, at_step, 0).sum(axis=0)
-            return [
-                [_greedy(labels[:, n], at_step[:, n], float(scores[n]))]
-                for n in range(labels.shape[1])
-            ]
-        found = ctc_beam_search(
-            log_p,
-            steps,
-            blank=self.blank,
-            beams=options.beams,
-            results=options.results,
-        )
-        found = jax.tree.map(np.asarray, found)
-        return [
-            [
-                heard_of(found, row, k)
-                for k in range(options.results)
-                if np.isfinite(found.scores[row, k])
-            ]
-            for row in range(len(found.scores))
-        ]
+        """The best tokens of every row of log-probabilities ``[T, B, K]``."""
+        search = self.new_search(options, log_p.shape[1])
+        search.advance(log_p, steps)
+        return search.best()
 
-    def as_transcript(self, heard: Heard, first: int = 0) -> Transcript:
-        """Tokens as text, with the times of words.
+    def new_search(self, options: SpeechOptions, rows: int = 1) -> Search:
+        """A search that goes on piece by piece."""
+        return search_with(options.beams, options.results, self.blank)(rows)
 
-        Args:
-            heard: the tokens.
-            first: the step that ``heard.steps`` count from.
-        """
-        text = self._tokenizer.decode(heard.tokens)
+    def as_transcript(self, heard: Heard) -> Transcript:
+        """Tokens as text, with the times of words."""
+        words = [word for word, _ in self.words(heard)]
+        return Transcript(" ".join(word.text for word in words), heard.score, words)
+
+    def words(self, heard: Heard) -> list[tuple[Word, int]]:
+        """The words of some tokens, each with the index of its first token."""
+        text, found = self._tokenizer.decode(heard.tokens), []
         ends = self._ends(heard.tokens, text)
-        words = []
         for match in SPACE.finditer(text):
             a = int(np.searchsorted(ends, match.start(), side="right"))
             b = int(np.searchsorted(ends, match.end(), side="left"))
-            at = heard.steps[a : b + 1] + first
-            log_p = heard.log_p[a : b + 1]
-            words.append(
-                Word(
-                    match[0],
-                    round(float(at[0]) * self._step_seconds, 6),
-                    round(float(at[-1] + 1) * self._step_seconds, 6),
-                    float(np.exp(log_p.mean())),
-                )
+            at, log_p = heard.steps[a : b + 1], heard.log_p[a : b + 1]
+            start, end = (
+                round(float(step) * self._step_seconds, 6)
+                for step in (at[0], at[-1] + 1)
             )
-        return Transcript(text.strip(), heard.score, words)
+            word = Word(match[0], start, end, float(np.exp(log_p.mean())))
+            found.append((word, a))
+        return found
+
+    @property
+    def whole_words(self) -> bool:
+        """Whether a token is always a word of its own."""
+        return isinstance(self._tokenizer, Words)
 
     def _ends(self, tokens, text):
         """The character of the text after each token."""
@@ -212,22 +186,6 @@ class Transcribing:
         # A character of several bytes may be in pieces.
         decode = self._tokenizer.decode
         return np.array([len(decode(tokens[: n + 1])) for n in range(len(tokens))], int)
-
-
-def _greedy(labels, log_p, score):
-    at = np.flatnonzero(labels >= 0)
-    return Heard(labels[at], at, log_p[at], score)
-
-
-def heard_of(found: Any, row: int, k: int) -> Heard:
-    """One result of `lstm_jax.inference.ctc_beam_search`, as arrays of NumPy."""
-    size = int(found.sizes[row, k])
-    return Heard(
-        found.labels[row, k, :size],
-        found.times[row, k, :size],
-        found.label_log_p[row, k, :size],
-        float(found.scores[row, k]),
-    )
 
 
 def _up(samples, rate):

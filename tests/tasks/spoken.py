@@ -43,12 +43,13 @@ output_dropout = 0.1
 [optimizer]
 learning_rate = 0.02
 [train]
-steps = 400
+steps = 500
 batch_size = 8
 buckets = 2
+monitor = "valid_loss"
 block = 20
-evaluate_every = 200
-checkpoint_every = 200
+evaluate_every = 250
+checkpoint_every = 250
 """
 
 
@@ -78,7 +79,7 @@ def write_split(folder: Path, name: str, texts: list[str], seed: int) -> Path:
 
 def write(folder: Path) -> list[str]:
     """Writes recordings and a config; returns the arguments of ``train``."""
-    write_split(folder, "train", [*TONES] * 8, 0)
+    write_split(folder, "train", [*TONES] * 16, 0)
     write_split(folder, "valid", ["do", "re", "mi", "do mi", "mi mi re", "re do"], 1)
     write_split(folder, "test", ["mi do", "do do", "re", "do re mi"], 2)
     (folder / "speech.toml").write_text(CONFIG.format(folder=folder))

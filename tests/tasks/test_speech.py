@@ -15,8 +15,9 @@ from lstm_jax.runs.configs import read_config
 from lstm_jax.tasks.speech import Speech
 from lstm_jax.tasks.speech_batches import SpeechBatches
 from lstm_jax.tasks.speech_config import SoundsConfig
+from lstm_jax.tasks.speech_search import Heard
 from lstm_jax.tasks.speech_stream import Listener
-from lstm_jax.tasks.transcribing import Heard, SpeechOptions, Transcribing
+from lstm_jax.tasks.transcribing import SpeechOptions, Transcribing
 from lstm_jax.training.run_errors import RunError
 from tests.tasks.spoken import RATE, tone, write, write_split
 
@@ -72,7 +73,7 @@ def test_rows_hold_the_sound_and_the_tokens(files):
         loaded = source.load(batch)
         for row, utterance in enumerate(batch.utterances):
             (n,) = utterance.members
-            sound, tokens = train.sound(n), train.tokens[n]
+            sound, tokens = train.sound(n), train.tokens((n,))
             assert loaded.lengths[row] == len(sound)
             np.testing.assert_array_equal(loaded.signal[: len(sound), row], sound)
             assert (loaded.signal[len(sound) :, row] == 0).all()
@@ -98,17 +99,11 @@ def test_changed_sounds_are_as_long_as_planned(files):
                 np.testing.assert_array_equal(a, b)
             shapes.add(loaded.signal.shape)
             sizes += [len(u.members) for u in batch.utterances]
-            words = [
-                [
-                    token
-                    for n in u.members
-                    for token in task.data.split("train").tokens[n]
-                ]
-                for u in batch.utterances
-            ]
-            for row, tokens in enumerate(words):
-                count = loaded.label_lengths[row]
-                assert loaded.labels[:count, row].tolist() == tokens
+            train = task.data.split("train")
+            for row, utterance in enumerate(batch.utterances):
+                text = " ".join(train.texts[n] for n in utterance.members)
+                tokens = loaded.labels[: loaded.label_lengths[row], row]
+                np.testing.assert_array_equal(tokens, task.tokenizer.encode(text))
     assert len(counts) == 1, "epochs have different numbers of batches"
     assert len(shapes) <= 4
     assert {1, 2, 3, 4} == {*sizes}
@@ -127,6 +122,46 @@ def test_transcripts_are_joined_with_a_space(files, tokens):
     ]
     assert {word for row in rows for word in row.split(" ")} == {"do", "re", "mi"}
     assert max(len(row.split()) for row in rows) > 1
+
+
+def test_empty_transcripts_add_no_space(files, tmp_path):
+    manifest = write_split(tmp_path, "train", ["do", "re"], 0)
+    rows = manifest.read_text().replace('"re"', '""')
+    manifest.write_text(rows)
+    values = {"task": "speech", "features": {"rate": RATE, "mels": 8}}
+    given = [f"data.train={manifest}", f"data.valid={manifest}"]
+    split = task_of(values, *given, "sounds.join=3").data.split("train")
+    task = task_of(values, *given, "sounds.join=3")
+    for members, text in (((0, 1, 0), "do do"), ((1, 0), "do"), ((1,), "")):
+        assert task.tokenizer.decode(split.tokens(members)) == text
+
+
+def test_faster_sounds_still_fit(files):
+    """A recording that just fits its transcript is not sped up."""
+    task = task_of(files, "model.stack_frames=12", "features.hop_ms=20")
+    train = task.data.split("train")
+    source = batches_of(task, speed_percent=50)
+    factors = []
+    for epoch in range(4):
+        for batch in source.plan(epoch):
+            for utterance in batch.utterances:
+                samples = source._samples(utterance)
+                assert train.fits(train.tokens(utterance.members), samples)
+                factors.append(utterance.factor)
+    assert 1.0 in factors
+    assert len({*factors}) > 10
+
+
+def test_noise_is_what_was_asked_for_at_any_speed(files):
+    """Gaps stay silent, so that they do not count as signal."""
+    task = task_of(files)
+    how = dict(join=3, gap_low_ms=100, gap_high_ms=200, speed_percent=20)
+    source = batches_of(task, **how)
+    batch = source.load(source.plan(0)[0])
+    for row in range(int(batch.weights.sum())):
+        sound = batch.signal[: batch.lengths[row], row]
+        assert (sound == 0).mean() > 0.1
+        assert (sound[:200] == 0).all()
 
 
 # The loss
@@ -232,8 +267,12 @@ def test_any_pieces_give_the_transcript_of_the_whole(recogniser, beams):
         np.testing.assert_allclose(found.score, whole.score, atol=1e-4)
 
 
-def test_posteriors_of_pieces(recogniser):
+@pytest.mark.parametrize("deltas", [0, 2])
+def test_posteriors_of_pieces(recogniser, files, deltas):
     task, params = recogniser.loaded.task, recogniser.loaded.params
+    if deltas:
+        task = task_of(files, f"features.deltas={deltas}")
+        params = task.init(jax.random.key(0))
     sound = said(recogniser, "do re mi")
     signal, length = jnp.asarray(sound)[:, None], np.array([len(sound)], np.int32)
     whole, steps = task.transcribing.log_p(params, signal, length)
@@ -241,7 +280,7 @@ def test_posteriors_of_pieces(recogniser):
     listener = Listener(
         task.model, params, config.features, config.model.stack_frames, RATE
     )
-    pieces = [listener.feed(piece) for piece in np.array_split(sound, 11)]
+    pieces = [listener.feed(piece) for piece in np.split(sound, [3, 10, 500, 501])]
     found = np.concatenate([p for p in [*pieces, listener.finish()] if len(p)])
     assert len(found) == steps[0]
     difference = np.exp(found) - np.exp(np.asarray(whole)[: len(found), 0])
@@ -262,12 +301,33 @@ def test_a_stream_of_another_rate(recogniser):
 
 
 def test_a_stream_may_say_more_than_there_is_room_for(recogniser, monkeypatch):
-    monkeypatch.setattr("lstm_jax.tasks.speech_stream.CAPACITY", 2)
+    monkeypatch.setattr("lstm_jax.tasks.speech_search.CAPACITY", 2)
     run, text = recogniser.loaded, "do mi re do mi re"
     stream = run.stream(beams=2)
     for piece in np.array_split(said(recogniser, text), 7):
         stream.feed(piece)
     assert stream.finish().text == text
+
+
+def test_long_sounds_are_heard_in_pieces(recogniser, monkeypatch):
+    run = recogniser.loaded
+    sounds = [said(recogniser, text) for text in ("do mi", "re do re mi", "mi")]
+    for beams in (1, 3):
+        whole = run.transcribe(sounds, beams=beams)
+        with monkeypatch.context() as patch:
+            patch.setattr("lstm_jax.tasks.speech.LONG_SECONDS", 0.6)
+            patch.setattr("lstm_jax.tasks.speech.PIECE_SECONDS", 1)
+            pieces = run.transcribe(sounds, beams=beams)
+        assert [a.text for a in whole] == [b.text for b in pieces]
+        for a, b in zip(whole, pieces, strict=True):
+            assert [w[:3] for w in a.words] == [w[:3] for w in b.words]
+
+
+def test_long_sounds_for_a_model_of_the_whole(files, monkeypatch):
+    monkeypatch.setattr("lstm_jax.tasks.speech.LONG_SECONDS", 0)
+    task = task_of(files, "model.bidirectional=true")
+    with pytest.raises(DataError, match=r"sound 1 has .* minutes.*cut it"):
+        task.transcribe(task.init(jax.random.key(0)), [np.zeros(900, np.float32)])
 
 
 def test_a_model_of_the_whole_sound_does_not_stream(files):
@@ -371,8 +431,11 @@ def test_a_word_that_was_never_heard(folder, tmp_path_factory):
     params = task.init(jax.random.key(0))
     assert task.evaluate(params, "test")["wer"] > 0
     given[2] = "data.tokens=characters"
-    with pytest.raises(DataError, match=r"test\.jsonl, line 1.*'im'"):
-        task_of(PLAIN, *given).describe()
+    task = task_of(PLAIN, *given, "model.hidden_size=4")
+    assert "characters that training has not" in "".join(task.describe()["notes"])
+    assert "line 1" in "".join(task.describe()["notes"])
+    with pytest.raises(DataError, match="none of the 1 recordings of the test split"):
+        task.evaluate(params, "test")
 
 
 def test_speakers_are_left_out(files):
@@ -384,6 +447,10 @@ def test_speakers_are_left_out(files):
     assert {*task.data.split("train").groups} == {"b"}
     with pytest.raises(DataError, match="'c'"):
         task_of(values, *given[:2], 'data.test_groups=["c"]').describe()
+    with pytest.raises(DataError, match="leaves none to train on"):
+        task_of(values, *given, 'data.valid_groups=["b"]').describe()
+    renamed = task_of(values, given[0], "data.group=text", 'data.test_groups=["do"]')
+    assert renamed.data.sha256 != task.data.sha256
 
 
 def test_nothing_to_train_on(folder):
@@ -414,6 +481,61 @@ def test_options():
     with pytest.raises(ValueError, match="results"):
         SpeechOptions(beams=2, results=3)
     assert dataclasses.replace(SpeechOptions(), beams=3).results == 1
+
+
+def test_samples_that_are_none(recogniser):
+    run, sound = recogniser.loaded, said(recogniser, "do mi")
+    wrong = sound.copy()
+    wrong[700] = np.nan
+    for bad, what in ((wrong, "0.350 s is nan"), (sound * 32768, "divide")):
+        with pytest.raises(DataError, match=what) as error:
+            run.transcribe([sound, bad])
+        assert "sounds[1]" in str(error.value)
+        with pytest.raises(DataError, match=what):
+            run.stream().feed(bad)
+    with pytest.raises(ValueError, match="rate"):
+        run.stream(rate=0)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_diverged_model_is_no_crash(recogniser, beams):
+    task = recogniser.loaded.task
+    params = jax.tree.map(lambda a: a * jnp.nan, recogniser.loaded.params)
+    task.evaluate(params, "test")
+    options = SpeechOptions(beams)
+    ((found,),) = task.transcribe(params, [said(recogniser, "do")], options)
+    assert not np.isfinite(found.score)
+
+
+def test_arrays_of_another_rate(recogniser):
+    from lstm_jax.data.sounds import resample
+
+    run, sound = recogniser.loaded, said(recogniser, "re mi do")
+    (found,) = run.transcribe([resample(sound, RATE, 5000)], rate=5000)
+    assert found.text == "re mi do"
+
+
+@pytest.mark.parametrize("name", ["characters", "bpe"])
+def test_a_word_is_final_when_the_next_begins(name):
+    from lstm_jax.data.tokens import learn
+    from lstm_jax.tasks.speech_stream import TranscriptStream
+
+    text = "日本 é ab"
+    tokenizer = learn(name, text)
+    transcribing = Transcribing(None, tokenizer, 100, 0.5)
+    stream = TranscriptStream.__new__(TranscriptStream)
+    stream._transcribing, stream._final, stream._taken = transcribing, [], 0
+    stream._search = transcribing.new_search(SpeechOptions())
+    seen, blank = [], transcribing.blank
+    for token in tokenizer.encode(text):
+        log_p = np.log(np.eye(blank + 1, dtype=np.float32)[[token, blank]] + 1e-6)
+        stream._advance(log_p)
+        seen.append([word.text for word in stream.final_words])
+        assert "\ufffd" not in "".join(seen[-1])
+    assert [*map(len, seen)] == sorted(map(len, seen))
+    assert seen[-1] == ["日本", "é"]
+    assert stream.text == text
+    assert [word.text for word in stream.transcript.words] == text.split()
 
 
 def test_python_refuses_a_single_sound(recogniser):

@@ -20,13 +20,14 @@ from lstm_jax.data.sounds.pcm import read_pcm
 from lstm_jax.data.sounds.recordings import Recordings, read_recordings
 from lstm_jax.data.sounds.sound import (
     SoundInfo,
+    check_sound,
     fraction_clipped,
     is_silent,
     read_sound,
     sound_info,
 )
 from lstm_jax.data.sounds.splits import by_group, split_recordings
-from lstm_jax.data.sounds.stream import StreamResampler, check_samples, resample
+from lstm_jax.data.sounds.stream import StreamResampler, resample
 
 __all__ = [
     "Recordings",
@@ -34,7 +35,7 @@ __all__ = [
     "StreamResampler",
     "augment",
     "by_group",
-    "check_samples",
+    "check_sound",
     "fraction_clipped",
     "is_silent",
     "read_pcm",

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from lstm_jax.data.sounds.packages import need
-from lstm_jax.data.sounds.stream import LEAST_RATE, MOST_RATE, check_rate, resample
+from lstm_jax.data.sounds.stream import (
+    LEAST_RATE,
+    MOST_RATE,
+    check_rate,
+    check_samples,
+    resample,
+)
 from lstm_jax.data.sounds.wav import missing_bytes
 from lstm_jax.data.text import DataError, counted, open_data
 
@@ -103,7 +109,7 @@ def read_sound(path: str | Path, rate: int, called: str | None = None) -> np.nda
         raise DataError(
             f"{called} has no samples, expected sound; record it again, or remove it."
         )
-    _check_finite(samples, own, called)
+    check_sound(samples, own, called)
     if own == rate:
         return samples
     resampled = resample(samples, own, rate)
@@ -210,7 +216,24 @@ def _check_whole(path, called):
         )
 
 
-def _check_finite(samples, rate, called):
+def check_sound(samples: np.ndarray, rate: int, called: str) -> np.ndarray:
+    """Samples as contiguous float32 ``[N]``, finite and of full scale 1.
+
+    Args:
+        samples: floats ``[N]``.
+        rate: samples a second, to say where one is wrong.
+        called: what errors call the sound.
+
+    Raises:
+        TypeError, ValueError: as `check_samples`.
+        DataError: a sample is not finite, or larger than `LOUDEST`.
+
+    >>> check_sound(np.zeros(3), 8000, "the sound").dtype
+    dtype('float32')
+    """
+    samples = check_samples(samples)
+    if not len(samples):
+        return samples
     finite = np.isfinite(samples)
     if not finite.all():
         at = int(finite.argmin())
@@ -224,3 +247,4 @@ def _check_finite(samples, rate, called):
             f"{called} has samples as large as {loudest:g}, expected floats from -1 to "
             f"1; divide them by their full scale, such as 32768."
         )
+    return samples
