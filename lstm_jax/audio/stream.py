@@ -88,8 +88,9 @@ class FeatureStream:
         size = min(1 << (count - 1).bit_length(), CHUNK)
         hop, length = config.hop_size, (size - 1) * config.hop_size + config.frame_size
         part = self._samples[start * hop : start * hop + length]
-        part = np.pad(part, (0, length - len(part)))
-        return np.asarray(_frames(part, config))[:count]
+        padded = np.zeros(length, np.float32)
+        padded[: len(part)] = part
+        return np.asarray(_frames(padded, config))[:count]
 
     def _take(self, until):
         """The frames up to ``until`` that were not returned yet, with their deltas."""

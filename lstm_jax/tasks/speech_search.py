@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lstm_jax.inference import ctc_advance, ctc_begin, ctc_best, ctc_greedy
+from lstm_jax.inference import ctc_advance, ctc_begin, ctc_best
 
 CHUNK = 128
 """Steps that are searched at a time."""
@@ -40,22 +40,25 @@ class BestPath:
     def __init__(self, rows: int, blank: int):
         self._blank, self._step = blank, 0
         self._scores = np.zeros(rows)
-        self._previous: Any = np.full(rows, blank, np.int32)
+        self._previous = np.full(rows, blank)
         self._found: list[list[tuple[int, int, float]]] = [[] for _ in range(rows)]
 
     def advance(self, log_p: Any, lengths: Any) -> None:
         """Goes on by log-probabilities ``[T, B, K]``, of which a row has ``lengths``
         ``[B]``; after a row has ended, it has 0."""
-        for some, counts in _chunks(log_p, lengths):
-            emitted, self._previous = ctc_greedy(
-                some, counts, self._previous, blank=self._blank
-            )
-            labels, at_step = np.asarray(emitted.labels), np.asarray(emitted.log_p)
-            for step, row in zip(*np.nonzero(labels >= 0), strict=True):
-                token = int(labels[step, row]), self._step + int(step)
-                self._found[row].append((*token, float(at_step[step, row])))
-            self._scores += at_step.sum(axis=0)
-            self._step += int(counts.max())
+        # The equations of `ctc_greedy`. In NumPy, since a call of a jitted function
+        # takes longer than these few steps.
+        log_p, lengths = np.asarray(log_p), np.asarray(lengths)
+        real = np.arange(len(log_p))[:, None] < lengths
+        classes = np.concatenate([self._previous[None], log_p.argmax(axis=-1)])
+        begins = real & (classes[1:] != self._blank) & (classes[1:] != classes[:-1])
+        at_step = np.where(real, log_p.max(axis=-1), 0)
+        for step, row in np.argwhere(begins).tolist():
+            token = int(classes[step + 1, row]), self._step + step
+            self._found[row].append((*token, float(at_step[step, row])))
+        self._scores += at_step.sum(axis=0, dtype=np.float64)
+        self._previous = np.take_along_axis(classes, lengths[None], axis=0)[0]
+        self._step += int(lengths.max(initial=0))
 
     def best(self) -> list[list[Heard]]:
         """The tokens of every row so far."""
@@ -138,9 +141,8 @@ def _chunks(log_p, lengths):
     for start in range(0, int(lengths.max(initial=0)), CHUNK):
         some = log_p[start : start + CHUNK]
         size = 1 << (len(some) - 1).bit_length()
-        some = np.pad(some, ((0, size - len(some)), (0, 0), (0, 0)))
         # Whatever is annotated as an array of JAX takes one of NumPy, too.
-        piece: Any = some
+        piece: Any = np.pad(some, ((0, size - len(some)), (0, 0), (0, 0)))
         yield piece, np.clip(lengths - start, 0, CHUNK).astype(np.int32)
 
 

@@ -22,6 +22,8 @@ from lstm_jax.tasks.transcribing import (
 
 CHUNK = 128
 """Steps that are computed at a time at the most."""
+FEW = 4
+"""Up to here every number of steps has a program of its own."""
 
 
 class Listener:
@@ -44,9 +46,12 @@ class Listener:
         stack_frames: int,
         rate: int,
     ):
-        self._params, self._stack, self._of = params, stack_frames, of
-        self._advance = _advance_of(model)
-        self._state = _listen_of(model)(params)
+        self._stack, self._of = stack_frames, of
+        # As a tuple, because taking a tree apart in every call takes time.
+        leaves, structure = jax.tree.flatten(params)
+        self._leaves = tuple(leaves)
+        listen, self._advance = _functions_of(model, structure)
+        self._state = listen(self._leaves)
         self._resampler = StreamResampler(rate, of.rate)
         self._features = FeatureStream(of)
         self._frames = np.zeros((0, of.size), np.float32)
@@ -74,11 +79,13 @@ class Listener:
         count, found = len(frames) // each, []
         for start in range(0, count, CHUNK):
             steps = min(CHUNK, count - start)
-            size = 1 << (steps - 1).bit_length()
+            # Pieces of a few steps are frequent, and padding would cost a third.
+            size = steps if steps <= FEW else 1 << (steps - 1).bit_length()
             part = frames[start * each : (start + steps) * each]
-            part = np.pad(part, ((0, (size - steps) * each), (0, 0)))
+            padded = np.zeros((size * each, 1, frames.shape[1]), np.float32)
+            padded[: len(part), 0] = part
             self._state, log_p = self._advance(
-                self._params, self._state, part[:, None], np.int32(steps)
+                self._leaves, self._state, padded, np.int32(steps)
             )
             found.append(np.asarray(log_p)[:steps, 0])
         self._frames = frames[count * each :]
@@ -86,21 +93,20 @@ class Listener:
 
 
 @functools.lru_cache(maxsize=8)
-def _listen_of(model) -> Any:
-    """The state before the first frame, jitted once for all streams of a model."""
-    return jax.jit(lambda params: model(params).listen())
+def _functions_of(model, structure) -> tuple[Any, Any]:
+    """The first state, and how it goes on; jitted once for all streams of a model."""
 
-
-@functools.lru_cache(maxsize=8)
-def _advance_of(model) -> Any:
-    """One jitted function for all streams of a model."""
+    @jax.jit
+    def listen(leaves):
+        return model(jax.tree.unflatten(structure, leaves)).listen()
 
     @functools.partial(jax.jit, donate_argnums=1)
-    def advance(params, state, frames, steps):
-        state, logits = model(params).hear(state, frames, steps)
+    def advance(leaves, state, frames, steps):
+        module = model(jax.tree.unflatten(structure, leaves))
+        state, logits = module.hear(state, frames, steps)
         return state, jax.nn.log_softmax(logits.astype(jnp.float32))
 
-    return advance
+    return listen, advance
 
 
 class TranscriptStream:

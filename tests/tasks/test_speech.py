@@ -10,12 +10,13 @@ import soundfile
 
 from lstm_jax.config import read
 from lstm_jax.data.text import DataError
+from lstm_jax.inference import ctc_greedy
 from lstm_jax.models.ctc import ctc_nats
 from lstm_jax.runs.configs import read_config
 from lstm_jax.tasks.speech import Speech
 from lstm_jax.tasks.speech_batches import SpeechBatches
 from lstm_jax.tasks.speech_config import SoundsConfig
-from lstm_jax.tasks.speech_search import Heard
+from lstm_jax.tasks.speech_search import BestPath, Heard
 from lstm_jax.tasks.speech_stream import Listener
 from lstm_jax.tasks.transcribing import SpeechOptions, Transcribing
 from lstm_jax.training.run_errors import RunError
@@ -328,6 +329,23 @@ def test_long_sounds_for_a_model_of_the_whole(files, monkeypatch):
     task = task_of(files, "model.bidirectional=true")
     with pytest.raises(DataError, match=r"sound 1 has .* minutes.*cut it"):
         task.transcribe(task.init(jax.random.key(0)), [np.zeros(900, np.float32)])
+
+
+def test_the_best_path_is_that_of_ctc_greedy():
+    """Also of several rows that end at different steps, in pieces."""
+    rng = np.random.default_rng(0)
+    log_p = np.asarray(jax.nn.log_softmax(2 * rng.normal(size=(50, 3, 4))))
+    log_p, lengths = log_p.astype(np.float32), np.array([50, 0, 31])
+    emitted, _ = ctc_greedy(log_p, lengths.astype(np.int32), blank=1)
+    search = BestPath(3, 1)
+    for start, end in ((0, 7), (7, 8), (8, 40), (40, 50)):
+        search.advance(log_p[start:end], np.clip(lengths - start, 0, end - start))
+    for row, (found,) in enumerate(search.best()):
+        at = np.flatnonzero(np.asarray(emitted.labels)[:, row] >= 0)
+        np.testing.assert_array_equal(found.steps, at)
+        np.testing.assert_array_equal(found.tokens, emitted.labels[at, row])
+        np.testing.assert_allclose(found.log_p, emitted.log_p[at, row])
+        np.testing.assert_allclose(found.score, emitted.log_p[:, row].sum(), rtol=1e-5)
 
 
 def test_a_model_of_the_whole_sound_does_not_stream(files):
