@@ -12,10 +12,10 @@ from lstm_jax.tasks.speech_config import SoundsConfig
 from lstm_jax.tasks.speech_data import Utterances
 
 GROWTH = 1.25
-"""A batch that is longer than those of the first epoch has a shape longer by powers of
-this."""
+"""A batch that is longer than all of the first epoch gets a shape that is longer by a
+power of this factor."""
 WHICH, ORDER, CHANGES = 1, 2, 3
-"""Folded into the seeds of an epoch: three kinds of random numbers."""
+"""Part of the seeds of an epoch: which recordings, their order, and their changes."""
 MOST_SAMPLES = 2**23
 """Of an evaluation batch, with padding; a longer recording goes alone."""
 LABELS = 8
@@ -46,9 +46,9 @@ class Utterance:
     gaps: tuple[int, ...]
     """Samples of silence before, between and after recordings that are joined."""
     factor: float
-    """How much faster."""
+    """How much faster the recordings are played."""
     seed: tuple[int, ...]
-    """Of gain and noise."""
+    """The seed of level and noise; empty: both stay as they are."""
 
 
 class Planned(NamedTuple):
@@ -104,15 +104,12 @@ class SpeechBatches:
         order = np.concatenate(
             [rng.permutation(len(self._split)) for _ in range(rounds)]
         ).tolist()
-        low, high = (
-            round(ms / 1000 * self._rate)
-            for ms in (config.gap_low_ms, config.gap_high_ms)
-        )
+        gap = config.gap_low_ms / 1000, config.gap_high_ms / 1000, self._rate
         found, at = [], 0
         for n, size in enumerate(each.tolist()):
             gaps = ()
             if config.join > 1:
-                gaps = tuple(rng.integers(low, high + 1, size + 1).tolist())
+                gaps = tuple(augment.draw_gaps(rng, size, *gap).tolist())
             factor = augment.speed_factor(rng, config.speed_percent)
             members = tuple(order[at : at + size])
             seed = self._seed, epoch, CHANGES, n

@@ -98,12 +98,12 @@ class SpeechData:
             return Standardisation.restore(known)
         train = self.split("train")
         some = np.unique(np.linspace(0, len(train) - 1, FITTED).round().astype(int))
-        # One compiled size: rows of zeros would count as silence.
         found = [self._features_of(train.sound(n)) for n in some]
         names = [f"{n}" for n in range(self._of.size)]
         return Standardisation.fit(found, names)
 
     def _features_of(self, samples):
+        # In a few compiled sizes.
         size = 1 << (len(samples) - 1).bit_length()
         count = frame_count(len(samples), self._of)
         padded: Any = np.pad(samples, (0, size - len(samples)))

@@ -34,7 +34,7 @@ gain_db = 6
 noise_fraction = 0.3
 noise_low_db = 10
 [model]
-hidden_size = 24
+hidden_size = 32
 num_layers = 1
 bidirectional = false
 normalise = "running"
@@ -42,14 +42,17 @@ stack_frames = 2
 output_dropout = 0.1
 [optimizer]
 learning_rate = 0.02
+[optimizer.schedule]
+kind = "cosine"
+warmup_steps = 20
 [train]
-steps = 500
+steps = 600
 batch_size = 8
 buckets = 2
 monitor = "valid_loss"
 block = 20
-evaluate_every = 250
-checkpoint_every = 250
+evaluate_every = 300
+checkpoint_every = 300
 """
 
 
