@@ -150,28 +150,27 @@ class Listening(NamedTuple):
 class AcousticModel(Module):
     """Scores of the labels at every step of a sound. Time-major.
 
-        Args:
-            config: see `AcousticConfig`.
-            of: which features.
-            scale: their mean and standard deviation.
-            stack: the recurrent layers.
-            classes: ``K``, the blank among them, which is the last one.
-            rngs: source of keys.
+    Args:
+        config: see `AcousticConfig`.
+        of: which features.
+        scale: their mean and standard deviation.
+        stack: the recurrent layers.
+        classes: ``K``, the blank among them, which is the last one.
+        rngs: source of keys.
 
-        >>> import jax
-    import jax.numpy as jnp
-        >>> from flax import nnx
-        >>> from lstm_jax.audio import FeatureConfig
-        >>> from lstm_jax.data.standardise import Standardisation
-        >>> from lstm_jax.models.acoustic import AcousticConfig
-        >>> of = FeatureConfig(rate=8000, mels=20)
-        >>> scale = Standardisation((0.0,) * 20, (1.0,) * 20)
-        >>> config = AcousticConfig(hidden_size=8, stack_frames=2)
-        >>> model = config.build(of, scale, classes=11, rngs=nnx.Rngs(0))
-        >>> sound, lengths = jnp.zeros((8000, 2)), jnp.array([8000, 4000])
-        >>> logits, steps = model(sound, lengths, deterministic=True)
-        >>> logits.shape, steps.tolist()
-        ((49, 2, 11), [49, 24])
+    >>> import jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from lstm_jax.audio import FeatureConfig
+    >>> from lstm_jax.data.standardise import Standardisation
+    >>> from lstm_jax.models.acoustic import AcousticConfig
+    >>> of = FeatureConfig(rate=8000, mels=20)
+    >>> scale = Standardisation((0.0,) * 20, (1.0,) * 20)
+    >>> config = AcousticConfig(hidden_size=8, stack_frames=2)
+    >>> model = config.build(of, scale, classes=11, rngs=nnx.Rngs(0))
+    >>> sound, lengths = jnp.zeros((8000, 2)), jnp.array([8000, 4000])
+    >>> logits, steps = model(sound, lengths, deterministic=True)
+    >>> logits.shape, steps.tolist()
+    ((49, 2, 11), [49, 24])
     """
 
     def __init__(
