@@ -22,7 +22,13 @@ import numpy as np
 from pydantic import Field
 
 from lstm_jax._types import Array, Float, Int, Lengths
-from lstm_jax.audio.frames import Window, cut, whole_frames, window_weights
+from lstm_jax.audio.frames import (
+    Window,
+    cut,
+    power_of_two,
+    whole_frames,
+    window_weights,
+)
 from lstm_jax.audio.mel import Scale, mel_bands
 from lstm_jax.config import config
 from lstm_jax.core.arguments import check_floating
@@ -113,7 +119,7 @@ class FeatureConfig:
     @property
     def fft_size(self) -> int:
         """The power of 2 that a frame is filled up to."""
-        return 1 << (self.frame_size - 1).bit_length()
+        return power_of_two(self.frame_size)
 
     @property
     def size(self) -> int:

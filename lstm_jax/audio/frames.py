@@ -48,6 +48,17 @@ def cut(signal: Float[Array, "N *B"], size: int, hop: int) -> Float[Array, "T si
     return jnp.take(signal, places, axis=0)
 
 
+def power_of_two(count: int) -> int:
+    """The least power of 2 that is not below ``count``: what is filled up to it has few
+    sizes, and each is compiled once.
+
+    >>> from lstm_jax.audio.frames import power_of_two
+    >>> [power_of_two(n) for n in (1, 2, 3, 400)]
+    [1, 2, 4, 512]
+    """
+    return 1 << (count - 1).bit_length()
+
+
 def whole_frames(samples: int, size: int, hop: int) -> int:
     """How many frames `cut` finds.
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from lstm_jax.audio.features import REACH, FeatureConfig, deltas, of_frames
-from lstm_jax.audio.frames import cut, whole_frames
+from lstm_jax.audio.frames import cut, power_of_two, whole_frames
 
 CHUNK = 128
 """Frames that are computed at a time at the most."""
@@ -85,7 +85,7 @@ class FeatureStream:
     def _compute(self, start, count):
         """So many frames, in one of a few compiled sizes."""
         config = self._config
-        size = min(1 << (count - 1).bit_length(), CHUNK)
+        size = min(power_of_two(count), CHUNK)
         hop, length = config.hop_size, (size - 1) * config.hop_size + config.frame_size
         part = self._samples[start * hop : start * hop + length]
         padded = np.zeros(length, np.float32)
@@ -111,7 +111,7 @@ class FeatureStream:
         if not self._config.deltas:
             return self._frames
         count = len(self._frames)
-        rest = (0, (1 << (count - 1).bit_length()) - count), (0, 0)
+        rest = (0, power_of_two(count) - count), (0, 0)
         padded, order = np.pad(self._frames, rest), self._config.deltas
         return np.asarray(_deltas(padded, order, np.int32(count)))[:count]
 

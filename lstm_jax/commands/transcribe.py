@@ -63,7 +63,7 @@ def transcribe(args) -> int:
     if args.stream or live:
         found = [(path, [_listen(task, params, path, args, options)]) for path in paths]
     else:
-        rate = task.config.features.rate
+        rate = task.rate
         sounds = [read_sound(path, rate) for path in paths]
         found = [*zip(paths, task.transcribe(params, sounds, options), strict=True)]
     if args.out is not None:
@@ -117,7 +117,7 @@ def _options(args, usual: Any) -> SpeechOptions:
 def _listen(task, params, path, args, options) -> Transcript:
     """Prints words as soon as they are final; with several beams once all are there."""
     live = path == STANDARD_INPUT
-    rate = args.rate if live else task.config.features.rate
+    rate = args.rate if live else task.rate
     stream = task.stream(params, rate, options)
     pieces = read_pcm(sys.stdin.buffer) if live else _pieces(path, rate)
     print(f"{shown(path)}\t" if len(args.sounds) > 1 else "", end="", flush=True)

@@ -9,7 +9,7 @@ A few are nearly as tight as the second and compile once each:
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -138,21 +138,28 @@ def bucket(
     return Buckets(batches)
 
 
+class _HasSteps(Protocol):
+    @property
+    def steps(self) -> int: ...
+
+
+AnyBatch = TypeVar("AnyBatch", bound=_HasSteps)
+"""A `Batch`, or another plan of a batch with ``steps``."""
 RUN = 4
 """Batches of one shape that come one after the other, roughly."""
 
 
 def in_runs(
-    batches: Sequence[Batch],
+    batches: Sequence[AnyBatch],
     sizes: Sequence[int] | np.ndarray,
     rng: np.random.Generator,
-) -> list[Batch]:
+) -> list[AnyBatch]:
     """Shuffled batches with some of one shape in a row, for which a jitted block is
     called once. Shapes stay mixed over all batches, and their order is drawn: long
     sequences may all be of one class.
 
     Args:
-        batches: from `bucket` with the same ``rng``.
+        batches: shuffled, such as from `bucket` with the same ``rng``.
         sizes: the steps that they have.
         rng: draws the order.
 

@@ -27,7 +27,7 @@ from lstm_jax.core.cells.projection import LSTMPCell
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.data.standardise import Standardisation
-from lstm_jax.models.encoder import Rate, standardise
+from lstm_jax.models.encoder import Rate, check_rates, standardise
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.models.spec_augment import spec_augment
 from lstm_jax.nn import Recurrent
@@ -91,17 +91,7 @@ class AcousticConfig:
     """The compute dtype of the layers. Parameters and cell states are float32."""
 
     def __post_init__(self):
-        if self.dropout and self.num_layers == 1:
-            raise ValueError(
-                f"dropout={self.dropout} acts between layers, but num_layers is 1; "
-                f"set input_dropout or output_dropout"
-            )
-        rates = self.input_dropout, self.dropout, self.output_dropout
-        if self.variational and not any(rates):
-            raise ValueError(
-                "variational=true needs input_dropout, dropout or output_dropout "
-                "above 0"
-            )
+        check_rates(self)
         if self.projection_size and self.cell != "lstm":
             raise ValueError(
                 f'projection_size={self.projection_size} needs cell="lstm", and cell '

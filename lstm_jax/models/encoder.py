@@ -41,6 +41,20 @@ Inputs = Standardisation | Tokens
 """The inputs of a model: features to standardise, or tokens to embed."""
 
 
+def check_rates(config: Any) -> None:
+    """Raises ValueError for dropout rates of a config that have no effect."""
+    if config.dropout and config.num_layers == 1:
+        raise ValueError(
+            f"dropout={config.dropout} acts between layers, but num_layers is 1; "
+            f"set input_dropout or output_dropout"
+        )
+    rates = config.input_dropout, config.dropout, config.output_dropout
+    if config.variational and not any(rates):
+        raise ValueError(
+            "variational=true needs input_dropout, dropout or output_dropout above 0"
+        )
+
+
 @config
 class EncoderConfig:
     """Cells, sizes and regularisers of the recurrent layers."""
@@ -78,17 +92,7 @@ class EncoderConfig:
         return value
 
     def __post_init__(self):
-        if self.dropout and self.num_layers == 1:
-            raise ValueError(
-                f"dropout={self.dropout} acts between layers, but num_layers is 1; "
-                f"set input_dropout or output_dropout"
-            )
-        rates = self.input_dropout, self.dropout, self.output_dropout
-        if self.variational and not any(rates):
-            raise ValueError(
-                "variational=true needs input_dropout, dropout or output_dropout "
-                "above 0"
-            )
+        check_rates(self)
 
     def build_encoder(self, inputs: Inputs, steps: int, rngs: nnx.Rngs) -> "Encoder":
         """Builds the encoder, for sequences of at most ``steps`` steps."""

@@ -249,7 +249,7 @@ class LoadedRun:
         options = task.speech_options
         if beams is not None:
             options = dataclasses.replace(options, beams=beams)
-        own, samples = self.config.features.rate, []
+        own, samples = task.rate, []
         for n, sound in enumerate(sounds):
             if isinstance(sound, str | os.PathLike):
                 samples.append(read_sound(Path(sound), own))

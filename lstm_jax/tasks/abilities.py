@@ -249,6 +249,11 @@ class Transcribes(Protocol):
     """A task that writes down what is said."""
 
     @property
+    def rate(self) -> int:
+        """Samples a second of the sounds that it hears."""
+        ...
+
+    @property
     def speech_options(self) -> Any:
         """How transcripts are searched for unless the user asks for something else."""
         ...

@@ -10,11 +10,11 @@ from lstm_jax.models.forecast.direct import DirectConfig
 from lstm_jax.models.forecast.encoder_decoder import EncoderDecoderConfig
 from lstm_jax.models.forecast.recursive import RecursiveConfig
 from lstm_jax.tasks.forecast_weights import WeighBy
+from lstm_jax.tasks.splits_config import Fraction
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 
 

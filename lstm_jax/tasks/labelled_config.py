@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lstm_jax.config import PathText, config
+from lstm_jax.config import config
 from lstm_jax.data.labelled import (
     Columns,
     Examples,
@@ -17,36 +17,12 @@ from lstm_jax.data.labelled import (
     split_by_fractions,
 )
 from lstm_jax.data.text import DataError
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from lstm_jax.tasks.splits_config import SplitsConfig, check_leave_some
 
 
 @config
-class FilesConfig:
+class FilesConfig(SplitsConfig):
     """Which files hold train, valid and test."""
-
-    path: PathText = ""
-    """One file or folder, cut into train, valid and test at random; or set `train` and
-    `valid`."""
-    train: PathText = ""
-    """The training split, where it has a file of its own."""
-    valid: PathText = ""
-    """The validation split; empty to cut it from `train`."""
-    test: PathText = ""
-    """The test split; empty where there is none."""
-    valid_fraction: Fraction = 0.1
-    """Fraction of the examples to validate on, where `valid` is not set."""
-    test_fraction: Fraction = 0.1
-    """Fraction of `path` to test on; 0: the results are those of validation."""
-    split_seed: NonNegativeInt = 0
-    """Seed of the random split."""
-
-    def __post_init__(self):
-        if self.path and (self.train or self.valid or self.test):
-            raise ValueError(
-                f"path={self.path!r} is cut into splits, so train, valid and test are "
-                f"not read; set path, or the others"
-            )
 
     def read(self, path: str) -> Examples:
         """The labelled examples of a file."""
@@ -71,12 +47,7 @@ class FilesConfig:
         """
         if self.path:
             valid, test = self.valid_fraction, self.test_fraction
-            if valid + test >= 1:
-                raise DataError(
-                    f"data.valid_fraction={valid:g} and data.test_fraction={test:g} "
-                    f"add up to {valid + test:g}, which leaves nothing to train on, "
-                    f"expected less than 1; lower one of them."
-                )
+            check_leave_some(valid, test)
             return self._cut(self.read(self.path), valid, test)
         if not self.train:
             raise DataError(

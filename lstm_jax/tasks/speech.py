@@ -69,7 +69,7 @@ class Speech:
         self.transcribing = Transcribing(
             self.model,
             data.tokenizer,
-            config.features.rate,
+            self.rate,
             hop * config.model.stack_frames,
         )
 
@@ -92,7 +92,7 @@ class Speech:
             self.data.split("train"),
             train.batch_size,
             train.buckets,
-            rate=config.features.rate,
+            rate=self.rate,
             sounds=config.sounds,
             seed=config.seed,
         )
@@ -120,6 +120,11 @@ class Speech:
     @property
     def final_split(self) -> str:
         return self.data.final_split
+
+    @property
+    def rate(self) -> int:
+        """Samples a second of the sounds that the model hears."""
+        return self.config.features.rate
 
     @property
     def speech_options(self) -> SpeechOptions:
@@ -159,7 +164,7 @@ class Speech:
             recordings,
             config.evaluation.batch_size,
             config.train.buckets,
-            rate=config.features.rate,
+            rate=self.rate,
         )
         texts, nats = [""] * len(recordings), Mean(0.0, 0.0)
         for members, batch in batches.in_order():
@@ -258,7 +263,7 @@ class Speech:
                 stream.
         """
         options = options or self.speech_options
-        rate = self.config.features.rate
+        rate = self.rate
         found: list[Any] = [None] * len(sounds)
         for n, sound in enumerate(sounds):
             if len(sound) > LONG_SECONDS * rate:
@@ -271,7 +276,7 @@ class Speech:
         return found
 
     def _heard_in_pieces(self, params, sound, options, n):
-        rate = self.config.features.rate
+        rate = self.rate
         if not self.config.model.streams:
             raise DataError(
                 f"sound {n + 1} has {len(sound) / rate / 60:.1f} minutes, and this "
@@ -310,6 +315,6 @@ class Speech:
             params,
             self.config.features,
             model.stack_frames,
-            self.config.features.rate if rate is None else rate,
+            self.rate if rate is None else rate,
             options or self.speech_options,
         )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_jax.data.bucketing import bucket_sizes
+from lstm_jax.data.bucketing import bucket_sizes, in_runs
 from lstm_jax.data.sounds import augment
 from lstm_jax.tasks.speech_config import SoundsConfig
 from lstm_jax.tasks.speech_data import Utterances
@@ -54,7 +54,8 @@ class Utterance:
 class Planned(NamedTuple):
     """A batch that is not loaded yet."""
 
-    samples: int
+    steps: int
+    """Samples of a row, with padding."""
     rows: int
     labels: int
     utterances: Sequence[Utterance]
@@ -172,15 +173,8 @@ class SpeechBatches:
     def plan(self, epoch: int) -> Sequence[Planned]:
         rng = np.random.default_rng([self._seed, epoch, ORDER])
         planned = [batch for _, batch in self._planned(self._utterances(epoch), rng)]
-        # Some of one shape in a row: a jitted block takes them together.
-        shapes = sorted({batch[:3] for batch in planned})
-        order, found = rng.permutation(len(planned)), []
-        group = 4 * len(shapes)
-        for start in range(0, len(order), group):
-            some = [planned[n] for n in order[start : start + group]]
-            for k in rng.permutation(len(shapes)):
-                found += [batch for batch in some if batch[:3] == shapes[k]]
-        return found
+        shuffled = [planned[n] for n in rng.permutation(len(planned))]
+        return in_runs(shuffled, sorted({batch.steps for batch in planned}), rng)
 
     def _planned(self, utterances, rng=None) -> Iterator[tuple[np.ndarray, Planned]]:
         for some, longest in self._grouped(utterances, rng):
@@ -193,7 +187,7 @@ class SpeechBatches:
         where a row fills it up), and the batch. Long ones have fewer rows."""
         plain = [Utterance((n,), (), 1.0, ()) for n in range(len(self._split))]
         for some, batch in self._planned(plain):
-            rows = max(min(self._rows, MOST_SAMPLES // batch.samples), 1)
+            rows = max(min(self._rows, MOST_SAMPLES // batch.steps), 1)
             for start in range(0, len(some), rows):
                 part = some[start : start + rows]
                 rest = (0, rows - len(part))
@@ -204,7 +198,7 @@ class SpeechBatches:
 
     def load(self, batch: Planned) -> SpeechBatch:
         rows = batch.rows
-        signal = np.zeros((batch.samples, rows), np.float32)
+        signal = np.zeros((batch.steps, rows), np.float32)
         lengths = np.zeros(rows, np.int32)
         labels = np.zeros((batch.labels, rows), np.int32)
         label_lengths = np.zeros(rows, np.int32)

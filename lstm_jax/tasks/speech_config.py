@@ -5,38 +5,22 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lstm_jax.audio import FeatureConfig
-from lstm_jax.config import Count, PathText, config
+from lstm_jax.config import Count, config
 from lstm_jax.models.acoustic import AcousticConfig
+from lstm_jax.tasks.splits_config import SplitsConfig
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-
 
 @config
-class SpeechDataConfig:
+class SpeechDataConfig(SplitsConfig):
     """Which recordings, and what their transcripts are cut into.
 
     A folder has a folder for each label, with the recordings of this label in it. A
     manifest, JSONL or CSV, names a recording and its transcript in every row.
     """
 
-    path: PathText = ""
-    """One folder or manifest, cut into train, valid and test at random; or set `train`.
-    """
-    train: PathText = ""
-    """The training split, where it has a folder or a manifest of its own."""
-    valid: PathText = ""
-    """The validation split; empty to cut it from the training split."""
-    test: PathText = ""
-    """The test split; empty where there is none."""
-    valid_fraction: Fraction = 0.1
-    """Fraction of the recordings to validate on, where `valid` is not set."""
-    test_fraction: Fraction = 0.1
-    """Fraction of `path` to test on; 0: the results are those of validation."""
-    split_seed: NonNegativeInt = 0
-    """Seed of the random split."""
     audio: str = "path"
     """The key or column of a manifest with the path of a recording, as seen from the
     folder of the manifest."""
@@ -62,11 +46,7 @@ class SpeechDataConfig:
     """Longer recordings are left out of training; the number of them is printed."""
 
     def __post_init__(self):
-        if self.path and (self.train or self.valid or self.test):
-            raise ValueError(
-                f"path={self.path!r} is cut into splits, so train, valid and test are "
-                f"not read; set path, or the others"
-            )
+        super().__post_init__()
         for groups, other in (("test_groups", "test"), ("valid_groups", "valid")):
             if getattr(self, groups) and not self.group:
                 raise ValueError(

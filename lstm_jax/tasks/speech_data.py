@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.audio import FeatureConfig, features, frame_count
+from lstm_jax.audio.frames import power_of_two
 from lstm_jax.data.sounds import (
     Recordings,
     by_group,
@@ -25,6 +26,7 @@ from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.tasks.speech_config import SpeechConfig
 from lstm_jax.tasks.speech_sounds import Sounds, Utterances, needed_steps
+from lstm_jax.tasks.splits_config import check_leave_some
 from lstm_jax.training.metadata import Metadata
 
 KEPT_BYTES = 2**31
@@ -104,7 +106,7 @@ class SpeechData:
 
     def _features_of(self, samples):
         # In a few compiled sizes.
-        size = 1 << (len(samples) - 1).bit_length()
+        size = power_of_two(len(samples))
         count = frame_count(len(samples), self._of)
         padded: Any = np.pad(samples, (0, size - len(samples)))
         length: Any = np.int32(len(samples))
@@ -310,11 +312,7 @@ class SpeechData:
 def _cut(recordings, fractions, seed):
     """Train, and at random what has a fraction."""
     valid, test = fractions["valid"], fractions["test"]
-    if valid + test >= 1:
-        raise DataError(
-            f"data.valid_fraction={valid:g} and data.test_fraction={test:g} add up to "
-            f"{valid + test:g}, which leaves nothing to train on; lower one of them."
-        )
+    check_leave_some(valid, test)
     if not valid and not test:
         return {"train": recordings}
     found = split_recordings(recordings, (1 - valid - test, valid, test), seed)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lstm_jax.audio.frames import power_of_two
 from lstm_jax.inference import ctc_advance, ctc_begin, ctc_best
 
 CHUNK = 128
@@ -140,7 +141,7 @@ def _chunks(log_p, lengths):
     log_p, lengths = np.asarray(log_p), np.asarray(lengths, np.int32)
     for start in range(0, int(lengths.max(initial=0)), CHUNK):
         some = log_p[start : start + CHUNK]
-        size = 1 << (len(some) - 1).bit_length()
+        size = power_of_two(len(some))
         # Whatever is annotated as an array of JAX takes one of NumPy, too.
         piece: Any = np.pad(some, ((0, size - len(some)), (0, 0), (0, 0)))
         yield piece, np.clip(lengths - start, 0, CHUNK).astype(np.int32)

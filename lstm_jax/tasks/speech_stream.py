@@ -10,6 +10,7 @@ import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.audio import FeatureConfig, FeatureStream
+from lstm_jax.audio.frames import power_of_two
 from lstm_jax.data.sounds import StreamResampler, check_sound
 from lstm_jax.models.acoustic import AcousticModel
 from lstm_jax.tasks.speech_search import BestPath
@@ -80,7 +81,7 @@ class Listener:
         for start in range(0, count, CHUNK):
             steps = min(CHUNK, count - start)
             # Pieces of a few steps are frequent, and padding would cost a third.
-            size = steps if steps <= FEW else 1 << (steps - 1).bit_length()
+            size = steps if steps <= FEW else power_of_two(steps)
             part = frames[start * each : (start + steps) * each]
             padded = np.zeros((size * each, 1, frames.shape[1]), np.float32)
             padded[: len(part), 0] = part

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import PyTree
+from lstm_jax.audio.frames import power_of_two
 from lstm_jax.core.arguments import check_size
 from lstm_jax.data.tokens import Tokenizer, Words
 from lstm_jax.models.acoustic import AcousticModel
@@ -127,7 +128,7 @@ class Transcribing:
             while end < len(order) and shapes[end] * (end + 1 - start) <= most:
                 end += 1
             some, size = order[start:end], shapes[end - 1]
-            rows = 1 << (len(some) - 1).bit_length()
+            rows = power_of_two(len(some))
             signal = np.zeros((size, rows), np.float32)
             lengths = np.zeros(rows, np.int32)
             for row, n in enumerate(some):

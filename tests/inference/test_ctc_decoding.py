@@ -416,7 +416,7 @@ def test_one_program():
         ctc_beam_search(log_p, lengths, blank=3, beams=3, **options)
         ctc_beam_search(log_p, lengths, blank=3, beams=3, bonus=0.1 * seed)
         ctc_greedy(log_p, lengths, blank=3)
-        compiled = ctc_search._advance, ctc_search._best, _greedy
+        compiled = ctc_search.advance_rows, ctc_search._best, _greedy
         programs.append([f._cache_size() for f in compiled])
     assert programs[0] == programs[1] == programs[2]
 

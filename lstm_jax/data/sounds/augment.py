@@ -31,11 +31,6 @@ def gain(x: np.ndarray, rng: np.random.Generator, db: float) -> np.ndarray:
     return check_samples(x) * np.float32(10 ** (level / 20))
 
 
-def speed(x: np.ndarray, rng: np.random.Generator, percent: float) -> np.ndarray:
-    """Faster or slower by a factor of `speed_factor`; the pitch changes with it."""
-    return at_speed(x, speed_factor(rng, percent))
-
-
 def speed_factor(rng: np.random.Generator, percent: float) -> float:
     """A speed drawn uniformly from 1 - percent / 100 to 1 + percent / 100.
 

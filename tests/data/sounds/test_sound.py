@@ -252,7 +252,6 @@ def test_places_that_are_not_files(tmp_path):
     assert said.startswith("list.csv, line 3 cannot be read: ")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no FIFOs")
 def test_pipes_do_not_hang(tmp_path):
     os.mkfifo(tmp_path / "a.wav")
     assert "it is a pipe, expected a reg" in refusal(
