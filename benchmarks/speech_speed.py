@@ -38,8 +38,8 @@ from lstm_jax.interop import to_torch
 from lstm_jax.models.acoustic import AcousticConfig
 from lstm_jax.models.ctc import ctc_nats
 from lstm_jax.models.functional import Functional
-from lstm_jax.tasks.speech_stream import TranscriptStream
-from lstm_jax.tasks.transcribing import SpeechOptions, Transcribing
+from lstm_jax.tasks.transcribing import Transcribing, TranscriptionOptions
+from lstm_jax.tasks.transcription_stream import TranscriptStream
 
 T, B, D, H, K, L, LAYERS, STEPS = 400, 16, 80, 256, 30, 40, 3, 2
 RATE, SECONDS, PIECE = 16_000, 60, 480
@@ -172,7 +172,7 @@ def stream(rounds: int) -> dict[str, float]:
     sound = 0.1 * rng.normal(size=RATE * SECONDS).astype(np.float32)
     pieces, took = np.split(sound, len(sound) // PIECE), []
     for n in range(rounds + 1):
-        options = SpeechOptions()
+        options = TranscriptionOptions()
         live = TranscriptStream(transcribing, model, params, of, 1, RATE, options)
         for piece in pieces:
             began = time.perf_counter()

@@ -165,4 +165,4 @@ def test_what_is_wrong_is_said(transcribe, paths, tmp_path, words, said):
 def test_another_task(transcribe, paths):
     said = transcribe(paths[0], directory="memory", status=2)
     assert "cannot transcribe" in said
-    assert "task speech" in said
+    assert "task transcription" in said

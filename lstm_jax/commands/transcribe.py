@@ -14,7 +14,7 @@ from lstm_jax.commands.output_file import check_new, write_output
 from lstm_jax.data.sounds import read_pcm, read_sound, sound_info
 from lstm_jax.runs.load import best_of
 from lstm_jax.tasks.abilities import Transcribes, require
-from lstm_jax.tasks.transcribing import MOST_BEAMS, SpeechOptions, Transcript
+from lstm_jax.tasks.transcribing import MOST_BEAMS, Transcript, TranscriptionOptions
 from lstm_jax.training.run_errors import RunError
 
 STANDARD_INPUT = "-"
@@ -54,9 +54,9 @@ def transcribe(args) -> int:
     live = STANDARD_INPUT in paths
     _check(args, paths, live)
     _, task, params = best_of(args.run)
-    advice = "use a run of the task speech"
+    advice = "use a run of the task transcription"
     task = require(task, Transcribes, "transcribe", advice)
-    options = _options(args, task.speech_options)
+    options = _options(args, task.transcription_options)
     for path in paths:
         if path != STANDARD_INPUT:
             sound_info(path)
@@ -101,7 +101,7 @@ def _check(args, paths, live):
         )
 
 
-def _options(args, usual: Any) -> SpeechOptions:
+def _options(args, usual: Any) -> TranscriptionOptions:
     results = 1 if args.n_best is None else args.n_best
     beams = max(usual.beams, results) if args.beams is None else args.beams
     if not 1 <= beams <= MOST_BEAMS:
@@ -111,7 +111,7 @@ def _options(args, usual: Any) -> SpeechOptions:
             f"--n-best is {results} with {beams} beams, expected 1 up to the number of "
             f"beams; raise --beams."
         )
-    return SpeechOptions(beams, results)
+    return TranscriptionOptions(beams, results)
 
 
 def _listen(task, params, path, args, options) -> Transcript:

@@ -9,7 +9,7 @@ A few are nearly as tight as the second and compile once each:
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -138,6 +138,7 @@ def bucket(
     return Buckets(batches)
 
 
+@runtime_checkable
 class _HasSteps(Protocol):
     @property
     def steps(self) -> int: ...

@@ -246,7 +246,7 @@ class LoadedRun:
                 f"sounds is a {type(sounds).__name__}, expected a list of paths or of "
                 f"arrays."
             )
-        options = task.speech_options
+        options = task.transcription_options
         if beams is not None:
             options = dataclasses.replace(options, beams=beams)
         own, samples = task.rate, []
@@ -278,13 +278,13 @@ class LoadedRun:
             DataError: the model needs the whole sound.
         """
         task = self._transcriber()
-        options = task.speech_options
+        options = task.transcription_options
         if beams is not None:
             options = dataclasses.replace(options, beams=beams)
         return task.stream(self.params, rate, options)
 
     def _transcriber(self) -> Any:
-        advice = "load a run of the task speech"
+        advice = "load a run of the task transcription"
         return require(self.task, Transcribes, "transcribe", advice)
 
     def score(self, text: str) -> Scored:

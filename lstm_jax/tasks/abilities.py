@@ -254,7 +254,7 @@ class Transcribes(Protocol):
         ...
 
     @property
-    def speech_options(self) -> Any:
+    def transcription_options(self) -> Any:
         """How transcripts are searched for unless the user asks for something else."""
         ...
 
@@ -266,8 +266,8 @@ class Transcribes(Protocol):
         Args:
             params: the parameters.
             sounds: samples ``[N]`` each, at the rate of the model.
-            options: `SpeechOptions` of `lstm_jax.tasks.transcribing`; ``None``: those
-                of the config.
+            options: `TranscriptionOptions` of `lstm_jax.tasks.transcribing`; ``None``:
+                those of the config.
         """
         ...
 
@@ -275,7 +275,7 @@ class Transcribes(Protocol):
         self, params: PyTree, rate: int | None = None, options: Any = None
     ) -> Any:
         """A transcript that grows while the sound comes; see
-        `lstm_jax.tasks.speech_stream.TranscriptStream`.
+        `lstm_jax.tasks.transcription_stream.TranscriptStream`.
 
         Args:
             params: the parameters.

@@ -15,7 +15,7 @@ from lstm_jax.audio.frames import power_of_two
 from lstm_jax.core.arguments import check_size
 from lstm_jax.data.tokens import Tokenizer, Words
 from lstm_jax.models.acoustic import AcousticModel
-from lstm_jax.tasks.speech_search import Heard, Search, search_with
+from lstm_jax.tasks.transcription_search import Heard, Search, search_with
 
 MOST_BEAMS = 1000
 BATCH_SECONDS = 480
@@ -27,7 +27,7 @@ SPACE = re.compile(r"\S+")
 
 
 @dataclasses.dataclass(frozen=True)
-class SpeechOptions:
+class TranscriptionOptions:
     """How transcripts are searched for.
 
     Raises:
@@ -101,7 +101,10 @@ class Transcribing:
         return log_p
 
     def transcribe(
-        self, params: PyTree, sounds: Sequence[np.ndarray], options: SpeechOptions
+        self,
+        params: PyTree,
+        sounds: Sequence[np.ndarray],
+        options: TranscriptionOptions,
     ) -> list[list[Transcript]]:
         """The best transcripts of every sound, in order.
 
@@ -138,14 +141,14 @@ class Transcribing:
             start = end
 
     def search(
-        self, log_p: Any, steps: Any, options: SpeechOptions
+        self, log_p: Any, steps: Any, options: TranscriptionOptions
     ) -> list[list[Heard]]:
         """The best tokens of every row of log-probabilities ``[T, B, K]``."""
         search = self.new_search(options, log_p.shape[1])
         search.advance(log_p, steps)
         return search.best()
 
-    def new_search(self, options: SpeechOptions, rows: int = 1) -> Search:
+    def new_search(self, options: TranscriptionOptions, rows: int = 1) -> Search:
         """A search that goes on piece by piece."""
         return search_with(options.beams, options.results, self.blank)(rows)
 

@@ -17,7 +17,7 @@ TONES = dict(do=200, re=400, mi=700)
 """Words and their frequencies in Hz."""
 
 CONFIG = """
-task = "speech"
+task = "transcription"
 [data]
 train = "{folder}/train.jsonl"
 valid = "{folder}/valid.jsonl"

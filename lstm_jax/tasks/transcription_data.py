@@ -24,9 +24,9 @@ from lstm_jax.data.standardise import Standardisation
 from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.tasks.same_data import check_same_sha256
-from lstm_jax.tasks.speech_config import SpeechConfig
-from lstm_jax.tasks.speech_sounds import Sounds, Utterances, needed_steps
 from lstm_jax.tasks.splits_config import check_leave_some
+from lstm_jax.tasks.transcription_config import TranscriptionConfig
+from lstm_jax.tasks.transcription_sounds import Sounds, Utterances, needed_steps
 from lstm_jax.training.metadata import Metadata
 
 KEPT_BYTES = 2**31
@@ -35,8 +35,8 @@ FITTED = 1000
 """Recordings that the standardisation is computed from, at the most."""
 
 
-class SpeechMetadata(Metadata):
-    """The types of what `SpeechData.describe` says."""
+class TranscriptionMetadata(Metadata):
+    """The types of what `TranscriptionData.describe` says."""
 
     data: str
     recordings: dict[str, int]
@@ -48,7 +48,7 @@ class SpeechMetadata(Metadata):
     standardisation: dict[str, list[float]]
 
 
-class SpeechData:
+class TranscriptionData:
     """The splits of a config, and what is learned from them.
 
     Args:
@@ -56,7 +56,9 @@ class SpeechData:
         metadata: of a run that exists: what it had learned is used again.
     """
 
-    def __init__(self, config: SpeechConfig, metadata: Mapping[str, Any] | None = None):
+    def __init__(
+        self, config: TranscriptionConfig, metadata: Mapping[str, Any] | None = None
+    ):
         self._config, self._known = config, metadata or {}
         self._of: FeatureConfig = config.features
         self._notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Speech: recordings into text, with recurrent layers and CTC."""
+"""Transcription: recordings into text, with recurrent layers and CTC."""
 
 import collections
 import functools
@@ -17,11 +17,11 @@ from lstm_jax.models.functional import Functional
 from lstm_jax.scores import class_scores
 from lstm_jax.scores.edits import NONE, Edits, aligned, count_edits, word_confusion
 from lstm_jax.tasks.abilities import Details
-from lstm_jax.tasks.speech_batches import SpeechBatches
-from lstm_jax.tasks.speech_config import SpeechConfig
-from lstm_jax.tasks.speech_data import SpeechData, SpeechMetadata
-from lstm_jax.tasks.speech_stream import TranscriptStream
-from lstm_jax.tasks.transcribing import SpeechOptions, Transcribing, Transcript
+from lstm_jax.tasks.transcribing import Transcribing, Transcript, TranscriptionOptions
+from lstm_jax.tasks.transcription_batches import TranscriptionBatches
+from lstm_jax.tasks.transcription_config import TranscriptionConfig
+from lstm_jax.tasks.transcription_data import TranscriptionData, TranscriptionMetadata
+from lstm_jax.tasks.transcription_stream import TranscriptStream
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number
 
@@ -44,23 +44,25 @@ MOST_WORDS = 100
 """The confusion matrix has the most frequent words, so many at the most."""
 
 
-class Speech:
+class Transcription:
     """Recordings, transcripts and a recogniser: a `lstm_jax.training.task.Task`.
 
     Args:
-        config: see `SpeechConfig`.
+        config: see `TranscriptionConfig`.
         metadata: the metadata of a run that exists. Its vocabulary and standardisation
             are used.
     """
 
     items = "recordings"
     moved = MOVED
-    metadata_type = SpeechMetadata
+    metadata_type = TranscriptionMetadata
     metrics = METRICS
 
-    def __init__(self, config: SpeechConfig, metadata: Mapping[str, Any] | None = None):
+    def __init__(
+        self, config: TranscriptionConfig, metadata: Mapping[str, Any] | None = None
+    ):
         self.config = config
-        self.data = data = SpeechData(config, metadata)
+        self.data = data = TranscriptionData(config, metadata)
         build = config.model.build
         sizes = config.features, data.scale, data.classes
         self.model = Functional(lambda key: build(*sizes, nnx.Rngs(key)))
@@ -88,7 +90,7 @@ class Speech:
 
     def batches(self) -> HostBatches:
         train, config = self.config.train, self.config
-        source = SpeechBatches(
+        source = TranscriptionBatches(
             self.data.split("train"),
             train.batch_size,
             train.buckets,
@@ -127,9 +129,9 @@ class Speech:
         return self.config.features.rate
 
     @property
-    def speech_options(self) -> SpeechOptions:
+    def transcription_options(self) -> TranscriptionOptions:
         """How transcripts are searched for unless the user asks for something else."""
-        return SpeechOptions(self.config.evaluation.beams)
+        return TranscriptionOptions(self.config.evaluation.beams)
 
     def evaluate(self, params, split):
         """Loss, error rates of words and characters, transcripts without any error; and
@@ -160,7 +162,7 @@ class Speech:
     def _read(self, params, split) -> tuple[float, list[str]]:
         """Mean nats of a token, and the transcript of every recording."""
         recordings, config = self.data.split(split), self.config
-        batches = SpeechBatches(
+        batches = TranscriptionBatches(
             recordings,
             config.evaluation.batch_size,
             config.train.buckets,
@@ -170,7 +172,7 @@ class Speech:
         for members, batch in batches.in_order():
             log_p, steps, mean = self._forward(params, batch)
             nats += Mean(float(mean.total), float(mean.weight))
-            found = self.transcribing.search(log_p, steps, self.speech_options)
+            found = self.transcribing.search(log_p, steps, self.transcription_options)
             for row, member in enumerate(members):
                 if member >= 0:
                     texts[member] = self._text(found[row])
@@ -252,7 +254,7 @@ class Speech:
         self,
         params: PyTree,
         sounds: Sequence[np.ndarray],
-        options: SpeechOptions | None = None,
+        options: TranscriptionOptions | None = None,
     ) -> list[list[Transcript]]:
         """The transcripts of every sound, in order, the best first; see `Transcribing`.
 
@@ -262,7 +264,7 @@ class Speech:
             DataError: a sound is longer than ten minutes, and the model does not
                 stream.
         """
-        options = options or self.speech_options
+        options = options or self.transcription_options
         rate = self.rate
         found: list[Any] = [None] * len(sounds)
         for n, sound in enumerate(sounds):
@@ -294,7 +296,7 @@ class Speech:
         self,
         params: PyTree,
         rate: int | None = None,
-        options: SpeechOptions | None = None,
+        options: TranscriptionOptions | None = None,
     ) -> TranscriptStream:
         """A transcript that grows while the sound comes; see `TranscriptStream`.
 
@@ -316,5 +318,5 @@ class Speech:
             self.config.features,
             model.stack_frames,
             self.rate if rate is None else rate,
-            options or self.speech_options,
+            options or self.transcription_options,
         )

@@ -14,7 +14,7 @@ from lstm_jax.training.trainer import TrainConfig
 
 
 @config
-class SpeechDataConfig(SplitsConfig):
+class TranscriptionDataConfig(SplitsConfig):
     """Which recordings, and what their transcripts are cut into.
 
     A folder has a folder for each label, with the recordings of this label in it. A
@@ -92,7 +92,7 @@ class SoundsConfig:
 
 
 @config
-class SpeechTrainConfig(TrainConfig):
+class TranscriptionTrainConfig(TrainConfig):
     """How long to train, how often to do what, and how large batches are."""
 
     batch_size: Count = 16
@@ -105,7 +105,7 @@ class SpeechTrainConfig(TrainConfig):
 
 
 @config
-class SpeechEvaluationConfig:
+class TranscriptionEvaluationConfig:
     """How a split is evaluated, and how recordings are transcribed."""
 
     batch_size: Count = 32
@@ -116,18 +116,18 @@ class SpeechEvaluationConfig:
 
 
 @config
-class SpeechConfig:
+class TranscriptionConfig:
     """A speech recogniser, from recordings to checkpoint."""
 
-    task: Literal["speech"] = "speech"
+    task: Literal["transcription"] = "transcription"
     """This task."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of all random numbers."""
-    data: SpeechDataConfig = SpeechDataConfig()
+    data: TranscriptionDataConfig = TranscriptionDataConfig()
     features: FeatureConfig = FeatureConfig()
     sounds: SoundsConfig = SoundsConfig()
     model: AcousticConfig = AcousticConfig()
     optimizer: OptimizerConfig = Adam()
-    train: SpeechTrainConfig = SpeechTrainConfig()
-    evaluation: SpeechEvaluationConfig = SpeechEvaluationConfig()
+    train: TranscriptionTrainConfig = TranscriptionTrainConfig()
+    evaluation: TranscriptionEvaluationConfig = TranscriptionEvaluationConfig()
     run: RunConfig = RunConfig()

@@ -13,12 +13,12 @@ from lstm_jax.data.text import DataError
 from lstm_jax.inference import ctc_greedy
 from lstm_jax.models.ctc import ctc_nats
 from lstm_jax.runs.configs import read_config
-from lstm_jax.tasks.speech import Speech
-from lstm_jax.tasks.speech_batches import SpeechBatches
-from lstm_jax.tasks.speech_config import SoundsConfig
-from lstm_jax.tasks.speech_search import BestPath, Heard
-from lstm_jax.tasks.speech_stream import Listener
-from lstm_jax.tasks.transcribing import SpeechOptions, Transcribing
+from lstm_jax.tasks.transcribing import Transcribing, TranscriptionOptions
+from lstm_jax.tasks.transcription import Transcription
+from lstm_jax.tasks.transcription_batches import TranscriptionBatches
+from lstm_jax.tasks.transcription_config import SoundsConfig
+from lstm_jax.tasks.transcription_search import BestPath, Heard
+from lstm_jax.tasks.transcription_stream import Listener
 from lstm_jax.training.run_errors import RunError
 from tests.tasks.spoken import RATE, tone, write, write_split
 
@@ -33,12 +33,12 @@ def files(tmp_path_factory):
 
 
 def task_of(values, *overrides):
-    return Speech(read_config(values, overrides))
+    return Transcription(read_config(values, overrides))
 
 
 def batches_of(task, seed=0, **sounds):
     config = task.config
-    return SpeechBatches(
+    return TranscriptionBatches(
         task.data.split("train"),
         5,
         2,
@@ -129,7 +129,7 @@ def test_empty_transcripts_add_no_space(files, tmp_path):
     manifest = write_split(tmp_path, "train", ["do", "re"], 0)
     rows = manifest.read_text().replace('"re"', '""')
     manifest.write_text(rows)
-    values = {"task": "speech", "features": {"rate": RATE, "mels": 8}}
+    values = {"task": "transcription", "features": {"rate": RATE, "mels": 8}}
     given = [f"data.train={manifest}", f"data.valid={manifest}"]
     split = task_of(values, *given, "sounds.join=3").data.split("train")
     task = task_of(values, *given, "sounds.join=3")
@@ -302,7 +302,7 @@ def test_a_stream_of_another_rate(recogniser):
 
 
 def test_a_stream_may_say_more_than_there_is_room_for(recogniser, monkeypatch):
-    monkeypatch.setattr("lstm_jax.tasks.speech_search.CAPACITY", 2)
+    monkeypatch.setattr("lstm_jax.tasks.transcription_search.CAPACITY", 2)
     run, text = recogniser.loaded, "do mi re do mi re"
     stream = run.stream(beams=2)
     for piece in np.array_split(said(recogniser, text), 7):
@@ -316,8 +316,8 @@ def test_long_sounds_are_heard_in_pieces(recogniser, monkeypatch):
     for beams in (1, 3):
         whole = run.transcribe(sounds, beams=beams)
         with monkeypatch.context() as patch:
-            patch.setattr("lstm_jax.tasks.speech.LONG_SECONDS", 0.6)
-            patch.setattr("lstm_jax.tasks.speech.PIECE_SECONDS", 1)
+            patch.setattr("lstm_jax.tasks.transcription.LONG_SECONDS", 0.6)
+            patch.setattr("lstm_jax.tasks.transcription.PIECE_SECONDS", 1)
             pieces = run.transcribe(sounds, beams=beams)
         assert [a.text for a in whole] == [b.text for b in pieces]
         for a, b in zip(whole, pieces, strict=True):
@@ -325,7 +325,7 @@ def test_long_sounds_are_heard_in_pieces(recogniser, monkeypatch):
 
 
 def test_long_sounds_for_a_model_of_the_whole(files, monkeypatch):
-    monkeypatch.setattr("lstm_jax.tasks.speech.LONG_SECONDS", 0)
+    monkeypatch.setattr("lstm_jax.tasks.transcription.LONG_SECONDS", 0)
     task = task_of(files, "model.bidirectional=true")
     with pytest.raises(DataError, match=r"sound 1 has .* minutes.*cut it"):
         task.transcribe(task.init(jax.random.key(0)), [np.zeros(900, np.float32)])
@@ -398,7 +398,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-PLAIN = {"task": "speech", "features": {"rate": RATE, "mels": 8}}
+PLAIN = {"task": "transcription", "features": {"rate": RATE, "mels": 8}}
 
 
 def of_folder(folder, *more):
@@ -458,7 +458,7 @@ def test_a_word_that_was_never_heard(folder, tmp_path_factory):
 
 def test_speakers_are_left_out(files):
     train = files["data"]["train"]
-    values = {"task": "speech", "features": files["features"]}
+    values = {"task": "transcription", "features": files["features"]}
     given = [f"data.path={train}", "data.group=speaker", 'data.test_groups=["a"]']
     task = task_of(values, *given)
     assert {*task.data.split("test").groups} == {"a"}
@@ -497,8 +497,8 @@ def test_configs_that_do_not_fit(override, said):
 
 def test_options():
     with pytest.raises(ValueError, match="results"):
-        SpeechOptions(beams=2, results=3)
-    assert dataclasses.replace(SpeechOptions(), beams=3).results == 1
+        TranscriptionOptions(beams=2, results=3)
+    assert dataclasses.replace(TranscriptionOptions(), beams=3).results == 1
 
 
 def test_samples_that_are_none(recogniser):
@@ -520,7 +520,7 @@ def test_a_diverged_model_is_no_crash(recogniser, beams):
     task = recogniser.loaded.task
     params = jax.tree.map(lambda a: a * jnp.nan, recogniser.loaded.params)
     task.evaluate(params, "test")
-    options = SpeechOptions(beams)
+    options = TranscriptionOptions(beams)
     ((found,),) = task.transcribe(params, [said(recogniser, "do")], options)
     assert not np.isfinite(found.score)
 
@@ -536,14 +536,14 @@ def test_arrays_of_another_rate(recogniser):
 @pytest.mark.parametrize("name", ["characters", "bpe"])
 def test_a_word_is_final_when_the_next_begins(name):
     from lstm_jax.data.tokens import learn
-    from lstm_jax.tasks.speech_stream import TranscriptStream
+    from lstm_jax.tasks.transcription_stream import TranscriptStream
 
     text = "日本 é ab"
     tokenizer = learn(name, text)
     transcribing = Transcribing(None, tokenizer, 100, 0.5)
     stream = TranscriptStream.__new__(TranscriptStream)
     stream._transcribing, stream._final, stream._taken = transcribing, [], 0
-    stream._search = transcribing.new_search(SpeechOptions())
+    stream._search = transcribing.new_search(TranscriptionOptions())
     seen, blank = [], transcribing.blank
     for token in tokenizer.encode(text):
         log_p = np.log(np.eye(blank + 1, dtype=np.float32)[[token, blank]] + 1e-6)

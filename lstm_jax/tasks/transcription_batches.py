@@ -8,8 +8,8 @@ import numpy as np
 
 from lstm_jax.data.bucketing import bucket_sizes, in_runs
 from lstm_jax.data.sounds import augment
-from lstm_jax.tasks.speech_config import SoundsConfig
-from lstm_jax.tasks.speech_data import Utterances
+from lstm_jax.tasks.transcription_config import SoundsConfig
+from lstm_jax.tasks.transcription_data import Utterances
 
 GROWTH = 1.25
 """A batch that is longer than all of the first epoch gets a shape that is longer by a
@@ -22,7 +22,7 @@ LABELS = 8
 """Labels of a batch are padded to a multiple of this."""
 
 
-class SpeechBatch(NamedTuple):
+class TranscriptionBatch(NamedTuple):
     """A batch, time-major."""
 
     signal: Any
@@ -61,7 +61,7 @@ class Planned(NamedTuple):
     utterances: Sequence[Utterance]
 
 
-class SpeechBatches:
+class TranscriptionBatches:
     """A `lstm_jax.training.batches.BatchSource`: shuffled epochs of recordings.
 
     What an epoch holds is a function of (seed, epoch). Without ``join`` every recording
@@ -182,7 +182,7 @@ class SpeechBatches:
             size, labels = self._shape(longest, max(map(self._labels, rows)))
             yield some, Planned(size, self._rows, labels, rows)
 
-    def in_order(self) -> Iterator[tuple[np.ndarray, SpeechBatch]]:
+    def in_order(self) -> Iterator[tuple[np.ndarray, TranscriptionBatch]]:
         """Every recording once and unchanged: the indices of the rows of each batch (-1
         where a row fills it up), and the batch. Long ones have fewer rows."""
         plain = [Utterance((n,), (), 1.0, ()) for n in range(len(self._split))]
@@ -196,7 +196,7 @@ class SpeechBatches:
 
     # Samples and tokens
 
-    def load(self, batch: Planned) -> SpeechBatch:
+    def load(self, batch: Planned) -> TranscriptionBatch:
         rows = batch.rows
         signal = np.zeros((batch.steps, rows), np.float32)
         lengths = np.zeros(rows, np.int32)
@@ -209,7 +209,7 @@ class SpeechBatches:
         known = [self._split.tokens(u.members) is not None for u in batch.utterances]
         weights = np.zeros(rows, np.float32)
         weights[: len(known)] = known
-        return SpeechBatch(signal, lengths, labels, label_lengths, weights)
+        return TranscriptionBatch(signal, lengths, labels, label_lengths, weights)
 
     def _tokens(self, utterance):
         tokens = self._split.tokens(utterance.members)

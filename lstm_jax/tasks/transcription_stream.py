@@ -13,13 +13,13 @@ from lstm_jax.audio import FeatureConfig, FeatureStream
 from lstm_jax.audio.frames import power_of_two
 from lstm_jax.data.sounds import StreamResampler, check_sound
 from lstm_jax.models.acoustic import AcousticModel
-from lstm_jax.tasks.speech_search import BestPath
 from lstm_jax.tasks.transcribing import (
-    SpeechOptions,
     Transcribing,
     Transcript,
+    TranscriptionOptions,
     Word,
 )
+from lstm_jax.tasks.transcription_search import BestPath
 
 CHUNK = 128
 """Steps that are computed at a time at the most."""
@@ -134,7 +134,7 @@ class TranscriptStream:
         of: FeatureConfig,
         stack_frames: int,
         rate: int,
-        options: SpeechOptions,
+        options: TranscriptionOptions,
     ):
         self._listener = Listener(model, params, of, stack_frames, rate)
         self._transcribing, self._rate = transcribing, rate
