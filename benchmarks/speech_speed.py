@@ -38,7 +38,8 @@ from lstm_jax.interop import to_torch
 from lstm_jax.models.acoustic import AcousticConfig
 from lstm_jax.models.ctc import ctc_nats
 from lstm_jax.models.functional import Functional
-from lstm_jax.tasks.transcribing import Transcribing, TranscriptionOptions
+from lstm_jax.tasks.transcribing import Transcribing
+from lstm_jax.tasks.transcription_search import TranscriptionOptions
 from lstm_jax.tasks.transcription_stream import TranscriptStream
 
 T, B, D, H, K, L, LAYERS, STEPS = 400, 16, 80, 256, 30, 40, 3, 2

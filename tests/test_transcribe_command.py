@@ -148,6 +148,11 @@ def test_words_come_before_the_end(recogniser, monkeypatch, capsys):
         (["{path}", "--n-best", "3", "--beams", "2"], "--n-best"),
         (["{path}", "--stream", "--n-best", "2"], "--n-best needs"),
         (["{path}", "--beams", "0"], "--beams"),
+        (["{path}", "--weight", "-1"], "--weight is -1"),
+        (["{path}", "--bonus", "nan"], "--bonus is nan"),
+        (["{path}", "--bonus", "1"], "--bonus needs --beams of 2"),
+        (["{path}", "--language-model", "memory"], "task language_model"),
+        (["{path}", "--language-model", "memory", "--beams", "1"], "needs --beams"),
         (["nothing.wav"], "nothing.wav"),
         (["{path}", "{text}"], "text.wav"),
         (["{path}", "{folder}"], "irectory"),
@@ -160,6 +165,45 @@ def test_what_is_wrong_is_said(transcribe, paths, tmp_path, words, said):
 
     found = transcribe(*[word.format(**known) for word in words], status=2)
     assert re.search(said, found), found
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory):
+    """A language model of the words, and of sentences that hardly say mi."""
+    folder = tmp_path_factory.mktemp("language")
+    (folder / "text.txt").write_text("do re re do\nre do\ndo do re\nmi\n" * 60)
+    words = """
+    data.tokens=words model.embed_size=8 model.hidden_size=16
+    optimizer.learning_rate=0.03 train.steps=60 train.batch_size=4 train.window=16
+    train.evaluate_every=30 train.checkpoint_every=30 evaluation.batch_size=2
+    evaluation.context=8
+    """
+    given = [f"data.path={folder / 'text.txt'}", f"run.directory={folder / 'run'}"]
+    (folder / "words.toml").write_text('task = "language_model"')
+    given = [str(folder / "words.toml"), *given, *words.split()]
+    assert main(["train", *given]) == 0
+    return folder / "run"
+
+
+def test_a_language_model_chooses(transcribe, paths, language):
+    """Hardly heard, it changes nothing; louder than the sound, it decides alone."""
+    given = [*paths, "--language-model", language]
+    assert transcribe(*given, "--weight", "0.01") == transcribe(*paths)
+    sure, deaf = (transcribe(*given, "--weight", w).splitlines() for w in ("0.1", "90"))
+    assert sure != deaf
+    assert transcribe(paths[0], "--stream", *given[-2:]) == f"{TEXTS[0]}\n"
+    many = transcribe(paths[0], "--beams", "8", "--bonus", "30").split("\t")[1]
+    assert len(many.split()) > len(TEXTS[0].split())
+
+
+def test_a_language_model_of_other_words(transcribe, paths, tmp_path):
+    from tests.tiny import write
+
+    run = tmp_path / "run"
+    assert main(["train", *write(tmp_path), f"run.directory={run}"]) == 0
+    said = transcribe(paths[0], "--language-model", run, status=2)
+    assert "has no token for 'do'" in said
+    assert "data.tokens=words" in said
 
 
 def test_another_task(transcribe, paths):

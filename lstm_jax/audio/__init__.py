@@ -13,11 +13,12 @@ from lstm_jax.audio.features import (
     frame_count,
     frame_lengths,
 )
-from lstm_jax.audio.stream import FeatureStream
+from lstm_jax.audio.stream import FeatureStream, FrameStream
 
 __all__ = [
     "FeatureConfig",
     "FeatureStream",
+    "FrameStream",
     "deltas",
     "features",
     "frame_count",

@@ -59,6 +59,21 @@ def power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
+FEW = 4
+"""Up to here every number of frames has a program of its own. A live sound comes in
+pieces of a few, and to fill them up would cost a third of the time."""
+
+
+def some_size(count: int) -> int:
+    """`count`, or the power of 2 that more than `FEW` are filled up to.
+
+    >>> from lstm_jax.audio.frames import some_size
+    >>> [some_size(n) for n in (1, 2, 3, 5, 400)]
+    [1, 2, 3, 8, 512]
+    """
+    return count if count <= FEW else power_of_two(count)
+
+
 def whole_frames(samples: int, size: int, hop: int) -> int:
     """How many frames `cut` finds.
 

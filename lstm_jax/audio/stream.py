@@ -1,15 +1,68 @@
 """Features while the signal is still coming, equal to those of the whole signal."""
 
 import functools
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from lstm_jax.audio.features import REACH, FeatureConfig, deltas, of_frames
-from lstm_jax.audio.frames import cut, power_of_two, whole_frames
+from lstm_jax.audio.frames import cut, power_of_two, some_size, whole_frames
 
 CHUNK = 128
-"""Frames that are computed at a time at the most."""
+"""Frames, or groups of them, that are computed at a time at the most."""
+
+
+class FrameStream:
+    """Takes pieces of a signal of any length, and returns the samples of whole frames.
+
+    Args:
+        config: of the frames.
+        group: so many frames always come together.
+
+    >>> import numpy as np
+    >>> from lstm_jax.audio import FeatureConfig
+    >>> from lstm_jax.audio.stream import FrameStream
+    >>> stream = FrameStream(FeatureConfig(rate=8000))  # frames of 200, 80 apart
+    >>> [(part.shape, groups) for part, groups in stream.feed(np.zeros(390))]
+    [((360,), 3)]
+    """
+
+    def __init__(self, config: FeatureConfig, group: int = 1):
+        self._config, self._group, self._skip = config, group, 0
+        self._samples = np.zeros(0, np.float32)
+
+    def feed(self, samples: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+        """Stretches of samples, each with the number of groups of frames in it that are
+        complete. Others may come after them: the stretches have a few sizes, so that a
+        jitted function of them is compiled a few times.
+
+        Args:
+            samples: the next samples ``[N]``.
+        """
+        hop, length = self._config.hop_size, self._config.frame_size
+        skipped = min(self._skip, len(samples))
+        self._skip -= skipped
+        held = np.concatenate([self._samples, samples[skipped:]], dtype=np.float32)
+        count = whole_frames(len(held), length, hop) // self._group
+        step = self._group * hop
+        # Frames may have samples between them, and these may still be to come.
+        self._skip += max(0, count * step - len(held))
+        self._samples = held[count * step :]
+        return self._cut(held, count)
+
+    def finish(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Nothing more: samples of no whole group of frames are left out."""
+        return iter(())
+
+    def _cut(self, samples, count):
+        hop = self._config.hop_size
+        for start in range(0, count, CHUNK):
+            groups = min(CHUNK, count - start)
+            frames = some_size(groups) * self._group
+            size = (frames - 1) * hop + self._config.frame_size
+            part = samples[start * self._group * hop :][:size]
+            yield np.pad(part, (0, size - len(part))), groups
 
 
 class FeatureStream:
@@ -33,12 +86,11 @@ class FeatureStream:
     """
 
     def __init__(self, config: FeatureConfig):
-        self._config = config
-        self._samples = np.zeros(0, np.float32)
+        self._config, self._stretches = config, FrameStream(config)
         width = config.cepstra or config.mels
         self._frames = np.zeros((0, width), np.float32)
         """Those that later frames need for their deltas."""
-        self._made, self._returned, self._skip, self._finished = 0, 0, 0, False
+        self._made, self._returned, self._finished = 0, 0, False
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """The frames that these samples complete, ``[n, F]``.
@@ -60,37 +112,17 @@ class FeatureStream:
             )
         if samples.ndim != 1:
             raise ValueError(f"samples have shape {samples.shape}, expected [N].")
-        skipped = min(self._skip, len(samples))
-        self._skip -= skipped
-        samples = samples[skipped:].astype(np.float32)
-        self._samples = np.concatenate([self._samples, samples])
-        config, made = self._config, [self._frames]
-        count = whole_frames(len(self._samples), config.frame_size, config.hop_size)
-        if not count:
-            return self._take(self._made - REACH * config.deltas)
-        for start in range(0, count, CHUNK):
-            made.append(self._compute(start, min(CHUNK, count - start)))
-        # Frames may have samples between them, and these may still be to come.
-        self._skip = max(0, count * config.hop_size - len(self._samples))
-        self._samples = self._samples[count * config.hop_size :]
+        made = [self._frames]
+        for part, count in self._stretches.feed(samples):
+            made.append(np.asarray(_frames(part, self._config))[:count])
+            self._made += count
         self._frames = np.concatenate(made)
-        self._made += count
-        return self._take(self._made - REACH * config.deltas)
+        return self._take(self._made - REACH * self._config.deltas)
 
     def finish(self) -> np.ndarray:
         """The last frames, ``[n, F]``. Samples of no whole frame are left out."""
         self._finished = True
         return self._take(self._made)
-
-    def _compute(self, start, count):
-        """So many frames, in one of a few compiled sizes."""
-        config = self._config
-        size = min(power_of_two(count), CHUNK)
-        hop, length = config.hop_size, (size - 1) * config.hop_size + config.frame_size
-        part = self._samples[start * hop : start * hop + length]
-        padded = np.zeros(length, np.float32)
-        padded[: len(part)] = part
-        return np.asarray(_frames(padded, config))[:count]
 
     def _take(self, until):
         """The frames up to ``until`` that were not returned yet, with their deltas."""

@@ -1,6 +1,7 @@
 """``lstm-jax transcribe``: what is said in recordings, or while it is being said."""
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,13 @@ from lstm_jax.commands.generate import shown
 from lstm_jax.commands.output_file import check_new, write_output
 from lstm_jax.data.sounds import read_pcm, read_sound, sound_info
 from lstm_jax.runs.load import best_of
-from lstm_jax.tasks.abilities import Transcribes, require
-from lstm_jax.tasks.transcribing import MOST_BEAMS, Transcript, TranscriptionOptions
+from lstm_jax.tasks.abilities import Generates, Transcribes, require
+from lstm_jax.tasks.transcribing import Transcript
+from lstm_jax.tasks.transcription_search import (
+    MOST_BEAMS,
+    USUAL_BEAMS,
+    TranscriptionOptions,
+)
 from lstm_jax.training.run_errors import RunError
 
 STANDARD_INPUT = "-"
@@ -44,6 +50,19 @@ def add_command(commands) -> None:
     add("--rate", type=int, metavar="HZ", help="samples a second of standard input")
     add("--beams", type=int, help="transcripts to follow (as in the config)")
     add("--n-best", type=int, metavar="N", help="the N best transcripts (--beams >= N)")
+    add(
+        "--language-model",
+        metavar="RUN",
+        help=f"a run of the task language_model that helps to choose; {USUAL_BEAMS} "
+        "beams unless --beams says otherwise",
+    )
+    add("--weight", type=float, default=0.5, help="of the language model (%(default)s)")
+    add(
+        "--bonus",
+        type=float,
+        default=0.0,
+        help="what every token adds to the score, with several beams (%(default)s)",
+    )
     command.set_defaults(command=transcribe)
 
 
@@ -56,7 +75,7 @@ def transcribe(args) -> int:
     _, task, params = best_of(args.run)
     advice = "use a run of the task transcription"
     task = require(task, Transcribes, "transcribe", advice)
-    options = _options(args, task.transcription_options)
+    options = _options(args, task)
     for path in paths:
         if path != STANDARD_INPUT:
             sound_info(path)
@@ -101,17 +120,41 @@ def _check(args, paths, live):
         )
 
 
-def _options(args, usual: Any) -> TranscriptionOptions:
-    results = 1 if args.n_best is None else args.n_best
-    beams = max(usual.beams, results) if args.beams is None else args.beams
-    if not 1 <= beams <= MOST_BEAMS:
+def _options(args, task: Any) -> TranscriptionOptions:
+    beams, results = args.beams, 1 if args.n_best is None else args.n_best
+    if beams is not None and not 1 <= beams <= MOST_BEAMS:
         raise RunError(f"--beams is {beams}, expected 1 to {MOST_BEAMS}.")
-    if not 1 <= results <= beams:
+    most = MOST_BEAMS if beams is None else beams
+    if not 1 <= results <= most:
         raise RunError(
-            f"--n-best is {results} with {beams} beams, expected 1 up to the number of "
-            f"beams; raise --beams."
+            f"--n-best is {results}, expected 1 to {most}, the number of beams; lower "
+            f"it, or raise --beams."
         )
-    return TranscriptionOptions(beams, results)
+    if not (math.isfinite(args.weight) and args.weight >= 0):
+        raise RunError(f"--weight is {args.weight:g}, expected 0 or more.")
+    if not math.isfinite(args.bonus):
+        raise RunError(f"--bonus is {args.bonus:g}, expected a finite number.")
+    usual, language = task.transcription_options, _language(args, task)
+    if args.bonus and language is None and max(beams or usual.beams, results) == 1:
+        raise RunError(
+            "--bonus needs --beams of 2 or more, since it chooses among transcripts."
+        )
+    return usual.changed(beams, language, args.weight, args.bonus, results)
+
+
+def _language(args, task) -> Any:
+    """The language model of the options of a search, if there is one."""
+    if args.language_model is None:
+        return None
+    if args.beams == 1:
+        raise RunError(
+            f"--language-model needs --beams of 2 or more, since it chooses among "
+            f"transcripts; leave --beams out for {USUAL_BEAMS}."
+        )
+    _, other, params = best_of(args.language_model)
+    advice = "give --language-model a run of the task language_model"
+    other = require(other, Generates, "generate text", advice)
+    return task.language(other.generator, params)
 
 
 def _listen(task, params, path, args, options) -> Transcript:

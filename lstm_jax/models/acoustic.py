@@ -291,8 +291,7 @@ class AcousticModel(Module):
         """
         count = self.config.stack_frames
         xs = standardise(frames, self.scale)
-        real = len(xs) // count if steps is None else steps
-        real = jnp.asarray(real, jnp.int32)
+        real = jnp.asarray(len(xs) // count if steps is None else steps, jnp.int32)
         mask = jnp.arange(len(xs), dtype=jnp.int32) < real * count
         xs = jnp.where(mask[:, None, None], xs, 0)
         total, seen = state.total, state.frames
@@ -303,7 +302,7 @@ class AcousticModel(Module):
             total = total + xs.sum(axis=0)
             xs = jnp.where(mask[:, None, None], xs - scaled, 0)
         xs = self._stacked(xs)
-        lengths = jnp.full(xs.shape[1], real, jnp.int32)
+        lengths = None if steps is None else jnp.full(xs.shape[1], real, jnp.int32)
         carries, hs = self._run(state.layers, xs, lengths)
         seen = seen + real * count
         return Listening(total, seen, carries), self._read(hs)

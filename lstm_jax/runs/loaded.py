@@ -218,6 +218,9 @@ class LoadedRun:
         *,
         rate: int | None = None,
         beams: int | None = None,
+        language_model: "LoadedRun | None" = None,
+        weight: float = 0.5,
+        bonus: float = 0.0,
     ) -> list[Any]:
         """What is said in every sound.
 
@@ -226,7 +229,13 @@ class LoadedRun:
                 between -1 and 1.
             rate: samples a second of the arrays; ``None``: that of the model,
                 ``run.config.features.rate``.
-            beams: transcripts that the search follows; ``None``: as the config says.
+            beams: transcripts that the search follows; ``None``: as the config says, or
+                16 with a language model.
+            language_model: a run of the task language_model, which helps to choose;
+                see `lstm_jax.tasks.transcription_fusion`.
+            weight: what its log-probabilities are multiplied by.
+            bonus: what every token adds to the score of a transcript, with several
+                beams.
 
         Returns:
             A `lstm_jax.tasks.transcribing.Transcript` for every sound: its text, and
@@ -235,8 +244,9 @@ class LoadedRun:
         Raises:
             TypeError: ``sounds`` is a single path or array, or samples are not floating
                 point.
-            ValueError: ``beams`` is out of its range.
-            RunError: the task does not transcribe.
+            ValueError: ``beams`` is out of its range, or 1 with a language model.
+            RunError: the task does not transcribe, or that of the language model does
+                not generate text.
             DataError: a file is not a sound, or samples are not finite or not between
                 -1 and 1; the message names them.
         """
@@ -246,9 +256,7 @@ class LoadedRun:
                 f"sounds is a {type(sounds).__name__}, expected a list of paths or of "
                 f"arrays."
             )
-        options = task.transcription_options
-        if beams is not None:
-            options = dataclasses.replace(options, beams=beams)
+        options = self._search(task, beams, language_model, weight, bonus)
         own, samples = task.rate, []
         for n, sound in enumerate(sounds):
             if isinstance(sound, str | os.PathLike):
@@ -259,7 +267,15 @@ class LoadedRun:
             samples.append(resample(checked, given, own))
         return [best for best, *_ in task.transcribe(self.params, samples, options)]
 
-    def stream(self, rate: int | None = None, *, beams: int | None = None) -> Any:
+    def stream(
+        self,
+        rate: int | None = None,
+        *,
+        beams: int | None = None,
+        language_model: "LoadedRun | None" = None,
+        weight: float = 0.5,
+        bonus: float = 0.0,
+    ) -> Any:
         """A transcript that grows while the sound comes.
 
         ::
@@ -271,17 +287,24 @@ class LoadedRun:
 
         Args:
             rate: samples a second of the sound; ``None``: that of the model.
-            beams: as in `transcribe`.
+            beams, language_model, weight, bonus: as in `transcribe`.
 
         Raises:
-            RunError: the task does not transcribe.
+            ValueError, RunError: as in `transcribe`.
             DataError: the model needs the whole sound.
         """
         task = self._transcriber()
-        options = task.transcription_options
-        if beams is not None:
-            options = dataclasses.replace(options, beams=beams)
+        options = self._search(task, beams, language_model, weight, bonus)
         return task.stream(self.params, rate, options)
+
+    def _search(self, task, beams, language_model, weight, bonus) -> Any:
+        """The options of a transcription."""
+        language = None
+        if language_model is not None:
+            advice = "pass a run of the task language_model"
+            other = require(language_model.task, Generates, "generate text", advice)
+            language = task.language(other.generator, language_model.params)
+        return task.transcription_options.changed(beams, language, weight, bonus)
 
     def _transcriber(self) -> Any:
         advice = "load a run of the task transcription"

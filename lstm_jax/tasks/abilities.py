@@ -258,6 +258,11 @@ class Transcribes(Protocol):
         """How transcripts are searched for unless the user asks for something else."""
         ...
 
+    def language(self, generator: Any, params: PyTree) -> Any:
+        """A language model for the options of a search; see
+        `lstm_jax.tasks.transcription_fusion.label_model`."""
+        ...
+
     def transcribe(
         self, params: PyTree, sounds: Sequence[np.ndarray], options: Any = None
     ) -> list[list[Any]]:
@@ -266,8 +271,8 @@ class Transcribes(Protocol):
         Args:
             params: the parameters.
             sounds: samples ``[N]`` each, at the rate of the model.
-            options: `TranscriptionOptions` of `lstm_jax.tasks.transcribing`; ``None``:
-                those of the config.
+            options: a `TranscriptionOptions` of
+                `lstm_jax.tasks.transcription_search`; ``None``: that of the config.
         """
         ...
 

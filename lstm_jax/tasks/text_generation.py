@@ -43,6 +43,11 @@ class TextGeneration:
         self._tokenizer, self._model = tokenizer, model
         self._stop, self._unknown = tuple(map(_unix_lines, stop)), unknown
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to tokens and back."""
+        return self._tokenizer
+
     def limited(self, stop: Sequence[str] = (), unknown: bool = True) -> Self:
         """The same generator with stop strings, and with or without ``<unk>``.
 
@@ -96,6 +101,10 @@ class TextGeneration:
         first = self._encode_prompt(prompt)
         beams = beam_search(*self._after(params, first), width, length)
         return self._decode(first, beams.tokens[np.isfinite(beams.scores)])
+
+    def after(self, params, prompt: str) -> tuple[Step, PyTree, Array]:
+        """The model by steps, and its carry and logits after a prompt, in one row."""
+        return self._after(params, self._encode_prompt(prompt))
 
     def _encode_prompt(self, prompt):
         prompt = _unix_lines(prompt)

@@ -1,6 +1,5 @@
 """Sounds to transcripts: the scores of a model, a search, and words with times."""
 
-import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,37 +11,21 @@ import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.audio.frames import power_of_two
-from lstm_jax.core.arguments import check_size
 from lstm_jax.data.tokens import Tokenizer, Words
 from lstm_jax.models.acoustic import AcousticModel
-from lstm_jax.tasks.transcription_search import Heard, Search, search_with
+from lstm_jax.tasks.transcription_search import (
+    Heard,
+    Search,
+    TranscriptionOptions,
+    new_search,
+)
 
-MOST_BEAMS = 1000
 BATCH_SECONDS = 480
 """Seconds of sound, with padding, that are transcribed at a time; results do not depend
 on it."""
 GROWTH = 1.25
 """Batches have a length in powers of this, for the sake of few compiled shapes."""
 SPACE = re.compile(r"\S+")
-
-
-@dataclasses.dataclass(frozen=True)
-class TranscriptionOptions:
-    """How transcripts are searched for.
-
-    Raises:
-        ValueError: a number is out of its range.
-    """
-
-    beams: int = 1
-    """Transcripts that the search follows; 1 takes the most likely class at every step.
-    """
-    results: int = 1
-    """Transcripts of a sound that are returned, the best."""
-
-    def __post_init__(self):
-        check_size("beams", self.beams, most=MOST_BEAMS)
-        check_size("results", self.results, most=self.beams)
 
 
 class Word(NamedTuple):
@@ -150,7 +133,7 @@ class Transcribing:
 
     def new_search(self, options: TranscriptionOptions, rows: int = 1) -> Search:
         """A search that goes on piece by piece."""
-        return search_with(options.beams, options.results, self.blank)(rows)
+        return new_search(options, rows, self.blank)
 
     def as_transcript(self, heard: Heard) -> Transcript:
         """Tokens as text, with the times of words."""

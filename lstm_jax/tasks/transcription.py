@@ -17,10 +17,13 @@ from lstm_jax.models.functional import Functional
 from lstm_jax.scores import class_scores
 from lstm_jax.scores.edits import NONE, Edits, aligned, count_edits, word_confusion
 from lstm_jax.tasks.abilities import Details
-from lstm_jax.tasks.transcribing import Transcribing, Transcript, TranscriptionOptions
+from lstm_jax.tasks.text_generation import TextGeneration
+from lstm_jax.tasks.transcribing import Transcribing, Transcript
 from lstm_jax.tasks.transcription_batches import TranscriptionBatches
 from lstm_jax.tasks.transcription_config import TranscriptionConfig
 from lstm_jax.tasks.transcription_data import TranscriptionData, TranscriptionMetadata
+from lstm_jax.tasks.transcription_fusion import LabelModel, label_model
+from lstm_jax.tasks.transcription_search import TranscriptionOptions
 from lstm_jax.tasks.transcription_stream import TranscriptStream
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number
@@ -132,6 +135,10 @@ class Transcription:
     def transcription_options(self) -> TranscriptionOptions:
         """How transcripts are searched for unless the user asks for something else."""
         return TranscriptionOptions(self.config.evaluation.beams)
+
+    def language(self, generator: TextGeneration, params) -> LabelModel:
+        """A language model for the options of a search; see `label_model`."""
+        return label_model(generator, params, self.tokenizer)
 
     def evaluate(self, params, split):
         """Loss, error rates of words and characters, transcripts without any error; and

@@ -45,10 +45,12 @@ class Utterance:
     members: tuple[int, ...]
     gaps: tuple[int, ...]
     """Samples of silence before, between and after recordings that are joined."""
-    factor: float
-    """How much faster the recordings are played."""
+    speed: float
+    """How much faster the recordings are played, with the pitch."""
+    tempo: float
+    """How much faster they are played without the pitch."""
     seed: tuple[int, ...]
-    """The seed of level and noise; empty: both stay as they are."""
+    """The seed of tone, level and noise; empty: they stay as they are."""
 
 
 class Planned(NamedTuple):
@@ -111,21 +113,22 @@ class TranscriptionBatches:
             gaps = ()
             if config.join > 1:
                 gaps = tuple(augment.draw_gaps(rng, size, *gap).tolist())
-            factor = augment.speed_factor(rng, config.speed_percent)
+            speed = augment.speed_factor(rng, config.speed_percent)
+            tempo = augment.speed_factor(rng, config.tempo_percent)
             members = tuple(order[at : at + size])
             seed = self._seed, epoch, CHANGES, n
-            made = Utterance(members, gaps, factor, seed)
+            made = Utterance(members, gaps, speed, tempo, seed)
             if not self._split.fits(self._split.tokens(members), self._samples(made)):
-                made = dataclasses.replace(made, factor=1.0)
+                made = dataclasses.replace(made, speed=1.0, tempo=1.0)
             found.append(made)
             at += size
         return found
 
     def _samples(self, utterance: Utterance) -> int:
         lengths = self._split.lengths[[*utterance.members]].tolist()
-        factor = utterance.factor
-        each = [augment.length_at_speed(length, factor) for length in lengths]
-        return sum(each) + sum(utterance.gaps)
+        for factor in (utterance.speed, utterance.tempo):
+            lengths = [augment.length_at_speed(length, factor) for length in lengths]
+        return sum(lengths) + sum(utterance.gaps)
 
     def _labels(self, utterance: Utterance) -> int:
         return len(self._tokens(utterance))
@@ -185,7 +188,7 @@ class TranscriptionBatches:
     def in_order(self) -> Iterator[tuple[np.ndarray, TranscriptionBatch]]:
         """Every recording once and unchanged: the indices of the rows of each batch (-1
         where a row fills it up), and the batch. Long ones have fewer rows."""
-        plain = [Utterance((n,), (), 1.0, ()) for n in range(len(self._split))]
+        plain = [Utterance((n,), (), 1.0, 1.0, ()) for n in range(len(self._split))]
         for some, batch in self._planned(plain):
             rows = max(min(self._rows, MOST_SAMPLES // batch.steps), 1)
             for start in range(0, len(some), rows):
@@ -216,21 +219,23 @@ class TranscriptionBatches:
         return np.zeros(0, np.int32) if tokens is None else tokens
 
     def _sound(self, utterance):
-        config = self._sounds
         pieces = [self._split.sound(n) for n in utterance.members]
-        if utterance.factor != 1:
-            pieces = [augment.at_speed(piece, utterance.factor) for piece in pieces]
-        # Speed before gaps: the silence in them must stay exactly 0 for the noise.
-        sound = augment.join(pieces, utterance.gaps) if utterance.gaps else pieces[0]
         if not utterance.seed:
-            return sound
-        rng = np.random.default_rng(utterance.seed)
+            return augment.join(pieces, utterance.gaps) if utterance.gaps else pieces[0]
+        config, rng = self._sounds, np.random.default_rng(utterance.seed)
+        pieces = [augment.at_speed(piece, utterance.speed) for piece in pieces]
+        tempo = utterance.tempo, self._rate
+        pieces = [augment.at_tempo(piece, *tempo) for piece in pieces]
+        if config.tone_db:
+            levels = augment.draw_tone(rng, config.tone_db)
+            pieces = [augment.at_tone(piece, levels) for piece in pieces]
+        # Only now the gaps: the silence in them must stay exactly 0 for the noise.
+        sound = augment.join(pieces, utterance.gaps) if utterance.gaps else pieces[0]
         if config.gain_db:
             sound = augment.gain(sound, rng, config.gain_db)
         if rng.random() < config.noise_fraction:
-            sound = augment.add_noise(
-                sound, rng, config.noise_low_db, config.noise_high_db
-            )
+            ratios = config.noise_low_db, config.noise_high_db
+            sound = augment.add_noise(sound, rng, *ratios, config.noise)
         return sound
 
 

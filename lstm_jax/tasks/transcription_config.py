@@ -6,6 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from lstm_jax.audio import FeatureConfig
 from lstm_jax.config import Count, config
+from lstm_jax.data.sounds import augment
 from lstm_jax.models.acoustic import AcousticConfig
 from lstm_jax.tasks.splits_config import SplitsConfig
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
@@ -65,10 +66,16 @@ class SoundsConfig:
 
     speed_percent: Annotated[float, Field(ge=0, le=50)] = 0.0
     """Up to so much faster or slower, with the pitch."""
+    tempo_percent: Annotated[float, Field(ge=0, le=50)] = 0.0
+    """Up to so much faster or slower, without the pitch."""
+    tone_db: Annotated[float, Field(ge=0, le=60)] = 0.0
+    """Each of 8 frequencies up to so much louder or softer, as of other microphones."""
     gain_db: Annotated[float, Field(ge=0, le=60)] = 0.0
     """Up to so much louder or softer."""
     noise_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Fraction of the recordings that get noise."""
+    noise: augment.Color = "white"
+    """White noise has the same power at all frequencies, pink in every octave."""
     noise_low_db: Annotated[float, Field(ge=-20, le=100)] = 0.0
     """The lowest ratio of sound to noise."""
     noise_high_db: Annotated[float, Field(ge=-20, le=100)] = 30.0

@@ -4,8 +4,7 @@ BestPath    the most likely class of every step
 Beams       prefix beam search, which adds up all paths of the same tokens
 """
 
-import functools
-from collections.abc import Callable
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +12,66 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.audio.frames import power_of_two
+from lstm_jax.core.arguments import check_size
 from lstm_jax.inference import ctc_advance, ctc_begin, ctc_best
+from lstm_jax.tasks.transcription_fusion import LabelModel
 
 CHUNK = 128
 """Steps that are searched at a time."""
 CAPACITY = 64
 """Tokens that the beams have room for at first; the room doubles when it is full."""
+MOST_BEAMS = 1000
+USUAL_BEAMS = 16
+"""With a language model."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TranscriptionOptions:
+    """How transcripts are searched for.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    beams: int = 1
+    """Transcripts that the search follows; 1 takes the most likely class at every step.
+    """
+    results: int = 1
+    """Transcripts of a sound that are returned, the best."""
+    language: LabelModel | None = dataclasses.field(default=None, compare=False)
+    """The language model; it needs beams."""
+    weight: float = 0.5
+    """What the log-probabilities of the language model are multiplied by."""
+    bonus: float = 0.0
+    """What every token adds to the score of a transcript, with several beams."""
+
+    def changed(
+        self,
+        beams: int | None,
+        language: LabelModel | None,
+        weight: float = 0.5,
+        bonus: float = 0.0,
+        results: int = 1,
+    ) -> "TranscriptionOptions":
+        """Others of them; without ``beams`` enough for the rest."""
+        if beams is None:
+            usual = self.beams if language is None else max(self.beams, USUAL_BEAMS)
+            beams = max(usual, results)
+        return TranscriptionOptions(beams, results, language, weight, bonus)
+
+    def __post_init__(self):
+        check_size("beams", self.beams, most=MOST_BEAMS)
+        check_size("results", self.results, most=self.beams)
+        if self.bonus and self.beams == 1:
+            raise ValueError(
+                f"bonus is {self.bonus} and beams 1, expected 2 or more, since it "
+                f"chooses among transcripts."
+            )
+        if self.language is not None and self.beams == 1:
+            raise ValueError(
+                f"beams is 1, and a language model needs 2 or more, since it chooses "
+                f"among transcripts; {USUAL_BEAMS} is usual."
+            )
 
 
 class Heard(NamedTuple):
@@ -40,26 +93,27 @@ class BestPath:
 
     def __init__(self, rows: int, blank: int):
         self._blank, self._step = blank, 0
-        self._scores = np.zeros(rows)
-        self._previous = np.full(rows, blank)
+        self._scores = [0.0] * rows
+        self._previous = [blank] * rows
         self._found: list[list[tuple[int, int, float]]] = [[] for _ in range(rows)]
 
     def advance(self, log_p: Any, lengths: Any) -> None:
         """Goes on by log-probabilities ``[T, B, K]``, of which a row has ``lengths``
         ``[B]``; after a row has ended, it has 0."""
-        # The equations of `ctc_greedy`. In NumPy, since a call of a jitted function
-        # takes longer than these few steps.
-        log_p, lengths = np.asarray(log_p), np.asarray(lengths)
-        real = np.arange(len(log_p))[:, None] < lengths
-        classes = np.concatenate([self._previous[None], log_p.argmax(axis=-1)])
-        begins = real & (classes[1:] != self._blank) & (classes[1:] != classes[:-1])
-        at_step = np.where(real, log_p.max(axis=-1), 0)
-        for step, row in np.argwhere(begins).tolist():
-            token = int(classes[step + 1, row]), self._step + step
-            self._found[row].append((*token, float(at_step[step, row])))
-        self._scores += at_step.sum(axis=0, dtype=np.float64)
-        self._previous = np.take_along_axis(classes, lengths[None], axis=0)[0]
-        self._step += int(lengths.max(initial=0))
+        # The equations of `ctc_greedy`. A piece of a stream has few steps, for which
+        # a loop takes less time than a jitted function, or than arrays.
+        log_p = np.asarray(log_p)
+        classes, best = log_p.argmax(axis=-1).T.tolist(), log_p.max(axis=-1).T.tolist()
+        for row, steps in enumerate(map(int, lengths)):
+            found, previous = self._found[row], self._previous[row]
+            for step in range(steps):
+                token = classes[row][step]
+                if token not in (previous, self._blank):
+                    found.append((token, self._step + step, best[row][step]))
+                previous = token
+            self._previous[row] = previous
+            self._scores[row] += sum(best[row][:steps])
+        self._step += max(map(int, lengths), default=0)
 
     def best(self) -> list[list[Heard]]:
         """The tokens of every row so far."""
@@ -71,7 +125,7 @@ class BestPath:
 
     def since(self, first: int, row: int = 0) -> Heard:
         """The tokens of a row from the one with this index on. They are final."""
-        return _heard(self._found[row][first:], float(self._scores[row]))
+        return _heard(self._found[row][first:], self._scores[row])
 
 
 def _heard(found, score):
@@ -86,19 +140,24 @@ class Beams:
     Args:
         rows: ``B``.
         blank: the class that stands for no token.
-        beams: prefixes that are followed.
-        results: how many `best` returns for a row, at the most.
+        options: how many prefixes are followed and returned, and the language model.
     """
 
-    def __init__(self, rows: int, blank: int, beams: int, results: int = 1):
-        self._blank, self._results = blank, results
-        self._state: Any = ctc_begin((rows,), beams, CAPACITY)
+    def __init__(self, rows: int, blank: int, options: TranscriptionOptions):
+        self._options, model = options, options.language
+        self._how: dict[str, Any] = dict(blank=blank, bonus=options.bonus)
+        first = {}
+        if model is not None:
+            first = dict(carry=model.carry, logits=model.logits)
+            first = jax.tree.map(lambda a: jnp.repeat(a, rows, axis=0), first)
+            self._how |= dict(language_model=model.step, weight=options.weight)
+        self._state: Any = ctc_begin((rows,), options.beams, CAPACITY, **first)
 
     def advance(self, log_p: Any, lengths: Any) -> None:
         """As `BestPath.advance`."""
         for some, counts in _chunks(log_p, lengths):
             self._make_room(len(some))
-            self._state = ctc_advance(self._state, some, counts, blank=self._blank)
+            self._state = ctc_advance(self._state, some, counts, **self._how)
 
     def _make_room(self, steps):
         """Every step may add a token."""
@@ -111,7 +170,8 @@ class Beams:
 
     def best(self) -> list[list[Heard]]:
         """The best tokens of every row so far, the best first."""
-        found = jax.tree.map(np.asarray, ctc_best(self._state, self._results))
+        found = ctc_best(self._state, self._options.results)
+        found = jax.tree.map(np.asarray, found)
 
         def heard(row, k):
             size = int(found.sizes[row, k])
@@ -129,11 +189,11 @@ class Beams:
 Search = BestPath | Beams
 
 
-def search_with(beams: int, results: int, blank: int) -> Callable[[int], Search]:
-    """The search for so many beams: a function of the number of rows."""
-    if beams == 1:
-        return functools.partial(BestPath, blank=blank)
-    return functools.partial(Beams, blank=blank, beams=beams, results=results)
+def new_search(options: TranscriptionOptions, rows: int, blank: int) -> Search:
+    """The search that the options ask for."""
+    if options.beams == 1:
+        return BestPath(rows, blank)
+    return Beams(rows, blank, options)
 
 
 def _chunks(log_p, lengths):

@@ -1,7 +1,7 @@
 """A transcript that grows while the sound comes, equal to that of the whole sound."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -9,22 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import PyTree
-from lstm_jax.audio import FeatureConfig, FeatureStream
-from lstm_jax.audio.frames import power_of_two
+from lstm_jax.audio import FeatureConfig, FeatureStream, FrameStream, features
+from lstm_jax.audio.frames import some_size
 from lstm_jax.data.sounds import StreamResampler, check_sound
 from lstm_jax.models.acoustic import AcousticModel
 from lstm_jax.tasks.transcribing import (
     Transcribing,
     Transcript,
-    TranscriptionOptions,
     Word,
 )
-from lstm_jax.tasks.transcription_search import BestPath
+from lstm_jax.tasks.transcription_search import BestPath, TranscriptionOptions
 
 CHUNK = 128
 """Steps that are computed at a time at the most."""
-FEW = 4
-"""Up to here every number of steps has a program of its own."""
 
 
 class Listener:
@@ -47,15 +44,16 @@ class Listener:
         stack_frames: int,
         rate: int,
     ):
-        self._stack, self._of = stack_frames, of
         # As a tuple, because taking a tree apart in every call takes time.
         leaves, structure = jax.tree.flatten(params)
         self._leaves = tuple(leaves)
         listen, self._advance = _functions_of(model, structure)
         self._state = listen(self._leaves)
         self._resampler = StreamResampler(rate, of.rate)
-        self._features = FeatureStream(of)
-        self._frames = np.zeros((0, of.size), np.float32)
+        # Deltas need later frames. Without them, one function from samples to classes
+        # takes less time than two.
+        read = FeatureGroups if of.deltas else FrameStream
+        self._pieces = read(of, stack_frames)
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """The log-probabilities ``[T, K]`` of the steps that these samples complete.
@@ -64,33 +62,58 @@ class Listener:
             samples: the next samples ``[N]``, any number of them, floating point.
 
         Raises:
-            TypeError, ValueError, RuntimeError: as in `FeatureStream.feed`.
+            TypeError, ValueError, RuntimeError: as in `StreamResampler.feed`.
         """
-        return self._hear(self._features.feed(self._resampler.feed(samples)))
+        return self._hear(self._pieces.feed(self._resampler.feed(samples)))
 
     def finish(self) -> np.ndarray:
         """The log-probabilities of the last steps. Frames that fill no step are left
         out."""
-        last = self._features.feed(self._resampler.finish())
-        return self._hear(np.concatenate([last, self._features.finish()]))
+        last = self._pieces.feed(self._resampler.finish())
+        return self._hear([*last, *self._pieces.finish()])
 
-    def _hear(self, frames):
-        each = self._stack
+    def _hear(self, pieces):
+        found = []
+        for sound, steps in pieces:
+            real = None if steps == some_size(steps) else np.int32(steps)
+            self._state, log_p = self._advance(self._leaves, self._state, sound, real)
+            found.append(np.asarray(log_p)[:steps, 0])
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+
+
+class FeatureGroups:
+    """Takes pieces of a signal, and returns features of the frames of whole steps.
+
+    Args:
+        config: which features.
+        group: frames of a step.
+    """
+
+    def __init__(self, config: FeatureConfig, group: int):
+        self._features, self._group = FeatureStream(config), group
+        self._frames = np.zeros((0, config.size), np.float32)
+
+    def feed(self, samples: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+        """Features ``[T, 1, F]``, and the steps that are complete; the others fill up
+        one of a few sizes."""
+        return self._groups(self._features.feed(samples))
+
+    def finish(self) -> Iterator[tuple[np.ndarray, int]]:
+        """As `feed`, for the last samples."""
+        return self._groups(self._features.finish())
+
+    def _groups(self, frames):
+        each = self._group
         frames = np.concatenate([self._frames, frames])
-        count, found = len(frames) // each, []
+        count = len(frames) // each
+        self._frames = frames[count * each :]
         for start in range(0, count, CHUNK):
             steps = min(CHUNK, count - start)
-            # Pieces of a few steps are frequent, and padding would cost a third.
-            size = steps if steps <= FEW else power_of_two(steps)
             part = frames[start * each : (start + steps) * each]
-            padded = np.zeros((size * each, 1, frames.shape[1]), np.float32)
-            padded[: len(part), 0] = part
-            self._state, log_p = self._advance(
-                self._leaves, self._state, padded, np.int32(steps)
-            )
-            found.append(np.asarray(log_p)[:steps, 0])
-        self._frames = frames[count * each :]
-        return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+            rest = (some_size(steps) - steps) * each
+            yield np.pad(part, ((0, rest), (0, 0)))[:, None], steps
 
 
 @functools.lru_cache(maxsize=8)
@@ -102,8 +125,10 @@ def _functions_of(model, structure) -> tuple[Any, Any]:
         return model(jax.tree.unflatten(structure, leaves)).listen()
 
     @functools.partial(jax.jit, donate_argnums=1)
-    def advance(leaves, state, frames, steps):
+    def advance(leaves, state, sound, steps):
         module = model(jax.tree.unflatten(structure, leaves))
+        is_signal = sound.ndim == 1
+        frames = features(sound, module.of)[:, None] if is_signal else sound
         state, logits = module.hear(state, frames, steps)
         return state, jax.nn.log_softmax(logits.astype(jnp.float32))
 
@@ -140,7 +165,7 @@ class TranscriptStream:
         self._transcribing, self._rate = transcribing, rate
         self._search = transcribing.new_search(options)
         self._final: list[Word] = []
-        self._taken, self._samples = 0, 0
+        self._taken, self._looked, self._samples = 0, 0, 0
 
     def feed(self, samples: np.ndarray) -> "TranscriptStream":
         """Hears the next samples ``[N]``, floating point, between -1 and 1; returns
@@ -170,7 +195,8 @@ class TranscriptStream:
     def final_words(self) -> list[Word]:
         """The words that nothing can change any more; none with several beams. A word
         of characters or sub-words is final when the next one begins."""
-        if isinstance(self._search, BestPath):
+        if isinstance(self._search, BestPath) and len(self._search) > self._looked:
+            self._looked = len(self._search)
             found = self._transcribing.words(self._search.since(self._taken))
             last = len(found) if self._transcribing.whole_words else len(found) - 1
             self._final += [word for word, _ in found[:last]]

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from lstm_jax.audio import FeatureConfig, FeatureStream, deltas, features, frame_count
+from lstm_jax.audio import (
+    FeatureConfig,
+    FeatureStream,
+    FrameStream,
+    deltas,
+    features,
+    frame_count,
+)
 from tests.audio.reference import CEPSTRA, MELS, PATH, RATE, signal
 
 REFERENCE = dict(np.load(PATH))
@@ -79,6 +86,30 @@ def test_any_split_is_the_whole(config):
         found = np.concatenate(parts)
         assert found.shape == whole.shape
         np.testing.assert_allclose(found, whole, rtol=1e-4, atol=2e-4, err_msg=trial)
+
+
+@pytest.mark.parametrize("group", [1, 3])
+@pytest.mark.parametrize("hop_ms", [10, 40])
+def test_stretches_hold_whole_groups_of_frames(group, hop_ms):
+    """Every sample of every group once, as early as can be, in a few sizes."""
+    config = FeatureConfig(rate=RATE, mels=20, hop_ms=hop_ms)
+    size, hop = config.frame_size, config.hop_size
+    samples, rng = signal(), np.random.default_rng(0)
+    sizes = set()
+    for _ in range(25):
+        cuts = np.sort(rng.integers(0, len(samples), rng.integers(0, 60)))
+        stream, given, groups = FrameStream(config, group), 0, 0
+        for piece in np.split(samples, cuts):
+            given += len(piece)
+            for part, count in stream.feed(piece):
+                sizes.add(len(part))
+                start, real = groups * group * hop, (count * group - 1) * hop + size
+                np.testing.assert_array_equal(
+                    part[:real], samples[start:][:real].astype(np.float32)
+                )
+                groups += count
+            assert groups == frame_count(given, config) // group
+    assert len(sizes) <= 10
 
 
 def test_a_finished_stream():

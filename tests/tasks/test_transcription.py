@@ -13,11 +13,11 @@ from lstm_jax.data.text import DataError
 from lstm_jax.inference import ctc_greedy
 from lstm_jax.models.ctc import ctc_nats
 from lstm_jax.runs.configs import read_config
-from lstm_jax.tasks.transcribing import Transcribing, TranscriptionOptions
+from lstm_jax.tasks.transcribing import Transcribing
 from lstm_jax.tasks.transcription import Transcription
 from lstm_jax.tasks.transcription_batches import TranscriptionBatches
 from lstm_jax.tasks.transcription_config import SoundsConfig
-from lstm_jax.tasks.transcription_search import BestPath, Heard
+from lstm_jax.tasks.transcription_search import BestPath, Heard, TranscriptionOptions
 from lstm_jax.tasks.transcription_stream import Listener
 from lstm_jax.training.run_errors import RunError
 from tests.tasks.spoken import RATE, tone, write, write_split
@@ -141,15 +141,15 @@ def test_faster_sounds_still_fit(files):
     """A recording that just fits its transcript is not sped up."""
     task = task_of(files, "model.stack_frames=12", "features.hop_ms=20")
     train = task.data.split("train")
-    source = batches_of(task, speed_percent=50)
+    source = batches_of(task, speed_percent=30, tempo_percent=30)
     factors = []
     for epoch in range(4):
         for batch in source.plan(epoch):
             for utterance in batch.utterances:
                 samples = source._samples(utterance)
                 assert train.fits(train.tokens(utterance.members), samples)
-                factors.append(utterance.factor)
-    assert 1.0 in factors
+                factors.append((utterance.speed, utterance.tempo))
+    assert (1.0, 1.0) in factors
     assert len({*factors}) > 10
 
 
@@ -157,6 +157,7 @@ def test_noise_is_what_was_asked_for_at_any_speed(files):
     """Gaps stay silent, so that they do not count as signal."""
     task = task_of(files)
     how = dict(join=3, gap_low_ms=100, gap_high_ms=200, speed_percent=20)
+    how |= dict(tempo_percent=20, tone_db=6)
     source = batches_of(task, **how)
     batch = source.load(source.plan(0)[0])
     for row in range(int(batch.weights.sum())):

@@ -6,7 +6,10 @@ import pytest
 from lstm_jax.data.sounds.augment import (
     add_noise,
     at_speed,
+    at_tempo,
+    at_tone,
     draw_gaps,
+    draw_tone,
     gain,
     join,
     length_at_speed,
@@ -19,6 +22,8 @@ TONE = sine(RATE).astype(np.float32)
 VARIATIONS = {
     "gain": lambda x, rng: gain(x, rng, 6.0),
     "speed": lambda x, rng: at_speed(x, speed_factor(rng, 10.0)),
+    "tempo": lambda x, rng: at_tempo(x, speed_factor(rng, 40.0), RATE),
+    "tone": lambda x, rng: at_tone(x, draw_tone(rng, 6.0)),
     "white": lambda x, rng: add_noise(x, rng, 0.0, 20.0),
     "pink": lambda x, rng: add_noise(x, rng, 0.0, 20.0, "pink"),
     "join": lambda x, rng: join([x, x], draw_gaps(rng, 2, 0.0, 0.5, RATE)),
@@ -59,6 +64,9 @@ def test_lengths_at_a_speed(length, factor):
     found = at_speed(TONE[:length], factor)
     assert len(found) == length_at_speed(length, factor) == round(length / factor)
     assert not np.shares_memory(found, TONE)
+    found = at_tempo(TONE[:length], factor, RATE)
+    assert len(found) == round(length / factor)
+    assert not np.shares_memory(found, TONE)
 
 
 def test_speed_changes_the_pitch():
@@ -80,6 +88,44 @@ def test_speeds_are_uniform():
         speed_factor(rng, 80)
     with pytest.raises(ValueError, match="factor is 0, expected a speed above 0"):
         at_speed(TONE, 0)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.7, 0.95, 1.05, 1.5])
+@pytest.mark.parametrize("hertz", [150, 440, 1234])
+def test_tempo_keeps_pitch_and_level(factor, hertz):
+    """Pieces that do not continue each other would weaken a tone."""
+    x = sine(RATE, hertz=hertz).astype(np.float32)
+    found = at_tempo(x, factor, RATE)
+    assert frequency(found, RATE) == pytest.approx(hertz, abs=1)
+    middle = found[400:-400]
+    assert np.std(middle) == pytest.approx(0.5**1.5, rel=0.01)
+    assert np.abs(middle).max() < 0.505
+
+
+def test_tempo_keeps_the_order_of_what_is_heard():
+    """A click at half of the time stays there, whatever the tempo."""
+    x = np.zeros(RATE, np.float32)
+    x[RATE // 2] = 1
+    for factor in (0.6, 1.4):
+        found = at_tempo(x, factor, RATE)
+        at = np.abs(found).argmax() / len(found)
+        assert at == pytest.approx(0.5, abs=0.03)
+    with pytest.raises(ValueError, match="factor is 0, expected a speed above 0"):
+        at_tempo(TONE, 0, RATE)
+
+
+def test_tone():
+    levels = [20.0, 0.0, -20.0]  # at 0, 2000 and 4000 Hz
+    for hertz, db in ((1000, 10), (2000, 0), (3000, -10)):
+        x = sine(RATE, hertz=hertz)
+        change = np.std(at_tone(x, levels)[500:-500]) / np.std(x[500:-500])
+        assert 20 * np.log10(change) == pytest.approx(db, abs=0.1)
+    quiet = np.concatenate([TONE[:800], np.zeros(800, np.float32)])
+    assert np.abs(at_tone(quiet, levels)[-100:]).max() < 0.01
+    drawn = np.array([draw_tone(generator(seed), 6.0) for seed in range(300)])
+    assert -6 <= drawn.min() < -5.9
+    assert 5.9 < drawn.max() <= 6
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(8)).max() < 0.25
 
 
 def ratio(x, found):
