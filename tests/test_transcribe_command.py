@@ -167,6 +167,33 @@ def test_what_is_wrong_is_said(transcribe, paths, tmp_path, words, said):
     assert re.search(said, found), found
 
 
+def test_plots_of_posteriors(transcribe, paths, recogniser, tmp_path):
+    """A plot of every sound, even of none; what it shows sums to 1."""
+    empty = tmp_path / "short.wav"
+    soundfile.write(empty, np.zeros(3), RATE)
+    given = [*paths, empty, "--posteriors"]
+    assert transcribe(*given, tmp_path / "new") == transcribe(*paths, empty)
+    assert len([*(tmp_path / "new").glob("*.png")]) == 4
+    assert "--posteriors" in transcribe(*given, tmp_path / "new", status=2)
+    said = transcribe(*given, tmp_path / "other", "--stream", status=2)
+    assert "of whole sounds" in said
+    long = tmp_path / "long.wav"
+    soundfile.write(long, np.zeros(RATE * 301), RATE)
+    assert "301 seconds" in transcribe(long, *given[-1:], tmp_path / "x", status=2)
+
+    run = recogniser.loaded
+    found = run.task.posteriors(run.params, sounds()[0])
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-5)
+    seconds = len(sounds()[0]) / RATE
+    assert len(found.features) * found.frame_seconds == pytest.approx(seconds, abs=0.05)
+    assert len(found.probabilities) * found.step_seconds < seconds
+    at = run.transcribe(sounds()[:1])[0].words
+    for word in at:
+        token = found.tokens.index(word.text)
+        step = round(word.start / found.step_seconds)
+        assert found.probabilities[step].argmax() == token
+
+
 @pytest.fixture(scope="module")
 def language(tmp_path_factory):
     """A language model of the words, and of sentences that hardly say mi."""

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lstm_jax.commands.generate import shown
 from lstm_jax.commands.output_file import check_new, write_output
 from lstm_jax.data.sounds import read_pcm, read_sound, sound_info
 from lstm_jax.runs.load import best_of
+from lstm_jax.runs.posterior_plot import plot_posteriors
 from lstm_jax.tasks.abilities import Generates, Transcribes, require
 from lstm_jax.tasks.transcribing import Transcript
 from lstm_jax.tasks.transcription_search import (
@@ -21,9 +23,12 @@ from lstm_jax.tasks.transcription_search import (
     USUAL_BEAMS,
     TranscriptionOptions,
 )
-from lstm_jax.training.run_errors import RunError
+from lstm_jax.terminal import say
+from lstm_jax.training.run_errors import RunError, make_folder
 
 STANDARD_INPUT = "-"
+MOST_DRAWN = 300
+"""Seconds of a sound that is drawn, at the most."""
 PIECE_SECONDS = 0.1
 """A stream hears so much of a file at a time."""
 
@@ -63,12 +68,20 @@ def add_command(commands) -> None:
         default=0.0,
         help="what every token adds to the score, with several beams (%(default)s)",
     )
+    add(
+        "--posteriors",
+        type=local_path,
+        metavar="FOLDER",
+        help="a folder for a plot of every sound: its features, and under them the "
+        "probabilities of the tokens",
+    )
     command.set_defaults(command=transcribe)
 
 
 def transcribe(args) -> int:
     """The command. Every recording has its transcript, in order."""
     check_new("--out", args.out)
+    check_new("--posteriors", args.posteriors)
     paths = [*args.sounds]
     live = STANDARD_INPUT in paths
     _check(args, paths, live)
@@ -84,7 +97,11 @@ def transcribe(args) -> int:
     else:
         rate = task.rate
         sounds = [read_sound(path, rate) for path in paths]
+        if args.posteriors is not None:
+            _check_lengths(paths, sounds, rate)
         found = [*zip(paths, task.transcribe(params, sounds, options), strict=True)]
+        if args.posteriors is not None:
+            _draw(args.posteriors, task, params, sounds)
     if args.out is not None:
         lines = [
             json.dumps(line, ensure_ascii=False)
@@ -113,6 +130,15 @@ def _check(args, paths, live):
         )
     if args.rate is not None and not 1000 <= args.rate <= 384_000:
         raise RunError(f"--rate is {args.rate}, expected 1000 to 384000.")
+    if args.posteriors is not None and find_spec("matplotlib") is None:
+        raise RunError(
+            "--posteriors draws with matplotlib: pip install 'lstm-jax[plots]'; or "
+            "leave --posteriors out."
+        )
+    if (live or args.stream) and args.posteriors is not None:
+        raise RunError(
+            "--posteriors is of whole sounds; leave --posteriors out, or --stream."
+        )
     if (live or args.stream) and args.n_best is not None:
         raise RunError(
             "--n-best needs the whole sound, and a stream has one transcript; leave "
@@ -178,6 +204,23 @@ def _listen(task, params, path, args, options) -> Transcript:
     tell(transcript.words)
     print(flush=True)
     return transcript
+
+
+def _check_lengths(paths, sounds, rate):
+    for path, sound in zip(paths, sounds, strict=True):
+        if len(sound) > MOST_DRAWN * rate:
+            raise RunError(
+                f"{path} has {len(sound) / rate:,.0f} seconds, and --posteriors draws "
+                f"up to {MOST_DRAWN}; leave it out, or cut it."
+            )
+
+
+def _draw(folder, task, params, sounds):
+    """The plots, by the numbers of the sounds."""
+    make_folder(folder, "--posteriors")
+    for number, sound in enumerate(sounds, start=1):
+        plot_posteriors(task.posteriors(params, sound), folder / f"{number}.png")
+    say(f"plots: {folder}", error=True)
 
 
 def _pieces(path: str | Path, rate: int) -> Iterator[np.ndarray]:

@@ -276,6 +276,11 @@ class Transcribes(Protocol):
         """
         ...
 
+    def posteriors(self, params: PyTree, sound: np.ndarray) -> Any:
+        """What the model heard at every step of a sound ``[N]``; see
+        `lstm_jax.tasks.transcribing.Posteriors`."""
+        ...
+
     def stream(
         self, params: PyTree, rate: int | None = None, options: Any = None
     ) -> Any:

@@ -50,6 +50,21 @@ class Transcript(NamedTuple):
     words: list[Word]
 
 
+class Posteriors(NamedTuple):
+    """What a model heard at every step of a sound."""
+
+    features: np.ndarray
+    """``[T, F]``, as of `lstm_jax.audio.features`."""
+    frame_seconds: float
+    """From the beginning of a frame of the features to that of the next."""
+    probabilities: np.ndarray
+    """Of the classes ``[T', K]``, the blank the last of them."""
+    step_seconds: float
+    """From the beginning of a step to that of the next."""
+    tokens: list[str]
+    """The text of every class but the blank."""
+
+
 class Transcribing:
     """Transcribes with one model.
 

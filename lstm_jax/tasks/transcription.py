@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from lstm_jax._types import PyTree
+from lstm_jax.audio import features
 from lstm_jax.data.text import DataError
 from lstm_jax.models.ctc import ctc_fits, ctc_nats
 from lstm_jax.models.functional import Functional
@@ -18,7 +19,7 @@ from lstm_jax.scores import class_scores
 from lstm_jax.scores.edits import NONE, Edits, aligned, count_edits, word_confusion
 from lstm_jax.tasks.abilities import Details
 from lstm_jax.tasks.text_generation import TextGeneration
-from lstm_jax.tasks.transcribing import Transcribing, Transcript
+from lstm_jax.tasks.transcribing import Posteriors, Transcribing, Transcript
 from lstm_jax.tasks.transcription_batches import TranscriptionBatches
 from lstm_jax.tasks.transcription_config import TranscriptionConfig
 from lstm_jax.tasks.transcription_data import TranscriptionData, TranscriptionMetadata
@@ -283,6 +284,21 @@ class Transcription:
         for n, one in zip(rest, transcribed, strict=True):
             found[n] = one
         return found
+
+    def posteriors(self, params: PyTree, sound: np.ndarray) -> Posteriors:
+        """What the model heard at every step of a sound, ``[N]``."""
+        of = self.config.features
+        signal, lengths = jnp.asarray(sound)[:, None], jnp.array([len(sound)])
+        log_p, steps = self.transcribing.log_p(params, signal, lengths)
+        frame = of.hop_size / of.rate
+        decode = self.tokenizer.decode
+        return Posteriors(
+            np.asarray(features(signal[:, 0], of)),
+            frame,
+            np.exp(np.asarray(log_p)[: int(steps[0]), 0]),
+            frame * self.config.model.stack_frames,
+            [decode([token]) for token in range(len(self.tokenizer))],
+        )
 
     def _heard_in_pieces(self, params, sound, options, n):
         rate = self.rate

@@ -104,16 +104,16 @@ def _draw(path, curves):
     return save_figure(figure, path)
 
 
-def new_figure(columns: int = 1) -> tuple[Any, Any]:
-    """A matplotlib figure and its axes, or an array of axes if there are several
-    columns.
+def new_figure(columns: int = 1, rows: int = 1) -> tuple[Any, Any]:
+    """A matplotlib figure and its axes, or an array of axes if there are several.
+    Columns share the vertical axis, rows the horizontal one.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
     Figure = _figure()
     figure = Figure(figsize=(7 if columns == 1 else 10, 4), layout="constrained")
-    panels = figure.subplots(1, columns, sharey=True)
+    panels = figure.subplots(rows, columns, sharex=rows > 1, sharey=columns > 1)
     for axes in np.ravel(panels):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
