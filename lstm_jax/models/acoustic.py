@@ -1,5 +1,6 @@
 """Sound to labels: features, recurrent layers, and scores for CTC at every step.
 
+    signal  /= 10 sqrt(mean_n signal_n^2)           normalise = "level"
     x_t      = (features_t - mean) / std            of the training split
     x_t     -= mean_{s} x_s                         normalise = "utterance"
     x_t     -= sum_{s <= t} x_s / (P + t)           normalise = "running"
@@ -39,6 +40,8 @@ ACOUSTIC_CELLS: dict[str, Callable[[int], Cell]] = {
     "layer_norm_lstm": LayerNormLSTMCell,
     "gru": CELLS["gru"],
 }
+LEVEL = 0.1
+"""The root mean square of a sound with ``normalise = "level"``: -20 dB."""
 PRIOR = 100
 """``P``: the running mean begins as if so many frames of the training mean had come."""
 
@@ -81,9 +84,11 @@ class AcousticConfig:
     """Dropout rate of the outputs of the last layer."""
     variational: bool = False
     """Whether dropout zeroes the same units at every step of a sequence."""
-    normalise: Literal["train", "utterance", "running"] = "train"
-    """What becomes of standardised features: nothing more; their mean over the whole
-    recording is taken away, which a stream cannot; or their mean up to each frame."""
+    normalise: Literal["train", "level", "utterance", "running"] = "train"
+    """`train`: features are standardised as those of the training split. `level`: of
+    recordings that are made equally loud. `utterance`: their mean over the whole
+    recording is taken away. `running`: their mean up to each frame. A stream needs
+    `train` or `running`."""
     stack_frames: Annotated[int, Field(ge=1, le=16)] = 1
     """Frames side by side in one step of the layers; 2 halves the number of steps."""
     augment: SpecAugmentConfig = SpecAugmentConfig()
@@ -106,7 +111,7 @@ class AcousticConfig:
     @property
     def streams(self) -> bool:
         """Whether the model can listen while the sound is still coming."""
-        return not self.bidirectional and self.normalise != "utterance"
+        return not self.bidirectional and self.normalise in ("train", "running")
 
     def build(
         self, of: FeatureConfig, scale: Standardisation, classes: int, rngs: nnx.Rngs
@@ -124,6 +129,17 @@ class AcousticConfig:
             locked=self.variational,
         )
         return AcousticModel(self, of, scale, stack, classes, rngs=rngs)
+
+
+def at_level(
+    signal: Float[Array, "N *B"], lengths: Int[Array, "*B"]
+) -> Float[Array, "N *B"]:
+    """Every row as loud as `LEVEL`; silence stays silent, and padding becomes 0."""
+    real = length_mask(lengths, len(signal))
+    signal = jnp.where(real, signal, 0)
+    total = jnp.square(signal).sum(axis=0)
+    count = jnp.maximum(lengths, 1).astype(signal.dtype)
+    return signal * (LEVEL * jax.lax.rsqrt(jnp.maximum(total / count, 1e-10)))
 
 
 class Listening(NamedTuple):
@@ -204,6 +220,8 @@ class AcousticModel(Module):
         Raises:
             TypeError, ValueError: as in `lstm_jax.audio.features`.
         """
+        if self.config.normalise == "level":
+            signal = at_level(signal, lengths)
         xs = standardise(features(signal, self.of, lengths), self.scale)
         frames = frame_lengths(lengths, self.of)
         real = length_mask(frames, len(xs))[..., None]

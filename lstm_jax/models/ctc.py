@@ -26,13 +26,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from lstm_jax._types import Array, Bool, Float, Int, Lengths
 from lstm_jax.core.arguments import check_floating
-from lstm_jax.core.cells.checks import check_lengths
 from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.recurrence.sequence import length_mask
+from lstm_jax.models.paths import (
+    check_labels,
+    log_add,
+    log_sum,
+    masked_labels,
+    row_lengths,
+)
 
 MOST = 2**31 - 1
 """No row has more steps."""
@@ -112,11 +117,11 @@ def ctc_fits(
     if labels.ndim < 1:
         raise ValueError(f"labels has shape {labels.shape}, expected [L, ...].")
     count, *batch = labels.shape
-    given = _lengths(label_lengths, count, batch, **LABELS)
+    given = row_lengths(label_lengths, count, batch, **LABELS)
     real = length_mask(given, count)
     repeated = (labels[1:] == labels[:-1]) & real[1:]
     needed = given + repeated.sum(axis=0, dtype=jnp.int32)
-    return _lengths(lengths, MOST, batch, of="logits") >= needed
+    return row_lengths(lengths, MOST, batch, of="logits") >= needed
 
 
 class _Lattice(NamedTuple):
@@ -201,7 +206,7 @@ def _sums(log_p, lattice):
     def step(state, at):
         y, real = at
         two = jnp.where(lattice.skips, _shifted(state, 2), -jnp.inf)
-        before = _log_add(state, _shifted(state, 1), two)
+        before = log_add(state, _shifted(state, 1), two)
         return jnp.where(real, before + y, state), before
 
     end, before = jax.lax.scan(step, begin + y[0], (y[1:], mask[1:]))
@@ -209,7 +214,7 @@ def _sums(log_p, lattice):
     # A path ends where one that is read from the end begins.
     ends = jnp.take_along_axis(lattice.starts[1], in_place[0], axis=1)
     last = jnp.where(ends, end[0], -jnp.inf)
-    nats = jnp.maximum(-_log_sum(last), 0)
+    nats = jnp.maximum(-log_sum(last), 0)
     nothing = jnp.where(lattice.sizes > 1, jnp.inf, jnp.zeros_like(nats))
     nats = jnp.where(lattice.steps > 0, nats, nothing)
     return nats, before[:, 0] + y[:, 0], mirrored(before[:, 1])
@@ -222,29 +227,6 @@ def _shifted(a, by):
     return jnp.concatenate([fill, a], axis=-1)[..., :count]
 
 
-def _log_add(*terms):
-    return _log_sum(jnp.stack(terms, axis=-1))
-
-
-def _log_sum(a):
-    """``log(sum(exp(a)))`` over the last axis. Where all are -inf its derivative is 0;
-    that of `jax.nn.logsumexp` is NaN, and second derivatives of the loss need it."""
-    top = jax.lax.stop_gradient(a.max(axis=-1))
-    top = jnp.where(jnp.isfinite(top), top, 0)
-    total = jnp.exp(a - top[..., None]).sum(axis=-1)
-    none = total == 0
-    return jnp.where(none, -jnp.inf, jnp.log(jnp.where(none, 1, total)) + top)
-
-
-def _lengths(lengths, most, batch, **called):
-    """One length for every row, int32; ``None`` means all. Traced ones are clipped."""
-    if lengths is None:
-        return jnp.full(batch, most, jnp.int32)
-    if not isinstance(lengths, Tracer):
-        lengths = np.asarray(lengths)
-    return jnp.minimum(check_lengths(lengths, most, tuple(batch), **called), most)
-
-
 def _checked(logits, labels, lengths, label_lengths, blank):
     """All arguments as arrays; labels are blank in the padding, and traced labels that
     are wrong are ``K``."""
@@ -254,32 +236,10 @@ def _checked(logits, labels, lengths, label_lengths, blank):
             f"logits has shape {logits.shape}, expected time-major [T, ..., K]."
         )
     steps, *batch, classes = logits.shape
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(
-            f"labels has dtype {labels.dtype}, expected integers, the indices of "
-            f"classes."
-        )
-    if labels.ndim < 1 or labels.shape[1:] != tuple(batch):
-        raise ValueError(
-            f"labels has shape {labels.shape}, expected [L, ...] with the batch axes "
-            f"of logits {logits.shape}."
-        )
-    number = isinstance(blank, int | np.integer) and not isinstance(blank, bool)
-    if not number or not 0 <= blank < classes:
-        raise ValueError(f"blank is {blank!r}, expected a class in [0, {classes}).")
+    labels = check_labels(labels, logits.shape, batch, blank)
     count = len(labels)
-    lengths = _lengths(lengths, steps, batch, of="logits")
-    label_lengths = _lengths(label_lengths, count, batch, **LABELS)
-    real = length_mask(label_lengths, count)
-    labels = jnp.where(real, labels.astype(jnp.int32), blank)
-    wrong = real & ((labels < 0) | (labels >= classes) | (labels == blank))
-    if not isinstance(wrong, Tracer) and wrong.any():
-        at = tuple(map(int, jnp.argwhere(wrong)[0]))
-        raise ValueError(
-            f"labels{list(at)} is {labels[at]}, expected a class in [0, {classes}) "
-            f"other than the blank, {blank}; pass label_lengths if it is padding."
-        )
-    labels = jnp.where(wrong, classes, labels)
+    lengths = row_lengths(lengths, steps, batch, of="logits")
+    label_lengths = row_lengths(label_lengths, count, batch, **LABELS)
+    labels = masked_labels(labels, label_lengths, classes, blank)
     logits = logits.astype(accumulation_dtype(logits.dtype))
     return logits, labels, lengths, label_lengths

@@ -23,6 +23,7 @@ from lstm_jax.data.sounds import (
 from lstm_jax.data.standardise import Standardisation
 from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import Tokenizer, learn, restore
+from lstm_jax.models.acoustic import at_level
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.tasks.splits_config import check_leave_some
 from lstm_jax.tasks.transcription_config import TranscriptionConfig
@@ -112,6 +113,8 @@ class TranscriptionData:
         count = frame_count(len(samples), self._of)
         padded: Any = np.pad(samples, (0, size - len(samples)))
         length: Any = np.int32(len(samples))
+        if self._config.model.normalise == "level":
+            padded = at_level(padded, length)
         return np.asarray(features(padded, self._of, length))[:count]
 
     # The splits

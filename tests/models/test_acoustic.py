@@ -16,6 +16,7 @@ SCALE = Standardisation(tuple(np.linspace(-9, 1, OF.size)), (2.0,) * OF.size)
 CONFIGS = [
     AcousticConfig(hidden_size=5, num_layers=2),
     AcousticConfig(hidden_size=5, normalise="utterance", stack_frames=3),
+    AcousticConfig(hidden_size=5, num_layers=1, normalise="level"),
     AcousticConfig(hidden_size=5, bidirectional=False, normalise="running"),
     AcousticConfig(hidden_size=6, bidirectional=False, projection_size=3),
     AcousticConfig(hidden_size=5, bidirectional=False, cell="layer_norm_lstm"),
@@ -124,6 +125,22 @@ def test_means_are_those_of_the_equations(how):
     frames = jnp.asarray((x - mean) * SCALE.std + SCALE.mean, jnp.float32)
     expected = plain.hear(plain.listen(), frames)[1]
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_equally_loud():
+    """With "level" the loudness of a recording changes nothing; padding neither."""
+    model = made(AcousticConfig(hidden_size=5, normalise="level"))
+    signal, lengths = padded(sounds(1200, 900, 0), np.nan)
+    found, _ = model(signal, lengths, deterministic=True)
+    for factor in (0.02, 3.0):
+        other, _ = model(factor * signal, lengths, deterministic=True)
+        np.testing.assert_allclose(other, found, atol=1e-4)
+    assert np.isfinite(model(jnp.zeros((900, 1)), jnp.array([900]))[0]).all()
+    real = np.asarray(signal)[:1200, 0]
+    plain = made(AcousticConfig(hidden_size=5))
+    loud = jnp.asarray(0.1 * real / np.sqrt(np.mean(real**2)))[:, None]
+    want, _ = plain(loud, lengths[:1], deterministic=True)
+    np.testing.assert_allclose(found[: len(want), 0], want[:, 0], atol=1e-4)
 
 
 def test_training_hides_and_evaluation_does_not():

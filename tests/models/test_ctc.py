@@ -188,7 +188,7 @@ def test_traced_labels_that_are_wrong_give_nan():
         (
             dict(lengths=np.array([5, 1])),
             ValueError,
-            "^lengths runs from 1 to 5, expected 0 to 4",
+            r"^lengths runs from 1 to 5, expected values in \[0, 4\], the steps of log",
         ),
         (
             dict(label_lengths=np.array([3, 1])),

@@ -71,7 +71,10 @@ def check_survey(model: Any, count: int) -> None:
 
 
 INLINE = "put functions in their place with onnx.inliner.inline_local_functions(model)"
-ARRAYS = "take its weights out of the file and pass them to from_onnx_arrays(W, R, B)"
+ARRAYS = (
+    "take its weights out of the file and pass them to from_onnx_arrays(W, R, B), or "
+    "to from_torch where they are in torch's order and put into another for the node"
+)
 
 
 def _nodes(model: Any) -> Iterator[tuple[str, Any]]:
