@@ -95,6 +95,14 @@ def test_jsonl_with_times(transcribe, paths, tmp_path):
         assert all(word["start"] < word["end"] for word in row["words"])
     said = transcribe(*paths, "--out", out, status=2)
     assert "already exists" in said
+    for words in (["--stream"], []):
+        more = tmp_path / f"{len(words)}.jsonl"
+        transcribe(*paths, "--out", more, "--tokens", *words)
+        rows = [json.loads(line) for line in more.read_text().splitlines()]
+        for row in rows:  # every token of this model is a word
+            assert [(t["text"], t["start"]) for t in row["tokens"]] == [
+                (word["text"], word["start"]) for word in row["words"]
+            ]
 
 
 def test_streams_print_the_same_words(transcribe, paths):
@@ -148,6 +156,7 @@ def test_words_come_before_the_end(recogniser, monkeypatch, capsys):
         (["{path}", "--n-best", "3", "--beams", "2"], "--n-best"),
         (["{path}", "--stream", "--n-best", "2"], "--n-best needs"),
         (["{path}", "--beams", "0"], "--beams"),
+        (["{path}", "--tokens"], "--out FILE.jsonl"),
         (["{path}", "--weight", "-1"], "--weight is -1"),
         (["{path}", "--bonus", "nan"], "--bonus is nan"),
         (["{path}", "--bonus", "1"], "--bonus needs --beams of 2"),

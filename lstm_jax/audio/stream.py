@@ -21,8 +21,7 @@ class FrameStream:
         group: so many frames always come together.
 
     >>> import numpy as np
-    >>> from lstm_jax.audio import FeatureConfig
-    >>> from lstm_jax.audio.stream import FrameStream
+    >>> from lstm_jax.audio import FeatureConfig, FrameStream
     >>> stream = FrameStream(FeatureConfig(rate=8000))  # frames of 200, 80 apart
     >>> [(part.shape, groups) for part, groups in stream.feed(np.zeros(390))]
     [((360,), 3)]

@@ -48,6 +48,11 @@ def add_command(commands) -> None:
     )
     add("--out", type=local_path, help="a JSONL file to write, with times of words")
     add(
+        "--tokens",
+        action="store_true",
+        help="write the times of all tokens, such as characters, to --out, too",
+    )
+    add(
         "--stream",
         action="store_true",
         help="print each word as soon as it is heard; - always does",
@@ -106,7 +111,7 @@ def transcribe(args) -> int:
         lines = [
             json.dumps(line, ensure_ascii=False)
             for path, several in found
-            for line in _facts(path, several)
+            for line in _facts(path, several, args.tokens)
         ]
         text = "".join(f"{line}\n" for line in lines)
         write_output(args.out, text, f"{len(found):,} transcripts")
@@ -119,6 +124,8 @@ def transcribe(args) -> int:
 
 def _check(args, paths, live):
     """Raises RunError for what does not go together."""
+    if args.tokens and args.out is None:
+        raise RunError("--tokens is of --out FILE.jsonl; add it.")
     if live and len(paths) > 1:
         raise RunError("standard input (-) comes alone; leave the other files out.")
     if live and args.rate is None:
@@ -210,8 +217,8 @@ def _check_lengths(paths, sounds, rate):
     for path, sound in zip(paths, sounds, strict=True):
         if len(sound) > MOST_DRAWN * rate:
             raise RunError(
-                f"{path} has {len(sound) / rate:,.0f} seconds, and --posteriors draws "
-                f"up to {MOST_DRAWN}; leave it out, or cut it."
+                f"{shown(path)} has {len(sound) / rate:,.0f} seconds, and --posteriors "
+                f"draws up to {MOST_DRAWN}; leave it out, or cut it."
             )
 
 
@@ -230,15 +237,17 @@ def _pieces(path: str | Path, rate: int) -> Iterator[np.ndarray]:
         yield samples[start : start + size]
 
 
-def _facts(path, several) -> Iterator[dict[str, Any]]:
+def _facts(path, several, tokens) -> Iterator[dict[str, Any]]:
     for rank, transcript in enumerate(several, start=1):
-        yield {
+        facts = {
             "path": path,
             "rank": rank,
             "text": transcript.text,
             "score": round(transcript.score, 6),
-            "words": [
-                word._asdict() | {"confidence": round(word.confidence, 6)}
-                for word in transcript.words
-            ],
+            "words": [*map(_timed, transcript.words)],
         }
+        yield facts | ({"tokens": [*map(_timed, transcript.tokens)]} if tokens else {})
+
+
+def _timed(part) -> dict[str, Any]:
+    return part._asdict() | {"confidence": round(part.confidence, 6)}

@@ -139,7 +139,8 @@ def at_level(
     signal = jnp.where(real, signal, 0)
     total = jnp.square(signal).sum(axis=0)
     count = jnp.maximum(lengths, 1).astype(signal.dtype)
-    return signal * (LEVEL * jax.lax.rsqrt(jnp.maximum(total / count, 1e-10)))
+    factor = LEVEL * jax.lax.rsqrt(jnp.maximum(total / count, 1e-10))
+    return signal * factor[None]
 
 
 class Listening(NamedTuple):

@@ -40,6 +40,16 @@ class Word(NamedTuple):
     """The geometric mean of the probabilities of its tokens, each where it begins."""
 
 
+class Token(NamedTuple):
+    """A token, such as a character, and when it was heard."""
+
+    text: str
+    start: float
+    """In seconds: the step at which it was heard first."""
+    confidence: float
+    """Its probability there."""
+
+
 class Transcript(NamedTuple):
     """What was said."""
 
@@ -48,6 +58,8 @@ class Transcript(NamedTuple):
     """Log-probability in nats: with one beam that of the best path, with more that of
     all paths of the text that were found."""
     words: list[Word]
+    tokens: list[Token]
+    """What the text is made of, spaces included if they are tokens."""
 
 
 class Posteriors(NamedTuple):
@@ -153,7 +165,22 @@ class Transcribing:
     def as_transcript(self, heard: Heard) -> Transcript:
         """Tokens as text, with the times of words."""
         words = [word for word, _ in self.words(heard)]
-        return Transcript(" ".join(word.text for word in words), heard.score, words)
+        text = " ".join(word.text for word in words)
+        return Transcript(text, heard.score, words, self.tokens(heard))
+
+    def tokens(self, heard: Heard) -> list[Token]:
+        """Tokens with their times."""
+        return [
+            Token(
+                self._tokenizer.decode([token]), self._seconds(step), float(np.exp(p))
+            )
+            for token, step, p in zip(
+                heard.tokens, heard.steps, heard.log_p, strict=True
+            )
+        ]
+
+    def _seconds(self, step):
+        return round(float(step) * self._step_seconds, 6)
 
     def words(self, heard: Heard) -> list[tuple[Word, int]]:
         """The words of some tokens, each with the index of its first token."""
@@ -163,10 +190,7 @@ class Transcribing:
             a = int(np.searchsorted(ends, match.start(), side="right"))
             b = int(np.searchsorted(ends, match.end(), side="left"))
             at, log_p = heard.steps[a : b + 1], heard.log_p[a : b + 1]
-            start, end = (
-                round(float(step) * self._step_seconds, 6)
-                for step in (at[0], at[-1] + 1)
-            )
+            start, end = self._seconds(at[0]), self._seconds(at[-1] + 1)
             word = Word(match[0], start, end, float(np.exp(log_p.mean())))
             found.append((word, a))
         return found

@@ -53,7 +53,8 @@ class TranscriptionOptions:
         bonus: float = 0.0,
         results: int = 1,
     ) -> "TranscriptionOptions":
-        """Others of them; without ``beams`` enough for the rest."""
+        """The same with another search; without ``beams``, as many as before, or as the
+        language model and the results need."""
         if beams is None:
             usual = self.beams if language is None else max(self.beams, USUAL_BEAMS)
             beams = max(usual, results)

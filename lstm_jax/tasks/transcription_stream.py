@@ -14,6 +14,7 @@ from lstm_jax.audio.frames import some_size
 from lstm_jax.data.sounds import StreamResampler, check_sound
 from lstm_jax.models.acoustic import AcousticModel
 from lstm_jax.tasks.transcribing import (
+    Token,
     Transcribing,
     Transcript,
     Word,
@@ -165,6 +166,7 @@ class TranscriptStream:
         self._transcribing, self._rate = transcribing, rate
         self._search = transcribing.new_search(options)
         self._final: list[Word] = []
+        self._tokens: list[Token] = []
         self._taken, self._looked, self._samples = 0, 0, 0
 
     def feed(self, samples: np.ndarray) -> "TranscriptStream":
@@ -217,7 +219,9 @@ class TranscriptStream:
         heard = self._search.since(self._taken)
         rest = [word for word, _ in self._transcribing.words(heard)]
         words = [*final, *rest]
-        return [Transcript(" ".join(w.text for w in words), heard.score, words)]
+        self._tokens += self._transcribing.tokens(self._search.since(len(self._tokens)))
+        text = " ".join(word.text for word in words)
+        return [Transcript(text, heard.score, words, [*self._tokens])]
 
     @property
     def transcript(self) -> Transcript:

@@ -166,6 +166,20 @@ def test_noise_is_what_was_asked_for_at_any_speed(files):
         assert (sound[:200] == 0).all()
 
 
+def test_pink_noise_is_low(files):
+    """What differs from the same batch without noise, of either color."""
+    task, low = task_of(files), {}
+    how = dict(noise_fraction=1.0, noise_low_db=0, noise_high_db=0)
+    for noise in ("white", "pink"):
+        source = batches_of(task, noise=noise, **how)
+        plan = source.plan(0)[0]
+        loud, plain = source.load(plan), batches_of(task).load(plan)
+        added = np.square(np.abs(np.fft.rfft(loud.signal - plain.signal, axis=0)))
+        low[noise] = added[: len(added) // 8].sum() / added.sum()
+    assert low["white"] < 0.2
+    assert low["pink"] > 0.5
+
+
 # The loss
 
 
@@ -266,6 +280,7 @@ def test_any_pieces_give_the_transcript_of_the_whole(recogniser, beams):
         found = stream.finish()
         assert found.text == whole.text
         assert [w[:3] for w in found.words] == [w[:3] for w in whole.words]
+        assert [t[:2] for t in found.tokens] == [t[:2] for t in whole.tokens]
         np.testing.assert_allclose(found.score, whole.score, atol=1e-4)
 
 
@@ -373,6 +388,9 @@ def test_words_of_any_tokens(name, texts):
     assert found.words[-1].end == (2 * (len(tokens) - 1) + 1) * 0.5
     if name == "characters":
         assert found.words[1].start == 2 * (texts.index(" ") + 1) * 0.5
+        assert "".join(token.text for token in found.tokens) == texts
+    assert [token.start for token in found.tokens] == (steps * 0.5).tolist()
+    assert {token.confidence for token in found.tokens} == {1.0}
 
 
 # What is refused, and how
