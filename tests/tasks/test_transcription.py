@@ -553,16 +553,16 @@ def test_arrays_of_another_rate(recogniser):
 
 
 @pytest.mark.parametrize("name", ["characters", "bpe"])
-def test_a_word_is_final_when_the_next_begins(name):
+def test_a_word_is_final_when_the_next_begins(name, monkeypatch):
     from lstm_jax.data.tokens import learn
     from lstm_jax.tasks.transcription_stream import TranscriptStream
 
     text = "日本 é ab"
     tokenizer = learn(name, text)
     transcribing = Transcribing(None, tokenizer, 100, 0.5)
-    stream = TranscriptStream.__new__(TranscriptStream)
-    stream._transcribing, stream._final, stream._taken = transcribing, [], 0
-    stream._search = transcribing.new_search(TranscriptionOptions())
+    monkeypatch.setattr(f"{TranscriptStream.__module__}.Listener", lambda *_: None)
+    options = TranscriptionOptions()
+    stream = TranscriptStream(transcribing, None, None, None, 1, 100, options)
     seen, blank = [], transcribing.blank
     for token in tokenizer.encode(text):
         log_p = np.log(np.eye(blank + 1, dtype=np.float32)[[token, blank]] + 1e-6)
