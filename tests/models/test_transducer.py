@@ -58,6 +58,7 @@ def test_derivatives():
     padding, nor of a row without steps."""
     logits, labels, lengths, counts, real = example(1)
 
+    @jax.jit
     def total(z):
         z = jnp.where(real[..., None], z, jnp.nan)
         nats = transducer_nats(z, labels, lengths, counts)
