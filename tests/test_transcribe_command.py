@@ -158,6 +158,7 @@ def test_words_come_before_the_end(recogniser, monkeypatch, capsys):
         (["{path}", "--beams", "0"], "--beams"),
         (["{path}", "--tokens"], "--out FILE.jsonl"),
         (["{path}", "--weight", "-1"], "--weight is -1"),
+        (["{path}", "--weight", "1"], "add --language-model RUN"),
         (["{path}", "--bonus", "nan"], "--bonus is nan"),
         (["{path}", "--bonus", "1"], "--bonus needs --beams of 2"),
         (["{path}", "--language-model", "memory"], "task language_model"),

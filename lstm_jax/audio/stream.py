@@ -32,12 +32,12 @@ class FrameStream:
         self._samples = np.zeros(0, np.float32)
 
     def feed(self, samples: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """Stretches of samples, each with the number of groups of frames in it that are
-        complete. Others may come after them: the stretches have a few sizes, so that a
-        jitted function of them is compiled a few times.
+        """Stretches of samples, float32 ``[M]``, each with the number of groups of
+        frames in it that are complete. Others may come after them: the stretches have a
+        few sizes, so that a jitted function of them is compiled a few times.
 
         Args:
-            samples: the next samples ``[N]``.
+            samples: the next samples ``[N]``, floating point.
         """
         hop, length = self._config.hop_size, self._config.frame_size
         skipped = min(self._skip, len(samples))

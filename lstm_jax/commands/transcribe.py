@@ -21,6 +21,7 @@ from lstm_jax.tasks.transcribing import Transcript
 from lstm_jax.tasks.transcription_search import (
     MOST_BEAMS,
     USUAL_BEAMS,
+    USUAL_WEIGHT,
     TranscriptionOptions,
 )
 from lstm_jax.terminal import say
@@ -66,7 +67,7 @@ def add_command(commands) -> None:
         help=f"a run of the task language_model that helps to choose; {USUAL_BEAMS} "
         "beams unless --beams says otherwise",
     )
-    add("--weight", type=float, default=0.5, help="of the language model (%(default)s)")
+    add("--weight", type=float, help=f"of the language model ({USUAL_WEIGHT})")
     add(
         "--bonus",
         type=float,
@@ -97,16 +98,15 @@ def transcribe(args) -> int:
     for path in paths:
         if path != STANDARD_INPUT:
             sound_info(path)
+    sounds: list[np.ndarray] = []
     if args.stream or live:
         found = [(path, [_listen(task, params, path, args, options)]) for path in paths]
     else:
         rate = task.rate
-        sounds = [read_sound(path, rate) for path in paths]
+        sounds += [read_sound(path, rate) for path in paths]
         if args.posteriors is not None:
             _check_lengths(paths, sounds, rate)
         found = [*zip(paths, task.transcribe(params, sounds, options), strict=True)]
-        if args.posteriors is not None:
-            _draw(args.posteriors, task, params, sounds)
     if args.out is not None:
         lines = [
             json.dumps(line, ensure_ascii=False)
@@ -119,6 +119,8 @@ def transcribe(args) -> int:
         for path, several in found:
             for transcript in several:
                 print(f"{shown(path)}\t{shown(transcript.text)}")
+    if args.posteriors is not None:
+        _draw(args.posteriors, task, params, sounds)
     return 0
 
 
@@ -163,8 +165,11 @@ def _options(args, task: Any) -> TranscriptionOptions:
             f"--n-best is {results}, expected 1 to {most}, the number of beams; lower "
             f"it, or raise --beams."
         )
-    if not (math.isfinite(args.weight) and args.weight >= 0):
-        raise RunError(f"--weight is {args.weight:g}, expected 0 or more.")
+    weight = USUAL_WEIGHT if args.weight is None else args.weight
+    if not (math.isfinite(weight) and weight >= 0):
+        raise RunError(f"--weight is {weight:g}, expected 0 or more.")
+    if args.weight is not None and args.language_model is None:
+        raise RunError("--weight is of a language model; add --language-model RUN.")
     if not math.isfinite(args.bonus):
         raise RunError(f"--bonus is {args.bonus:g}, expected a finite number.")
     usual, language = task.transcription_options, _language(args, task)
@@ -172,7 +177,7 @@ def _options(args, task: Any) -> TranscriptionOptions:
         raise RunError(
             "--bonus needs --beams of 2 or more, since it chooses among transcripts."
         )
-    return usual.changed(beams, language, args.weight, args.bonus, results)
+    return usual.changed(beams, language, weight, args.bonus, results)
 
 
 def _language(args, task) -> Any:

@@ -21,6 +21,7 @@ from lstm_jax.tasks.abilities import (
     Translates,
     require,
 )
+from lstm_jax.tasks.transcription_search import USUAL_WEIGHT
 from lstm_jax.training.task import Task
 
 
@@ -219,7 +220,7 @@ class LoadedRun:
         rate: int | None = None,
         beams: int | None = None,
         language_model: "LoadedRun | None" = None,
-        weight: float = 0.5,
+        weight: float = USUAL_WEIGHT,
         bonus: float = 0.0,
     ) -> list[Any]:
         """What is said in every sound.
@@ -273,7 +274,7 @@ class LoadedRun:
         *,
         beams: int | None = None,
         language_model: "LoadedRun | None" = None,
-        weight: float = 0.5,
+        weight: float = USUAL_WEIGHT,
         bonus: float = 0.0,
     ) -> Any:
         """A transcript that grows while the sound comes.

@@ -50,7 +50,7 @@ class Utterance:
     tempo: float
     """How much faster they are played without the pitch."""
     seed: tuple[int, ...]
-    """The seed of tone, level and noise; empty: they stay as they are."""
+    """The seed of tone, level and noise; empty: one recording as it is."""
 
 
 class Planned(NamedTuple):
@@ -221,7 +221,7 @@ class TranscriptionBatches:
     def _sound(self, utterance):
         pieces = [self._split.sound(n) for n in utterance.members]
         if not utterance.seed:
-            return augment.join(pieces, utterance.gaps) if utterance.gaps else pieces[0]
+            return pieces[0]
         config, rng = self._sounds, np.random.default_rng(utterance.seed)
         pieces = [augment.at_speed(piece, utterance.speed) for piece in pieces]
         tempo = utterance.tempo, self._rate

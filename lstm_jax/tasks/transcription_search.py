@@ -23,6 +23,8 @@ CAPACITY = 64
 MOST_BEAMS = 1000
 USUAL_BEAMS = 16
 """With a language model."""
+USUAL_WEIGHT = 0.5
+"""Of a language model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ class TranscriptionOptions:
     """Transcripts of a sound that are returned, the best."""
     language: LabelModel | None = dataclasses.field(default=None, compare=False)
     """The language model; it needs beams."""
-    weight: float = 0.5
+    weight: float = USUAL_WEIGHT
     """What the log-probabilities of the language model are multiplied by."""
     bonus: float = 0.0
     """What every token adds to the score of a transcript, with several beams."""
@@ -49,7 +51,7 @@ class TranscriptionOptions:
         self,
         beams: int | None,
         language: LabelModel | None,
-        weight: float = 0.5,
+        weight: float = USUAL_WEIGHT,
         bonus: float = 0.0,
         results: int = 1,
     ) -> "TranscriptionOptions":
