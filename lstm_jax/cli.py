@@ -14,6 +14,7 @@ from lstm_jax.commands import (
     backtest,
     describe,
     evaluate,
+    explain,
     generate,
     interop,
     listing,
@@ -136,6 +137,7 @@ def _parser():
 
     describe.add_command(commands)
     memory.add_command(commands)
+    explain.add_command(commands)
     listing.add_commands(commands)
     reproduce.add_command(commands)
     interop.add_commands(commands)

@@ -333,6 +333,28 @@ class HasDetails(Protocol):
         ...
 
 
+class Example(NamedTuple):
+    """One sequence of the data that a model can be run on."""
+
+    title: str
+    """What it is, such as "the beginning of the valid split"."""
+    run: Callable[[Any], Any]
+    """Runs a model on it, in evaluation and outside of ``jax.jit``."""
+    steps: Sequence[str]
+    """What the model reads at every step, in words."""
+    is_text: bool = False
+    """Whether the steps are pieces of a text that a person can read."""
+
+
+@runtime_checkable
+class HasExample(Protocol):
+    """A task that can show its model an example of its data."""
+
+    def example(self) -> Example:
+        """A sequence of the validation data, or of the training data."""
+        ...
+
+
 def require(task: Any, ability: type, does: str, advice: str) -> Any:
     """The task, if it has an ability.
 

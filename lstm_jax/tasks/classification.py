@@ -15,7 +15,7 @@ from lstm_jax.models.classifier import ClassifierConfig
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.label_loss import label_nats
 from lstm_jax.scores import accuracy, confusion_matrix, macro_f1
-from lstm_jax.tasks.abilities import Details, Predictions, details_of
+from lstm_jax.tasks.abilities import Details, Example, Predictions, details_of
 from lstm_jax.tasks.labelled_batches import LabelledBatches, training_batches
 from lstm_jax.tasks.labelled_config import ImagesConfig, SeriesConfig, TextsConfig
 from lstm_jax.tasks.labelled_data import (
@@ -208,6 +208,10 @@ class Classification:
         self.data.check_same(metadata, directory)
 
     # Abilities
+
+    def example(self) -> Example:
+        """The first sequence of the valid split."""
+        return self.data.example()
 
     def details(self, params, split) -> Details:
         """Precision, recall and F1 by class, and the confusion matrix."""

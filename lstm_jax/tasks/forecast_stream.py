@@ -29,7 +29,7 @@ class ForecastStream:
     """Forecasts of every series of a panel, and of what comes after it.
 
     Args:
-        task: a `lstm_jax.tasks.forecasting.Forecasting`.
+        task: a task ``forecasting``, such as ``load_run(folder).task``.
         params: its parameters.
         panel: series up to now.
         name: of the column of forecasts.

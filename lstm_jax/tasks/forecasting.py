@@ -15,7 +15,7 @@ from lstm_jax.models.forecast.heads import Quantiles
 from lstm_jax.models.forecast.recursive import RecursiveConfig
 from lstm_jax.models.functional import Functional
 from lstm_jax.scores import forecast as scores
-from lstm_jax.tasks.abilities import Backtest, Predictions
+from lstm_jax.tasks.abilities import Backtest, Example, Predictions
 from lstm_jax.tasks.forecast_backtest import backtest
 from lstm_jax.tasks.forecast_batches import ForecastBatches
 from lstm_jax.tasks.forecast_columns import (
@@ -229,6 +229,19 @@ class Forecasting:
         self.data.check_same(metadata, directory)
 
     # Abilities
+
+    def example(self) -> Example:
+        """The last window of the first series of the valid split."""
+        data, windows = self.data, self._evaluated("valid")
+        (last, *_) = np.flatnonzero(windows.series == windows.series[0])[-1:]
+        one = Windows(windows.series[last:][:1], windows.cuts[last:][:1])
+        ((_, batch),) = data.batches(one, 1).in_order()
+        steps = np.arange(len(batch.window.y) + len(batch.truth)) - len(batch.window.y)
+        return Example(
+            f"a window of the series {data.names[int(one.series[0])]}",
+            lambda model: model.losses(*batch, deterministic=True),
+            [f"step {step:+d} from the forecast" for step in steps.tolist()],
+        )
 
     def program(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax.data.labelled import (
@@ -25,6 +26,7 @@ from lstm_jax.data.standardise import Standardisation
 from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.tokens import Tokenizer, learn, restore
 from lstm_jax.models.encoder import Inputs, Tokens
+from lstm_jax.tasks.abilities import Example
 from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig
 from lstm_jax.tasks.same_data import check_same_sha256
 from lstm_jax.training.metadata import Metadata
@@ -149,6 +151,21 @@ class LabelledData:
                 )
         return examples
 
+    def example(self) -> Example:
+        """The first sequence of the valid split."""
+        sequence = np.asarray(self.split("valid").sequences[0])
+        row, tokenizer = jnp.asarray(sequence)[:, None], self.tokenizer
+        if tokenizer is not None:
+            words = [tokenizer.decode([token]) for token in sequence.tolist()]
+        else:
+            words = [_values(self.features, values) for values in sequence.tolist()]
+        return Example(
+            "the first sequence of the valid split",
+            lambda model: model(row, deterministic=True),
+            words,
+            is_text=tokenizer is not None,
+        )
+
     # Metadata
 
     @property
@@ -201,6 +218,13 @@ class LabelledData:
     def check_same(self, metadata: Mapping[str, Any], directory: Path) -> None:
         """Raises RunError if a run was trained on other data."""
         check_same_sha256(metadata, self.sha256, directory)
+
+
+def _values(names, values):
+    """The first values of a step, with their names."""
+    pairs = [*zip(names, values, strict=False)][:SHOWN]
+    said = ", ".join(f"{name} {value:.4g}" for name, value in pairs)
+    return said + ", ..." * (len(values) > SHOWN)
 
 
 def _features(names):

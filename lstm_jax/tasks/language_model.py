@@ -26,7 +26,7 @@ from lstm_jax.data.tokens import Tokenizer, encode_stored, learn_stored, restore
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.programs.program import Program
-from lstm_jax.tasks.abilities import Scored
+from lstm_jax.tasks.abilities import Example, Scored
 from lstm_jax.tasks.perplexity import PERPLEXITY, perplexity
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.text_generation import TextGeneration
@@ -106,6 +106,9 @@ class LanguageModellingConfig:
     evaluation: StreamConfig = StreamConfig()
     run: RunConfig = RunConfig()
 
+
+EXAMPLE = 1000
+"""Tokens of the text that a model is shown to be examined."""
 
 SMALL = 4 * 2**20
 """Characters that xz compresses in seconds."""
@@ -404,6 +407,17 @@ class LanguageModelling:
     def generator(self) -> TextGeneration:
         """Generates text with the model."""
         return TextGeneration(self.tokenizer, self.model)
+
+    def example(self) -> Example:
+        """The beginning of the valid split."""
+        tokens = self.tokens("valid")[:EXAMPLE]
+        column = jnp.asarray(tokens.astype(np.int32))[:, None]
+        return Example(
+            f"the first {len(tokens):,} {self.config.data.tokens} of the valid split",
+            lambda model: model.hidden(column, deterministic=True),
+            [self.tokenizer.decode([token]) for token in tokens.tolist()],
+            is_text=True,
+        )
 
     def score(self, params, text: Text) -> Scored:
         """The losses of all tokens of a text, read from its beginning.

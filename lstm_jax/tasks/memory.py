@@ -13,6 +13,7 @@ from lstm_jax.core.arguments import seed_key
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.sequence_reader import SequenceReaderConfig
 from lstm_jax.programs.program import Program
+from lstm_jax.tasks.abilities import Example
 from lstm_jax.tasks.memory_problems import PROBLEMS, Problem
 from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
@@ -23,6 +24,7 @@ from lstm_jax.training.trainer import TrainConfig
 
 _SPLIT_KEYS = {"train": 101, "valid": 102, "test": 103}
 """Seeds of the evaluated sequences. All runs share them, so runs can be compared."""
+_EXAMPLE_KEY = 104
 
 
 @config
@@ -191,6 +193,13 @@ class Memory:
         del metadata, directory
 
     # Abilities
+
+    def example(self) -> Example:
+        """A sequence that the valid split does not have."""
+        xs, _ = self.problem.draw(seed_key(_EXAMPLE_KEY), 1)
+        words = [", ".join(f"{x:.3g}" for x in row) for row in xs[:, 0].tolist()]
+        title = f"a sequence of the problem {self.config.problem.name}"
+        return Example(title, lambda model: model(xs), words)
 
     def program(
         self,

@@ -20,7 +20,7 @@ from lstm_jax.scores import (
     entity_scores,
     macro_f1,
 )
-from lstm_jax.tasks.abilities import Details, Predictions, details_of
+from lstm_jax.tasks.abilities import Details, Example, Predictions, details_of
 from lstm_jax.tasks.classification import MOVED, EvaluationConfig, LabelledTrainConfig
 from lstm_jax.tasks.labelled_batches import LabelledBatches, training_batches
 from lstm_jax.tasks.labelled_config import SentencesConfig
@@ -226,6 +226,10 @@ class Tagging:
         self.data.check_same(metadata, directory)
 
     # Abilities
+
+    def example(self) -> Example:
+        """The first sequence of the valid split."""
+        return self.data.example()
 
     def details(self, params, split) -> Details:
         """Precision, recall and F1 by tag, and the confusion matrix."""

@@ -11,13 +11,13 @@ import numpy as np
 from flax import nnx
 
 from lstm_jax._types import PyTree
-from lstm_jax.audio import features
+from lstm_jax.audio import features, frame_lengths
 from lstm_jax.data.text import DataError
 from lstm_jax.models.ctc import ctc_fits, ctc_nats
 from lstm_jax.models.functional import Functional
 from lstm_jax.scores import class_scores
 from lstm_jax.scores.edits import NONE, Edits, aligned, count_edits, word_confusion
-from lstm_jax.tasks.abilities import Details
+from lstm_jax.tasks.abilities import Details, Example
 from lstm_jax.tasks.text_generation import TextGeneration
 from lstm_jax.tasks.transcribing import Posteriors, Transcribing, Transcript
 from lstm_jax.tasks.transcription_batches import TranscriptionBatches
@@ -235,6 +235,22 @@ class Transcription:
         self.data.check_same(metadata, directory)
 
     # Abilities
+
+    def example(self) -> Example:
+        """A recording of the valid split."""
+        recordings = self.data.split("valid")
+        source = TranscriptionBatches(recordings, 1, 1, rate=self.rate)
+        members, batch = next(source.in_order())
+        samples = int(batch.lengths[0])
+        sound, lengths = jnp.asarray(batch.signal)[:samples], jnp.array([samples])
+        of, stacked = self.config.features, self.config.model.stack_frames
+        steps = int(frame_lengths(lengths, of)[0]) // stacked
+        seconds = of.hop_size * stacked / of.rate
+        return Example(
+            f"a recording of the valid split, {recordings.texts[int(members[0])]!r}",
+            lambda model: model(sound, lengths, deterministic=True),
+            [f"{n * seconds:.3f} s" for n in range(steps)],
+        )
 
     def details(self, params, split) -> Details:
         """Precision, recall and F1 of the most frequent words, and which word was heard

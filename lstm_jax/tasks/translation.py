@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from lstm_jax._types import PyTree
@@ -18,7 +19,7 @@ from lstm_jax.data.tokens.words import UNKNOWN
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.translation import TranslatorConfig
 from lstm_jax.scores.translation import translation_scores
-from lstm_jax.tasks.abilities import Folder
+from lstm_jax.tasks.abilities import Example, Folder
 from lstm_jax.tasks.perplexity import PERPLEXITY, perplexity
 from lstm_jax.tasks.translating import (
     BeamOptions,
@@ -189,6 +190,18 @@ class TranslationTask:
         self.data.check_same(metadata, directory)
 
     # Abilities
+
+    def example(self) -> Example:
+        """The first sentence of the valid split, which the encoder reads."""
+        side = self.data.source
+        tokens = side.encode(self.data.split("valid").sources[0])
+        row, lengths = jnp.asarray(tokens)[:, None], jnp.array([len(tokens)])
+        return Example(
+            "the first sentence of the valid split",
+            lambda model: model.encode(row, lengths),
+            [*map(side.tokenizer.decode, tokens[:-1, None].tolist()), "<end>"],
+            is_text=True,
+        )
 
     @property
     def beam_options(self) -> BeamOptions:

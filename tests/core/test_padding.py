@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import lstm_jax
 from tests import cells
-from tests.shapes import LENGTHS, B, T
+from tests.shapes import LENGTHS, B, D, T
 
 LENGTH_MASK, MASK = cells.length_mask(), cells.make_flags().mask
 PADDINGS = {
@@ -93,3 +94,29 @@ def test_a_row_of_length_zero_keeps_its_carry():
         (d,) = pullback(jax.tree.map(jnp.ones_like, carry))
         assert all(np.all(part[0] == 1) for part in d.carry)
         assert not np.any(d.xs[:, 0])
+
+
+SKIPS = {
+    "residual": lstm_jax.Stack([lstm_jax.LSTMCell(D)] * 2, skip="residual"),
+    "residual, one layer": lstm_jax.Stack([lstm_jax.GRUCell(D)], skip="residual"),
+    "dense": lstm_jax.Stack([lstm_jax.LSTMCell(D)] * 2, skip="dense"),
+    "both ways": lstm_jax.Stack(
+        [lstm_jax.LSTMCell(D)] * 2, bidirectional=True, merge="sum", skip="residual"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SKIPS)
+def test_no_skip_connection_carries_the_padding(name):
+    stack, xs = SKIPS[name], np.ones((T, B, D), np.float32)
+    xs[~LENGTH_MASK] = np.nan
+    params = stack.init(jax.random.key(0), D)
+
+    def loss(params, xs):
+        hs = stack(params, None, xs, lengths=LENGTHS)[1]
+        return jnp.sum(hs**2), hs
+
+    gradients, hs = jax.grad(loss, (0, 1), has_aux=True)(params, jnp.asarray(xs))
+    assert np.all(np.asarray(hs)[~LENGTH_MASK] == 0)
+    assert np.any(np.asarray(hs)[LENGTH_MASK] != 0)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradients))

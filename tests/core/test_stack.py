@@ -114,6 +114,7 @@ def facts_of(way):
 def by_hand(stack, params, carries, xs, **flags):
     """Layers one after the other through `unroll`, directions and skips in numpy."""
     finals, ways = [], 2 if stack.bidirectional else 1
+    xs = np.where(flags["mask"][..., None], xs, 0)  # no skip passes the padding on
     below = [xs] * ways if stack.merge == "none" else [xs]
     for n, (cell, p, c) in enumerate(zip(stack.cells, params, carries, strict=True)):
         p, c = (p, c) if stack.bidirectional else ([p], [c])

@@ -64,6 +64,9 @@ class Cell(abc.ABC):
 
     Wrappers also need a carry that is a NamedTuple with a field ``h``.
 
+    Raises:
+        ValueError: ``hidden_size`` is less than 1.
+
     >>> import dataclasses
     >>> import jax, jax.numpy as jnp
     >>> from typing import Any, NamedTuple
@@ -173,7 +176,7 @@ class Cell(abc.ABC):
         batch_shape: tuple[int, ...],
         dtype: Any,
     ) -> Noise | None:
-        """The masks of a random cell at the absolute ``steps``; see `Wrapper`."""
+        """The masks of a random cell at the absolute ``steps``; see ``Wrapper``."""
         del key, steps, batch_shape, dtype
         return None
 

@@ -50,6 +50,10 @@ def cell_state(f, g, c):
 class CIFGLSTMCell(Cell):
     """LSTM with coupled input and forget gates (Greff et al. 2017), ``i = 1 - f``.
 
+    Raises:
+        ValueError: ``hidden_size`` is less than 1.
+        TypeError: ``activations`` is not an `Activations`.
+
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import CIFGLSTMCell, unroll
     >>> cell = CIFGLSTMCell(hidden_size=5)

@@ -7,7 +7,7 @@
     c_t = f_t * c_{t-1} + i_t * g_t                                 cell state
     h_t = o_t * tanh(c_t)                                           hidden state
 
-``conv`` (`lstm_jax.core.primitives.convolve`) keeps the size of the image. Shi, Chen,
+``conv`` (``core/primitives/convolve.py``) keeps the size of the image. Shi, Chen,
 Wang, Yeung, Wong & Woo, "Convolutional LSTM Network: A Machine Learning Approach for
 Precipitation Nowcasting", NeurIPS 2015. This cell has no peepholes, unlike the paper
 and like most libraries. Peepholes have a weight for every position, so the parameters

@@ -67,6 +67,10 @@ def hidden_state(z, n, h):
 class GRUCell(Cell):
     """Gated recurrent unit (Cho et al. 2014), reset after the product as in cuDNN.
 
+    Raises:
+        ValueError: ``hidden_size`` is less than 1.
+        TypeError: ``activations`` is not an `Activations`.
+
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import GRUCell, unroll
     >>> cell = GRUCell(hidden_size=5)
@@ -122,6 +126,10 @@ class GRUCell(Cell):
 @dataclasses.dataclass(frozen=True)
 class ResetBeforeGRUCell(Cell):
     """Gated recurrent unit (Cho et al. 2014), reset before the product as published.
+
+    Raises:
+        ValueError: ``hidden_size`` is less than 1.
+        TypeError: ``activations`` is not an `Activations`.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import ResetBeforeGRUCell, unroll

@@ -126,10 +126,22 @@ def lstm_update(
 
 @dataclasses.dataclass(frozen=True)
 class LSTMCell(Cell):
-    """Long short-term memory; see the equations at the top of this file.
+    """Long short-term memory. Its equations are in `lstm_jax.core.cells.lstm`.
 
     ``activations`` replaces sigmoid and tanh by other functions, and adds clips; see
     `lstm_jax.Activations`.
+
+    Raises:
+        ValueError: ``hidden_size`` is less than 1.
+        TypeError: ``activations`` is not an `Activations`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax import LSTMCell, unroll
+    >>> cell = LSTMCell(hidden_size=5)
+    >>> params = cell.init(jax.random.key(0), in_size=3)
+    >>> carry, hs = unroll(cell, params, None, jnp.ones((7, 2, 3)))
+    >>> hs.shape, carry.c.shape
+    ((7, 2, 5), (2, 5))
     """
 
     hidden_size: int
@@ -205,6 +217,10 @@ def init_lstm(
             input and forget gate, such as ``init.chrono(max_steps)``.
         dtype: dtype of the parameters.
 
+    Raises:
+        TypeError: ``key`` is not a key of ``jax.random``.
+        ValueError: a size is less than 1, or ``key`` is a batch of keys.
+
     >>> import jax
     >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
     >>> params.w_x.shape, params.w_h.shape, params.b.shape
@@ -221,7 +237,7 @@ def lstm_step(
 ) -> tuple[LSTMCarry, Float[Array, "*B H"]]:
     """One step of the LSTM, computed in the dtype of ``x``.
 
-    See the equations at the top of this file. The function is pure: you can jit,
+    The equations are in `lstm_jax.core.cells.lstm`. The function is pure: you can jit,
     differentiate, vmap or scan it. For a whole sequence, `lstm_jax.lstm` is several
     times faster.
 

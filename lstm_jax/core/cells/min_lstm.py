@@ -10,7 +10,7 @@
 Feng, Tung, Ahmed, Bengio & Hajimirsadeghi, "Were RNNs All We Needed?",
 arXiv:2410.01201, 2024, in the form of appendix B, with a positive candidate. No gate
 reads the state, so a sequence needs no loop: `lstm_jax.unroll` uses the associative
-scan of `lstm_jax.core.primitives.associative`.
+scan of ``core/primitives/associative.py``.
 """
 
 import dataclasses
@@ -64,7 +64,8 @@ def hidden_state(i, f, a, h):
 
 @dataclasses.dataclass(frozen=True)
 class MinLSTMCell(Cell):
-    """Minimal LSTM (Feng et al. 2024); see the equations at the top of this file.
+    """Minimal LSTM (Feng et al. 2024). Its equations are in
+    `lstm_jax.core.cells.min_lstm`.
 
     Over a sequence, `lstm_jax.unroll` computes all steps in parallel, in float32 if the
     compute dtype has 16 bits. ``implementation="plain"`` runs the steps one by one and

@@ -44,6 +44,10 @@ class PeepholeLSTMParams(NamedTuple):
 class PeepholeLSTMCell(Cell):
     """LSTM with peepholes (Gers & Schmidhuber 2000). The peepholes start at 0.
 
+    Raises:
+        ValueError: ``hidden_size`` is less than 1.
+        TypeError: ``activations`` is not an `Activations`.
+
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import PeepholeLSTMCell, unroll
     >>> cell = PeepholeLSTMCell(hidden_size=5)

@@ -45,6 +45,10 @@ def hidden_state(g):
 class RNNCell(Cell):
     """The plain tanh RNN (Elman 1990).
 
+    Raises:
+        ValueError: ``hidden_size`` is less than 1.
+        TypeError: ``activations`` is not an `Activations`.
+
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import RNNCell, unroll
     >>> cell = RNNCell(hidden_size=5)

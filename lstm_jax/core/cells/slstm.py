@@ -107,7 +107,7 @@ def hidden_state(o, c, n):
 
 @dataclasses.dataclass(frozen=True)
 class SLSTMCell(Cell):
-    """sLSTM (Beck et al. 2024); see the equations at the top of this file.
+    """sLSTM (Beck et al. 2024). Its equations are in `lstm_jax.core.cells.slstm`.
 
     The initial state, ``carry=None``, is ``h = c = n = 0`` and ``m = -1e30``. It is
     empty, so the first step gives ``m_1 = log i_1``, ``n_1 = 1`` and

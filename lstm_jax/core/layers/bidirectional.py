@@ -87,10 +87,11 @@ def bidirectional(
         ),
         strict=True,
     )
-    return Bidirectional(*carries), _merge(merge, *outputs)
+    return Bidirectional(*carries), merged(merge, *outputs)
 
 
-def _merge(merge, forward, backward):
+def merged(merge: Merge, forward: Array, backward: Array) -> Any:
+    """Joins the outputs of two directions."""
     match merge:
         case "concat":
             return jnp.concatenate([forward, backward], axis=-1)

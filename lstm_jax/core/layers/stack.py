@@ -39,6 +39,7 @@ from lstm_jax.core.layers.bidirectional import (
 )
 from lstm_jax.core.layers.masks import StackMasks
 from lstm_jax.core.layers.repeat import run_layers, stack_trees
+from lstm_jax.core.recurrence.sequence import zero_padding
 from lstm_jax.core.recurrence.unroll import unroll
 
 Skip = Literal["residual", "dense"]
@@ -285,7 +286,7 @@ class Stack:
         masks = StackMasks(self, key, start)
 
         def layer(n, cell, params, carry, reset_carry, below):
-            spread = functools.partial(_spread, cell, xs=xs)
+            spread = functools.partial(spread_carry, cell, xs=xs)
             carry, reset_carry = map_ways(spread, carry), map_ways(spread, reset_carry)
             options = {"reset_carry": reset_carry, **masks.of_cell(n), **sequence}
             one_way = functools.partial(unroll, cell, implementation=implementation)
@@ -296,8 +297,10 @@ class Stack:
                 )
             else:
                 carry, out = one_way(params, carry, inputs, **options)
-            return carry, self._with_skip(n, below, out)
+            return carry, self.with_skip(n, below, out)
 
+        if self.skip == "residual":  # the skip takes the padding past the first layer
+            xs = zero_padding(self.cells[0], xs, lengths, mask)
         xs = masks.of_inputs(xs)
         final, hs = run_layers(layer, groups, layers, xs, self.stacked)
         return final, masks.of_outputs(hs)
@@ -314,8 +317,8 @@ class Stack:
         groups = itertools.groupby(map(facts, range(len(self.cells))))
         return [(cell, len([*same])) for (cell, _), same in groups]
 
-    def _with_skip(self, n, below, out):
-        """The input of the layer above."""
+    def with_skip(self, n: int, below: Any, out: Any) -> Any:
+        """What the layer above layer ``n`` reads, from what ``n`` reads and returns."""
         if self.skip == "residual":
             add = lambda x, y: x + y if x.shape == y.shape else y
             return map_ways(add, below, out)
@@ -377,7 +380,7 @@ class Stack:
             )
 
 
-def _spread(cell, carry, xs):
+def spread_carry(cell: Cell, carry: Any, xs: Array) -> Any:
     """Broadcasts a carry without batch axes over all rows; other carries stay as they
     are.
     """

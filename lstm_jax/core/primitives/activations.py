@@ -86,10 +86,10 @@ class Activations:
     """The functions that a cell applies to its gates, candidate and state, and its
     clips.
 
-    A function is a name (see the top of this file), an `Activation`, or any elementwise
-    function of an array. Cells are static arguments of ``jax.jit``, and cells are equal
-    only if their functions are. So define your own function once, outside the code that
-    makes the cell.
+    A function is a name of `lstm_jax.core.primitives.activations`, an `Activation`, or
+    any elementwise function of an array. Cells are static arguments of ``jax.jit``, and
+    cells are equal only if their functions are. So define your own function once,
+    outside the code that makes the cell.
 
     Args:
         gate: for ``i``, ``f``, ``o``, or for ``r``, ``z`` of a GRU.

@@ -85,7 +85,7 @@ def _scan(cell, params_type, reverse, inputs, perturb=None):
         stepped, h = cell.noisy_step(noise, params, carry, gx, dot)
         if real is not None:
             stepped = select(real, stepped, carry)
-            h = select(real, h, jnp.zeros_like(h))
+            h = select(real, h, jax.tree.map(jnp.zeros_like, h))
         return stepped, (h, operands)
 
     xs = (inputs.gx, inputs.mask, inputs.resets, perturb, stepwise)

@@ -20,16 +20,17 @@ def scan(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Ar
         return associative(
             linear, seq.carry, seq.reset_carry, seq.mask, seq.resets, reverse
         )
-    return run_with_rule(cell, type(params), reverse, _inputs(cell, params, seq, gx))
+    return run_with_rule(cell, type(params), reverse, inputs_of(cell, params, seq, gx))
 
 
 def plain(cell: Cell, params: Any, seq: Sequence, reverse: bool) -> tuple[Any, Array]:
     """Runs all steps one by one, without the rule."""
     gx = cell.project(params, seq.xs)
-    return run_plain(cell, type(params), reverse, _inputs(cell, params, seq, gx))
+    return run_plain(cell, type(params), reverse, inputs_of(cell, params, seq, gx))
 
 
-def _inputs(cell, params, seq, gx):
+def inputs_of(cell: Cell, params: Any, seq: Sequence, gx: Array) -> Inputs:
+    """What the loop reads, for a checked sequence."""
     return Inputs.of(cell, params, seq.carry, gx)._replace(
         reset_carry=seq.reset_carry,
         mask=seq.mask,

@@ -37,20 +37,13 @@ def prepare(
 ) -> Sequence:
     """Checks the arguments of `lstm_jax.unroll` and converts them to one form."""
     carry, xs = check_sequence(cell, params, carry, xs, dtype)
-    steps, row_axes = xs.shape[0], xs.ndim - cell.feature_axes
-    if lengths is not None and mask is not None:
-        raise ValueError(
-            "lengths and mask are both given, expected one; "
-            "combine them into one mask [T, ...]."
-        )
+    row_axes = xs.ndim - cell.feature_axes
+    mask = _real(cell, xs, lengths, mask)
     if reset_carry is not None and resets is None:
         raise ValueError(
             "reset_carry is given without resets, expected both; "
             "mark the first step of every episode in resets [T, ...]."
         )
-    mask = check_flags("mask", mask, xs.shape[:row_axes])
-    if lengths is not None:
-        mask = length_mask(check_lengths(lengths, steps, xs.shape[1:row_axes]), steps)
     resets = check_flags("resets", resets, xs.shape[:row_axes])
     if resets is not None:
         reset_carry = check_carry(
@@ -59,6 +52,19 @@ def prepare(
         if reverse:
             resets = _episode_ends(resets)
     return Sequence(carry, xs, mask, resets, reset_carry)
+
+
+def _real(cell, xs, lengths, mask):
+    """The checked mask of real steps; ``None`` if all are real."""
+    if lengths is not None and mask is not None:
+        raise ValueError(
+            "lengths and mask are both given, expected one; "
+            "combine them into one mask [T, ...]."
+        )
+    steps, *rows = xs.shape[: xs.ndim - cell.feature_axes]
+    if lengths is None:
+        return check_flags("mask", mask, (steps, *rows))
+    return length_mask(check_lengths(lengths, steps, tuple(rows)), steps)
 
 
 def without_padding(cell: Cell, seq: Sequence) -> Sequence:
@@ -72,6 +78,12 @@ def without_padding(cell: Cell, seq: Sequence) -> Sequence:
 
     xs = leave_to_compiler(zero, (seq.mask, seq.xs), spec_of(seq.xs))
     return seq._replace(xs=xs)
+
+
+def zero_padding(cell: Cell, xs: Array, lengths: Any, mask: Any) -> Array:
+    """Inputs ``[T, ..., D]`` that are 0 in the padding; checks as `prepare` does."""
+    seq = Sequence(None, xs, _real(cell, xs, lengths, mask), None, None)
+    return without_padding(cell, seq).xs
 
 
 def length_mask(lengths, steps: int) -> Bool[Array, "T *B"]:

@@ -1,0 +1,105 @@
+"""The layers of a trained run on an example of its data, with all gates and states."""
+
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from lstm_jax._types import PyTree
+from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.layers.bidirectional import Bidirectional
+from lstm_jax.diagnostics import Trace, readings
+from lstm_jax.tasks.abilities import Example, HasExample, require
+from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.task import Task
+
+MOST_STEPS = 1000
+"""An example is cut after this many steps."""
+
+
+class Layer(NamedTuple):
+    """One layer of a run, in one direction, on one sequence."""
+
+    name: str
+    """Such as ``lstm.0``, or ``encoder.1.backward`` in a bidirectional layer."""
+    cell: Cell
+    params: Any
+    trace: Trace
+    """Gates and states ``[T, H]``, without a batch axis."""
+
+
+class Examined(NamedTuple):
+    """A run that has read one example."""
+
+    example: Example
+    layers: list[Layer]
+
+    def read_at(self, layer: Layer, step: int) -> str:
+        """What the model reads at a step of a layer, in words."""
+        words, steps = self.example.steps, len(layer.trace.hs)
+        if len(words[:MOST_STEPS]) == steps:
+            return repr(words[step])
+        return f"step {step} of {steps}"  # several steps of the data at a time
+
+    def layer(self, name: str) -> tuple[Layer, int]:
+        """The layer and the index of a unit, from a name such as ``lstm.0.17``.
+
+        The name of the stack may be left out if the model has one: ``0.17``.
+
+        Raises:
+            RunError: there is no such unit.
+        """
+        place, _, index = name.rpartition(".")
+        fits = [one for one in self.layers if _fits(place, one.name)]
+        if len(fits) == 1 and re.fullmatch(r"\d+", index):
+            (layer,) = fits
+            size = layer.trace.hs.shape[-1]
+            if int(index) < size:
+                return layer, int(index)
+        known = ", ".join(
+            f"{one.name}.0 to {one.name}.{one.trace.hs.shape[-1] - 1}"
+            for one in self.layers
+        )
+        raise RunError(f"the run has no unit {name!r}; its units are {known}.")
+
+
+def _fits(place, name):
+    return place in (name, name.partition(".")[2])
+
+
+def examine(task: Task, params: PyTree) -> Examined:
+    """Runs a trained model on an example of its data, and keeps all gates and states.
+
+    Raises:
+        RunError: the task has no example to show.
+        DataError: its data cannot be read.
+    """
+    advice = "name a run of another task"
+    example = require(task, HasExample, "show an example", advice).example()
+    try:
+        read = readings(task.model(params), example.run)
+    except ValueError as error:
+        raise RunError(f"the layers of this run cannot be examined: {error}") from error
+    found = []
+    for reading in read:
+        entries = reading.stack.by_layer(reading.xs.shape[-1], reading.params)
+        rows = zip(reading.stack.cells, entries, reading.trace(), strict=True)
+        for n, (cell, entry, trace) in enumerate(rows):
+            found += _directions(f"{reading.name}.{n}", cell, entry, trace)
+    return Examined(example, found)
+
+
+def _directions(name, cell, params, trace):
+    if isinstance(trace, Bidirectional):
+        return [
+            Layer(f"{name}.{way}", cell, p, _one_row(t))
+            for way, p, t in zip(trace._fields, params, trace, strict=True)
+        ]
+    return [Layer(name, cell, params, _one_row(trace))]
+
+
+def _one_row(trace):
+    """The first sequence of a batch, without its batch axes."""
+    row = lambda a: a.reshape(a.shape[0], -1, a.shape[-1])[:MOST_STEPS, 0]
+    return jax.tree.map(lambda a: row(jnp.asarray(a)), trace)
