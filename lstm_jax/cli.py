@@ -20,6 +20,7 @@ from lstm_jax.commands import (
     listing,
     memory,
     predict,
+    report,
     reproduce,
     train,
     transcribe,
@@ -138,6 +139,7 @@ def _parser():
     describe.add_command(commands)
     memory.add_command(commands)
     explain.add_command(commands)
+    report.add_command(commands)
     listing.add_commands(commands)
     reproduce.add_command(commands)
     interop.add_commands(commands)

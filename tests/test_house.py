@@ -20,6 +20,7 @@ FLOORS = [
     {"models"},
     {"tasks", "bench"},
     {"runs"},
+    {"report"},
     {"commands"},
     {"cli"},
 ]
@@ -70,6 +71,7 @@ HEAVY = [
     "rapidfuzz",
     "soundfile",
     "soxr",
+    "jinja2",
 ]
 
 

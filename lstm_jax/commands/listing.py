@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 
 from lstm_jax.commands.arguments import local_path
-from lstm_jax.commands.summary import Summary
 from lstm_jax.config import ConfigError, changes, dump
 from lstm_jax.interop.files.stored import is_stack
 from lstm_jax.runs.configs import read_config
+from lstm_jax.runs.summary import Summary
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.run_errors import RunError

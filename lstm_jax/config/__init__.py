@@ -32,7 +32,7 @@ from lstm_jax.config.keys import (
 from lstm_jax.config.messages import keys_named
 from lstm_jax.config.overrides import override
 from lstm_jax.config.toml import CONFIG_BYTES, DEPTH, dump, read
-from lstm_jax.config.validate import build, changes
+from lstm_jax.config.validate import build, changes, flat
 
 __all__ = [
     "CONFIG_BYTES",
@@ -48,6 +48,7 @@ __all__ = [
     "config",
     "dump",
     "expand_home",
+    "flat",
     "keys_named",
     "kind_or",
     "kinds_of",

@@ -32,7 +32,7 @@ _DATES = datetime.date | datetime.time
 
 def _check_values(values):
     """Refuses what TOML or a file system knows and a config does not hold."""
-    for name, value in _flatten(values).items():
+    for name, value in flat(values).items():
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, _DATES):
                 raise ConfigError(
@@ -53,16 +53,17 @@ def _is_unicode(text):
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple]:
     """``key.path`` to (before, after), wherever two configs differ."""
-    before, after = _flatten(before), _flatten(after)
+    before, after = flat(before), flat(after)
     keys = [key for key in before | after if before.get(key) != after.get(key)]
     return {key: (before.get(key), after.get(key)) for key in keys}
 
 
-def _flatten(values, prefix=""):
-    flat = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``key.path`` to value, for all keys of a config."""
+    found = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found
