@@ -11,12 +11,13 @@ this list:
     nn, linen    Flax NNX and Linen modules
     programs     descriptions of models, for export
     interop      weights to and from other frameworks
-    diagnostics  gradients of states, checks of a cell
+    diagnostics  gates, states and gradients of cells and models
     inference    generation, beam search, loss on a long stream
     training     the training loop, checkpoints, metrics
     models       language model, memory model, classifier, tagger
     tasks        data, model and loss together
     runs         a run from its config to its results, and back into Python
+    report       reports of runs as HTML
     bench        timings of our LSTM and of other libraries
     commands     the commands of the command line
     cli          the command ``lstm-jax``

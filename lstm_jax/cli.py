@@ -166,7 +166,10 @@ def _info(args):
 
 
 def _bench(args):
-    bench.run(args.shapes, args.peers)
+    if args.schema:
+        bench.print_schema()
+    else:
+        bench.run(args.shapes, args.peers, args.json)
     return 0
 
 

@@ -172,6 +172,10 @@ def lstm_stack(
     Returns:
         Every layer's final carry, and the outputs of the last.
 
+    Raises:
+        TypeError, ValueError: as a call of a `lstm_jax.Stack`, or ``params`` is empty.
+        NotImplementedError: the named implementation does not support a layer.
+
     >>> import jax, jax.numpy as jnp
     >>> layers = init_lstm_stack(
     ...     jax.random.key(0), 3, 5, num_layers=2, bidirectional=True)

@@ -1,5 +1,9 @@
-"""A small run of every task, trained for a few steps."""
+"""A small run of every task, trained for a few steps.
 
+python -m tests.every_task FOLDER TASK ...    trains some of them
+"""
+
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +58,8 @@ def train(task: str, folder: Path) -> Path:
     args = [*WRITERS[task](folder), *SHORT.get(task, ())]
     assert main(["train", *args, f"run.directory={folder / 'run'}"]) == 0
     return folder / "run"
+
+
+if __name__ == "__main__":
+    for name in sys.argv[2:]:
+        train(name, Path(sys.argv[1]) / name)

@@ -146,7 +146,6 @@ def test_anomalies_are_found_and_streaming_is_exact():
 
 
 def test_forecasts_of_carbon_dioxide_beat_last_year():
-    pytest.importorskip("statsmodels")
     found = example("forecast_package_data").main(steps=120, hidden_size=16)
     assert found["mase"] < 0.8 * found["seasonal_naive_mase"]
     assert abs(found["forecast"] - found["truth"]).mean() < 1.5  # ppm

@@ -16,7 +16,11 @@ from tests.tasks import labelled
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted(
+    path
+    for path in (ROOT / "docs").rglob("*.md")
+    if not {"_build", "reference"} & {*path.relative_to(ROOT / "docs").parts}
+)
 
 
 def run_blocks(text):
@@ -26,9 +30,9 @@ def run_blocks(text):
     return names
 
 
-def train(folder, args):
+def train(folder, args, name="mine"):
     """A run where the examples look for it."""
-    assert cli.main(["train", *args, f"run.directory={folder / 'runs' / 'mine'}"]) == 0
+    assert cli.main(["train", *args, f"run.directory={folder / 'runs' / name}"]) == 0
 
 
 def test_the_examples_run(tmp_path, monkeypatch, optax_promotion):
@@ -40,7 +44,7 @@ def test_the_examples_run(tmp_path, monkeypatch, optax_promotion):
     assert names["grads"].w_h.shape == (5, 20)
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.stem)
 def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion, request):
     if path.name == "classification.md":
         train(tmp_path, labelled.write_series(tmp_path))
@@ -50,12 +54,16 @@ def test_the_docs_run(path, tmp_path, monkeypatch, optax_promotion, request):
     if path.name == "translation.md":
         pairs = tmp_path / "pairs.tsv"
         pairs.write_text("ein Hund\ta dog\n" * 40, encoding="utf-8")
-        tiny = ["data.vocabulary_limit=300", "model.hidden_size=8", "train.epochs=2"]
-        train(tmp_path, ["translate", f"data.path={pairs}", *tiny])
+        small = ["data.vocabulary_limit=300", "model.hidden_size=8", "train.epochs=2"]
+        train(tmp_path, ["translate", f"data.path={pairs}", *small])
     if path.name == "speech.md":
         recogniser = request.getfixturevalue("recogniser")
         shutil.copytree(recogniser.run, tmp_path / "runs" / "mine")
         shutil.copy(recogniser.folder / "test" / "0.wav", tmp_path / "NEW.wav")
+    if path.name == "first_hour.md":
+        train(tmp_path, [*tiny.write(tmp_path), "data.tokens=bytes"], "first")
+    if path.name == "deployment.md":
+        train(tmp_path, [*tiny.write(tmp_path), "data.tokens=bytes"])
     monkeypatch.chdir(tmp_path)
     run_blocks(path.read_text(encoding="utf-8"))
 

@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import pytest
 
+import lstm_jax
 from lstm_jax import cli
 from lstm_jax.report.charts import Scale, drawing, label
 from lstm_jax.report.elements import Chart, Colored, Line, Quote, Section
 from lstm_jax.report.page import render
-from tests import every_task
+from lstm_jax.runs.examined import examine
+from tests import every_task, tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 VOID = {"meta", "link", "br", "hr", "img", "input", "line", "path", "circle"}
@@ -118,6 +120,28 @@ def test_several_runs(runs, tmp_path, capsys):
     assert "named twice" in capsys.readouterr().err
     assert cli.main(["report", str(one), "--out", str(out)]) == 2
     assert "already exists" in capsys.readouterr().err
+
+
+def test_gates_that_were_logged(tmp_path, capsys):
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    assert cli.main(["train", *args, "train.log_gates=true"]) == 0
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    logged = {m["step"]: m for m in lines if "gate lstm.0 f mean" in m}
+    assert [*logged] == [6, 12]
+    loaded = lstm_jax.load_run(tmp_path / "run")
+    (layer,) = examine(loaded.task, loaded.params).layers
+    f = np.asarray(layer.trace.gates["f"])  # of the best checkpoint, the last
+    found = logged[12]
+    assert found["gate lstm.0 f mean"] == pytest.approx(f.mean(), abs=1e-5)
+    assert found["gate lstm.0 f open"] == pytest.approx((f > 0.9).mean(), abs=1e-6)
+    g = np.asarray(layer.trace.gates["g"])
+    assert found["gate lstm.0 g closed"] == pytest.approx((g < -0.9).mean(), abs=1e-6)
+    remembered = np.median(-1 / np.log(f.astype(float)).mean(0))
+    assert found["gate lstm.0 remembers"] == pytest.approx(remembered, rel=1e-3)
+    assert cli.main(["report", str(tmp_path / "run")]) == 0
+    text, _ = read(tmp_path / "run" / "report.html")
+    assert "Gates of lstm.0, open" in text
 
 
 def test_text_of_data_is_text():

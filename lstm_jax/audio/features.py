@@ -43,6 +43,10 @@ REACH = 2
 class FeatureConfig:
     """Which features, of what signal.
 
+    Raises:
+        ValueError: a value is out of its range, there are more cepstra than mel bands,
+            or a band contains no frequency of a frame.
+
     >>> from lstm_jax.audio import FeatureConfig
     >>> FeatureConfig(rate=8000, mels=40, cepstra=13, deltas=2).size
     39
@@ -63,7 +67,7 @@ class FeatureConfig:
     high: Annotated[float, Field(ge=0)] = 0.0
     """Where the highest band ends, in Hz; 0: at half the sampling rate."""
     scale: Scale = "kaldi"
-    """Which mels, and which bands over them; see `lstm_jax.audio.mel`."""
+    """Which mels, and which bands over them; see ``lstm_jax/audio/mel.py``."""
     pre_emphasis: Annotated[float, Field(ge=0, lt=1)] = 0.97
     """How much of the sample before is taken away from each; 0: nothing."""
     remove_mean: bool = True
@@ -73,7 +77,7 @@ class FeatureConfig:
     cepstra: Annotated[int, Field(ge=0, le=512)] = 0
     """Cepstral coefficients; 0: the log-mel energies themselves."""
     lifter: Annotated[float, Field(ge=0)] = 22.0
-    """`Q`, which makes high cepstra as large as low ones; 0: no such factor."""
+    """``Q``, which makes high cepstra as large as low ones; 0: no such factor."""
     deltas: Annotated[int, Field(ge=0, le=2)] = 0
     """1: slopes over time beside the features; 2: slopes of slopes, too."""
 
@@ -182,7 +186,13 @@ def features(
 
 
 def frame_lengths(samples: Int[Array, "*B"], config: FeatureConfig) -> Int[Array, "*B"]:
-    """`frame_count` of every row of a batch."""
+    """`frame_count` of every row of a batch.
+
+    >>> import jax.numpy as jnp
+    >>> from lstm_jax.audio import FeatureConfig, frame_lengths
+    >>> frame_lengths(jnp.array([8000, 100]), FeatureConfig(rate=8000)).tolist()
+    [98, 0]
+    """
     count = (samples - config.frame_size) // config.hop_size + 1
     return jnp.maximum(count, 0).astype(jnp.int32)
 

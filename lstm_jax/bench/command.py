@@ -2,11 +2,13 @@
 
 import argparse
 import difflib
+import json
 from collections.abc import Sequence
 
 import jax
 
 from lstm_jax.bench import machine, one_layer, race
+from lstm_jax.bench.as_json import Results, results
 from lstm_jax.bench.shapes import SHORT
 
 PACE = race.Pace(repeats=15, budget=2.0, at_least=5)
@@ -28,15 +30,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers", type=_peers, default=PEERS, help=f"separated by commas, of {names}"
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of --json, and end"
+    )
 
 
-def run(shapes: Sequence[tuple[int, ...]] | None, peers: Sequence[str]) -> None:
+def run(
+    shapes: Sequence[tuple[int, ...]] | None,
+    peers: Sequence[str],
+    as_json: bool = False,
+) -> None:
     """Measures and prints every row, the summary, and who is missing and why.
+
+    Args:
+        shapes: ``(B, T, D, H)`` of every case; ``None``: those of a short run.
+        peers: the libraries to compare with.
+        as_json: print `lstm_jax.bench.as_json.Results` instead.
 
     Raises:
         BenchError: a library computes something else, fails, or its process ends.
     """
     where = machine.environment()
+    if as_json:
+        print(_json(where, shapes, peers))
+        return
     device = where["cpu"] if where["backend"] == "cpu" else where["device"]
     print(f"{device}, {where['cores']} cores, JAX {jax.__version__}", flush=True)
     print(f"native kernel: {where['native']}", end="\n\n", flush=True)
@@ -51,6 +69,20 @@ def run(shapes: Sequence[tuple[int, ...]] | None, peers: Sequence[str]) -> None:
         print(f"missing: {name}: {reason}")
     if missing.keys() & set(peers):
         print("libraries to compare with come with: pip install 'lstm-jax[bench]'")
+
+
+def _json(where, shapes, peers):
+    rows, missing = [], {}
+    for row, absent in one_layer.rows_of(shapes or SHORT, peers, PACE, WAYS):
+        rows.append(row)
+        missing |= absent
+    means = {mode: one_layer.means_of(rows, mode) for mode in one_layer.MODES}
+    return results(where, rows, means, missing).model_dump_json(indent=2)
+
+
+def print_schema() -> None:
+    """Prints the JSON Schema of the results."""
+    print(json.dumps(Results.model_json_schema(), indent=2))
 
 
 def _shape(text):

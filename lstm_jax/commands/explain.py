@@ -151,16 +151,17 @@ def _layer(values):
 
 def _print_lines(lines: Sequence[Line]) -> None:
     """A line for every equation, in columns."""
-    widths = [max(len(line[n]) for line in lines) for n in (0, 1, 2)]
-    for line in lines:
+    texts = [(line.symbol, line.equation, line.numbers) for line in lines]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for line, text in zip(lines, texts, strict=True):
         if line.symbol == "c_t":
             print()
-        cells = [text.ljust(w) for text, w in zip(line[:3], widths, strict=True)]
+        cells = [cell.ljust(w) for cell, w in zip(text, widths, strict=True)]
         print(f"{' = '.join(cells)} = {line.value:10.7f}   {line.meaning}")
 
 
 def _say_about_textbooks():
-    cut = cut_step(**EXAMPLE)
+    cut = cut_step(EXAMPLE["x"], EXAMPLE["h"], EXAMPLE["c"])
     print(
         f"\nThe sigmoid of z is 1 / (1 + exp(-z)). The numbers are not rounded between "
         f"the lines.\nA textbook that cuts every value off after three digits before "
@@ -204,8 +205,8 @@ def _lines_of(layer: Layer, unit: int, step: int) -> list[Line]:
             f"equations of LSTMCell are explained; name a unit of an LSTM."
         )
     at = jax.tree.map(lambda a: a[step], layer.trace)
-    wide = jax.tree.map(lambda a: a.astype(jnp.float32), (layer.params, at.before))
-    return worked_step(*wide, at.xs.astype(jnp.float32), unit=unit)
+    wide = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float32), tree)
+    return worked_step(wide(layer.params), wide(at.before), wide(at.xs), unit=unit)
 
 
 def _gradients(args):

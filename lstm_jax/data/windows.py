@@ -77,7 +77,7 @@ def continued_rows(
 
 
 def cut_windows(xs: Any, window: int) -> np.ndarray:
-    """``[T, ...]`` as ``[T / window, window, ...]``, to loop or `jax.lax.scan` over.
+    """``[T, ...]`` as ``[T / window, window, ...]``, to loop or ``jax.lax.scan`` over.
 
     Raises:
         ValueError: ``T`` is not a multiple of ``window``.

@@ -59,7 +59,12 @@ def jacobian_norms(
     ((7,), 1.0, 0.0)
     """
     carry, step, gxs, unflatten = _loop(cell, params, xs, carry)
-    _, states = lax.scan(lambda s, gx: (step(s, gx),) * 2, carry, gxs)
+
+    def keep(state, gx):
+        after = step(state, gx)
+        return after, after
+
+    _, states = lax.scan(keep, carry, gxs)
     of_h = jax.vmap(lambda s: unflatten(s).h)(jnp.eye(carry.size, dtype=carry.dtype)).T
 
     def back(product, at):
@@ -117,11 +122,11 @@ def lyapunov_exponents(
     True
     """
     carry, step, gxs, _ = _loop(cell, params, xs, carry, needs_h=False)
-    count = carry.size if count is None else count
-    check_size("count", count)
-    if count > carry.size:
+    size: int = carry.size if count is None else count
+    check_size("count", size)
+    if size > carry.size:
         raise ValueError(
-            f"count is {count}, but the carry has {carry.size} numbers; pass "
+            f"count is {size}, but the carry has {carry.size} numbers; pass "
             f"{carry.size} or less, or None."
         )
 
@@ -134,7 +139,7 @@ def lyapunov_exponents(
 
     # Any start but the axes themselves, which the gates of a cell may keep apart.
     key = jax.random.key(0)
-    start = jax.random.normal(key, (carry.size, count), carry.dtype)
+    start = jax.random.normal(key, (carry.size, size), carry.dtype)
     start, _ = jnp.linalg.qr(start)
     _, growth = lax.scan(forward, (carry, start), gxs)
     return jnp.sort(growth.mean(axis=0))[::-1]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jax.core import Tracer
 
 from lstm_jax.core.layers.stack import Stack
 from lstm_jax.diagnostics.trace import trace_stack
@@ -83,7 +84,7 @@ class _Recorded(Stack):
     found: Any = dataclasses.field(default=None, compare=False)
 
     def __call__(self, params, carries, xs, **options):
-        if any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(xs)):
+        if any(isinstance(a, Tracer) for a in jax.tree.leaves(xs)):
             raise ValueError(
                 f"the layers {self.name} run inside a transformation such as jax.jit, "
                 f"so their inputs are not known; call the model outside of it."

@@ -110,7 +110,7 @@ def _trace(cell, reverse, params, seq):
 class _Traced(Wrapper):
     """The inner cell, whose output is a `Trace` of the step."""
 
-    def noisy_step(self, noise, params, carry, gx, dot, gates=gates):
+    def noisy_step(self, noise, params, carry, gx, dot, gates=gates) -> Any:
         values, z = {}, {}
 
         def watched(pre, /, **activations):
@@ -168,8 +168,10 @@ def trace_stack(
     ((7, 2, 5), (7, 2, 4))
     """
     # A call of the stack checks the arguments, and costs far less than what follows.
-    sequence = dict(lengths=lengths, mask=mask, resets=resets)
-    options = dict(reset_carry=reset_carry, reverse=reverse, dtype=dtype)
+    sequence: dict[str, Any] = dict(lengths=lengths, mask=mask, resets=resets)
+    options: dict[str, Any] = dict(
+        reset_carry=reset_carry, reverse=reverse, dtype=dtype
+    )
     jax.eval_shape(lambda: stack(params, carries, xs, **sequence, **options))
     below = xs if dtype is None else xs.astype(dtype)
     below = zero_padding(stack.cells[0], below, lengths, mask)
@@ -179,20 +181,21 @@ def trace_stack(
         for entries in (params, carries, reset_carry)
     ]
     found = []
-    for n, (cell, *entry) in enumerate(zip(stack.cells, *each, strict=True)):
-        one, out = _layer(stack, cell, *entry, below, reverse, sequence)
+    for n, entry in enumerate(zip(stack.cells, *each, strict=True)):
+        one, out = _layer(stack, entry, below, reverse, sequence)
         found.append(one)
         below = stack.with_skip(n, below, out)
     return tuple(found)
 
 
-def _layer(stack, cell, params, carry, reset_carry, xs, reverse, sequence):
+def _layer(stack, entry, xs, reverse, sequence):
     """The trace of a layer, and its outputs."""
+    cell, params, carry, reset_carry = entry
     of_rows = xs.forward if isinstance(xs, Bidirectional) else xs
     spread = functools.partial(spread_carry, cell, xs=of_rows)
     carry, reset_carry = map_ways(spread, carry), map_ways(spread, reset_carry)
 
-    def run(params, carry, xs, **options):
+    def run(params, carry, xs, **options) -> tuple[Any, Any]:
         return None, trace(cell, params, carry, xs, **options)
 
     if not stack.bidirectional:

@@ -140,6 +140,11 @@ def ctc_begin(
 
     Raises:
         TypeError, ValueError: an argument is not as described.
+
+    >>> from lstm_jax.inference import ctc_begin, ctc_best
+    >>> state = ctc_begin((2,), beams=4, capacity=5)
+    >>> ctc_best(state).labels.shape  # two rows, one result each, up to 5 labels
+    (2, 1, 5)
     """
     if not isinstance(batch, tuple | list):
         raise TypeError(
@@ -266,6 +271,13 @@ def ctc_best(state: CTCState, results: int = 1) -> CTCBeams:
 
     Raises:
         TypeError, ValueError: an argument is not as described.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from lstm_jax.inference import ctc_advance, ctc_begin, ctc_best
+    >>> log_p = jax.nn.log_softmax(9 * jax.nn.one_hot(jnp.array([0, 2, 1]), 3))
+    >>> state = ctc_advance(ctc_begin((), beams=4, capacity=5), log_p, blank=2)
+    >>> ctc_best(state, results=2).labels[0].tolist()
+    [0, 1, -1, -1, -1]
     """
     _check_state(state)
     check_size("results", results, most=state.sizes.shape[-1])

@@ -51,7 +51,7 @@ def gradient_squares(
         params: its parameters; they do not change here.
         carry: the initial state; every leaf is ``[B, ...]``.
         tokens: integers ``[N, B]``, rows as in training
-            (`data.token_rows.training_rows`), or ``[N]``, one stream. Steps at the end
+            (``lstm_jax.data.token_rows``), or ``[N]``, one stream. Steps at the end
             that do not fill a segment are left out.
         segment: steps in a segment, as in `dynamic_nats`.
 

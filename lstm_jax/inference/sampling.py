@@ -28,7 +28,7 @@ temperature above ``1 / _TINY`` would become 0 too."""
 @dataclasses.dataclass(frozen=True)
 class Sampling:
     """How to draw a token. The default uses the model's distribution. A static argument
-    of `jit`.
+    of ``jit``.
 
     Raises:
         ValueError: a value is out of its range.
@@ -75,10 +75,14 @@ def filter_logits(
 ) -> Float[Array, "*B V"]:
     """Logits of the distribution that ``sampling`` draws from, in float32.
 
-    See the equations at the top of this file. Among equal logits, lower indices count
-    as more likely. So top-k keeps exactly ``k`` tokens (or all, if there are fewer),
-    and at least one token is always kept. The largest logit is 0, and excluded tokens
-    have ``-inf``.
+        temperature T    z_v = (l_v - max l) / T; T = 0 takes the most likely token
+        top-k            the k largest z
+        top-p            of those, the smallest set of the likeliest whose mass is p
+                         or more
+
+    Among equal logits, lower indices count as more likely. So top-k keeps exactly ``k``
+    tokens (or all, if there are fewer), and at least one token is always kept. The
+    largest logit is 0, and excluded tokens have ``-inf``.
 
     Raises:
         TypeError: ``logits`` is not floating point.

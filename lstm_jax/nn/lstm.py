@@ -28,8 +28,9 @@ class LSTMCell(CellWeights):
     Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
 
     Attributes:
-        w_x, w_h, b: ``nnx.Param`` of ``[D, 4H]``, ``[H, 4H]`` and ``[4H]``, gates in
-            the order i, f, g, o.
+        w_x: ``nnx.Param`` of ``[D, 4H]``, gates in the order i, f, g, o.
+        w_h: ``nnx.Param`` of ``[H, 4H]``.
+        b: ``nnx.Param`` of ``[4H]``.
         params: all three as `lstm_jax.LSTMParams`; assign to it to put in others.
 
     In a loop the carry has the same structure before and after every step, so it

@@ -36,6 +36,9 @@ class Recurrent(AssignsParams):
         deterministic: whether calls are evaluation; ``model.train()`` and
             ``model.eval()`` set it.
 
+    Raises:
+        TypeError, ValueError: the stack, a size or an option is not as described.
+
     >>> import jax, jax.numpy as jnp
     >>> from flax import nnx
     >>> from lstm_jax import PeepholeLSTMCell, Stack

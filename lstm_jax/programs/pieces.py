@@ -18,7 +18,17 @@ from lstm_jax.core.layers.stack import Stack
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Embed:
-    """Replaces tokens by rows of ``table``, ``[V, E]``."""
+    """Replaces tokens by rows of ``table``, ``[V, E]``.
+
+    Raises:
+        TypeError, ValueError: ``table`` is not a matrix of 16- or 32-bit floats.
+
+    >>> import jax.numpy as jnp
+    >>> from lstm_jax.interop import Embed
+    >>> carry, xs = Embed(jnp.ones((11, 4)))(jnp.array([[3], [1]]))  # tokens [T, B]
+    >>> xs.shape
+    (2, 1, 4)
+    """
 
     table: Any
 
@@ -38,7 +48,17 @@ class Embed:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Linear:
-    """``x @ w + b`` at each step: ``w`` is ``[D, N]``, ``b`` is ``[N]`` or ``None``."""
+    """``x @ w + b`` at each step: ``w`` is ``[D, N]``, ``b`` is ``[N]`` or ``None``.
+
+    Raises:
+        TypeError, ValueError: ``w`` or ``b`` has another number of axes, size or dtype.
+
+    >>> import jax.numpy as jnp
+    >>> from lstm_jax.interop import Linear
+    >>> carry, y = Linear(jnp.ones((5, 2)), jnp.zeros(2))(jnp.ones((7, 1, 5)))
+    >>> y.shape
+    (7, 1, 2)
+    """
 
     w: Any
     b: Any = None
@@ -71,6 +91,18 @@ class Layers:
 
     ``params`` are the parameters of the stack. For an `lstm_jax.nn.Recurrent` or
     `lstm_jax.nn.LSTM` called ``model``, write ``Layers(model.stack, model.params)``.
+
+    Raises:
+        TypeError: ``stack`` is not a `lstm_jax.Stack`.
+        ValueError: the stack has ``merge="none"`` or a convolutional cell.
+
+    >>> import jax
+    >>> from lstm_jax import LSTMCell, Stack
+    >>> from lstm_jax.interop import Layers
+    >>> stack = Stack([LSTMCell(5)] * 2)
+    >>> layers = Layers(stack, stack.init(jax.random.key(0), in_size=3))
+    >>> layers.in_size, layers.out_size
+    (3, 5)
     """
 
     stack: Stack

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -157,7 +156,8 @@ def _thinned(line):
         return line
     xs, ys = (np.asarray(a, float) for a in (line.xs, line.ys))
     starts = np.arange(0, len(xs), size)
-    mean: Callable = lambda a: np.add.reduceat(a, starts) / np.diff([*starts, len(a)])
+    sizes = np.diff(np.append(starts, len(xs)))
+    mean = lambda a: np.add.reduceat(a, starts) / sizes
     name = f"{line.name} (means of {size})"
     return dataclasses.replace(line, name=name, xs=mean(xs), ys=mean(ys))
 

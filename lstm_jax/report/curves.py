@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lstm_jax.report.elements import Chart, Line
+from lstm_jax.runs.gate_log import PREFIX
 from lstm_jax.training.metrics import Metric, Metrics
 from lstm_jax.training.plots import WIDE
 
@@ -29,6 +30,24 @@ def curves(runs: Mapping[str, Lines], metrics: Metrics) -> list[Chart]:
     ]
     charts.append(Chart("Learning rate", "step", "learning rate", rates))
     return [chart for chart in charts if any(len(line.xs) for line in chart.lines)]
+
+
+def gate_curves(lines: Lines) -> list[Chart]:
+    """The gates of every layer while the run was trained, if they were logged."""
+    names = dict.fromkeys(n for line in lines for n in line if n.startswith(PREFIX))
+    layers: dict[str, list[Line]] = {}
+    for name in names:
+        layer, *what = name.removeprefix(PREFIX).split(" ")
+        if len(what) == 2:
+            curve = Line(" ".join(what), *_measured(lines, name), points=True)
+            layers.setdefault(f"{layer}, {what[1]}", []).append(curve)
+        else:
+            curve = Line("median unit", *_measured(lines, name), points=True)
+            layers.setdefault(f"{layer}, steps that units remember", []).append(curve)
+    return [
+        Chart(f"Gates of {title}", "step", title.partition(", ")[2], curves)
+        for title, curves in layers.items()
+    ]
 
 
 def _named(run, what, runs):

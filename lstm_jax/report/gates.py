@@ -11,18 +11,12 @@ from lstm_jax.core.cells.wrapper import state_fields
 from lstm_jax.diagnostics import (
     carry_drift,
     find_units,
-    saturation,
     state_gradients,
     text_signals,
-    time_constant,
 )
 from lstm_jax.report.elements import Chart, Colored, Line, Section, Table, Text
 from lstm_jax.runs.examined import Examined, Layer
 
-KEEPS = {"f": "f", "z": "z"}
-"""Gates that multiply the old state: the forget gate, and the update gate of a GRU."""
-SIGNED = ("g", "n", "h")
-"""Gates with tanh, between -1 and 1."""
 GRADIENT_STEPS = 200
 SIGNALS_FROM = 100
 """A text of fewer characters is too short to find units in."""
@@ -54,20 +48,16 @@ def gate_section(examined: Examined) -> Section:
 
 
 def _gate_rows(layer: Layer) -> Iterator[tuple]:
-    for name, gate in layer.trace.gates.items():
-        found = saturation(gate, low=-0.9 if name in SIGNED else 0.1)
-        low, high = (f"{float(a.mean()):.1%}" for a in found)
-        yield layer.name, name, round(float(gate.mean()), 4), low, high
+    for name, gate in layer.gate_numbers().items():
+        rates = f"{gate.closed:.1%}", f"{gate.open:.1%}"
+        yield layer.name, name, round(gate.mean, 4), *rates
 
 
 def _memory_rows(layer: Layer) -> Iterator[tuple]:
-    gates = layer.trace.gates
-    name = next((name for name in KEEPS if name in gates), None)
-    if name is None:
-        return
-    steps = np.asarray(time_constant(jnp.clip(gates[name], 0, 1)))
-    said = (float(f"{a:.3g}") for a in (steps.min(), np.median(steps), steps.max()))
-    yield layer.name, *said
+    steps = layer.memory()
+    if steps is not None:
+        each = steps.min(), np.median(steps), steps.max()
+        yield layer.name, *(float(f"{a:.3g}") for a in each)
 
 
 def _charts_of(layer: Layer) -> Iterator[Chart]:
@@ -113,9 +103,9 @@ def gradient_section(examined: Examined) -> Section:
 
 
 def _gradients_of(layer: Layer) -> Iterator[Chart]:
-    backward = layer.name.endswith(".backward")
-    xs = layer.trace.xs[::-1] if backward else layer.trace.xs
-    xs = xs[-GRADIENT_STEPS:].astype(jnp.float32)
+    xs = jnp.asarray(layer.trace.xs, jnp.float32)
+    xs = xs[::-1] if layer.name.endswith(".backward") else xs
+    xs = xs[-GRADIENT_STEPS:]
     fields = dict(_states(layer))
     if len(xs) < 2 or "h" not in fields or len(fields) < len(state_fields(layer.cell)):
         return
@@ -144,7 +134,7 @@ def text_section(examined: Examined) -> Section:
     units = {
         f"{layer.name}.{unit} ({why})": _state(layer)[:, unit]
         for layer in layers
-        for unit, why in _units(layer, example.steps)
+        for unit, why in _units(layer, [*example.steps])
     }
     if not units:
         return Section("Units on text", [])

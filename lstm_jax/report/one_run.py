@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from lstm_jax.config import flat
 from lstm_jax.data.text import DataError
-from lstm_jax.report.curves import curves
+from lstm_jax.report.curves import curves, gate_curves
 from lstm_jax.report.elements import Section, Table, Text
 from lstm_jax.report.gates import gate_section, gradient_section, text_section
 from lstm_jax.report.page import render
@@ -28,6 +28,7 @@ def report(trained: Trained) -> str:
     sections = [
         metrics_section(summary),
         Section("Curves", curves({"run": trained.run.metrics()}, task.metrics)),
+        Section("Gates during training", gate_curves(trained.run.metrics())),
         *_parts("What the model does", lambda: [sample_section(task, params)]),
         *_parts("Gates and states", lambda: _looks_inside(task, params)),
         config_section(summary),

@@ -5,17 +5,32 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.core.cells.cell import Cell
 from lstm_jax.core.layers.bidirectional import Bidirectional
-from lstm_jax.diagnostics import Trace, readings
+from lstm_jax.diagnostics import Trace, readings, saturation, time_constant
 from lstm_jax.tasks.abilities import Example, HasExample, require
 from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.task import Task
 
 MOST_STEPS = 1000
 """An example is cut after this many steps."""
+SIGNED = ("g", "n", "h")
+"""Gates with tanh, between -1 and 1."""
+KEEPS = ("f", "z")
+"""Gates that multiply the old state: the forget gate, and the update gate of a GRU."""
+
+
+class GateNumbers(NamedTuple):
+    """One gate of a layer, over all units and steps."""
+
+    mean: float
+    closed: float
+    """Fraction of values below 0.1, or below -0.9 for a candidate."""
+    open: float
+    """Fraction of values above 0.9."""
 
 
 class Layer(NamedTuple):
@@ -27,6 +42,20 @@ class Layer(NamedTuple):
     params: Any
     trace: Trace
     """Gates and states ``[T, H]``, without a batch axis."""
+
+    def gate_numbers(self) -> dict[str, GateNumbers]:
+        """How open every gate is."""
+        found = {}
+        for name, gate in self.trace.gates.items():
+            low, high = saturation(gate, low=-0.9 if name in SIGNED else 0.1)
+            numbers = gate.mean(), low.mean(), high.mean()
+            found[name] = GateNumbers(*map(float, numbers))
+        return found
+
+    def memory(self) -> Any:
+        """How many steps every unit remembers, ``[H]``; ``None`` without such a gate."""
+        gates = [self.trace.gates[name] for name in KEEPS if name in self.trace.gates]
+        return np.asarray(time_constant(jnp.clip(gates[0], 0, 1))) if gates else None
 
 
 class Examined(NamedTuple):

@@ -56,14 +56,16 @@ class Forecaster:
     Raises:
         ConfigError: a key is unknown or has a wrong value.
 
-    Example::
+    The columns of ``frame`` are ``unique_id``, ``ds`` and ``y``. `predict` returns the
+    next 24 steps of every series, or the steps after the end of a newer frame:
 
-        forecaster = lstm_jax.Forecaster({"model": {"context": 168, "horizon": 24}})
-        forecaster.fit(frame)                 # columns unique_id, ds, y
-        forecaster.predict()                  # the next 24 steps of every series
-        forecaster.predict(newer_frame)       # after the end of other data
-        forecaster.save("runs/load")
-        lstm_jax.Forecaster.load("runs/load").predict(newer_frame)
+    >>> from lstm_jax import Forecaster
+    >>> forecaster = Forecaster({"model": {"context": 168, "horizon": 24}})
+    >>> forecaster.fit(frame)  # doctest: +SKIP
+    >>> forecaster.predict()  # doctest: +SKIP
+    >>> forecaster.predict(newer_frame)  # doctest: +SKIP
+    >>> forecaster.save("runs/load")  # doctest: +SKIP
+    >>> forecaster = Forecaster.load("runs/load")  # doctest: +SKIP
     """
 
     def __init__(

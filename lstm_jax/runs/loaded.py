@@ -164,8 +164,8 @@ class LoadedRun:
             sentences: one line each.
             options: ``None`` searches as the config says. For the three best:
                 ``dataclasses.replace(run.task.beam_options, results=3)``. To draw two:
-                ``SampleOptions(Sampling(temperature=0.7), seed=1, results=2)``; see
-                `lstm_jax.tasks.translating`.
+                ``SampleOptions(Sampling(temperature=0.7), seed=1, results=2)``, a
+                `lstm_jax.tasks.translating.SampleOptions`.
             prefixes: what the translation of each sentence begins with.
             copy_unknown: as in `translate`.
 
@@ -233,7 +233,7 @@ class LoadedRun:
             beams: transcripts that the search follows; ``None``: as the config says, or
                 16 with a language model.
             language_model: a run of the task language_model, which helps to choose;
-                see `lstm_jax.tasks.transcription_fusion`.
+                see the page on speech.
             weight: what its log-probabilities are multiplied by.
             bonus: what every token adds to the score of a transcript, with several
                 beams.
@@ -362,13 +362,13 @@ def load_run(directory: str | Path) -> LoadedRun:
         RunError: there is no run, it is corrupt, or it has not been evaluated yet.
         ConfigError: its config cannot be read.
 
-    Example::
-
-        run = lstm_jax.load_run("runs/quickstart")
-        run.generate("The ", length=200)
-        run.evaluate("valid")["loss"]
-        run.score("Any text.").nats               # of every token but the first
-        logits = run.model(tokens[:, None])[1]    # tokens [T], logits [T, 1, V]
+    >>> import lstm_jax
+    >>> run = lstm_jax.load_run("runs/quickstart")  # doctest: +SKIP
+    >>> text = run.generate("The ", length=200)  # doctest: +SKIP
+    >>> loss = run.evaluate("valid")["loss"]  # doctest: +SKIP
+    >>> nats = run.score("Any text.").nats  # doctest: +SKIP
+    >>> tokens = run.tokenizer.encode("Any text.")  # doctest: +SKIP
+    >>> carry, logits = run.model(tokens[:, None])  # doctest: +SKIP
     """
     run, task, params = best_of(directory)
     return LoadedRun(run.directory, task, params, run.read_json("run.json"))

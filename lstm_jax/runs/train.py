@@ -18,6 +18,7 @@ from lstm_jax.core.arguments import seed_key
 from lstm_jax.runs.configs import make_task, monitor_of, text_of, total_steps
 from lstm_jax.runs.enough_memory import check_training_fits
 from lstm_jax.runs.extras import print_plots
+from lstm_jax.runs.gate_log import LogGates
 from lstm_jax.runs.init_from import Source, check_same_source, replaced, source_of
 from lstm_jax.runs.load import Trained, params_like, validation_of
 from lstm_jax.runs.results import report
@@ -260,6 +261,7 @@ def make_trainer(
         [
             Log(run, rate, validation),
             evaluation,
+            *([LogGates(train.evaluate_every, task, run)] if train.log_gates else []),
             Save(train.checkpoint_every, run, checkpoints, evaluation),
             Progress(report),
         ],

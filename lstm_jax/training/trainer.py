@@ -48,6 +48,9 @@ class TrainConfig:
     standardisation; unset: new weights."""
     tensorboard: bool = False
     """Whether to write event files for TensorBoard; needs the extra `plots`."""
+    log_gates: bool = False
+    """Whether to log how open the gates of every layer are, at every evaluation, on an
+    example of the valid split."""
 
     def __post_init__(self):
         if self.steps is not None and self.epochs is not None:

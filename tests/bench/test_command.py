@@ -1,5 +1,8 @@
 """``lstm-jax bench``, at a size that takes no time."""
 
+import json
+
+import jsonschema
 import pytest
 
 from lstm_jax.bench import command, race
@@ -16,6 +19,23 @@ def test_the_table(capsys, monkeypatch):
         assert first == ["lstm_jax", "lstm_jax scan", "nnx Optimized", "limit"]
     assert "geometric mean" in said
     assert "native kernel: " in said
+
+
+def test_json_fits_its_schema(capsys, monkeypatch):
+    monkeypatch.setattr(command, "PACE", race.Pace(repeats=2))
+    shape = ["--shape", "2,3,4,5", "--peers", "nnx Optimized"]
+    assert main(["bench", *shape, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(["bench", "--schema"]) == 0
+    jsonschema.validate(found, json.loads(capsys.readouterr().out))
+    forward, gradient = found["rows"]
+    assert (forward["mode"], gradient["mode"]) == ("forward", "gradient")
+    assert forward["shape"] == [2, 3, 4, 5]
+    assert forward["best_jax_peer"] == "nnx Optimized"
+    ours, theirs = (forward["libraries"][n] for n in ("lstm_jax", "nnx Optimized"))
+    assert ours["ratio"] == dict(median=1, low=1, high=1)
+    assert theirs["ratio"]["low"] <= theirs["ratio"]["high"]
+    assert found["environment"]["versions"]["jax"]
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,11 @@ def fit_linear(
     """The best linear map on the training windows.
 
     All windows of all channels count the same. Windows with a missing value (NaN) are
-    left out. Memory is a few times ``(L + H)²`` numbers, and `ROWS` windows.
+    left out. Memory is a few times ``(L + H)²`` numbers, and ``ROWS`` windows.
 
     Args:
         train: ``[T, C]``, the training split of C channels in the same units; see
-            `lstm_jax.data.standardise`.
+            ``lstm_jax.data.standardise``.
         valid: ``[T', C]``, the validation split, with the ``L`` steps before it if its
             first window shall start there.
         lookback: ``L`` in steps.

@@ -5,7 +5,12 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """The names of the columns of a table."""
+    """The names of the columns of a table.
+
+    >>> columns = Columns(sequence="patient", time="hour", features=("pulse",))
+    >>> columns.label
+    'label'
+    """
 
     sequence: str = "id"
     """The column that says which sequence a row belongs to."""

@@ -12,7 +12,15 @@ from lstm_jax.data.text import DataError, counted
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Examples:
-    """Sequences and labels as their file says, in its order."""
+    """Sequences and labels as their file says, in its order.
+
+    >>> import numpy as np
+    >>> from lstm_jax.data.labelled import Examples
+    >>> series = [np.ones((5, 2)), np.ones((3, 2))]
+    >>> examples = Examples(series, ["up", "down"], ["line 1", "line 6"], ("x", "y"))
+    >>> len(examples), examples.take([1]).labels
+    (2, ('down',))
+    """
 
     sequences: Sequence[Any]
     """Arrays ``[T_i, D]``, texts, or tuples of tokens."""
@@ -149,7 +157,16 @@ def label_splits(splits: Mapping[str, Examples]) -> dict[str, Labelled]:
 
 
 def check_features(examples: Examples, features: Sequence[str], split: str) -> None:
-    """Raises DataError where the features are not those of the training data."""
+    """Raises DataError where the features are not those of the training data.
+
+    Raises:
+        DataError: the features, or their order, differ.
+
+    >>> import numpy as np
+    >>> from lstm_jax.data.labelled import Examples, check_features
+    >>> examples = Examples([np.ones((5, 2))], None, ["line 1"], ("x", "y"))
+    >>> check_features(examples, ["x", "y"], "new")
+    """
     if examples.features != tuple(features):
         came, want = len(examples.features), len(features)
         raise DataError(

@@ -30,6 +30,14 @@ def read_idx(path: str | Path) -> np.ndarray:
 
     Raises:
         DataError: the file cannot be read, or is not a whole idx file.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "labels.idx")
+    ...     written = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
+    ...     labels = read_idx(path)
+    >>> labels
+    array([7, 2, 1], dtype=uint8)
     """
     data = read_bytes(path, str(path))
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in TYPES or not data[3]:
@@ -68,6 +76,16 @@ def read_images(
     Raises:
         DataError: a file cannot be used, or the two differ in number.
         ValueError: ``order`` is none of the three.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "images.idx")
+    ...     sizes = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2]
+    ...     image = [0, 255, 255, 0]
+    ...     written = path.write_bytes(bytes([*sizes, *image]))
+    ...     examples = read_images(path, None, "rows")
+    >>> examples.sequences[0].tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
     """
     if order not in get_args(Order):
         raise ValueError(

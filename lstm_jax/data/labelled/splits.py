@@ -71,6 +71,10 @@ def random_order(count: int, seed: int) -> np.ndarray:
     The raw numbers of a bit generator stay the same under every version of numpy, which
     ``Generator.permutation`` does not promise.
 
+    Raises:
+        TypeError: ``seed`` is not a whole number.
+        ValueError: ``seed`` is negative.
+
     >>> random_order(5, 0)
     array([3, 2, 1, 0, 4])
     """

@@ -129,11 +129,20 @@ def read_table(path: str | Path, delimiter: str = ",") -> Table:
 
     Parquet needs pyarrow: ``pip install 'lstm-jax[data]'``. A CSV file names its
     columns in the first line and may be compressed by gzip. Blank lines are no rows.
-    If the first line lacks ``delimiter`` but has another of `DELIMITERS`, that one
-    counts.
+    If the first line lacks ``delimiter`` but has a comma, a semicolon, a tab or ``|``,
+    that one counts.
 
     Raises:
         DataError: the file cannot be used; the message names the line.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "table.csv")
+    ...     with path.open("w") as file:
+    ...         print("id;x", "a;0.5", "a;0.7", sep=chr(10), file=file)
+    ...     table = read_table(path)
+    >>> [*table.columns]
+    ['id', 'x']
     """
     if str(path).lower().endswith((".parquet", ".pq")):
         return _read_parquet(path)

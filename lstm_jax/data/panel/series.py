@@ -41,7 +41,7 @@ class Panel:
     """Series of one frequency.
 
     The order is that of the ids in the data; the targets of an id stand together, in
-    the order of `PanelColumns.targets`.
+    the order of ``PanelColumns.targets``.
     """
 
     series: tuple[Series, ...]

@@ -23,8 +23,8 @@ class SentenceTokens:
         V            `begin`, which the decoder reads first
         V+1          `end`, after the last token of every sentence
 
-    Padding has no token of its own: a sentence comes with its length. For `bpe` and
-    `unigram` a space stands in front of a sentence while it is encoded, so that the
+    Padding has no token of its own: a sentence comes with its length. For ``bpe`` and
+    ``unigram`` a space stands in front of a sentence while it is encoded, so that the
     first word has the tokens that it has elsewhere.
 
     >>> tokens = SentenceTokens(learn("words", "to be or not to be"))

@@ -51,15 +51,15 @@ def read_recordings(
 ) -> Recordings:
     """Lists recordings and their transcripts. No sound is read yet.
 
-    JSONL      {"path": "wavs/a.flac", "text": "good morning", "speaker": "ann"}
-    CSV        path,text,speaker
-               wavs/a.flac,good morning,ann
-    folders    FOLDER/LABEL/a.wav, at any depth below LABEL; the text is LABEL
+        JSONL      {"path": "wavs/a.flac", "text": "good morning", "speaker": "ann"}
+        CSV        path,text,speaker
+                   wavs/a.flac,good morning,ann
+        folders    FOLDER/LABEL/a.wav, at any depth below LABEL; the text is LABEL
 
     Paths in a manifest are relative to the folder of the manifest. White space in texts
     becomes single spaces. The empty text is the transcript of silence. A folder with
     ``manifest.jsonl`` or ``manifest.csv`` is read by that manifest. In other folders,
-    files without a sound suffix (`SUFFIXES`) and hidden ones are left out.
+    files without a sound suffix (``SUFFIXES``) and hidden ones are left out.
 
     Args:
         path: a manifest (``.jsonl``, ``.ndjson``, ``.json``, Parquet, or else CSV) or a

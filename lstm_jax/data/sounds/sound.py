@@ -60,6 +60,15 @@ def sound_info(path: str | Path, called: str | None = None) -> SoundInfo:
 
     Raises:
         DataError: soundfile is not installed, the file cannot be read, or is not sound.
+
+    >>> import tempfile, wave
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with wave.open(f"{folder}/a.wav", "wb") as sound:
+    ...         sound.setparams((1, 2, 8000, 0, "NONE", ""))
+    ...         sound.writeframes(bytes(2 * 4000))
+    ...     info = sound_info(f"{folder}/a.wav")
+    >>> info.rate, info.seconds
+    (8000, 0.5)
     """
     with _opened(path, called or str(path)) as sound:
         samples = sound.frames
@@ -85,8 +94,8 @@ def read_sound(path: str | Path, rate: int, called: str | None = None) -> np.nda
     Raises:
         DataError: soundfile or soxr is not installed, or the file cannot be used: it is
             missing, not a regular file, not sound, corrupt, cut off (found for WAV and
-            FLAC), without samples, longer than `MOST_SECONDS`, or has samples that are
-            not finite or larger than `LOUDEST`.
+            FLAC), without samples, longer than 4 hours, or has samples that are not
+            finite or larger than 10.
 
     >>> import tempfile, soundfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -225,8 +234,9 @@ def check_sound(samples: np.ndarray, rate: int, called: str) -> np.ndarray:
         called: what errors call the sound.
 
     Raises:
-        TypeError, ValueError: as `check_samples`.
-        DataError: a sample is not finite, or larger than `LOUDEST`.
+        TypeError: ``samples`` is not floating point.
+        ValueError: ``samples`` has more than one axis.
+        DataError: a sample is not finite, or larger than 10.
 
     >>> check_sound(np.zeros(3), 8000, "the sound").dtype
     dtype('float32')

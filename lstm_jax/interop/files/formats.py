@@ -50,11 +50,19 @@ def read_tensors(path: str | Path, prefix: str = "") -> dict[str, np.ndarray]:
     """The tensors of a file whose names start with ``prefix``, which is removed.
 
     The file ending decides the format. A slash in a name becomes a dot, as in
-    `lstm_jax.interop.weights.tensors.flatten`.
+    ``lstm_jax.interop.weights.tensors.flatten``.
 
     Raises:
         InteropError: the file cannot be read, is corrupt, would take far more memory
             than its size, or contains something other than tensors of numbers.
+
+    >>> import tempfile, numpy as np
+    >>> from lstm_jax.interop import read_tensors, write_tensors
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(f"{folder}/a.safetensors", {"lstm.w": np.ones((2, 3))})
+    ...     tensors = read_tensors(f"{folder}/a.safetensors", prefix="lstm.")
+    >>> tensors["w"].shape
+    (2, 3)
     """
     found = open_tensors(path)
     with _reading(path):
@@ -128,6 +136,13 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
     Raises:
         InteropError: the file already exists, cannot be written, or its format lacks a
             dtype; or a tensor is not an array of supported numbers.
+
+    >>> import tempfile, numpy as np
+    >>> from lstm_jax.interop import read_tensors, write_tensors
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(f"{folder}/a.npz", {"w": np.ones((2, 3))})
+    ...     list(read_tensors(f"{folder}/a.npz"))
+    ['w']
     """
     path = Path(path)
     write = _format(path).write

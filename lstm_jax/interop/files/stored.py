@@ -55,7 +55,7 @@ class Stored(NamedTuple):
         carry: the initial state, one entry per layer, or ``None``.
         lengths: the lengths of the rows, or ``None``.
         given: names of states and lengths that are inputs of the ONNX model, one dict
-            per layer, as in `lstm_jax.interop.OnnxLayer.given`; ``None`` if there are
+            per layer, as in `lstm_jax.interop.OnnxLayer`; ``None`` if there are
             none. Pass them to each call: ``carry`` has zeros in their place.
     """
 
@@ -97,6 +97,16 @@ def save_stack(
             together, or ``cells`` or ``carry`` do not match ``params``.
         UnsupportedError: the converters do not know a cell, or an activation has no
             name.
+
+    >>> import tempfile, jax
+    >>> from lstm_jax import init_lstm_stack
+    >>> from lstm_jax.interop import load_stack, save_stack
+    >>> params = init_lstm_stack(jax.random.key(0), 3, 5, num_layers=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_stack(f"{folder}/mine", params)
+    ...     stack, params = load_stack(f"{folder}/mine")
+    >>> len(stack.cells)
+    2
     """
     check_layers(params)
     directory, params = Path(directory), tuple(params)

@@ -76,6 +76,13 @@ def to_onnx_arrays(params: Any) -> dict[str, np.ndarray]:
 
     Raises:
         UnsupportedError: ONNX has no such cell.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_onnx_arrays
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> [(name, a.shape) for name, a in to_onnx_arrays(params).items()]
+    [('W', (1, 20, 3)), ('R', (1, 20, 5)), ('B', (1, 40))]
     """
     ways = params if isinstance(params, Bidirectional) else (params,)
     tensors = [write_layer(layout_of("onnx", cell_kind(way)), way) for way in ways]

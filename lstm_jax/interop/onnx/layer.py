@@ -45,8 +45,8 @@ class OnnxLayer:
 
     Attributes:
         name: name of the node, or of its first output.
-        cell, params: arguments of `lstm_jax.unroll`. The parameters of two directions
-            are a `lstm_jax.Bidirectional`.
+        cell: the cell, for `lstm_jax.unroll`.
+        params: its parameters. Those of two directions are a `lstm_jax.Bidirectional`.
         reverse: whether it runs from the last step to the first.
         batch_first: whether its ``X`` is ``[B, T, D]`` (``layout=1``).
         carry: the initial state in the file, with arrays ``[H]`` if all rows start from

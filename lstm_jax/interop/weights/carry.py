@@ -82,6 +82,14 @@ def to_carry(framework: str, carry: Any) -> Any:
     Raises:
         InteropError: the layers have different cells or numbers of directions, or the
             framework keeps the state of each layer separately.
+
+    >>> import jax.numpy as jnp
+    >>> from lstm_jax import LSTMCell
+    >>> from lstm_jax.interop import to_carry
+    >>> carries = [LSTMCell(5).zero_carry((2,), jnp.float32)] * 3  # three layers
+    >>> h, c = to_carry("torch", carries)
+    >>> h.shape
+    (3, 2, 5)
     """
     layout = layout_of(framework, "lstm")
     if hasattr(carry, "h"):

@@ -54,6 +54,13 @@ def to_equinox(params: Any, into: Any = None) -> Any:
         InteropError: ``into`` has other sizes.
         UnsupportedError: Equinox has no such cell, or ``into`` has no bias for a bias
             that is not zero.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_equinox
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> to_equinox(params)["weight_ih"].shape
+    (20, 3)
     """
     if into is None:
         return map_cells(lambda one: write_cell("equinox", one), params)

@@ -60,6 +60,13 @@ def to_linen(params: Any) -> Any:
 
     Raises:
         UnsupportedError: linen has no such cell.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_linen
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> sorted(to_linen(params))
+    ['hf', 'hg', 'hi', 'ho', 'if', 'ig', 'ii', 'io']
     """
     return map_cells(lambda one: nest(write_cell("linen", one)), params)
 
@@ -114,6 +121,15 @@ def to_nnx(params: Any, into: Any = None, *, layout: str | None = None) -> Any:
     Raises:
         InteropError: ``into`` has other sizes.
         UnsupportedError: NNX has no such cell; its ``GRUCell`` has no bias ``b_hn``.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from flax import nnx
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_nnx
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> cell = to_nnx(params, into=nnx.OptimizedLSTMCell(3, 5, rngs=nnx.Rngs(0)))
+    >>> nnx.RNN(cell)(jnp.ones((2, 7, 3))).shape
+    (2, 7, 5)
     """
     if into is None:
 

@@ -53,6 +53,13 @@ def to_haiku(params: Any, module: str | None = None) -> dict[str, Any]:
 
     Raises:
         UnsupportedError: Haiku has no such cell.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_haiku
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> to_haiku(params)["lstm/linear"]["w"].shape
+    (8, 20)
     """
     tensors = write_cell("haiku", params)
     return {MODULES[cell_kind(params)] if module is None else module: tensors}

@@ -50,5 +50,12 @@ def to_haste(params: Any) -> Any:
 
     Raises:
         UnsupportedError: haste has no such cell.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_haste
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> list(to_haste(params))
+    ['kernel', 'recurrent_kernel', 'bias']
     """
     return map_cells(lambda one: write_cell("haste", one), params)

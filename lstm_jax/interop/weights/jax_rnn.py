@@ -66,6 +66,13 @@ def to_jax_rnn(params: Sequence[Any]) -> np.ndarray:
 
     Raises:
         UnsupportedError: a cell is not the plain LSTM.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm_stack
+    >>> from lstm_jax.interop import to_jax_rnn
+    >>> params = init_lstm_stack(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> to_jax_rnn(params).shape
+    (200,)
     """
     tensors = write_stack(layout_of("jax_rnn", "lstm"), params)
     kernels = [a for name, a in tensors.items() if name.startswith("weight")]

@@ -100,6 +100,13 @@ def to_keras(params: Any, into: Any = None) -> Any:
         InteropError: ``into`` has other sizes, or is not built.
         UnsupportedError: Keras has no such cell, or ``into`` has no bias for a bias
             that is not zero.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_keras
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> [(name, a.shape) for name, a in to_keras(params).items()]
+    [('kernel', (3, 20)), ('recurrent_kernel', (5, 20)), ('bias', (20,))]
     """
     if into is None:
         return map_cells(lambda one: write_cell("keras", one), params)

@@ -63,6 +63,13 @@ def to_tf1(
 
     Raises:
         UnsupportedError: the operator has no such cell.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm
+    >>> from lstm_jax.interop import to_tf1
+    >>> params = init_lstm(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> [(name, a.shape) for name, a in to_tf1(params).items()]
+    [('kernel', (8, 20)), ('bias', (20,))]
     """
     tensors = write_layer(_layout(operator, forget_bias), params)
     return {name.replace(".", "/"): array for name, array in tensors.items()}

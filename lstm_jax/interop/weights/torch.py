@@ -89,6 +89,13 @@ def to_torch(params: Any, into: Any = None, *, prefix: str = "") -> Any:
     Raises:
         InteropError: ``into`` has other sizes.
         UnsupportedError: torch has no such cell, or ``into`` lacks the biases.
+
+    >>> import jax
+    >>> from lstm_jax import init_lstm_stack
+    >>> from lstm_jax.interop import to_torch
+    >>> params = init_lstm_stack(jax.random.key(0), in_size=3, hidden_size=5)
+    >>> list(to_torch(params))[:2]
+    ['weight_ih_l0', 'weight_hh_l0']
     """
     if is_cell(params):
         family, tensors = cell_kind(params), write_cell("torch", params)

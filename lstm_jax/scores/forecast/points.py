@@ -59,6 +59,9 @@ def rmse(
     With ``average="series"`` it is the mean of the roots of the rows. Other arguments
     and errors are those of `mse`.
 
+    Raises:
+        ValueError: as `mse`.
+
     >>> rmse([[0.0], [0.0]], [[1.0], [7.0]]), rmse(
     ...     [[0.0], [0.0]], [[1.0], [7.0]], average="series"
     ... )

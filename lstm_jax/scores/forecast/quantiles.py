@@ -55,6 +55,9 @@ def weighted_quantile_loss(
 
     Salinas, Flunkert, Gasthaus & Januschowski 2020, "DeepAR".
 
+    Raises:
+        ValueError: as `pinball`, or every observed value is 0.
+
     >>> weighted_quantile_loss([[4.0]], [[[3.0, 6.0]]], levels=[0.5, 0.9])
     0.175
     """
