@@ -16,9 +16,9 @@ from rich.console import Console
 from lstm_jax import init_lstm_stack, load_run, tables
 from lstm_jax.cli import main
 from lstm_jax.commands.process import keep_freed_memory
-from lstm_jax.runs.summary import Summary
 from lstm_jax.config import build, read
 from lstm_jax.interop import save_stack
+from lstm_jax.runs.summary import Summary
 from lstm_jax.tasks import TASKS
 from lstm_jax.training.run_folder import Run
 from tests import tiny

@@ -12,7 +12,6 @@ import pytest
 
 from tests.test_docs import MODULES, NAMES
 
-
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 OFFLINE = runpy.run_path(str(DOCS / "_ext" / "offline.py"))["external_requests"]

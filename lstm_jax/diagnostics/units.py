@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-
 class Found(NamedTuple):
     """A unit and how well it follows a signal."""
 

@@ -53,7 +53,7 @@ class Layer(NamedTuple):
         return found
 
     def memory(self) -> Any:
-        """How many steps every unit remembers, ``[H]``; ``None`` without such a gate."""
+        """Steps that every unit remembers, ``[H]``; ``None`` without such a gate."""
         gates = [self.trace.gates[name] for name in KEEPS if name in self.trace.gates]
         return np.asarray(time_constant(jnp.clip(gates[0], 0, 1))) if gates else None
 
