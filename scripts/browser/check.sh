@@ -16,5 +16,5 @@ for task in language_model classification forecasting; do
 done
 lstm-jax report "$folder"/{language_model,classification}/run --out "$folder/both.html"
 cd scripts/browser
-npm install --no-audit --no-fund --silent
+npm install --no-package-lock --no-audit --no-fund --silent
 node check.mjs "${reports[@]}" "$folder/both.html"

@@ -5,13 +5,24 @@ import json
 import jsonschema
 import pytest
 
-from lstm_jax.bench import command, race
+from lstm_jax.bench import command, one_layer, race
 from lstm_jax.cli import main
 
 
-def test_the_table(capsys, monkeypatch):
-    monkeypatch.setattr(command, "PACE", race.Pace(repeats=2))
-    assert main(["bench", "--shape", "2,3,4,5", "--peers", "nnx Optimized"]) == 0
+CASE = ["bench", "--shape", "2,3,4,5", "--peers", "nnx Optimized"]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """The rows of one small run, for both ways to print them."""
+    shape, peers = (2, 3, 4, 5), ("nnx Optimized",)
+    pace = race.Pace(repeats=2)
+    return [*one_layer.rows_of([shape], peers, pace, command.WAYS)]
+
+
+def test_the_table(measured, capsys, monkeypatch):
+    monkeypatch.setattr(one_layer, "rows_of", lambda *given: measured)
+    assert main(CASE) == 0
     said = capsys.readouterr().out
     for mode in ("forward", "gradient"):
         table = said.split(f"B, T, D, H = 2, 3, 4, 5: {mode}")[1].split("\n\n")[0]
@@ -21,10 +32,9 @@ def test_the_table(capsys, monkeypatch):
     assert "native kernel: " in said
 
 
-def test_json_fits_its_schema(capsys, monkeypatch):
-    monkeypatch.setattr(command, "PACE", race.Pace(repeats=2))
-    shape = ["--shape", "2,3,4,5", "--peers", "nnx Optimized"]
-    assert main(["bench", *shape, "--json"]) == 0
+def test_json_fits_its_schema(measured, capsys, monkeypatch):
+    monkeypatch.setattr(one_layer, "rows_of", lambda *given: measured)
+    assert main([*CASE, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert main(["bench", "--schema"]) == 0
     jsonschema.validate(found, json.loads(capsys.readouterr().out))

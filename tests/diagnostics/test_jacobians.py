@@ -8,7 +8,7 @@ import pytest
 from lstm_jax import GRUCell, LSTMCell, LSTMPCell, RNNCell, RNNParams
 from lstm_jax.diagnostics import jacobian_norms, lyapunov_exponents
 
-T, D, H = 7, 3, 4
+T, D, H = 4, 3, 4
 CELLS = {
     "rnn": RNNCell(H),
     "gru": GRUCell(H),
