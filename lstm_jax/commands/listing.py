@@ -3,13 +3,11 @@
 import itertools
 import json
 import os
-import tomllib
 from pathlib import Path
 
 from lstm_jax.commands.arguments import local_path
-from lstm_jax.config import ConfigError, changes, dump
+from lstm_jax.config import ConfigError, changes
 from lstm_jax.interop.files.stored import is_stack
-from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.summary import Summary
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
@@ -108,7 +106,7 @@ def compare(args) -> int:
     and their metrics, side by side."""
     one, other = Summary.of(args.run), Summary.of(args.other)
     names = str(one.run.directory), str(other.run.directory)
-    differences = changes(_with_defaults(one.config), _with_defaults(other.config))
+    differences = changes(one.whole_config, other.whole_config)
     differences.pop("run.directory", None)
     rows = [(key, _said(a), _said(b)) for key, (a, b) in sorted(differences.items())]
     if rows:
@@ -128,14 +126,6 @@ def compare(args) -> int:
         said = "; ".join(dict.fromkeys(s.measured.title for s in summaries))
         say(f"their metrics measure different things: {said}")
     return 0
-
-
-def _with_defaults(config):
-    """The config with all keys of this version, if this version can read it."""
-    try:
-        return tomllib.loads(dump(read_config(config)))
-    except ConfigError:
-        return config
 
 
 def _said(value):

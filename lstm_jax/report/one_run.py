@@ -1,6 +1,5 @@
 """The report of one run."""
 
-import contextlib
 from collections.abc import Callable, Iterator
 
 from lstm_jax.config import flat
@@ -51,11 +50,10 @@ def _looks_inside(task, params):
 
 def _parts(title: str, make: Callable[[], list[Section]]) -> Iterator[Section]:
     """Sections that need the data of the run, or one that says why they are missing."""
-    with contextlib.ExitStack():
-        try:
-            yield from make()
-        except (DataError, RunError, ModuleNotFoundError) as error:
-            yield Section(title, [Text(f"This section is missing: {error}")])
+    try:
+        yield from make()
+    except (DataError, RunError, ModuleNotFoundError) as error:
+        yield Section(title, [Text(f"This section is missing: {error}")])
 
 
 def metrics_section(summary: Summary) -> Section:

@@ -1,14 +1,12 @@
 """The report that compares runs."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from lstm_jax.config import ConfigError, dump, flat
+from lstm_jax.config import flat
 from lstm_jax.report.curves import curves
 from lstm_jax.report.elements import Section, Table, Text
 from lstm_jax.report.page import render
-from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.summary import Summary
 from lstm_jax.tasks import TASKS
 from lstm_jax.training.metrics import PLAIN
@@ -67,7 +65,7 @@ def _curves(summaries):
 
 
 def _differences(summaries):
-    configs = [flat(_with_defaults(one.config)) for one in summaries.values()]
+    configs = [flat(one.whole_config) for one in summaries.values()]
     keys = sorted(dict.fromkeys(key for config in configs for key in config))
     rows = [
         [key, *(str(config.get(key, "-")) for config in configs)]
@@ -76,11 +74,3 @@ def _differences(summaries):
     ]
     caption = "Keys in which the configs differ" if rows else "The configs are the same"
     return Table(caption, ["key", *summaries], rows)
-
-
-def _with_defaults(config):
-    """The config with all keys of this version, if this version can read it."""
-    try:
-        return tomllib.loads(dump(read_config(config)))
-    except ConfigError:
-        return config

@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import hashlib
 import json
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lstm_jax.config import read
+from lstm_jax.config import ConfigError, dump, read
+from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.load import open_run
 from lstm_jax.runs.old_keys import updated
 from lstm_jax.tables import figure
@@ -68,6 +70,14 @@ class Summary:
             run.read_json(f"result-{split}.json") if split else {},
             run.is_in_use(),
         )
+
+    @property
+    def whole_config(self) -> dict[str, Any]:
+        """The config with all keys of this version, if this version can read it."""
+        try:
+            return tomllib.loads(dump(read_config(self.config)))
+        except ConfigError:
+            return self.config
 
     @property
     def split(self) -> str | None:

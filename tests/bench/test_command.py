@@ -8,7 +8,6 @@ import pytest
 from lstm_jax.bench import command, one_layer, race
 from lstm_jax.cli import main
 
-
 CASE = ["bench", "--shape", "2,3,4,5", "--peers", "nnx Optimized"]
 
 
