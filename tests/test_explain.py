@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 import lstm_jax
-from lstm_jax import cli
-from lstm_jax.diagnostics import vanishing_gradients, worked_step
+from lstm_jax import Activations, LSTMCell, Zoneout, cli
+from lstm_jax.commands.explain import _lines_of, _print_gradients
+from lstm_jax.diagnostics import Vanishing, trace, vanishing_gradients, worked_step
 from lstm_jax.diagnostics.worked_step import cut_step
+from lstm_jax.runs.examined import Layer
+from lstm_jax.training.run_errors import RunError
 from tests import every_task
 
+KEY, XS = jax.random.key(0), jnp.ones((4, 3))
 WORKED = dict(f=0.8320184, i=0.8320184, g=0.9216686, o=0.8320184)
 WORKED |= dict(c=0.9332488, h=0.6091248)
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -81,6 +85,31 @@ def test_a_unit_of_a_run(run, capsys):
     carries, _ = loaded.model.hidden(tokens[:, None], deterministic=True)
     assert found["c"] == pytest.approx(float(carries[0].c[0, 3]), abs=1e-5)
     assert found["h"] == pytest.approx(float(carries[0].h[0, 3]), abs=1e-5)
+
+
+def test_a_cell_with_other_equations_is_refused():
+    found = trace(Zoneout(LSTMCell(2)), params := LSTMCell(2).init(KEY, 3), None, XS)
+    for cell in (Zoneout(LSTMCell(2)), LSTMCell(2, Activations(gate="hard_sigmoid"))):
+        with pytest.raises(RunError, match="only the equations of a plain LSTMCell"):
+            _lines_of(Layer("a.0", cell, params, found), 0, 0)
+    assert len(_lines_of(Layer("a.0", LSTMCell(2), params, found), 0, 0)) == 10
+
+
+def test_numbers_without_a_name_for_them(tmp_path, monkeypatch, capsys):
+    """A folder with = in its name is a folder; JSON stays JSON; underflow is said."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=0.1").mkdir()
+    assert cli.main(["explain", "lr=0.1"]) == 2
+    assert "is not a run" in capsys.readouterr().err
+    words = ["explain", "--gradients", "--steps", "20", "--json", "--out", "g.png"]
+    assert cli.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["RNN"]["kept_h"] > 0
+    tiny = [
+        Vanishing(name, {"h": np.array([0.0, 1.0]), "c": np.array([0.0, 1.0])})
+        for name in ("RNN", "LSTM, forget bias 1")
+    ]
+    _print_gradients(tiny, 2)
+    assert "too small for float64" in capsys.readouterr().out
 
 
 def test_gradients_vanish_in_an_rnn_and_less_in_an_lstm(tmp_path, capsys):

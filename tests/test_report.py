@@ -112,6 +112,12 @@ def test_several_runs(runs, tmp_path, capsys):
     assert cli.main(["report", str(one), str(other), "--out", str(out)]) == 0
     text, _ = read(out)
     assert "measure different things" in text
+    copy = tmp_path / "copy"
+    shutil.copytree(runs("language_model"), copy)
+    two = [str(runs("language_model")), str(copy), "--out", str(tmp_path / "two.html")]
+    assert cli.main(["report", *two]) == 0
+    assert "Bits per character" in read(tmp_path / "two.html")[0]
+    text, _ = read(out)
     assert "model.hidden_size" in text
     assert f"{one}, training" in text
     assert cli.main(["report", str(one), str(other)]) == 2
@@ -182,6 +188,10 @@ def test_scales():
     assert np.isnan(log([0.0, -1.0])).all()
     assert [text for _, text in log.ticks] == ["0.001", "0.01", "0.1", "1", "10"]
     assert label(-2e-9) == "-2e-09"
+    close = Scale(1000.2, 1002.3, 0.0, 1.0)
+    assert [text for _, text in close.ticks] == ["1,000.5", "1,001", "1,001.5", "1,002"]
+    steps = Scale(0.0, 2e6, 0.0, 1.0)
+    assert steps.ticks[-1][1] == "2,000,000"
 
 
 def test_long_lines_keep_their_mean():

@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--schema", action="store_true", help="print the JSON Schema of --json, and end"
+        "--schema",
+        action="store_true",
+        help="print the JSON Schema and exit",
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import numpy as np
 
 from lstm_jax.commands.arguments import local_path
 from lstm_jax.commands.output_file import check_new
-from lstm_jax.core.cells.lstm import LSTMCarry, LSTMParams
+from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell, LSTMParams
 from lstm_jax.diagnostics import Vanishing, vanishing_gradients, worked_step
 from lstm_jax.diagnostics.worked_step import Line, cut_step, number
 from lstm_jax.runs.examined import Layer, examine
 from lstm_jax.runs.load import best_of
 from lstm_jax.tables import print_table
+from lstm_jax.terminal import say
 from lstm_jax.training.plots import new_figure, save_figure
 from lstm_jax.training.run_errors import RunError
 
@@ -70,8 +72,8 @@ def add_command(commands) -> None:
 
 def explain(args) -> int:
     """The command."""
-    runs = [word for word in args.words if "=" not in word]
-    numbers = [word for word in args.words if "=" in word]
+    numbers = [word for word in args.words if _is_number(word)]
+    runs = [word for word in args.words if not _is_number(word)]
     _check(args, runs, numbers)
     if args.gradients:
         return _gradients(args)
@@ -91,6 +93,12 @@ def explain(args) -> int:
     if values == _values([]):
         _say_about_textbooks()
     return 0
+
+
+def _is_number(word):
+    """Whether a word is KEY=VALUE; the name of a folder may have a = as well."""
+    key, sign, _ = word.partition("=")
+    return bool(sign) and not (os.sep in key or os.path.isdir(word))
 
 
 def _check(args, runs, numbers):
@@ -199,10 +207,10 @@ def _unit(args, directory):
 
 
 def _lines_of(layer: Layer, unit: int, step: int) -> list[Line]:
-    if not isinstance(layer.params, LSTMParams):
+    if layer.cell != LSTMCell(layer.cell.hidden_size):
         raise RunError(
-            f"layer {layer.name} is a {type(layer.cell).__name__}, and only the "
-            f"equations of LSTMCell are explained; name a unit of an LSTM."
+            f"layer {layer.name} is {layer.cell}, and only the equations of a plain "
+            f"LSTMCell are explained; see its gates with lstm-jax report."
         )
     at = jax.tree.map(lambda a: a[step], layer.trace)
     wide = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float32), tree)
@@ -222,7 +230,7 @@ def _gradients(args):
     else:
         _print_gradients(found, steps)
     if args.out is not None:
-        print(f"picture: {draw(found, args.out)}")
+        say(f"picture: {draw(found, args.out)}", error=True)
     return 0
 
 
@@ -245,7 +253,11 @@ def _print_gradients(found, steps):
     ]
     print_table(["cell", "state", *(f"t = {t}" for t in at)], rows)
     rnn, lstm = found[0], next(one for one in found if "bias 1" in one.name)
-    ratio = math.log10(lstm.norms["c"][0]) - math.log10(max(rnn.norms["h"][0], 5e-324))
+    ours, theirs = lstm.norms["c"][0], rnn.norms["h"][0]
+    if min(ours, theirs) < np.finfo(np.float64).tiny:
+        print("At t = 0 a gradient is too small for float64; take fewer steps.")
+        return
+    ratio = math.log10(ours) - math.log10(theirs)
     print(
         f"At t = 0 the gradient by c of an LSTM with forget bias 1 is 10^{ratio:.0f} "
         f"times that of the plain RNN."

@@ -21,6 +21,7 @@ from lstm_jax.core.arguments import check_size
 from lstm_jax.core.cells.cell import Cell, require_cell
 from lstm_jax.core.cells.checks import check_sequence
 from lstm_jax.core.cells.wrapper import state_fields
+from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.primitives.matmul import matmul
 
 
@@ -37,15 +38,16 @@ def jacobian_norms(
     Args:
         cell: a cell whose carry has an ``h``.
         params: its parameters.
-        xs: one sequence ``[T, D]``. Use ``jax.vmap`` for more.
+        xs: one sequence ``[T, D]``. Use ``jax.vmap`` for more. Numbers of 16 bits are
+            computed in float32.
         carry: the state before the first step; ``None`` is zeros.
 
     Returns:
         A carry of arrays ``[T]``.
 
     Raises:
-        TypeError: ``cell`` is not a cell, or its carry is not a NamedTuple of
-            floating-point arrays with a field ``h``.
+        TypeError: ``cell`` is not a cell, its states are not vectors, or its carry is
+            not a NamedTuple of floating-point arrays with a field ``h``.
         ValueError: ``xs`` is not ``[T, D]`` with at least one step.
 
     >>> import jax
@@ -107,7 +109,8 @@ def lyapunov_exponents(
         Exponents in nats per step, ``[count]``.
 
     Raises:
-        TypeError: ``cell`` is not a cell, or its carry is not floating point.
+        TypeError: ``cell`` is not a cell, its states are not vectors, or its carry is
+            not floating point.
         ValueError: ``xs`` is not ``[T, D]`` with at least one step, or ``count`` is
             less than 1 or more than the carry has numbers.
 
@@ -148,21 +151,29 @@ def lyapunov_exponents(
 def _loop(cell, params, xs, carry, needs_h=True):
     """The flat first state, a step of flat states, what it reads, and the way back."""
     require_cell("cell", cell)
+    if cell.feature_axes != 1:
+        raise TypeError(
+            f"{type(cell).__name__} has {cell.feature_axes} feature axes, expected a "
+            f"cell whose states are vectors; flatten its states in a cell of your own."
+        )
     carry, xs = check_sequence(cell, params, carry, xs, None)
-    if xs.ndim != 1 + cell.feature_axes or not len(xs):
+    if xs.ndim != 2 or not len(xs):
         raise ValueError(
             f"xs has shape {xs.shape}, expected one sequence [T, D] of at least one "
             f"step; use jax.vmap for several."
         )
+    # No decomposition of 16-bit matrices exists, and products of Jacobians need range.
+    dtype = accumulation_dtype(xs.dtype)
+    params, xs = jax.tree.map(lambda a: a.astype(dtype), (params, xs))
     if carry is None:
-        carry = cell.zero_carry(xs.shape[1:-1], xs.dtype)
+        carry = cell.zero_carry((), dtype)
     floating = [jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves(carry)]
     if not all(floating) or (needs_h and "h" not in state_fields(cell)):
         raise TypeError(
             f"the carry of {type(cell).__name__} is {jax.eval_shape(lambda: carry)}, "
             f"expected floating-point arrays{', one of them h' if needs_h else ''}."
         )
-    flat, unflatten = ravel_pytree(carry)
+    flat, unflatten = ravel_pytree(jax.tree.map(lambda a: a.astype(dtype), carry))
     weights = cell.weights(params)
 
     def dot(name, a):

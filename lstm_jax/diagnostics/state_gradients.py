@@ -23,6 +23,8 @@ def state_gradients(
     params: Any,
     xs: Float[Array, "T *B D"],
     loss: Callable[[Float[Array, "T *B H"]], Array],
+    *,
+    carry: Any = None,
 ) -> Any:
     """``|dL/dh_t|`` of every step, and the same for any other state of the cell.
 
@@ -36,6 +38,7 @@ def state_gradients(
         params: its parameters.
         xs: inputs ``[T, ..., D]``.
         loss: a function from the outputs ``hs``, ``[T, ..., H]``, to a number.
+        carry: the state before the first step; ``None`` is zeros.
 
     Returns:
         A carry of arrays ``[T, ...]``: Euclidean norms over the units.
@@ -55,7 +58,7 @@ def state_gradients(
     (7, 2)
     """
     require_cell("cell", cell)
-    _, xs = check_sequence(cell, params, None, xs, None)
+    start, xs = check_sequence(cell, params, carry, xs, None)
     carry = jax.eval_shape(lambda: cell.zero_carry(xs.shape[1:-1], xs.dtype))
     floating = [jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves(carry)]
     if "h" not in state_fields(cell) or not all(floating):
@@ -66,11 +69,12 @@ def state_gradients(
     rows = PartitionSpec(*spec_of(xs)[:-1])
     specs = jax.tree.map(lambda _: rows, carry)
     run = functools.partial(_norms, cell, loss)
-    return leave_to_compiler(run, (params, xs), specs)
+    return leave_to_compiler(run, (params, start, xs), specs)
 
 
-def _norms(cell, loss, params, xs):
-    carry = cell.zero_carry(xs.shape[1:-1], xs.dtype)
+def _norms(cell, loss, params, carry, xs):
+    if carry is None:
+        carry = cell.zero_carry(xs.shape[1:-1], xs.dtype)
     inputs = Inputs.of(cell, params, carry, cell.project(params, xs))
 
     def run(nudges):

@@ -99,7 +99,7 @@ class Drift(NamedTuple):
     size: Float[Array, "T"]
     """Root mean square over rows and units at every step."""
     slope: Float[Array, ""]
-    """Its mean change per step over the last half of the sequence."""
+    """Its mean change per step over the last half of the steps with a real row."""
 
 
 def carry_drift(
@@ -128,14 +128,19 @@ def carry_drift(
     if c.shape[0] < 2:
         raise ValueError(f"c has shape {c.shape}, expected at least two steps.")
     rows = c.reshape(c.shape[0], -1)
-    if mask is None:
-        size = jnp.sqrt(jnp.mean(rows**2, axis=1))
-    else:
-        real = jnp.broadcast_to(mask[..., None], c.shape).reshape(rows.shape)
-        total = jnp.sum(jnp.where(real, rows, jnp.zeros_like(rows)) ** 2, axis=1)
-        size = jnp.sqrt(total / jnp.maximum(real.sum(1), 1).astype(rows.dtype))
-    half = size[len(size) // 2 :] if len(size) > 2 else size
-    return Drift(size, (half[-1] - half[0]) / max(len(half) - 1, 1))
+    real = jnp.ones(c.shape[:-1], bool) if mask is None else mask
+    real = jnp.broadcast_to(real[..., None], c.shape).reshape(rows.shape)
+    total = jnp.sum(jnp.where(real, rows, jnp.zeros_like(rows)) ** 2, axis=1)
+    size = jnp.sqrt(total / jnp.maximum(real.sum(1), 1).astype(rows.dtype))
+    # The numbers of the steps that count come first.
+    counts = real.any(axis=1)
+    steps = jnp.argsort(~counts, stable=True)
+    last = jnp.maximum(counts.sum() - 1, 1)
+    middle = jnp.where(last > 1, (last + 1) // 2, 0)
+    first, end = steps[middle], steps[last]
+    change = size[end] - size[first]
+    apart = jnp.maximum(end - first, 1).astype(size.dtype)
+    return Drift(size, jnp.where(counts.sum() > 1, change / apart, 0 * change))
 
 
 def _checked(name, a, mask):

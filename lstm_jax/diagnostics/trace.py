@@ -10,6 +10,7 @@ import jax
 from lstm_jax._types import Array, Bool, Float, Lengths
 from lstm_jax.core.arguments import check_bool
 from lstm_jax.core.cells.cell import Cell, require_cell
+from lstm_jax.core.cells.checks import check_time_major
 from lstm_jax.core.cells.wrapper import Wrapper
 from lstm_jax.core.layers.bidirectional import (
     Bidirectional,
@@ -168,6 +169,7 @@ def trace_stack(
     ((7, 2, 5), (7, 2, 4))
     """
     # A call of the stack checks the arguments, and costs far less than what follows.
+    xs = check_time_major(stack.cells[0], xs)
     sequence: dict[str, Any] = dict(lengths=lengths, mask=mask, resets=resets)
     options: dict[str, Any] = dict(
         reset_carry=reset_carry, reverse=reverse, dtype=dtype

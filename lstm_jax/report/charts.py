@@ -56,16 +56,24 @@ def _round_step(least):
 
 
 def label(value: float, step: float = 0.0) -> str:
-    """A number as it stands at a tick or in a tooltip.
+    """A number as it stands at a tick or in a tooltip, with up to seven digits.
 
     >>> label(2500.0, 500), label(0.30000000000000004, 0.1), label(1.5e-7)
     ('2,500', '0.3', '1.5e-07')
+    >>> label(1000.5, 0.5), label(123456.03), label(2_000_000.0), label(0.0)
+    ('1,000.5', '123,456', '2,000,000', '0')
     """
+    if not math.isfinite(value):
+        return str(value)
     if step:
-        value = round(value / step * 1e6) / 1e6 * step
-    if value and not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.3g}"
-    return f"{value:,.6g}" if abs(value) < 1000 else f"{value:,.0f}"
+        digits = max(0, 1 - math.floor(math.log10(step)))
+        value = round(value, digits) + 0.0
+    size = abs(value)
+    if size and not 1e-4 <= size < 1e12:
+        return f"{value:.4g}"
+    digits = max(0, 6 - (math.floor(math.log10(size)) if size else 0))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _power(exponent):
@@ -111,7 +119,7 @@ class Drawing:
 
 
 def _rounded(values):
-    return [None if math.isnan(v) else round(v, 1) for v in values.tolist()]
+    return [round(v, 1) if math.isfinite(v) else None for v in values.tolist()]
 
 
 def drawing(chart: Chart) -> Drawing | None:

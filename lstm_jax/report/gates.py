@@ -33,7 +33,7 @@ def gate_section(examined: Examined) -> Section:
             f"after n steps."
         ),
         Table(
-            "Gates of every layer, over all units and steps",
+            "Gates of the layers that read it, over all units and steps",
             ["layer", "gate", "mean", "closed", "open"],
             [row for layer in examined.layers for row in _gate_rows(layer)],
         ),
@@ -103,19 +103,22 @@ def gradient_section(examined: Examined) -> Section:
 
 
 def _gradients_of(layer: Layer) -> Iterator[Chart]:
-    xs = jnp.asarray(layer.trace.xs, jnp.float32)
-    xs = xs[::-1] if layer.name.endswith(".backward") else xs
-    xs = xs[-GRADIENT_STEPS:]
+    wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
+    read = layer.trace.xs, layer.trace.before
+    if layer.name.endswith(".backward"):  # in the order in which the layer reads
+        read = jax.tree.map(lambda a: a[::-1], read)
+    xs, before = wide(jax.tree.map(lambda a: a[-GRADIENT_STEPS:], read))
     fields = dict(_states(layer))
     if len(xs) < 2 or "h" not in fields or len(fields) < len(state_fields(layer.cell)):
         return
-    params = jax.tree.map(lambda p: p.astype(jnp.float32), layer.params)
+    start = jax.tree.map(lambda a: a[0], before)
     run = jax.jit(
-        lambda params, xs: state_gradients(
-            layer.cell, params, xs, lambda hs: jnp.sum(hs[-1] ** 2)
+        lambda params, carry, xs: state_gradients(
+            layer.cell, params, xs, lambda hs: jnp.sum(hs[-1] ** 2), carry=carry
         )
     )
-    found = {name: np.asarray(a) for name, a in run(params, xs)._asdict().items()}
+    norms = run(wide(layer.params), start, xs)._asdict()
+    found = {name: np.asarray(a) for name, a in norms.items()}
     top = max(a.max() for a in found.values()) or 1.0
     steps = np.arange(-len(xs) + 1, 1)
     lines = [Line(f"by {name}", steps, a / top) for name, a in found.items()]
@@ -145,15 +148,10 @@ def text_section(examined: Examined) -> Section:
         "that change most. The best of many units follows even noise a little, so "
         "check a unit on other text."
     )
-    pieces = [_visible(piece) for piece in example.steps]
+    pieces = [piece + example.between for piece in example.steps]
     return Section(
         "Units on text", [Text(said), Colored("Unit", pieces, [*units.items()])]
     )
-
-
-def _visible(piece):
-    """Words need a space between them; single characters do not."""
-    return piece if len(piece) <= 1 or piece[-1:].isspace() else f"{piece} "
 
 
 def _state(layer):

@@ -36,6 +36,13 @@ def report(trained: Trained) -> str:
     name = trained.run.directory.resolve().name
     lead = f"A run of the task {task.config.task}, {summary.state}. "
     lead += task.summary(dict(summary.metadata))
+    if trained.seeds > 1:
+        best = task.config.seed + trained.best_seed
+        lead += (
+            f" Metrics and curves are means of {trained.seeds} seeds. Samples, gates "
+            f"and gradients are of seed {best}, the best in validation; gates during "
+            f"training are of seed {task.config.seed}."
+        )
     return render(f"Report of {name}", lead, sections)
 
 

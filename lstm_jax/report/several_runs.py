@@ -7,9 +7,9 @@ from lstm_jax.config import flat
 from lstm_jax.report.curves import curves
 from lstm_jax.report.elements import Section, Table, Text
 from lstm_jax.report.page import render
+from lstm_jax.runs.configs import config_of, make_task
 from lstm_jax.runs.summary import Summary
-from lstm_jax.tasks import TASKS
-from lstm_jax.training.metrics import PLAIN
+from lstm_jax.training.metrics import PLAIN, Metric
 
 
 def comparison(directories: Sequence[str | Path]) -> str:
@@ -58,10 +58,12 @@ def _time(summary):
 
 def _curves(summaries):
     lines = {name: one.run.metrics() for name, one in summaries.items()}
-    tasks = {str(one.config.get("task")) for one in summaries.values()}
-    known = TASKS.get(tasks.pop()) if len(tasks) == 1 else None
-    metrics = getattr(known[1], "metrics", PLAIN) if known else PLAIN
-    return curves(lines, metrics if isinstance(metrics, dict) else PLAIN)
+    tasks = {one.config.get("task") for one in summaries.values()}
+    metrics: dict[str, Metric] = {}
+    if len(tasks) == 1:  # the units of other tasks may differ
+        for one in summaries.values():
+            metrics |= make_task(config_of(one.run), one.metadata).metrics
+    return curves(lines, metrics or PLAIN)
 
 
 def _differences(summaries):

@@ -74,7 +74,7 @@ class Examined(NamedTuple):
     def layer(self, name: str) -> tuple[Layer, int]:
         """The layer and the index of a unit, from a name such as ``lstm.0.17``.
 
-        The name of the stack may be left out if the model has one: ``0.17``.
+        ``0.17`` is enough if only one layer has a name that ends in 0.
 
         Raises:
             RunError: there is no such unit.
@@ -94,7 +94,7 @@ class Examined(NamedTuple):
 
 
 def _fits(place, name):
-    return place in (name, name.partition(".")[2])
+    return name == place or name.endswith(f".{place}")
 
 
 def examine(task: Task, params: PyTree) -> Examined:

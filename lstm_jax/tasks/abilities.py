@@ -343,7 +343,9 @@ class Example(NamedTuple):
     steps: Sequence[str]
     """What the model reads at every step, in words."""
     is_text: bool = False
-    """Whether the steps are pieces of a text that a person can read."""
+    """Whether the steps are pieces of a text that the user can read."""
+    between: str = ""
+    """What stands between two pieces of the text."""
 
 
 @runtime_checkable

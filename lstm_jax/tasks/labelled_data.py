@@ -24,7 +24,7 @@ from lstm_jax.data.labelled import (
 )
 from lstm_jax.data.standardise import Standardisation
 from lstm_jax.data.text import DataError, counted
-from lstm_jax.data.tokens import Tokenizer, learn, restore
+from lstm_jax.data.tokens import Tokenizer, Words, learn, restore
 from lstm_jax.models.encoder import Inputs, Tokens
 from lstm_jax.tasks.abilities import Example
 from lstm_jax.tasks.labelled_config import FilesConfig, ImagesConfig
@@ -164,6 +164,7 @@ class LabelledData:
             lambda model: model(row, deterministic=True),
             words,
             is_text=tokenizer is not None,
+            between=" " * isinstance(tokenizer, Words),
         )
 
     # Metadata

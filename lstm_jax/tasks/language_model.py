@@ -413,10 +413,11 @@ class LanguageModelling:
         tokens = self.tokens("valid")[:EXAMPLE]
         column = jnp.asarray(tokens.astype(np.int32))[:, None]
         return Example(
-            f"the first {len(tokens):,} {self.config.data.tokens} of the valid split",
+            f"the first {len(tokens):,} tokens of the valid split",
             lambda model: model.hidden(column, deterministic=True),
             [self.tokenizer.decode([token]) for token in tokens.tolist()],
             is_text=True,
+            between=" " * (self.config.data.tokens == "words"),
         )
 
     def score(self, params, text: Text) -> Scored:

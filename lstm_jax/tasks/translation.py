@@ -201,6 +201,7 @@ class TranslationTask:
             lambda model: model.encode(row, lengths),
             [*map(side.tokenizer.decode, tokens[:-1, None].tolist()), "<end>"],
             is_text=True,
+            between=" " * isinstance(side.tokenizer, Words),
         )
 
     @property

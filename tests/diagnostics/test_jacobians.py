@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lstm_jax import GRUCell, LSTMCell, LSTMPCell, RNNCell, RNNParams
+from lstm_jax import ConvLSTMCell, GRUCell, LSTMCell, LSTMPCell, RNNCell, RNNParams
 from lstm_jax.diagnostics import jacobian_norms, lyapunov_exponents
 
 T, D, H = 4, 3, 4
@@ -75,6 +75,24 @@ def test_the_exponents_add_up_to_the_volume():
     np.testing.assert_allclose(found.sum(), volume / len(xs), rtol=1e-6)
     few = lyapunov_exponents(cell, params, xs, count=2)
     assert few.shape == (2,)
+
+
+@pytest.mark.parametrize("cell", [LSTMCell(H), GRUCell(H)])
+def test_16_bits_are_computed_in_32(cell):
+    params = cell.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (T, D))
+    half = xs.astype(jnp.bfloat16)
+    found = jacobian_norms(cell, params, half).h
+    want = jacobian_norms(cell, params, half.astype(jnp.float32)).h
+    np.testing.assert_allclose(found, want)
+    assert lyapunov_exponents(cell, params, half).dtype == jnp.float32
+
+
+def test_states_are_vectors():
+    cell = ConvLSTMCell(H, kernel=(2,))
+    params = cell.init(jax.random.key(0), D)
+    with pytest.raises(TypeError, match="2 feature axes"):
+        jacobian_norms(cell, params, jnp.ones((T, 5, D)))
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,19 @@ def test_every_cell_against_a_loop_of_its_step(name):
     cells.assert_close(found, want, cells.DERIVATIVES)
 
 
+@pytest.mark.usefixtures("x64")
+def test_a_carry_is_where_it_starts():
+    cell, (params, xs, *_) = LSTMCell(H), setup(LSTMCell(H))
+    last = lambda hs: (hs[-1] ** 2).sum()
+    whole = state_gradients(cell, params, xs, last)
+    carry, _ = lstm_step(params, None, xs[0])
+    carry, _ = lstm_step(params, carry, xs[1])
+    rest = state_gradients(cell, params, xs[2:], last, carry=carry)
+    for name in ("h", "c"):
+        part = getattr(whole, name)[2:]
+        np.testing.assert_allclose(getattr(rest, name), part, rtol=1e-10)
+
+
 def test_a_cell_is_expected():
     with pytest.raises(TypeError, match="expected a cell"):
         state_gradients(GRUCell, None, jnp.ones((T, B, D)), jnp.sum)

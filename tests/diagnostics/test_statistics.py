@@ -40,6 +40,17 @@ def test_drift_of_real_steps():
     np.testing.assert_allclose(found.slope, 1.0)
 
 
+def test_padding_at_the_end_is_no_drift():
+    c, mask = np.ones((10, 2, 1), np.float32), np.arange(10)[:, None] < np.array([6, 4])
+    c = np.where(mask[..., None], c, 0)
+    found = carry_drift(c, mask=mask)
+    np.testing.assert_allclose(found.size, mask.any(1))
+    assert found.slope == 0
+    rising = np.where(mask[..., None], np.arange(10.0)[:, None, None] + c, 0)
+    np.testing.assert_allclose(carry_drift(rising, mask=mask).slope, 1.0)
+    assert carry_drift(c, mask=np.zeros((10, 2), bool)).slope == 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
