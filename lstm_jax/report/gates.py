@@ -9,7 +9,6 @@ import numpy as np
 
 from lstm_jax.core.cells.wrapper import state_fields
 from lstm_jax.diagnostics import (
-    carry_drift,
     find_units,
     state_gradients,
     text_signals,
@@ -65,14 +64,14 @@ def _charts_of(layer: Layer) -> Iterator[Chart]:
     if len(steps) < 2:
         return
     means = [
-        Line(name, steps, np.asarray(gate.mean(axis=-1)))
+        Line(name, steps, np.mean(gate, axis=-1, dtype=float))
         for name, gate in layer.trace.gates.items()
     ]
     title = f"Gates of {layer.name}, mean over units"
     if means:
         yield Chart(title, "step of the example", "mean of the gate", means)
     states = [
-        Line(name, steps, np.asarray(carry_drift(state).size))
+        Line(name, steps, np.sqrt(np.mean(np.square(state, dtype=float), axis=-1)))
         for name, state in _states(layer)
     ]
     title = f"Size of the states of {layer.name}, root mean square over units"
@@ -156,8 +155,8 @@ def text_section(examined: Examined) -> Section:
 
 def _state(layer):
     carry = layer.trace.carry
-    state = jnp.tanh(carry.c) if hasattr(carry, "c") else layer.trace.hs
-    return np.asarray(state, float)
+    state = np.asarray(carry.c if hasattr(carry, "c") else layer.trace.hs, float)
+    return np.tanh(state) if hasattr(carry, "c") else state
 
 
 def _units(layer, pieces) -> Iterator[tuple[int, str]]:

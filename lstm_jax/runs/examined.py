@@ -45,17 +45,30 @@ class Layer(NamedTuple):
 
     def gate_numbers(self) -> dict[str, GateNumbers]:
         """How open every gate is."""
-        found = {}
-        for name, gate in self.trace.gates.items():
-            low, high = saturation(gate, low=-0.9 if name in SIGNED else 0.1)
-            numbers = gate.mean(), low.mean(), high.mean()
-            found[name] = GateNumbers(*map(float, numbers))
-        return found
+        found = _gate_numbers(self.trace.gates)
+        return {
+            name: GateNumbers(*map(float, found[name])) for name in self.trace.gates
+        }
 
     def memory(self) -> Any:
         """Steps that every unit remembers, ``[H]``; ``None`` without such a gate."""
         gates = [self.trace.gates[name] for name in KEEPS if name in self.trace.gates]
-        return np.asarray(time_constant(jnp.clip(gates[0], 0, 1))) if gates else None
+        return np.asarray(_memory(gates[0])) if gates else None
+
+
+# Compiled as a whole: one operation after the other takes seconds to compile.
+@jax.jit
+def _gate_numbers(gates):
+    found = {}
+    for name, gate in gates.items():
+        low, high = saturation(gate, low=-0.9 if name in SIGNED else 0.1)
+        found[name] = gate.mean(), low.mean(), high.mean()
+    return found
+
+
+@jax.jit
+def _memory(gate):
+    return time_constant(jnp.clip(gate, 0, 1))
 
 
 class Examined(NamedTuple):
@@ -131,4 +144,4 @@ def _directions(name, cell, params, trace):
 def _one_row(trace):
     """The first sequence of a batch, without its batch axes."""
     row = lambda a: a.reshape(a.shape[0], -1, a.shape[-1])[:MOST_STEPS, 0]
-    return jax.tree.map(lambda a: row(jnp.asarray(a)), trace)
+    return jax.tree.map(lambda a: row(np.asarray(a)), trace)
