@@ -96,12 +96,26 @@ def test_every_task_has_a_report(task, runs, capsys):
     assert f"{loss:.5g}" in text
 
 
-def test_without_data_the_rest_is_there(runs, tmp_path, capsys):
-    copy = tmp_path / "copy"
-    shutil.copytree(runs("classification"), copy)
+WITHOUT_DATA = {
+    "classification": "series.csv",
+    "language_model": "text.txt",
+    "forecasting": "load.csv",
+    "translation": "valid.de",
+    "transcription": "valid.jsonl",
+}
+
+
+@pytest.mark.parametrize("task", WITHOUT_DATA)
+def test_without_data_the_rest_is_there(task, runs, tmp_path, capsys):
+    copy, data = tmp_path / "copy", WITHOUT_DATA[task]
+    shutil.copytree(runs(task), copy)
     config = copy / "config.toml"
-    config.write_text(config.read_text().replace("series.csv", "gone.csv"))
+    changed = config.read_text().replace(data, "gone.csv")
+    assert changed != config.read_text()
+    config.write_text(changed)
+    capsys.readouterr()
     assert cli.main(["report", str(copy), "--out", str(tmp_path / "r.html")]) == 0
+    assert "missing in the report: Gates and states: " in capsys.readouterr().err
     text, _ = read(tmp_path / "r.html")
     assert re.search(r"This section is missing: .*gone.csv", text)
     assert "Curves" in text

@@ -1,5 +1,6 @@
 """``lstm-jax report``: a trained run, or several, as one HTML file."""
 
+import functools
 import time
 from pathlib import Path
 
@@ -39,9 +40,10 @@ def report(args) -> int:
     """The command."""
     start = time.perf_counter()
     check_new("--out", args.out)
+    warn = functools.partial(say, error=True)
     if len(args.runs) == 1:
         run = trained(args.runs[0])
-        html, out = report_of(run), args.out or run.run.path(NAME)
+        html, out = report_of(run, warn), args.out or run.run.path(NAME)
     else:
         if args.out is None:
             raise RunError("several runs need --out FILE.html; add it.")

@@ -1,5 +1,6 @@
 """The report of one run."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from lstm_jax.config import flat
@@ -16,10 +17,14 @@ from lstm_jax.training.run_errors import RunError
 from lstm_jax.training.step import one_seed
 
 
-def report(trained: Trained) -> str:
+def report(trained: Trained, warn: Callable[[str], None]) -> str:
     """The report of a trained run, as HTML.
 
-    What needs data that cannot be read is left out, and the report says so.
+    What needs data that cannot be read is left out. The report says so.
+
+    Args:
+        trained: the run.
+        warn: told about every section that is left out.
     """
     summary = Summary.of(trained.run.directory)
     task = trained.task
@@ -28,14 +33,15 @@ def report(trained: Trained) -> str:
         metrics_section(summary),
         Section("Curves", curves({"run": trained.run.metrics()}, task.metrics)),
         Section("Gates during training", gate_curves(trained.run.metrics())),
-        *_parts("What the model does", lambda: [sample_section(task, params)]),
-        *_parts("Gates and states", lambda: _looks_inside(task, params)),
+        *_parts("What the model does", lambda: [sample_section(task, params)], warn),
+        *_parts("Gates and states", lambda: _looks_inside(task, params), warn),
         config_section(summary),
         machine_section(summary),
     ]
     name = trained.run.directory.resolve().name
     lead = f"A run of the task {task.config.task}, {summary.state}. "
-    lead += task.summary(dict(summary.metadata))
+    with contextlib.suppress(DataError):  # it may count the tokens of its data
+        lead += task.summary(dict(summary.metadata))
     if trained.seeds > 1:
         best = task.config.seed + trained.best_seed
         lead += (
@@ -55,11 +61,14 @@ def _looks_inside(task, params):
     ]
 
 
-def _parts(title: str, make: Callable[[], list[Section]]) -> Iterator[Section]:
+def _parts(
+    title: str, make: Callable[[], list[Section]], warn: Callable[[str], None]
+) -> Iterator[Section]:
     """Sections that need the data of the run, or one that says why they are missing."""
     try:
         yield from make()
     except (DataError, RunError, ModuleNotFoundError) as error:
+        warn(f"missing in the report: {title}: {error}")
         yield Section(title, [Text(f"This section is missing: {error}")])
 
 
@@ -113,6 +122,8 @@ def _rounded(value):
 
 
 def _said(value):
+    if value == "":
+        return "-"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_said, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

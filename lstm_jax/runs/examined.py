@@ -103,7 +103,10 @@ class Examined(NamedTuple):
             f"{one.name}.0 to {one.name}.{one.trace.hs.shape[-1] - 1}"
             for one in self.layers
         )
-        raise RunError(f"the run has no unit {name!r}; its units are {known}.")
+        raise RunError(
+            f"the run has no unit {name!r}; its units are {known}. The end of a name "
+            f"is enough if it fits one layer."
+        )
 
 
 def _fits(place, name):
