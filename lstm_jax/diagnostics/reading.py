@@ -66,7 +66,7 @@ def readings(model: nnx.Module, call: Callable[[Any], Any]) -> list[Reading]:
             name = ".".join(map(str, path)) or type(module).__name__.lower()
             fields = dataclasses.fields(Stack)
             own = {f.name: getattr(module.stack, f.name) for f in fields}
-            module.stack = _Recorded(**own, name=name, found=found)
+            module.stack = _Recorded(**own, of=module.stack, name=name, found=found)
     call(model)
     if not found:
         raise ValueError(
@@ -80,6 +80,7 @@ def readings(model: nnx.Module, call: Callable[[Any], Any]) -> list[Reading]:
 class _Recorded(Stack):
     """A stack that notes its calls."""
 
+    of: Any = dataclasses.field(default=None, compare=False)
     name: str = dataclasses.field(default="", compare=False)
     found: Any = dataclasses.field(default=None, compare=False)
 
@@ -89,11 +90,9 @@ class _Recorded(Stack):
                 f"the layers {self.name} run inside a transformation such as jax.jit, "
                 f"so their inputs are not known; call the model outside of it."
             )
-        fields = dataclasses.fields(Stack)
-        stack = Stack(**{f.name: getattr(self, f.name) for f in fields})
         kept = ("lengths", "mask", "resets", "reset_carry", "reverse", "dtype")
         shown = {name: options[name] for name in kept if name in options}
         calls = sum(one.name.partition("#")[0] == self.name for one in self.found)
         name = f"{self.name}#{calls + 1}" if calls else self.name
-        self.found.append(Reading(name, stack, params, carries, xs, shown))
-        return stack(params, carries, xs, **options)
+        self.found.append(Reading(name, self.of, params, carries, xs, shown))
+        return self.of(params, carries, xs, **options)

@@ -9,7 +9,7 @@ import jax
 
 from lstm_jax._types import Array, Bool, Float, Lengths
 from lstm_jax.core.arguments import check_bool
-from lstm_jax.core.cells.cell import Cell, require_cell
+from lstm_jax.core.cells.cell import Cell, Noise, require_cell
 from lstm_jax.core.cells.checks import check_time_major
 from lstm_jax.core.cells.wrapper import Wrapper
 from lstm_jax.core.layers.bidirectional import (
@@ -19,7 +19,6 @@ from lstm_jax.core.layers.bidirectional import (
     merged,
 )
 from lstm_jax.core.layers.stack import Stack, spread_carry
-from lstm_jax.core.primitives.elementwise import gates
 from lstm_jax.core.recurrence.loop import run_plain
 from lstm_jax.core.recurrence.scan import inputs_of
 from lstm_jax.core.recurrence.sequence import (
@@ -111,7 +110,7 @@ def _trace(cell, reverse, params, seq):
 class _Traced(Wrapper):
     """The inner cell, whose output is a `Trace` of the step."""
 
-    def noisy_step(self, noise, params, carry, gx, dot, gates=gates) -> Any:
+    def wrapped_step(self, masks, step, params, carry, gx, dot, gates) -> Any:
         values, z = {}, {}
 
         def watched(pre, /, **activations):
@@ -120,14 +119,11 @@ class _Traced(Wrapper):
                 values[name], z[name] = gate.value, gate.z
             return found
 
-        after, h = self.cell.noisy_step(noise, params, carry, gx, dot, watched)
+        after, h = step(params, carry, gx, dot, watched)
         return after, Trace(values, z, carry, after, h, None)
 
     def masks(self, key, steps, batch_shape, dtype):
-        raise NotImplementedError
-
-    def wrapped_step(self, masks, step, params, carry, gx, dot, gates):
-        raise NotImplementedError
+        return Noise(None, None)
 
 
 def trace_stack(

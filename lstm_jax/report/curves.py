@@ -8,7 +8,7 @@ import numpy as np
 from lstm_jax.report.elements import Chart, Line
 from lstm_jax.runs.gate_log import PREFIX
 from lstm_jax.training.metrics import Metric, Metrics
-from lstm_jax.training.plots import WIDE
+from lstm_jax.training.plots import curve, is_wide, shown_as
 
 Lines = Sequence[Mapping[str, Any]]
 """The lines of metrics.jsonl."""
@@ -25,7 +25,9 @@ def curves(runs: Mapping[str, Lines], metrics: Metrics) -> list[Chart]:
     names = ["loss", *(name for name, metric in metrics.items() if not metric.of)]
     charts = [_chart(name, runs, metrics) for name in dict.fromkeys(names)]
     rates = [
-        Line(_named(run, "learning rate", runs), *_measured(lines, "learning_rate"))
+        Line(
+            _named(run, "learning rate", runs), *curve("learning_rate", Metric(), lines)
+        )
         for run, lines in runs.items()
     ]
     charts.append(Chart("Learning rate", "step", "learning rate", rates))
@@ -39,11 +41,11 @@ def gate_curves(lines: Lines) -> list[Chart]:
     for name in names:
         layer, *what = name.removeprefix(PREFIX).split(" ")
         if len(what) == 2:
-            curve = Line(" ".join(what), *_measured(lines, name), points=True)
-            layers.setdefault(f"{layer}, {what[1]}", []).append(curve)
+            title, said = f"{layer}, {what[1]}", " ".join(what)
         else:
-            curve = Line("median unit", *_measured(lines, name), points=True)
-            layers.setdefault(f"{layer}, steps that units remember", []).append(curve)
+            title, said = f"{layer}, steps that units remember", "median unit"
+        measured = curve(name, Metric(), lines)
+        layers.setdefault(title, []).append(Line(said, *measured, points=True))
     return [
         Chart(f"Gates of {title}", "step", title.partition(", ")[2], curves)
         for title, curves in layers.items()
@@ -55,27 +57,15 @@ def _named(run, what, runs):
 
 
 def _chart(name, runs, metrics):
-    # A metric that is computed from this one says it in a better unit.
-    derived = ((n, m) for n, m in metrics.items() if m.of == name)
-    shown, metric = next(derived, (name, metrics.get(name, Metric())))
+    title, metric = shown_as(name, metrics)
     lines = []
     for run, rows in runs.items():
         for kind, prefix in (("training", ""), ("validation", "valid_")):
-            steps, values = _measured(rows, prefix + name)
+            steps, values = curve(prefix + name, metric, rows)
             if len(steps):
-                values = np.asarray(metric.convert(values), float)
                 named = _named(run, kind, runs)
                 lines.append(Line(named, steps, values, points=bool(prefix)))
-    unit = "" if not metric.unit or metric.unit in shown else f" ({metric.unit})"
-    title = metric.label or shown.replace("_", " ") + unit
     values = np.concatenate([*(line.ys for line in lines), []])
-    low = values.min(initial=np.inf)
-    wide = bool(len(values)) and low > 0 and values.max() > WIDE * low
+    log = bool(len(values)) and (metric.scale == "log" or is_wide(values))
     title = title[:1].upper() + title[1:]
-    return Chart(title, "step", title, lines, log=wide or metric.scale == "log")
-
-
-def _measured(rows, name):
-    found = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    steps, values = np.array(found, float).reshape(-1, 2).T
-    return steps, values
+    return Chart(title, "step", title, lines, log=log)

@@ -7,6 +7,7 @@ import numpy as np
 
 from lstm_jax.inference import Sampling
 from lstm_jax.report.elements import Band, Chart, Heat, Line, Quote, Section, Table
+from lstm_jax.runs.posterior_plot import LIKELY
 from lstm_jax.tasks.abilities import (
     Backtests,
     Generates,
@@ -21,8 +22,6 @@ SERIES, WINDOWS = 3, 2
 SENTENCES = 3
 MOST_CLASSES = 20
 """A confusion matrix of more classes is left out."""
-LIKELY = 0.2
-"""Tokens that are as probable at some step have a curve."""
 
 
 def sample_section(task: Any, params: Any) -> Section:

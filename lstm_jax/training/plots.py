@@ -1,6 +1,7 @@
 """The curves of a run as PNG files; needs the extra ``plots``."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,9 @@ def plot_run(run: Run, metrics: Metrics = PLAIN) -> list[Path]:
 
 def _curves_of(name, metrics, lines):
     """Draws training and validation of a metric; ``None`` if it was not measured."""
-    shown, metric = name, metrics.get(name, Metric())
-    for other, derived in metrics.items():
-        if derived.of == name:
-            shown, metric = other, derived
-            break
-    train = _curve(name, metric, lines)
-    valid = _curve(f"valid_{name}", metric, lines)
+    title, metric = shown_as(name, metrics)
+    train = curve(name, metric, lines)
+    valid = curve(f"valid_{name}", metric, lines)
     if not len(train[0]) and not len(valid[0]):
         return None
 
@@ -66,23 +63,36 @@ def _curves_of(name, metrics, lines):
             bottom = lowest - 0.05 * abs(lowest)
             if bottom < top:
                 axes.set_ylim(bottom, top)
-        name = shown.replace("_", " ")
-        unit = "" if metric.unit in name else f" ({metric.unit})"
         values = np.concatenate([train[1], valid[1]])
-        scale = "log" if metric.scale == "log" or _is_wide(values) else "linear"
-        axes.set(xlabel="step", ylabel=metric.label or name + unit, yscale=scale)
+        scale = "log" if metric.scale == "log" or is_wide(values) else "linear"
+        axes.set(xlabel="step", ylabel=title, yscale=scale)
         axes.legend(frameon=False)
 
     return curves
 
 
-def _is_wide(values):
+def shown_as(name: str, metrics: Metrics) -> tuple[str, Metric]:
+    """The title of a metric, and how it is shown: as the first one that is computed
+    from it, if there is one.
+    """
+    derived = (
+        (other, metric) for other, metric in metrics.items() if metric.of == name
+    )
+    shown, metric = next(derived, (name, metrics.get(name, Metric())))
+    said = shown.replace("_", " ")
+    unit = "" if metric.unit in said else f" ({metric.unit})"
+    return metric.label or said + unit, metric
+
+
+def is_wide(values: np.ndarray) -> bool:
     """Whether values span so much that a linear axis would hide the lower ones."""
     lowest = values.min()
-    return lowest > 0 and values.max() > WIDE * lowest
+    return bool(lowest > 0 and values.max() > WIDE * lowest)
 
 
-def _curve(name, metric, lines):
+def curve(
+    name: str, metric: Metric, lines: Sequence[Mapping[str, Any]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of a metric, at the steps where it was measured."""
     found = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     steps, values = np.array(found, float).reshape(-1, 2).T
@@ -91,7 +101,7 @@ def _curve(name, metric, lines):
 
 def _learning_rate(lines):
     def curves(axes):
-        steps, rates = _curve("learning_rate", Metric(), lines)
+        steps, rates = curve("learning_rate", Metric(), lines)
         axes.plot(steps, rates, color="#08519c")
         axes.set(xlabel="step", ylabel="learning rate")
 
