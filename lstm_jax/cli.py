@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 import jax
@@ -22,9 +23,11 @@ from lstm_jax.commands import (
     predict,
     report,
     reproduce,
+    sweep,
     train,
     transcribe,
     translate,
+    worker,
 )
 from lstm_jax.commands.process import keep_freed_memory, quiet_after_failed_writes
 from lstm_jax.config import ConfigError, keys_named
@@ -49,7 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     quiet_after_failed_writes()
     with termination_raises():
-        return _run(args)
+        try:
+            status = _run(args)
+        except BaseException:
+            if worker.is_worker():
+                traceback.print_exc()
+            worker.leave(1)
+            raise
+        return worker.leave(status)
 
 
 def _run(args):
@@ -77,6 +87,8 @@ def _run(args):
     except Diverged as error:
         say(f"lstm-jax: {error}", error=True)
         return 1
+    except worker.ProcessLost:
+        return worker.LOST
     except KeyboardInterrupt:
         say("lstm-jax: interrupted.", error=True)
         return 130
@@ -129,6 +141,7 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train.add_command(commands)
+    sweep.add_command(commands)
     evaluate.add_command(commands)
     generate.add_command(commands)
     translate.add_command(commands)

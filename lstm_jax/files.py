@@ -199,16 +199,18 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def writing_folder(path: str | Path) -> Iterator[Path]:
+def writing_folder(path: str | Path, aside: Path | None = None) -> Iterator[Path]:
     """A folder to write into; at the end of the block it becomes ``path``.
 
-    ``path`` must not exist yet. After a crash it is there whole or not at all.
+    ``path`` must not exist yet. After a crash it is there whole or not at all. The
+    folder is ``aside``, which other processes may write into, or has a random name.
 
     Raises:
         OSError: it cannot be written, or ``path`` exists.
     """
     path = Path(path)
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}{ASIDE}")
+    if aside is None:
+        aside = path.with_name(f"{path.name}.{secrets.token_hex(8)}{ASIDE}")
     os.mkdir(aside)
     try:
         yield aside

@@ -2,6 +2,7 @@
 
 arguments.py   arguments that several commands have
 train.py       train, resume
+sweep.py       sweep; sweep_workers.py are its processes
 evaluate.py    evaluate
 generate.py    generate
 reproduce.py   reproduce: published results, and receipts

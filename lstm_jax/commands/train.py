@@ -1,13 +1,20 @@
 """``lstm-jax train``: a run from its config to its results."""
 
+import contextlib
+import dataclasses
+import os
 import shlex
+import sys
 
+from lstm_jax.commands import worker
 from lstm_jax.commands.arguments import add_overrides
 from lstm_jax.config import read
 from lstm_jax.runs.configs import read_config, run_folder
 from lstm_jax.runs.shipped import config_path, shipped
 from lstm_jax.runs.train import train_run
 from lstm_jax.terminal import say
+from lstm_jax.training import processes
+from lstm_jax.training.run_errors import RunError
 
 
 def add_command(commands) -> None:
@@ -22,13 +29,88 @@ def add_command(commands) -> None:
     command.add_argument(
         "--resume", action="store_true", help="continue a run from its last checkpoint"
     )
+    several = command.add_argument_group("several processes")
+    several.add_argument(
+        "--distributed",
+        action="store_true",
+        help="train with other processes that run the same command; SLURM, Open MPI, "
+        "Kubernetes and TPU pods say where they are, or these options",
+    )
+    several.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="the address of process 0"
+    )
+    several.add_argument(
+        "--processes", type=int, metavar="N", help="the number of processes"
+    )
+    several.add_argument(
+        "--process", type=int, metavar="I", help="the number of this process, from 0"
+    )
+    several.add_argument(
+        "--heartbeat",
+        type=int,
+        metavar="SECONDS",
+        default=processes.HEARTBEAT,
+        help="a process that is silent for so long counts as lost; default %(default)s",
+    )
+    several.add_argument(
+        "--connect-timeout",
+        type=int,
+        metavar="SECONDS",
+        default=processes.CONNECT,
+        help="how long to wait for the others at the start; default %(default)s",
+    )
     command.set_defaults(command=train)
 
 
 def train(args) -> int:
     """The command."""
+    named = [args.coordinator, args.processes, args.process]
+    if not args.distributed:
+        if any(value is not None for value in named):
+            raise RunError(
+                "--coordinator, --processes and --process are for --distributed; add "
+                "it, or leave them out."
+            )
+        return _train(args)
+    if not worker.is_worker():
+        return _watch(args)
+    worker.follow_parent()
+    processes.connect(*named, heartbeat=args.heartbeat, timeout=args.connect_timeout)
+    with _quiet_others(), worker.fails_alone(processes.is_lost):
+        return _train(args)
+
+
+def _watch(args) -> int:
+    status, lost = worker.watch(sys.argv[1:])
+    if not lost:
+        return status
+    this = "this process" if args.process is None else f"process {args.process}"
+    say(
+        f"lstm-jax: {this} has lost another process; the run ends here. Its last "
+        f"checkpoint is kept: start all processes again with --resume. Their number "
+        f"may change.",
+        error=True,
+    )
+    return 2
+
+
+@contextlib.contextmanager
+def _quiet_others():
+    """Process 0 alone talks to the user. Errors of the others go to standard error."""
+    if processes.is_first():
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        with contextlib.redirect_stdout(nowhere):
+            yield
+
+
+def _train(args) -> int:
     path = config_path(args.config)
     config = read_config(read(path), args.overrides)
+    if args.distributed and config.parallel.data == 1:
+        everywhere = dataclasses.replace(config.parallel, data=-1)
+        config = dataclasses.replace(config, parallel=everywhere)
     directory = run_folder(config, path, args.overrides)
     outcome = train_run(config, directory, resume=args.resume)
     if not outcome.complete:

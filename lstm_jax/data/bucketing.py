@@ -26,6 +26,17 @@ class Batch(NamedTuple):
     lengths: np.ndarray
     """``[B]``, int32: its steps; 0 in rows that fill up a batch."""
 
+    def part(self, first: int, last: int) -> "Batch":
+        """The rows ``first`` to before ``last``; rows after the last one are empty.
+
+        >>> Batch(4, np.array([5, 6, 7]), np.array([4, 3, 2])).part(2, 4)
+        Batch(steps=4, members=array([ 7, -1]), lengths=array([2, 0]))
+        """
+        members, lengths = self.members[first:last], self.lengths[first:last]
+        rest = (0, last - first - len(members))
+        members = np.pad(members, rest, constant_values=-1)
+        return Batch(self.steps, members, np.pad(lengths, rest))
+
 
 class Buckets(NamedTuple):
     """Batches that hold every sequence once."""

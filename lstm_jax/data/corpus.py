@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lstm_jax.data.records import COLUMN
 from lstm_jax.data.stored import IN_MEMORY, UTF_8, Text, read_text, read_texts
 from lstm_jax.data.text import DataError, counted, ends, python_reference
 
@@ -22,6 +23,7 @@ def read_corpus(
     path: str | Path = "",
     shares: Sequence[float] = SHARES,
     encoding: str = UTF_8,
+    column: str = COLUMN,
     *,
     in_memory: int = IN_MEMORY,
 ) -> dict[str, Text]:
@@ -29,9 +31,10 @@ def read_corpus(
 
     Args:
         path: empty for the Python language reference of this Python; a file, which is
-            cut at characters by ``shares``; or a folder. Files are text, or text
-            compressed by gzip. Of a folder, files whose names begin with a dot do not
-            matter, and the first of these that fits is read:
+            cut at characters by ``shares``; or a folder. Files are text, plain or
+            compressed by gzip or zstd, or Parquet or array_record files with a text in
+            every row. Of a folder, files whose names begin with a dot do not matter,
+            and the first of these that fits is read:
 
             - one file for each part, which has ``train``, ``valid`` (or ``val``) or
               ``test`` in its name. There may be no ``test``, and other files do not
@@ -45,7 +48,8 @@ def read_corpus(
             own.
         shares: of ``train``, ``valid`` and ``test``, 1 in all; a part with a share of 0
             is left out. A folder with names for the parts needs none.
-        encoding: what files are written in.
+        encoding: what text files are written in.
+        column: the column of text of Parquet files.
         in_memory: a text of more bytes stays in its file.
 
     Raises:
@@ -57,15 +61,15 @@ def read_corpus(
         found = find_parts(Path(path))
         if isinstance(found, dict):
             return {
-                part: _read(files, path, encoding, in_memory)
+                part: _read(files, path, encoding, column, in_memory)
                 for part, files in found.items()
             }
         whole = found
     _check_shares(shares)
     if whole is not None:
-        text = _read(whole, path, encoding, in_memory)
+        text = _read(whole, path, encoding, column, in_memory)
     elif str(path):
-        text = read_text(path, encoding=encoding, in_memory=in_memory)
+        text = read_text(path, "", encoding, column, in_memory=in_memory)
     else:
         text = Text.of(python_reference())
     cut = zip(PARTS, text.cut(ends(text.characters, shares)), shares, strict=True)
@@ -93,9 +97,9 @@ def sha256(parts: Mapping[str, Text]) -> str:
     return digest.hexdigest()
 
 
-def _read(files, folder, encoding, in_memory):
+def _read(files, folder, encoding, column, in_memory):
     names = [f"{file.relative_to(folder)} in data.path={folder}" for file in files]
-    return read_texts(files, names, encoding, in_memory=in_memory)
+    return read_texts(files, names, encoding, column, in_memory=in_memory)
 
 
 def find_parts(folder: Path) -> dict[str, list[Path]] | list[Path]:

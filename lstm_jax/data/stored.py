@@ -2,8 +2,8 @@
 
 A text of at most `IN_MEMORY` bytes is an array in memory. A larger one is mapped from
 its file: the system reads the pages that are used, and may drop them again. If the file
-is not plain UTF-8 with ``\\n`` (gzip, another encoding, several files), the text is
-first written to a temporary file in the folder that TMPDIR names.
+is not plain UTF-8 with ``\\n`` (compressed, another encoding, Parquet, several files),
+the text is first written to a temporary file in the folder that TMPDIR names.
 """
 
 import codecs
@@ -12,13 +12,31 @@ import io
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from lstm_jax.data.text import CHUNK, FILE_BYTES, DataError, open_data, unpacked
+from lstm_jax.data.records import (
+    ARRAY_RECORD,
+    COLUMN,
+    PARQUET,
+    TEXT,
+    array_records,
+    joined,
+    kind_of,
+    parquet_rows,
+)
+from lstm_jax.data.text import (
+    CHUNK,
+    FILE_BYTES,
+    DataError,
+    is_packed,
+    open_data,
+    unpacked,
+)
 
 IN_MEMORY = 2**26
 """A text of more bytes than these 64 MiB stays in its file."""
@@ -37,17 +55,28 @@ class Mapped:
     def __init__(self, file: BinaryIO, called: str):
         self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._called = called
+        self._file = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._file)
+        self._before = os.fstat(self._file)
         self.data = np.frombuffer(self._map, np.uint8)
 
     def check(self) -> None:
-        """Raises DataError where the file has another size by now: to read what is not
-        there any more would end the process."""
-        if (size := self._map.size()) != len(self._map):
-            raise DataError(
-                f"{self._called} has {size:,} bytes now and had {len(self._map):,} "
-                f"when it was opened; bring the file back, and do not write to it "
-                f"while it is used."
+        """Raises DataError where the file has changed: to read what is not there any
+        more would end the process."""
+        now, before = os.fstat(self._file), self._before
+        if now.st_size != before.st_size:
+            changed = (
+                f"has {now.st_size:,} bytes now and had {before.st_size:,} when it was "
+                f"opened"
             )
+        elif now.st_nlink and now.st_mtime_ns != before.st_mtime_ns:
+            changed = "was written to since it was opened"
+        else:
+            return
+        raise DataError(
+            f"{self._called} {changed}; bring the file back, and do not write to it "
+            f"while it is used."
+        )
 
     def forget(self, start: int, stop: int) -> None:
         """Tells the system that these bytes are not needed in memory for now."""
@@ -92,8 +121,13 @@ class Text:
         """Whether it is in memory, not in a file."""
         return self._mapped is None
 
+    @property
+    def mapped(self) -> Mapped | None:
+        """The file that it is in, if it is not in memory."""
+        return self._mapped
+
     def check(self) -> None:
-        """Raises DataError where the file of the text has changed in size."""
+        """Raises DataError where the file of the text has changed."""
         if self._mapped is not None:
             self._mapped.check()
 
@@ -149,17 +183,22 @@ def read_text(
     path: str | Path,
     called: str = "",
     encoding: str = UTF_8,
+    column: str = COLUMN,
     *,
     in_memory: int = IN_MEMORY,
 ) -> Text:
-    """The text of a file, or of one compressed by gzip whatever its name.
+    """The text of a file: plain, compressed by gzip or zstd, Parquet or array_record.
+    What is in the file decides, not its name.
 
     Line ends become ``\\n``, and the mark that some programs put first is left out.
+    Rows of Parquet, and records, are joined by line ends; see
+    `lstm_jax.data.records.joined`.
 
     Args:
         path: the file.
         called: what errors call the file; ``data.path=PATH`` if empty.
-        encoding: what the file is written in.
+        encoding: what a text file is written in.
+        column: the column of text of a Parquet file.
         in_memory: a text of more bytes stays in its file.
 
     Raises:
@@ -169,47 +208,83 @@ def read_text(
     called, encoding = called or f"data.path={path}", _name(encoding)
     with open_data(path, called) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > in_memory and encoding == UTF_8:
+        plain = kind_of(file) == TEXT and not is_packed(file)
+        if plain and size > in_memory and encoding == UTF_8:
             characters = written = 0
-            for piece in decoded(unpacked(file, called), called, encoding):
+            for piece in _pieces(path, called, encoding, column):
                 characters += len(piece)
                 written += len(piece.encode())
             if written == size:  # Nothing is left out, so the file is the text.
                 mapped = Mapped(file, called)
                 return Text(mapped.data, characters, mapped)
-            file.seek(0)
-        pieces = decoded(unpacked(file, called), called, encoding)
-        return stored(pieces, called, in_memory)
+    return stored(_pieces(path, called, encoding, column), called, in_memory)
 
 
 def read_texts(
     paths: Sequence[Path],
     called: Sequence[str],
     encoding: str = UTF_8,
+    column: str = COLUMN,
     *,
     in_memory: int = IN_MEMORY,
 ) -> Text:
     """The texts of several files, one after the other, as one. A text that does not
     end with a line end gets one, unless it is the last.
 
-    Args and errors are those of `read_text`, of every file.
+    Args and errors are those of `read_text`, of every file. Text files, Parquet files
+    and array_record files cannot be mixed.
     """
     if len(paths) == 1:
-        return read_text(paths[0], called[0], encoding, in_memory=in_memory)
+        return read_text(paths[0], called[0], encoding, column, in_memory=in_memory)
 
     encoding = _name(encoding)
+    _check_one_kind(paths, called)
 
     def pieces():
         end = "\n"
         for path, name in zip(paths, called, strict=True):
             if not end.endswith("\n"):
                 yield "\n"
-            with open_data(path, name) as file:
-                for piece in decoded(unpacked(file, name), name, encoding):
-                    yield piece
-                    end = piece or end
+            for piece in _pieces(path, name, encoding, column):
+                yield piece
+                end = piece or end
 
     return stored(pieces(), called[0], in_memory)
+
+
+def _check_one_kind(paths, called):
+    first: dict[str, str] = {}
+    for path, name in zip(paths, called, strict=True):
+        with open_data(path, name) as file:
+            first.setdefault(kind_of(file), name)
+    if len(first) > 1:
+        said = " and ".join(f"{name} is {kind}" for kind, name in first.items())
+        raise DataError(
+            f"{said}, expected files of one kind; put the others elsewhere."
+        )
+
+
+def _pieces(path, called, encoding, column):
+    """The text of a file of any kind."""
+    with open_data(path, called) as file:
+        kind = kind_of(file)
+        if kind != TEXT and encoding != UTF_8:
+            raise DataError(
+                f"data.encoding={encoding} is for text files, and {called} is {kind}, "
+                f"which holds UTF-8; leave it out."
+            )
+        if kind != PARQUET and column != COLUMN:
+            raise DataError(
+                f"data.column={column} is for Parquet files, and {called} is {kind}; "
+                f"leave it out."
+            )
+        if kind == PARQUET:
+            chunks = joined(parquet_rows(file, called, column))
+        elif kind == ARRAY_RECORD:
+            chunks = joined(array_records(path, called))
+        else:
+            chunks = unpacked(file, called)
+        yield from decoded(chunks, called, encoding)
 
 
 def read_stream(file: BinaryIO, called: str, encoding: str = UTF_8) -> Text:

@@ -1,11 +1,12 @@
 """The bytes of data files, and where a text is cut into parts."""
 
 import gzip
+import importlib
 import os
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from lstm_jax.files import open_regular
 GZIP = b"\x1f\x8b"
 """What a file that gzip made begins with."""
 
+ZSTD = b"\x28\xb5\x2f\xfd"
+"""What a file that zstd made begins with."""
+
 CHUNK = 2**20
 """Bytes that are read at a time."""
 
@@ -21,7 +25,7 @@ FILE_BYTES = 2**32
 """A file that is read into memory as a whole has so many bytes at the most: 4 GiB."""
 
 GZIP_BYTES, GZIP_RATIO = 2**28, 100
-"""A file of gzip may unpack to 256 MiB, or to 100 times its size where that is more.
+"""A compressed file may unpack to 256 MiB, or to 100 times its size if that is more.
 Texts and tables shrink to a third or a tenth."""
 
 
@@ -30,7 +34,7 @@ class DataError(ValueError):
 
 
 def read_bytes(path: str | Path, called: str) -> bytes:
-    """The bytes of a file, or of one compressed by gzip whatever its name.
+    """The bytes of a file, unpacked if gzip or zstd compressed it, whatever its name.
 
     Raises:
         DataError: the file is missing, unreadable or corrupt, is not a regular file, or
@@ -66,34 +70,70 @@ def open_data(path: str | Path, called: str) -> BinaryIO:
         raise DataError(f"{called} cannot be read: {reason}.") from error
 
 
+def is_packed(file: BinaryIO) -> bool:
+    """Whether gzip or zstd has compressed an open file."""
+    return _packing(file) is not None
+
+
 def unpacked(file: BinaryIO, called: str) -> Iterator[bytes]:
-    """The bytes of an open file in chunks of `CHUNK`, the last one shorter; unpacked
-    where gzip has compressed them.
+    """The bytes of an open file in chunks of at most `CHUNK`, unpacked if gzip or zstd
+    has compressed them. The file may be closed afterwards.
 
     Raises:
         DataError: the file cannot be read, is corrupt, or unpacks to more than
-            `GZIP_BYTES` and `GZIP_RATIO` times its size.
+            `GZIP_BYTES` and `GZIP_RATIO` times its size; or zstd compressed it and the
+            package pyarrow is not installed.
     """
-    packed = file.read(len(GZIP)) == GZIP
-    file.seek(0)
+    packing = _packing(file)
     size = os.fstat(file.fileno()).st_size
     most, count = max(GZIP_BYTES, GZIP_RATIO * size), 0
-    source = gzip.GzipFile(fileobj=file) if packed else file
+    source: Any = file
+    if packing == "gzip":
+        source = gzip.GzipFile(fileobj=file)
+    elif packing == "zstd":
+        # The package zstandard reads half of a truncated file without an error.
+        arrow = need_pyarrow("pyarrow", called)
+        raw = arrow.PythonFile(file, mode="r")
+        source = arrow.CompressedInputStream(raw, "zstd")
     try:
         while chunk := source.read(CHUNK):
             count += len(chunk)
-            if packed and count > most:
+            if packing and count > most:
                 raise DataError(
-                    f"{called} has {size:,} bytes of gzip that unpack to more than "
-                    f"{most:,}; unpack it first if that is right."
+                    f"{called} has {size:,} bytes of {packing} that unpack to more "
+                    f"than {most:,}; unpack it first if that is right."
                 )
             yield chunk
     except (EOFError, zlib.error, OSError) as error:
-        if packed:
+        if packing:
             raise DataError(
-                f"{called} is a corrupt gzip file ({error}); fetch it again."
+                f"{called} is a corrupt {packing} file ({error}); fetch it again."
             ) from error
         raise DataError(f"{called} cannot be read: {error}.") from error
+
+
+def _packing(file):
+    """What has compressed an open file, if anything."""
+    file.seek(0)
+    start = file.read(len(ZSTD))
+    file.seek(0)
+    if start.startswith(GZIP):
+        return "gzip"
+    return "zstd" if start == ZSTD else None
+
+
+def need_pyarrow(module: str, called: str) -> Any:
+    """A module of the package pyarrow, an extra.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{called} needs the package pyarrow: pip install 'lstm-jax[data]'."
+        ) from error
 
 
 def counted(count: int, what: str) -> str:

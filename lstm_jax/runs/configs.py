@@ -22,6 +22,9 @@ from lstm_jax.training.validation import Rules
 FREE_ON_RESUME = frozenset(
     {
         "optimizer.learning_rate",
+        "parallel.data",
+        "parallel.model",
+        "parallel.shard_parameters",
         "run.directory",
         "train.block",
         "train.checkpoint_every",

@@ -34,7 +34,7 @@ class LogGates(Hook):
         if not trainer.live[0]:
             return
         seeds = trainer.config.seeds
-        params = one_seed(trainer.state.weights, 0, seeds)
+        params = one_seed(trainer.weights, 0, seeds)
         found: dict[str, Any] = {}
         for layer in examine(self._task, params).layers:
             for gate, numbers in layer.gate_numbers().items():

@@ -5,7 +5,9 @@ import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lstm_jax import files
+import jax
+from jax.sharding import NamedSharding
+
 from lstm_jax._types import PyTree
 from lstm_jax.config import ConfigError
 from lstm_jax.runs.configs import (
@@ -18,6 +20,7 @@ from lstm_jax.runs.configs import (
 )
 from lstm_jax.runs.load import check_checkpoint, params_like, validation_of
 from lstm_jax.terminal import say
+from lstm_jax.training import processes
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metadata import read_metadata
 from lstm_jax.training.metrics_file import irregular
@@ -31,7 +34,7 @@ from lstm_jax.training.task import Task
 def known_metadata(run: Run) -> dict[str, Any]:
     """The metadata of a run. Where config.toml or run.json is missing or corrupt, the
     copy in the newest checkpoint takes its place."""
-    files.remove_leftovers(run.directory)
+    run.remove_leftovers()
     config = _read_or_restore(run, "config.toml", lambda: config_of(run))
     kind = find_task(config.task)[1].metadata_type
     return _read_or_restore(run, "run.json", lambda: read_metadata(run, kind))
@@ -118,7 +121,7 @@ def restore(
         surroundings: the versions and the machine of this process.
     """
     config, best, known = task.config, None, {}
-    step = checkpoints.last_good()
+    step = _last_good(checkpoints)
     metrics = run.metrics(synced=step)
     if step is None and "final_part" in facts:
         raise RunError(
@@ -134,18 +137,15 @@ def restore(
                 f"The checkpoint of {run.directory} is at step {step}, {problem}, or "
                 f"start a new run with run.directory=FOLDER."
             )
-        like = params_like(task)
-        state, best, known = checkpoints.restore(step, state, like)
+        state, best, known = checkpoints.restore(step, state, _like(task, state))
     step = int(state.step)
     validation = validation_of(task, known.get("validations", []))
     trains = step < steps and not validation.has_ended.all()
     now = {"step": step} | surroundings | _changed(run, config, trains)
     if trains:
         _warn_of_cores(facts, surroundings)
-    if checkpoints.steps[-1:] not in ([], [step]):
-        print(f"resuming at step {step:,}; corrupt checkpoints are renamed.")
-        checkpoints.set_aside(later_than=step)
-    checkpoints.remove_half_written()
+    if processes.is_first():
+        _make_room(checkpoints, step)
     evaluated = [at for at, _ in known.get("validations", [])]
     for said in irregular(metrics, step, evaluated):
         print(said)
@@ -158,6 +158,30 @@ def restore(
     run.write_json("run.json", facts)
     run.write_text("config.toml", text_of(config))
     return state, best, known, facts
+
+
+def _last_good(checkpoints):
+    """The step of the newest valid checkpoint; process 0 finds it for all."""
+    step = checkpoints.last_good() if processes.is_first() else None
+    found = int(processes.of_first(-1 if step is None else step))
+    return None if found < 0 else found
+
+
+def _like(task, state):
+    """The shapes of the best parameters, and on a mesh their shardings."""
+    like = params_like(task)
+    if not any(isinstance(a.sharding, NamedSharding) for a in jax.tree.leaves(state)):
+        return like
+    put = lambda a, p: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=p.sharding)
+    return jax.tree.map(put, like, state.params)
+
+
+def _make_room(checkpoints, step):
+    """Renames and removes what stands in the way of the checkpoints to come."""
+    if checkpoints.steps[-1:] not in ([], [step]):
+        print(f"resuming at step {step:,}; corrupt checkpoints are renamed.")
+        checkpoints.set_aside(later_than=step)
+    checkpoints.remove_half_written()
 
 
 def _changed(run, config, trains):

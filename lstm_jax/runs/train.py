@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from lstm_jax._types import PyTree
 from lstm_jax.bench.machine import cores, cpu_model
+from lstm_jax.config import ConfigError
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.runs.configs import make_task, monitor_of, text_of, total_steps
 from lstm_jax.runs.enough_memory import check_training_fits
@@ -30,14 +31,16 @@ from lstm_jax.runs.resume import (
     with_ends,
 )
 from lstm_jax.terminal import output_may_close, say
+from lstm_jax.training import processes
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.environment import environment
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
+from lstm_jax.training.placement import ONE_DEVICE, Placement
 from lstm_jax.training.plots import plot_run
 from lstm_jax.training.progress import ProgressReport
 from lstm_jax.training.run_errors import RunError
-from lstm_jax.training.run_folder import Run
+from lstm_jax.training.run_folder import Onlooker, Run
 from lstm_jax.training.step import (
     TrainState,
     init_state,
@@ -71,6 +74,7 @@ class Start:
     state: TrainState
     steps: int
     """Steps of the whole run."""
+    placement: Placement = ONE_DEVICE
 
     @classmethod
     def of(cls, task: Task, source: Source | None = None) -> "Start":
@@ -93,7 +97,17 @@ class Start:
             carry = task.init_carry()
             states.append(init_state(params, carry, optimizer, key, averaging))
         state = states[0] if len(states) == 1 else stack_seeds(states)
-        return cls(task, batches, optimizer, state, steps)
+        placement = placement_of(config, batches)
+        start = cls(task, batches, optimizer, state, steps, placement)
+        start.state = start.placement.put(state, start.shardings)
+        batches.place(placement)
+        return start
+
+    @functools.cached_property
+    def shardings(self):
+        """How the state is split over devices; ``None`` for one device."""
+        train = self.task.config.train
+        return self.placement.of_state(self.state, train.batch_size, train.seeds)
 
     @functools.cached_property
     def block(self):
@@ -106,7 +120,26 @@ class Start:
             config.train.block,
             averaging=config.optimizer.averaging(),
             seeds=config.train.seeds,
+            placement=self.placement,
+            shardings=self.shardings,
         )
+
+
+def placement_of(config: Any, batches: Batches) -> Placement:
+    """Where the arrays of a training lie.
+
+    Raises:
+        ConfigError: there are not enough devices, or the batch cannot be split.
+    """
+    placement = Placement.of(config.parallel)
+    rows = config.train.batch_size
+    if not batches.has_weights and rows % placement.data:
+        nearest = -(-rows // placement.data) * placement.data
+        raise ConfigError(
+            f"train.batch_size is {rows}, which cannot be split over "
+            f"{placement.data} devices; set train.batch_size={nearest}."
+        )
+    return placement
 
 
 def first_params(task: Task, seed: int) -> tuple[PyTree, jax.Array]:
@@ -122,6 +155,7 @@ def train_run(
     resume: bool = False,
     free: Collection[str] = frozenset(),
     make: Callable[..., Any] = make_task,
+    listeners: Iterable[Any] = (),
 ) -> Outcome:
     """Trains, evaluates and plots a run, and prints its progress.
 
@@ -131,20 +165,23 @@ def train_run(
         resume: whether to continue a run that was stopped.
         free: if not empty, the only keys that may change on resume.
         make: makes the task of the config and the metadata of a run that exists.
+        listeners: called with new lines of metrics; see `Run.listeners`.
     """
     with output_may_close():  # a closed terminal must not cost a training
-        return _train_run(config, directory, resume, free, make)
+        return _train_run(config, directory, resume, free, make, listeners)
 
 
-def _train_run(config, directory, resume, free, make):
+def _train_run(config, directory, resume, free, make, listeners):
+    folder = Run if processes.is_first() else Onlooker
     if resume:
-        run = Run(directory)
+        run = folder(directory)
+        run.listeners += listeners
         if not os.path.isdir(run.path("checkpoints")):
-            Run.open(directory)  # nothing could restore its config.toml
+            folder.open(directory)  # nothing could restore its config.toml
         with run.alone():
             # A run goes on with what it has learned of its data: another version of
             # a library might read the same data otherwise.
-            metadata = known_metadata(run)
+            metadata = _first_alone(lambda: known_metadata(run))
             config = continued(run, config)
             source = None
             if not Checkpoints(run.path("checkpoints")).steps:
@@ -155,7 +192,7 @@ def _train_run(config, directory, resume, free, make):
             epoch = start.batches.steps_per_epoch
             check_resumable(run, start.task, epoch, metadata, free)
             return train_alone(run, start, metadata, resume)
-    Run.check_vacant(directory)
+    folder.check_vacant(directory)
     source = source_of(config)
     start = Start.of(make(config, source and source.learned), source)
     metadata = start.task.describe() | _surroundings()
@@ -163,10 +200,22 @@ def _train_run(config, directory, resume, free, make):
         metadata |= {"init_from": source.origin.model_dump()}
     monitor = monitor_of(config, start.task.metrics)
     metadata |= {"monitor": monitor.model_dump()}
-    run = Run.make(directory)
+    run = folder.make(directory)
+    run.listeners += listeners
     with run.alone():  # until the end: nobody may begin a run here in between
         metadata = run.begin(text_of(config), metadata)
+        processes.wait("begun")
         return train_alone(run, start, metadata, resume)
+
+
+def _first_alone(read):
+    """Lets process 0 read, and repair, before the others read."""
+    if processes.is_first():
+        found = read()
+        processes.wait("read")
+        return found
+    processes.wait("read")
+    return read()
 
 
 def train_alone(
@@ -181,15 +230,17 @@ def train_alone(
             run, checkpoints, task, state, start.steps, metadata, _surroundings()
         )
         state, best, known, metadata = found
+        processes.wait("restored")
     record = {"run.json": json.dumps(metadata), "config.toml": text_of(config)}
     checkpoints = Checkpoints(run.path("checkpoints"), record=record)
     _print_metadata(task, metadata)
-    if config.train.tensorboard:
+    if config.train.tensorboard and processes.is_first():
         from lstm_jax.training.events import Events
 
         run.listeners.append(Events(run.path("tensorboard"), run.metrics()))
     trainer, evaluation = make_trainer(run, checkpoints, start, state, best, known)
-    checkpoints.make()
+    if processes.is_first():
+        checkpoints.make()
     began = time.monotonic()
     try:
         complete = trainer.fit()
@@ -204,9 +255,11 @@ def train_alone(
     complete = complete and trainer.stopped_by is None
     if complete:
         print(f"trained in {time.monotonic() - began:.0f} s.")
-        trained = Trained(run, task, evaluation.best, evaluation.validation)
+        best = start.placement.whole(evaluation.best)
+        trained = Trained(run, task, best, evaluation.validation)
         try:
-            _finish(trained, metadata)
+            if processes.is_first():
+                _finish(trained, metadata)
         except (KeyboardInterrupt, Terminated):
             say(f"{run.directory} is trained and saved; finish it with --resume.")
             raise
@@ -266,6 +319,7 @@ def make_trainer(
             Progress(report),
         ],
         say=report.say,
+        placement=start.placement,
         seconds=known.get("seconds", 0.0),
         lost=known.get("lost"),
     )

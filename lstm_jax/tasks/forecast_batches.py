@@ -87,6 +87,15 @@ class ForecastBatches:
         full = np.concatenate([order, np.full(missing, -1, order.dtype)])
         return [*full.reshape(-1, size)]
 
+    axes = ForecastBatch(Window(1, 1, 0, 1, 1, 0), 1, 1)
+
+    def rows(self, batch: np.ndarray) -> int:
+        return len(batch)
+
+    def part(self, batch: np.ndarray, first: int, last: int) -> np.ndarray:
+        some = batch[first:last]
+        return np.pad(some, (0, last - first - len(some)), constant_values=-1)
+
     def load(self, batch: np.ndarray) -> ForecastBatch:
         real = batch >= 0
         series, history = self.windows.series[batch], self._history

@@ -63,6 +63,16 @@ class LabelledBatches:
         made = bucket(self._steps, self._sizes, self._batch_size, rng=rng).batches
         return in_runs(made, self._sizes, rng)
 
+    @property
+    def axes(self) -> LabelledBatch:
+        return LabelledBatch(1, 0, 1 if self._tags else 0, 0)
+
+    def rows(self, batch: Batch) -> int:
+        return len(batch.members)
+
+    def part(self, batch: Batch, first: int, last: int) -> Batch:
+        return batch.part(first, last)
+
     def load(self, batch: Batch) -> LabelledBatch:
         real = batch.members >= 0
         shape = batch.steps, len(batch.members)

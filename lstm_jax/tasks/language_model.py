@@ -2,10 +2,11 @@
 bytes, words or pieces of words."""
 
 import functools
+import itertools
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,11 +19,13 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from lstm_jax.config import Count, PathText, config
 from lstm_jax.core.arguments import seed_key
 from lstm_jax.data.compression import DICTIONARY, xz_bits
-from lstm_jax.data.corpus import SHARES, find_parts, read_corpus, sha256
+from lstm_jax.data.corpus import SHARES, find_parts
+from lstm_jax.data.store import Tokens
 from lstm_jax.data.stored import Text, check_encoding
 from lstm_jax.data.text import DataError, counted
 from lstm_jax.data.token_rows import training_rows, unread
-from lstm_jax.data.tokens import Tokenizer, encode_stored, learn_stored, restore
+from lstm_jax.data.tokenized import TokenizedText
+from lstm_jax.data.tokens import Tokenizer, encode_stored, restore
 from lstm_jax.models.functional import Functional
 from lstm_jax.models.language_model import LanguageModelConfig
 from lstm_jax.programs.program import Program
@@ -30,6 +33,7 @@ from lstm_jax.tasks.abilities import Example, Scored
 from lstm_jax.tasks.perplexity import PERPLEXITY, perplexity
 from lstm_jax.tasks.stream_evaluation import StreamConfig, StreamEvaluation
 from lstm_jax.tasks.text_generation import TextGeneration
+from lstm_jax.terminal import say
 from lstm_jax.training.batches import (
     DeviceBatches,
     HostBatches,
@@ -39,6 +43,7 @@ from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric, number
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
 from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.placement import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
@@ -48,11 +53,18 @@ class TextConfig:
     """The text, its splits and its tokens."""
 
     path: PathText = ""
-    """A text file, plain or .gz; a folder with a file or a folder for each of train,
-    valid and test; or a folder of other files, which become one text in the order of
-    their names. If it is not set: the language reference of this Python."""
+    """A text file, plain, .gz or .zst, or a Parquet or array_record file with a text in
+    every row; a folder with a file or a folder for each of train, valid and test; or a
+    folder of other files, which become one text in the order of their names. If it is
+    not set: the language reference of this Python."""
     encoding: str = "utf-8"
-    """The encoding of the files, by its name in Python, such as latin-1."""
+    """The encoding of text files, by its name in Python, such as latin-1."""
+    column: str = "text"
+    """The column of text of Parquet files."""
+    cache: PathText = ""
+    """A folder in which tokens are kept: the next start with the same files does not
+    read and encode them again. If it is not set: tokens of a text above 64 MiB are in a
+    temporary file in the folder of TMPDIR."""
     valid_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Fraction of a single file for the valid split. The rest is the train split."""
     test_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -85,10 +97,10 @@ class WindowsConfig(TrainConfig):
     window: Count = 64
     """Steps of backpropagation through time. The carry passes to the next window."""
     device_bytes: NonNegativeInt = 256 * 2**20
-    """Training tokens that take more bytes than this stay on the host, and go to the
-    device one window at a time. Byte tokens then stay in the file of the text. A token
-    takes 1 byte for a vocabulary of up to 256 tokens, 2 for up to 65,536. The results
-    are the same."""
+    """Training tokens that take more bytes than this stay on the host, in their file if
+    the text is large, and go to the device one window at a time. A token takes 1 byte
+    for a vocabulary of up to 256 tokens, 2 for up to 65,536. The results are the
+    same."""
 
 
 @config
@@ -104,6 +116,7 @@ class LanguageModellingConfig:
     optimizer: OptimizerConfig = Adam()
     train: WindowsConfig = WindowsConfig()
     evaluation: StreamConfig = StreamConfig()
+    parallel: ParallelConfig = ParallelConfig()
     run: RunConfig = RunConfig()
 
 
@@ -113,6 +126,13 @@ EXAMPLE = 1000
 SMALL = 4 * 2**20
 """Characters that xz compresses in seconds."""
 
+
+FORGET = 64
+"""Batches after which the pages of a file of tokens are given back. They stay in the
+cache of the system; without this, an epoch would bring the whole file into memory."""
+
+LONG = 30
+"""The user is told if reading and encoding a text takes more seconds."""
 
 UNREAD = 0.01
 """The user is told if a larger fraction of the training tokens is never read."""
@@ -144,20 +164,33 @@ class TextWindows:
     Args:
         rows: from `lstm_jax.data.token_rows.training_rows`.
         window: steps of a window.
-        check: raises DataError where the text cannot be read any more.
+        tokens: the tokens that the rows are a view of.
     """
 
-    def __init__(self, rows: np.ndarray, window: int, check: Callable[[], None]):
-        self._rows, self._window, self._check = rows, window, check
+    def __init__(self, rows: np.ndarray, window: int, tokens: Tokens):
+        self._rows, self._window, self._tokens = rows, window, tokens
+        self._loads = itertools.count(1)
 
     def plan(self, epoch: int) -> range:
         del epoch
         return range((len(self._rows) - 1) // self._window)
 
-    def load(self, batch: int) -> np.ndarray:
-        self._check()
-        at = batch * self._window
-        return self._rows[at : at + self._window + 1].copy()
+    axes = 1
+
+    def rows(self, batch: int) -> int:
+        del batch
+        return self._rows.shape[1]
+
+    def part(self, batch: int, first: int, last: int) -> tuple[int, slice]:
+        return batch, slice(first, last)
+
+    def load(self, batch: int | tuple[int, slice]) -> np.ndarray:
+        self._tokens.check()
+        if not next(self._loads) % FORGET:
+            self._tokens.forget()
+        window, rows = batch if isinstance(batch, tuple) else (batch, slice(None))
+        at = window * self._window
+        return self._rows[at : at + self._window + 1, rows].copy()
 
 
 class LanguageModelling:
@@ -170,7 +203,7 @@ class LanguageModelling:
     """
 
     items = "tokens"
-    moved = frozenset({"data.path", "data.encoding"})
+    moved = frozenset({"data.path", "data.encoding", "data.column", "data.cache"})
     metadata_type = TextMetadata
 
     def __init__(
@@ -191,16 +224,12 @@ class LanguageModelling:
 
     def _learn(self) -> Tokenizer:
         data = self.config.data
-        # A character that only the other parts have has to be known, a word has not.
-        everything = data.tokens == "characters"
-        texts = [*self.parts.values()] if everything else [self.parts["train"]]
-        return learn_stored(
-            data.tokens, texts, limit=data.vocabulary_limit, min_count=data.min_count
+        return self._text.learn(
+            data.tokens, limit=data.vocabulary_limit, min_count=data.min_count
         )
 
     @functools.cached_property
-    def parts(self) -> dict[str, Text]:
-        """The text, by the names of its parts."""
+    def _text(self) -> TokenizedText:
         data = self.config.data
         shares = data.valid_share, data.test_share
         asked = shares != SHARES[1:] and os.path.isdir(data.path)
@@ -209,30 +238,38 @@ class LanguageModelling:
                 f"data.path={data.path} is a folder, which has a file for each split; "
                 f"leave data.valid_share and data.test_share out."
             )
-        train = 1 - data.valid_share - data.test_share
-        shares = train, data.valid_share, data.test_share
-        return read_corpus(data.path, shares, data.encoding)
+        return TokenizedText(
+            data.path,
+            (1 - data.valid_share - data.test_share, *shares),
+            data.encoding,
+            data.column,
+            cache=data.cache,
+            tell=lambda said: say(said, error=True),
+        )
 
-    @functools.cached_property
-    def tokens(self) -> Callable[[str], np.ndarray]:
-        """From a part to its tokens, in the smallest integers that hold them; DataError
-        where there is no such part."""
-        return functools.cache(self._encode_part)
+    @property
+    def parts(self) -> dict[str, Text]:
+        """The text, by the names of its parts."""
+        return self._text.parts
 
-    def _encode_part(self, part):
-        if part not in self.parts:
-            raise DataError(
-                f"the data have no split {part}, only {', '.join(self.parts)}."
-            )
-        return encode_stored(self.tokenizer, self.parts[part])
+    def tokens(self, part: str) -> np.ndarray:
+        """The tokens of a part, in the smallest integers that hold them.
+
+        Raises:
+            DataError: there is no such part.
+        """
+        return self._tokens(part).data
+
+    def _tokens(self, part) -> Tokens:
+        return self._text.tokens(part, self.tokenizer)
 
     def describe(self) -> dict[str, Any]:
         """Facts about data and model for the record of the run."""
         return {
             "data": self.config.data.path or "Python language reference",
-            "parts": {part: text.characters for part, text in self.parts.items()},
-            "tokens": {part: self._count(part) for part in self.parts},
-            "sha256": sha256(self.parts),
+            "parts": self._text.characters,
+            "tokens": {part: self._count(part) for part in self._text.characters},
+            "sha256": self._text.sha256,
             "vocabulary": len(self.tokenizer),
             "parameters": self.model.size,
             "tokenizer": self.tokenizer.facts(),
@@ -256,17 +293,23 @@ class LanguageModelling:
         )
         train, count = self.config.train, len(self.tokens("train"))
         rest = unread(count, train.batch_size, train.window)
-        if rest <= UNREAD * count:
-            return said
-        return (
-            f"{said}\nthe last {rest:,} of {count:,} training tokens are never read: "
-            f"a step takes {self.items_per_step:,}; lower train.batch_size or "
-            f"train.window."
-        )
+        if rest > UNREAD * count:
+            said += (
+                f"\nthe last {rest:,} of {count:,} training tokens are never read: "
+                f"a step takes {self.items_per_step:,}; lower train.batch_size or "
+                f"train.window."
+            )
+        if self._text.seconds > LONG and not self.config.data.cache:
+            said += (
+                f"\nreading and encoding the text took {self._text.seconds:.0f} s, and "
+                f"takes as long at every start; set data.cache=FOLDER to keep its "
+                f"tokens."
+            )
+        return said
 
     def check_same_data(self, metadata: Mapping[str, Any], directory: Path) -> None:
         """Another text, or another Python's reference, would be split elsewhere."""
-        if metadata["sha256"] == sha256(self.parts):
+        if metadata["sha256"] == self._text.sha256:
             return
         text, remedy = "the text", "bring that back"
         if not self.config.data.path:
@@ -302,10 +345,11 @@ class LanguageModelling:
     def batches(self) -> DeviceBatches | HostBatches:
         rows, window = self.rows, self.config.train.window
         if self.tokens("train").nbytes > self.config.train.device_bytes:
-            source = TextWindows(rows, window, self.parts["train"].check)
+            source = TextWindows(rows, window, self._tokens("train"))
             return HostBatches(source, self.config.train.block, restarts=True)
         steps = (len(rows) - 1) // window
-        return DeviceBatches(jnp.asarray(rows), self._window_at, steps)
+        axes = dict(axes=1, data_axes=1)
+        return DeviceBatches(jnp.asarray(rows), self._window_at, steps, **axes)
 
     def _window_at(self, data, carry, step, key):
         """The window of ``step``, and its carry: zeros at the start of every epoch."""
@@ -327,16 +371,22 @@ class LanguageModelling:
     # Evaluation
 
     @property
+    def _parts_known(self):
+        known = self._metadata.get("parts")
+        return self._text.characters if known is None else known
+
+    @property
     def final_split(self) -> str:
-        return "test" if "test" in self._metadata.get("parts", self.parts) else "valid"
+        return "test" if "test" in self._parts_known else "valid"
 
     def evaluate(self, params, split: str) -> dict[str, float]:
         """Mean nats of a token over a whole split, its perplexity, and the bits of a
         character where tokens hold all of the text."""
-        tokens = self.tokens(split)
-        self.parts[split].check()
-        nats = self._evaluation(params, tokens)
-        return self._metrics_of(nats, tokens, self.parts[split].characters)
+        tokens = self._tokens(split)
+        tokens.check()
+        nats = self._evaluation(params, tokens.data)
+        tokens.forget()
+        return self._metrics_of(nats, tokens.data, self._text.characters[split])
 
     def _metrics_of(self, nats, tokens, characters):
         """The metrics of a text, from the mean nats of its tokens but the first."""
@@ -372,8 +422,7 @@ class LanguageModelling:
     def baselines(self, split, every=False):
         if split != "test" or not self.tokenizer.lossless:
             return
-        *rest, test = self.parts.values()
-        size = sum(text.characters for text in self.parts.values())
+        size = sum(self._text.characters.values())
         if size > SMALL:
             if not every:
                 yield (
@@ -385,6 +434,7 @@ class LanguageModelling:
                 )
                 return
             yield f"comparing with xz -9 on {size:,} characters; Ctrl-C skips it.", {}
+        *rest, test = self.parts.values()
         # xz does not look back further, and a long text is not held twice.
         seen = "".join(text.last(DICTIONARY + 4) for text in rest)
         found = xz_bits(seen, str(test))

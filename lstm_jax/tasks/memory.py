@@ -19,6 +19,7 @@ from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric, Metrics
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
+from lstm_jax.training.placement import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 
@@ -75,6 +76,7 @@ class MemoryConfig:
     optimizer: OptimizerConfig = Adam()
     train: TrainConfig = TrainConfig()
     evaluation: SequencesConfig = SequencesConfig()
+    parallel: ParallelConfig = ParallelConfig()
     run: RunConfig = RunConfig()
 
 
@@ -134,7 +136,7 @@ class Memory:
         return ()
 
     def batches(self) -> DeviceBatches:
-        return DeviceBatches((), self._draw)
+        return DeviceBatches((), self._draw, axes=(1, None))
 
     def _draw(self, data, carry, step, key):
         del data, step

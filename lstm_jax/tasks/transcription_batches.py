@@ -199,6 +199,15 @@ class TranscriptionBatches:
 
     # Samples and tokens
 
+    axes = TranscriptionBatch(1, 0, 1, 0, 0)
+
+    def rows(self, batch: Planned) -> int:
+        return batch.rows
+
+    def part(self, batch: Planned, first: int, last: int) -> Planned:
+        some = batch.utterances[first:last]
+        return batch._replace(rows=last - first, utterances=some)
+
     def load(self, batch: Planned) -> TranscriptionBatch:
         rows = batch.rows
         signal = np.zeros((batch.steps, rows), np.float32)

@@ -59,6 +59,14 @@ class TranslationBatches:
         batches = pair_batches(self._lengths, self._shapes, rng)
         return in_runs(batches, self._shapes.longest, rng)
 
+    axes: Any = PairBatch(1, 0, 1, 1, 0)
+
+    def rows(self, batch: Batch) -> int:
+        return len(batch.members)
+
+    def part(self, batch: Batch, first: int, last: int) -> Batch:
+        return batch.part(first, last)
+
     def load(self, batch: Batch) -> PairBatch:
         shape = np.searchsorted(self._shapes.longest, batch.steps)
         steps, target_steps = self._shapes.sides[shape]

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lstm_jax._types import Array, Key, PyTree
+from lstm_jax.training.placement import ONE_DEVICE, Placement
 
 BatchAt = Callable[[PyTree, PyTree, Array, Key[Array, ""]], tuple[PyTree, PyTree]]
 """``(data, carry, step, key) -> (batch, carry)``: the batch of a step, and the carry
@@ -43,6 +44,15 @@ class Batches(Protocol):
         """Picks the batch of a step inside a jitted block."""
         ...
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether rows of weight 0 may fill up a batch."""
+        ...
+
+    def place(self, placement: Placement) -> None:
+        """Splits the batches over the devices of a mesh from here on."""
+        ...
+
     def close(self) -> None:
         """Ends threads that load batches."""
         ...
@@ -55,15 +65,36 @@ class DeviceBatches:
         data: what ``at`` reads; all of it stays on the device.
         at: see `BatchAt`.
         steps_per_epoch: see `Batches`.
+        axes: the axis of the rows in every array of a batch, as for `Placement.batch`.
+        data_axes: likewise in ``data``; ``None``: every device has all of it.
     """
 
-    def __init__(self, data: PyTree, at: BatchAt, steps_per_epoch: int | None = None):
-        self._data, self.at = data, at
+    has_weights = False
+
+    def __init__(
+        self,
+        data: PyTree,
+        at: BatchAt,
+        steps_per_epoch: int | None = None,
+        *,
+        axes: PyTree = None,
+        data_axes: PyTree = None,
+    ):
+        self._data, self._at, self._axes = data, at, axes
+        self._data_axes, self._placement = data_axes, ONE_DEVICE
         self.steps_per_epoch = steps_per_epoch
+
+    def place(self, placement: Placement) -> None:
+        self._placement = placement
+        self._data = placement.put_rows(self._data, self._data_axes)
 
     def take(self, step: int, limit: int) -> tuple[PyTree, int]:
         del step
         return self._data, limit
+
+    def at(self, data, carry, step, key):
+        batch, carry = self._at(data, carry, step, key)
+        return self._placement.batch(batch, self._axes), carry
 
     def close(self) -> None:
         pass
@@ -83,6 +114,23 @@ class BatchSource(Protocol):
     def load(self, batch: Any) -> PyTree:
         """The arrays of a batch, of NumPy. Only a few shapes should occur: each is
         compiled once. Called from other threads."""
+        ...
+
+    @property
+    def axes(self) -> PyTree:
+        """The axis of the rows in every array of a batch; see `Placement.batch`."""
+        ...
+
+    def rows(self, batch: Any) -> int:
+        """The number of rows of a planned batch."""
+        ...
+
+    def part(self, batch: Any, first: int, last: int) -> Any:
+        """Some rows of a planned batch, in the form that `load` takes.
+
+        A process loads the rows of its own devices only. Rows after the last one of the
+        batch are empty and have weight 0.
+        """
         ...
 
 
@@ -118,7 +166,9 @@ class HostBatches:
         threads: int = 2,
         restarts: bool = False,
     ):
-        self._restarts = restarts
+        # The rows of a stream have no weights.
+        self._restarts, self.has_weights = restarts, not restarts
+        self._placement = ONE_DEVICE
         self._source, self._block, self._block_bytes = source, block, block_bytes
         self._plan = functools.lru_cache(maxsize=2)(source.plan)
         self._threads = threads
@@ -148,10 +198,18 @@ class HostBatches:
             stacked = np.zeros((room, *leaves[0].shape), leaves[0].dtype)
             for n, leaf in enumerate(leaves):
                 stacked[n] = leaf
-            return jnp.asarray(stacked)
+            return stacked
 
-        first = jnp.asarray(step, jnp.int32)
-        return _Held(first, jax.tree.map(stack, *batches)), len(batches)
+        stacked = jax.tree.map(stack, *batches)
+        if self._placement.mesh is None:
+            held = jax.tree.map(jnp.asarray, stacked)
+        else:
+            held = self._placement.put_own_rows(stacked, self._source.axes)
+        first = self._placement.everywhere(np.asarray(step, np.int32))
+        return _Held(jnp.asarray(first), held), len(batches)
+
+    def place(self, placement: Placement) -> None:
+        self._placement = placement
 
     def at(self, data, carry, step, key):
         del key
@@ -159,7 +217,10 @@ class HostBatches:
         pick = lambda a: jax.lax.dynamic_index_in_dim(a, n, keepdims=False)
         if self._restarts:
             carry = restarted(carry, step % self.steps_per_epoch == 0)
-        return jax.tree.map(pick, data.batches), carry
+        batch = jax.tree.map(pick, data.batches)
+        if self._placement.mesh is not None:
+            batch = self._placement.batch(batch, self._source.axes)
+        return batch, carry
 
     def close(self) -> None:
         if self._pool is not None:
@@ -191,7 +252,11 @@ class HostBatches:
                 f"epoch {epoch} has {len(plan)} batches and epoch 0 has "
                 f"{self.steps_per_epoch}, expected the same number in every epoch."
             )
-        return jax.tree.map(np.asarray, self._source.load(plan[n]))
+        batch = plan[n]
+        if self._placement.mesh is not None:
+            own = self._placement.own_rows(self._source.rows(batch))
+            batch = self._source.part(batch, *own)
+        return jax.tree.map(np.asarray, self._source.load(batch))
 
 
 def restarted(carry: PyTree, starts: Array) -> PyTree:

@@ -5,6 +5,10 @@ with the size and SHA-256 of each file, with the SHA-256 of the manifest itself,
 with the record of the run: run.json and the config, so that a checkpoint of another run
 is recognised and a lost run.json can be restored. The folder is renamed when all of it
 has reached the disk. A checkpoint that does not match its manifest is never used.
+
+Several processes write one checkpoint together, each its own parts of the arrays, and
+process 0 the rest. They need a file system that all of them see. The parts are cut as
+the mesh is, but Orbax reads them for any other mesh.
 """
 
 import concurrent.futures
@@ -27,6 +31,7 @@ from lstm_jax import files
 from lstm_jax._types import PyTree
 from lstm_jax.core.arguments import IMPLEMENTATION
 from lstm_jax.core.trees import by_path
+from lstm_jax.training import processes
 from lstm_jax.training.run_errors import RunError, cannot_write
 from lstm_jax.training.step import TrainState
 
@@ -116,6 +121,9 @@ class Checkpoints:
         """
         self.wait()
         arrays = {"state": _arrays(state)} | ({} if best is None else {"best": best})
+        if processes.count() > 1:
+            self._write_together(int(state.step), arrays, facts)
+            return
         copies = jax.tree.map(lambda leaf: np.array(leaf, copy=True), arrays)
         # So are the facts by this: the run goes on adding to its validation losses.
         facts = json.loads(json.dumps(facts))
@@ -150,11 +158,39 @@ class Checkpoints:
         with files.writing_folder(final) as aside:
             for name, tree in arrays.items():
                 _save_tree(aside / name, tree)
-            shapes = {name: _shapes(tree) for name, tree in arrays.items()}
-            manifest = {"step": int(final.name), "facts": facts, "arrays": shapes}
-            manifest |= {"record": self._record, "files": _digests(aside)}
-            manifest["sha256"] = _sha256_of(manifest)
-            files.write_text(aside / MANIFEST, json.dumps(manifest))
+            self._write_manifest(aside, int(final.name), arrays, facts)
+
+    def _write_manifest(self, aside, step, arrays, facts):
+        shapes = {name: _shapes(tree) for name, tree in arrays.items()}
+        manifest = {"step": step, "facts": facts, "arrays": shapes}
+        manifest |= {"record": self._record, "files": _digests(aside)}
+        manifest["sha256"] = _sha256_of(manifest)
+        files.write_text(aside / MANIFEST, json.dumps(manifest))
+
+    def _write_together(self, step, arrays, facts):
+        """Training waits meanwhile: the processes talk to each other as they write."""
+        final = self.directory / str(step)
+        if processes.of_first(final.is_dir()):
+            return
+        aside = final.with_name(f"{step}{files.ASIDE}")
+        try:
+            if not processes.is_first():
+                processes.wait("checkpoint folder")
+                for name, tree in arrays.items():
+                    _save_tree(aside / name, tree)
+            else:
+                shutil.rmtree(aside, ignore_errors=True)
+                with files.writing_folder(final, aside):
+                    processes.wait("checkpoint folder")
+                    for name, tree in arrays.items():
+                        _save_tree(aside / name, tree)
+                    self._write_manifest(aside, step, arrays, facts)
+                self._prune()
+        except Exception as error:
+            if processes.is_lost(error):
+                raise
+            raise self._explain(final, error) from error
+        processes.wait("checkpoint")
 
     def _make_again(self):
         """Whether the folder was removed, and is there again."""

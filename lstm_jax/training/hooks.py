@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from lstm_jax._types import PyTree
+from lstm_jax.training import processes
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.metrics import PLAIN, Metrics, finite, headline, mean, number
 from lstm_jax.training.progress import ProgressReport
@@ -93,11 +94,12 @@ class Evaluate(Hook):
     def at(self, trainer: Trainer) -> None:
         if not trainer.live.any():
             return
-        seeds, weights = trainer.config.seeds, trainer.state.weights
+        seeds, weights = trainer.config.seeds, trainer.weights
         found: list[Mapping[str, float]] = [
             {} if trainer.lost[i] else self.evaluate(one_seed(weights, i, seeds))
             for i in range(seeds)
         ]
+        found = [_of_first(metrics) for metrics in found]
         values = self._values(trainer, found)
         pairs = zip(found, values, strict=True)
         found = [metrics if np.isfinite(value) else {} for metrics, value in pairs]
@@ -108,11 +110,13 @@ class Evaluate(Hook):
         before = self.validation.best[self.validation.best_seed]
         better = self.validation.add(trainer.step, values.tolist())
         if better.any():
-            self.best = _take(better, weights, self.best)
+            self.best = _take(better, trainer.state.weights, self.best)
         trainer.stopped_early = self.validation.has_ended
-        trainer.state = set_controls(
+        now = set_controls(
             trainer.state, self.validation.rate, self.validation.averaging
         )
+        controls = trainer.placement.everywhere(now.controls)
+        trainer.state = now._replace(controls=controls)
         rules = self.validation.rules
         best = rules.is_better(values, than=before).any()
         trainer.say(self._sentence(trainer.step, found, best))
@@ -177,6 +181,7 @@ class Save(Hook):
         if trainer.step == self._saved:
             return
         found = _zero_or_nan(trainer.state.params, trainer.config.seeds)
+        found = np.asarray(trainer.placement.whole(found))
         trainer.end_seeds(found, trainer.step, "a parameter is not finite")
         self._run.sync()
         facts = trainer.facts()
@@ -210,6 +215,14 @@ class Progress(Hook):
 
     def close(self) -> None:
         self._report.__exit__()
+
+
+def _of_first(metrics):
+    """The metrics of process 0, by which all processes go on."""
+    if not metrics:
+        return metrics
+    values = processes.of_first([*metrics.values()])
+    return dict(zip(metrics, values.tolist(), strict=True))
 
 
 def explain(error: Diverged, checkpoints: Checkpoints) -> Diverged:

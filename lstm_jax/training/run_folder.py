@@ -257,6 +257,10 @@ class Run:
             if os.path.lexists(self.path(name)):
                 os.replace(self.path(name), self.path(f"{name}.damaged"))
 
+    def remove_leftovers(self) -> None:
+        """Removes what an interrupted write has left in the folder."""
+        files.remove_leftovers(self.directory)
+
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """The file is the old one or the new one."""
         with self._writing(name):
@@ -329,6 +333,53 @@ class Run:
         tensors = {name: np.asarray(leaf) for name, leaf in by_path(params).items()}
         with self._writing(name):
             files.write_safetensors(self.path(name), tensors)
+
+
+class Onlooker(Run):
+    """The folder of a run that another process writes. Whatever is written is dropped.
+
+    The processes of one training make the same calls; only process 0 has a `Run`.
+    """
+
+    @classmethod
+    def make(cls, directory: str | Path) -> "Run":
+        return cls(directory)
+
+    @classmethod
+    def check_vacant(cls, directory: str | Path) -> None:
+        del directory
+
+    def begin(self, config: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        del config
+        return dict(facts)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        yield
+
+    def write_text(self, name: str, text: str) -> None:
+        del name, text
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        del name, values
+
+    def _append(self, name, lines):
+        del name, lines
+
+    def set_aside(self, name: str) -> None:
+        del name
+
+    def remove_leftovers(self) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def rewind(self, step: int) -> None:
+        del step
+
+    def save_weights(self, params: PyTree, name: str = "model.safetensors") -> None:
+        del params, name
 
 
 def _lock(folder):

@@ -12,6 +12,7 @@ from lstm_jax._types import Array, Bool, Float, Int, Key, PyTree
 from lstm_jax.training.averaging import Averaging, no_averaging
 from lstm_jax.training.batches import BatchAt
 from lstm_jax.training.metrics import Loss, Mean, as_arrays, of_step
+from lstm_jax.training.placement import ONE_DEVICE, Placement
 
 DATA = 2**32 - 1
 """Folded into a key it gives that of the data; no step comes near it."""
@@ -81,6 +82,7 @@ def train_step(
     state: TrainState,
     batch: PyTree,
     averaging: Averaging = no_averaging,
+    placement: Placement = ONE_DEVICE,
 ) -> tuple[TrainState, dict[str, Mean]]:
     """One step of truncated backpropagation through time (Werbos 1990).
 
@@ -90,7 +92,9 @@ def train_step(
     key = jax.random.fold_in(state.key, state.step)
     carry = jax.lax.stop_gradient(state.carry)
     gradient = jax.value_and_grad(loss, has_aux=True)
-    (value, aux), grads = gradient(state.params, carry, batch, key)
+    params = placement.gathered(state.params)
+    (value, aux), grads = gradient(params, carry, batch, key)
+    grads = placement.scattered(grads)
     updates, opt_state = optimizer.update(
         grads, state.opt_state, state.params, rate=state.controls.rate
     )
@@ -111,6 +115,8 @@ def make_block(
     *,
     averaging: Averaging = no_averaging,
     seeds: int = 1,
+    placement: Placement = ONE_DEVICE,
+    shardings: Any = None,
 ) -> Callable[
     [TrainState, PyTree, int], tuple[TrainState, dict[str, Float[Array, "n *S 2"]]]
 ]:
@@ -121,6 +127,9 @@ def make_block(
     bits. The state is donated. For each metric of `train_step` an array comes back:
     the total and the weight of every step; those after the first ``n`` are 0. With
     several ``seeds`` the state is that of `stack_seeds`, and a step has a pair each.
+
+    On a mesh, the state has the ``shardings`` of `Placement.of_state` before and after
+    every step.
     """
 
     def next_batch(state, data):
@@ -130,7 +139,9 @@ def make_block(
     def step(state, data):
         batch, carry = next_batch(state, data)
         state = state._replace(carry=carry)
-        state, metrics = train_step(loss, optimizer, state, batch, averaging)
+        state, metrics = train_step(
+            loss, optimizer, state, batch, averaging, placement
+        )
         return state, as_arrays(metrics)
 
     def names(state, data):
@@ -146,6 +157,8 @@ def make_block(
     def body(i, loop):
         state, data, metrics = loop
         state, found = step(state, data)
+        if shardings is not None:
+            state = jax.lax.with_sharding_constraint(state, shardings)
         put = lambda all_steps, one: all_steps.at[i].set(one)
         return state, data, jax.tree.map(put, metrics, found)
 
@@ -156,7 +169,8 @@ def make_block(
         state, _, metrics = jax.lax.fori_loop(0, n, body, (state, data, metrics))
         return state, metrics
 
-    return jax.jit(block, donate_argnums=0)
+    out = None if shardings is None else (shardings, placement.replicated)
+    return jax.jit(block, donate_argnums=0, out_shardings=out)
 
 
 def one_seed(tree: PyTree, index: int, seeds: int) -> PyTree:

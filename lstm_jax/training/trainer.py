@@ -13,8 +13,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from lstm_jax._types import PyTree
 from lstm_jax.config import Count, PathText, config
+from lstm_jax.training import processes
 from lstm_jax.training.batches import Batches
 from lstm_jax.training.metrics_file import TIMES
+from lstm_jax.training.placement import ONE_DEVICE, Placement
 from lstm_jax.training.step import TrainState
 from lstm_jax.training.stop import stop_requests
 
@@ -135,6 +137,7 @@ class Trainer:
         config: see `TrainConfig`.
         hooks: called in this order.
         say: shows a line to the user.
+        placement: where the arrays of the state lie.
         seconds: training time before ``state``.
         lost: the step at which each seed diverged, or 0.
     """
@@ -148,11 +151,13 @@ class Trainer:
         hooks: Sequence[Hook],
         *,
         say: Callable[[str], None] = print,
+        placement: Placement = ONE_DEVICE,
         seconds: float = 0.0,
         lost: Sequence[int] | None = None,
     ):
         self._block, self._batches, self._hooks = block, batches, hooks
         self.state, self.config, self.say = state, config, say
+        self.placement = placement
         self.total_steps = config.total_steps(batches.steps_per_epoch)
         self.step = int(state.step)
         self.lost = np.array(lost or [0] * config.seeds)
@@ -161,6 +166,7 @@ class Trainer:
         """Seeds that stopped early."""
         self.stopped_by: str | None = None
         """The signal that asked for a stop, such as SIGINT; ``None`` if none did."""
+        self._stop_agreed = False
         self._began = time.monotonic() - seconds
         self._step_seconds = BLOCK_SECONDS  # until the first block is timed
 
@@ -180,7 +186,7 @@ class Trainer:
         try:
             with stop_requests() as stop:
                 self._call("start")
-                while not self.is_over and not stop.is_set():
+                while not self.is_over and not self._stops(stop):
                     before = self.step
                     self._train_to_next_stop(stop)
                     if self.step == before:  # a stop was requested
@@ -189,7 +195,8 @@ class Trainer:
                         if hook.every and (self.is_last or self.step % hook.every == 0):
                             hook.at(self)
                 self._call("end")
-                self.stopped_by = stop.signal if stop.is_set() else None
+                if self._stops(stop):
+                    self.stopped_by = stop.signal or "another process"
         finally:
             self._batches.close()
             for hook in self._hooks:
@@ -199,6 +206,11 @@ class Trainer:
     def _call(self, moment, *args):
         for hook in self._hooks:
             getattr(hook, moment)(self, *args)
+
+    @property
+    def weights(self) -> PyTree:
+        """The parameters to evaluate, on one device."""
+        return self.placement.whole(self.state.weights)
 
     @property
     def seconds(self) -> float:
@@ -241,9 +253,10 @@ class Trainer:
         self._recorded = time.monotonic()
         while dispatched < end or pending is not None:
             began = None
-            if dispatched < end and self.live.any() and not stop.is_set():
-                affordable = max(int(BLOCK_SECONDS / self._step_seconds), 1)
-                limit = min(end - dispatched, self.config.block, affordable)
+            affordable = max(int(BLOCK_SECONDS / self._step_seconds), 1)
+            limit = min(end - dispatched, self.config.block, affordable)
+            limit = self._agree(limit, stop)
+            if dispatched < end and self.live.any() and not self._stops(stop):
                 data, n = self._batches.take(dispatched, limit)
                 self.state, metrics = self._block(self.state, data, n)
                 began, dispatched = (metrics, n), dispatched + n
@@ -252,6 +265,17 @@ class Trainer:
             if pending is not None:
                 self._record(*pending)
             pending = began
+
+    def _agree(self, limit, stop):
+        """The steps of the next block, and whether to stop, as all processes do it."""
+        if processes.count() == 1:
+            return limit
+        found = processes.of_all([limit, stop.is_set()])
+        self._stop_agreed |= bool(found[:, 1].any())
+        return int(found[0, 0])
+
+    def _stops(self, stop):
+        return stop.is_set() if processes.count() == 1 else self._stop_agreed
 
     def _next_stop(self):
         every = [hook.every for hook in self._hooks if hook.every]

@@ -1,23 +1,30 @@
 """Language modelling by the command line: tokens, figures, evaluation and text."""
 
 import csv
+import functools
 import io
 import json
 import math
 import sys
+import tomllib
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lstm_jax import load_run
 from lstm_jax.cli import main
-from lstm_jax.data import corpus
+from lstm_jax.data import corpus, tokenized
 from lstm_jax.data.token_rows import training_rows
 from lstm_jax.inference import Cache, cache_nats, dynamic_nats, gradient_squares
+from lstm_jax.runs.configs import make_task, read_config
 from lstm_jax.runs.load import best_of
-from lstm_jax.tasks import stream_evaluation
+from lstm_jax.tasks import language_model, stream_evaluation
+from lstm_jax.training.batches import DeviceBatches, HostBatches
 from tests import tiny
+from tests.data import forms
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 KINDS = ["characters", "bytes", "words", "bpe"]
@@ -360,6 +367,127 @@ def test_a_text_in_its_file_gives_the_same_run(tmp_path, capsys, monkeypatch):
     assert not task.parts["train"].in_memory
     assert task.tokens("train").base is not None, "it is a view of the file"
     same_runs(tmp_path / "memory", tmp_path / "file")
+
+
+def in_file(monkeypatch):
+    """Every text is as one that is too large for memory."""
+    small = functools.partial(tokenized.read_corpus, in_memory=0)
+    monkeypatch.setattr(
+        tokenized, "read_corpus", lambda *a, **k: small(*a, **k | {"in_memory": 0})
+    )
+
+
+def task_of(*args):
+    config, *overrides = map(str, args)
+    return make_task(read_config(tomllib.loads(Path(config).read_text()), overrides))
+
+
+def batches_of(task, first, last):
+    """The training batches of these steps, as the loop takes them."""
+    batches, found, key = task.batches(), [], jax.random.key(0)
+    while first < last:
+        data, n = batches.take(first, min(3, last - first))
+        for step in range(first, first + n):
+            batch, _ = batches.at(data, task.init_carry(), jnp.array(step), key)
+            found.append(np.asarray(batch))
+        first += n
+    batches.close()
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_from_a_file_are_those_on_the_device(tmp_path, kind, monkeypatch):
+    args = [*tiny.write(tmp_path), f"data.tokens={kind}", "data.vocabulary_limit=300"]
+    task = task_of(*args)
+    assert isinstance(task.batches(), DeviceBatches)
+    epoch = task.batches().steps_per_epoch
+    device = batches_of(task, 0, epoch + 5)
+    in_file(monkeypatch)
+    monkeypatch.setattr(language_model, "FORGET", 3)
+    task = task_of(*args, "train.device_bytes=0")
+    assert isinstance(task.batches(), HostBatches)
+    assert not task._tokens("train").in_memory
+    host = batches_of(task, 0, epoch + 5)
+    assert host.dtype == device.dtype
+    assert (host == device).all()
+    # A resumed run begins at any step.
+    assert (batches_of(task, 7, epoch + 2) == device[7 : epoch + 2]).all()
+
+
+def test_batches_are_the_same_from_every_form_of_a_text(tmp_path, monkeypatch):
+    args, lines = tiny.write(tmp_path), tiny.TEXT.splitlines(keepends=True)
+    expected = task_of(*args)
+    in_file(monkeypatch)
+    for form, write in forms.FORMS.items():
+        if form == "array_record" and not forms.RECORDS:
+            continue
+        folder = tmp_path / form
+        folder.mkdir()
+        for n, at in enumerate(range(0, len(lines), 70)):
+            # The writer of lines adds the line ends.
+            rows = [line.removesuffix("\n") for line in lines[at : at + 70]]
+            if form in ("parquet", "array_record"):
+                rows = lines[at : at + 70]
+            write(folder / f"{n}", rows)
+        task = task_of(*args, f"data.path={folder}", "train.device_bytes=0")
+        assert task.describe()["sha256"] == expected.describe()["sha256"], form
+        same = batches_of(task, 0, 12) == batches_of(expected, 0, 12)
+        assert same.all(), form
+
+
+def test_a_cache_of_tokens_spares_a_resumed_run_the_text(tmp_path, capsys, monkeypatch):
+    args = [*tiny.write(tmp_path), "data.tokens=words", "train.device_bytes=0"]
+    args += ["optimizer.schedule.kind=constant"]
+    said(capsys, "train", *args, f"run.directory={tmp_path / 'once'}")
+    in_file(monkeypatch)
+    args += [f"data.cache={tmp_path / 'cache'}", f"run.directory={tmp_path / 'twice'}"]
+    said(capsys, "train", *args, "train.steps=6")
+
+    def never(*args, **kwargs):
+        raise AssertionError("the text is read again")
+
+    monkeypatch.setattr(tokenized, "read_corpus", never)
+    said(capsys, "train", *args, "--resume")
+    same_runs(tmp_path / "once", tmp_path / "twice")
+    monkeypatch.undo()
+    other = f"data.cache={tmp_path / 'other'}"
+    said(capsys, "evaluate", tmp_path / "twice", other)
+
+
+def test_a_long_start_is_told(tmp_path, capsys, monkeypatch):
+    args = [*tiny.write(tmp_path), "train.steps=2", "data.tokens=words"]
+    monkeypatch.setattr(language_model, "LONG", 0)
+    out = said(capsys, "train", *args, f"run.directory={tmp_path / 'a'}")
+    assert "reading and encoding the text took 0 s" in out
+    assert "set data.cache=FOLDER to keep its tokens." in out
+    args += [f"data.cache={tmp_path / 'cache'}", f"run.directory={tmp_path / 'b'}"]
+    assert "reading and encoding" not in said(capsys, "train", *args)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["data.column=body"], "data.column=body is for Parquet files"),
+        (["data.cache=FOLDER/text.txt"], "cannot be written"),
+        (["data.path=FOLDER/mixed"], "expected files of one kind"),
+        (["data.path=FOLDER/empty"], "found train: none"),
+        (["data.path=FOLDER/mixed/a", "data.column=n"], "column 'n' holds int64"),
+        (["data.path=FOLDER/half.zst"], "is a corrupt zstd file"),
+    ],
+    ids=words,
+)
+def test_large_data_that_are_wrong(tmp_path, capsys, overrides, says):
+    args = [*tiny.write(tmp_path), f"run.directory={tmp_path / 'run'}"]
+    for name in ("mixed", "empty"):
+        (tmp_path / name).mkdir()
+    forms.write_parquet(tmp_path / "mixed" / "a", ["some", "text"])
+    (tmp_path / "mixed" / "b").write_text("text")
+    (tmp_path / "half.zst").write_bytes(forms.zst(b"a text " * 99)[:-9])
+    args += [one.replace("FOLDER", str(tmp_path)) for one in overrides]
+    wrong = said(capsys, "train", *args, status=2)
+    assert says in wrong
+    assert len(wrong.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_tokens_that_are_never_read_are_told(tmp_path, capsys):

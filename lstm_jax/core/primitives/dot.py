@@ -1,4 +1,7 @@
-"""The product of two matrices, with the sum in the accumulation dtype.
+"""The product of two arrays, with the sum in the accumulation dtype.
+
+Leading axes are not folded into one. On a mesh that splits one of them, folding would
+gather the whole array on every device.
 
 For 16-bit matrices on a CPU, XLA uses the processor's instructions for them (AMX, four
 to seven times as fast as float32) only if the first factor and the result lie in memory
@@ -17,18 +20,22 @@ from lstm_jax._types import Array, Float
 from lstm_jax.core.precision import accumulation_dtype
 
 
-def dot(
-    a: Float[Array, "_ _"], b: Float[Array, "_ _"], axes: tuple[int, int]
-) -> Float[Array, "_ _"]:
-    """The sum over axis ``axes[0]`` of ``a`` and ``axes[1]`` of ``b``."""
-    one, other = axes
-    narrow = a.dtype.itemsize < 4
-    if narrow and one == 0:
-        a, one = _in_rows(a.T), 1
+Axes = int | tuple[int, ...]
+
+
+def dot(a: Float[Array, "..."], b: Float[Array, "..."], axes: tuple[Axes, Axes]):
+    """The sum over the axes ``axes[0]`` of ``a`` and ``axes[1]`` of ``b``.
+
+    The axes that are left come in the result, those of ``a`` first.
+    """
+    one, other = ((n,) if isinstance(n, int) else n for n in axes)
+    narrow, last = a.dtype.itemsize < 4, tuple(range(a.ndim - len(one), a.ndim))
+    if narrow and one != last:
+        a, one = _in_rows(jnp.moveaxis(a, one, last)), last
     product = lax.dot_general(
         a,
         b,
-        (((one,), (other,)), ((), ())),
+        ((one, other), ((), ())),
         preferred_element_type=accumulation_dtype(a.dtype),
     )
     return _in_rows(product) if narrow else product

@@ -3,9 +3,9 @@
 ``jax.lax.dot_general`` also works, but was up to three times slower in a recurrence on
 a CPU (see `lstm_jax.core.primitives.bilinear`). Two layouts matter:
 
-* The weight gradient should be one 2-D product ``a.T @ g`` over all leading axes, with
-  the operand on the left. The transpose of a 3-D ``dot_general`` puts ``g`` on the
-  left, and XLA copies the larger array to do so.
+* The weight gradient should be one product ``a.T @ g`` over all leading axes, with the
+  operand on the left. The transpose of a 3-D ``dot_general`` puts ``g`` on the left,
+  and XLA copies the larger array to do so.
 * Inside a backward loop, ``g @ w.T`` should use weights that are transposed once,
   before the loop. Hence ``transpose_w``, whose own transpose is a plain product.
 
@@ -27,9 +27,7 @@ def matmul(
 
 
 def _matmul(a, w, *, transpose_w):
-    rows = a.reshape(-1, a.shape[-1]) if a.size else a.reshape(0, a.shape[-1])
-    out = dot(rows, w.astype(a.dtype), (1, 1 if transpose_w else 0))
-    return out.reshape(*a.shape[:-1], out.shape[-1])
+    return dot(a, w.astype(a.dtype), (a.ndim - 1, 1 if transpose_w else 0))
 
 
 def _weight_gradient(a, g, w):
@@ -37,7 +35,8 @@ def _weight_gradient(a, g, w):
     # The gradient is wide, the operand may not be.
     narrow = min(a.dtype, g.dtype, key=lambda dtype: dtype.itemsize)
     a, g = (x.astype(cotangent_dtype(narrow)) for x in (a, g))
-    return dot(a.reshape(-1, a.shape[-1]), g.reshape(-1, g.shape[-1]), (0, 0))
+    rows = tuple(range(a.ndim - 1))
+    return dot(a, g, (rows, rows))
 
 
 _bind = bilinear("lstm_jax_matmul", _matmul, _weight_gradient)

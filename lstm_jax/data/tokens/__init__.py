@@ -7,11 +7,12 @@
     unigram       probable runs of bytes, by the same library
 
 `learn` makes one from a text, `restore` from what its ``facts`` said. `learn_stored`
-and `encode_stored` do the work on a text of `lstm_jax.data.stored`, which may be larger
-than memory: bytes are the text itself, and characters come piece by piece.
+and `encoded` do the work on a text of `lstm_jax.data.stored`, which may be larger than
+memory, piece by piece.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from lstm_jax.data.checks import check_count
 from lstm_jax.data.stored import Text
 from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens.borders import at_borders
 from lstm_jax.data.tokens.bpe import BPE
 from lstm_jax.data.tokens.bytestring import Bytes
 from lstm_jax.data.tokens.characters import Characters
@@ -38,7 +40,9 @@ __all__ = [
     "Unigram",
     "Words",
     "decode_stream",
+    "dtype_of",
     "encode_stored",
+    "encoded",
     "learn",
     "learn_stored",
     "restore",
@@ -78,24 +82,48 @@ def learn_stored(
 ) -> Tokenizer:
     """The tokenizer ``name`` with the vocabulary of all ``texts``.
 
-    Arguments and errors are those of `learn`. The vocabularies of bytes and of
-    characters need no more than a piece of a text in memory.
+    Arguments and errors are those of `learn`. A piece of a text is in memory, and the
+    distinct words that it has.
 
     >>> learn_stored("characters", [Text.of("abba"), Text.of("ca")])
     Characters(characters='abc')
     """
-    if _kind(name) is Bytes:
-        text = "bytes are known before"
-    elif _kind(name) is Characters:
-        text = "".join({c for text in texts for piece in text.pieces() for c in piece})
-    else:
-        text = "".join(map(str, texts))
-    return learn(name, text, limit=limit, min_count=min_count)
+    kind = _kind(name)
+    check_count("limit", limit, least=0)
+    check_count("min_count", min_count)
+    if not any(text.characters for text in texts):
+        raise DataError(f"the text is empty, expected one to learn {name} from.")
+    pieces = _pieces(kind, itertools.chain.from_iterable(t.pieces() for t in texts))
+    return kind.learn_pieces(pieces, limit=limit, min_count=min_count)
+
+
+def dtype_of(tokenizer: Tokenizer) -> np.dtype:
+    """The smallest unsigned integers that hold the vocabulary."""
+    return np.min_scalar_type(len(tokenizer) - 1)
+
+
+def encoded(tokenizer: Tokenizer, text: Text) -> Iterator[np.ndarray]:
+    """The tokens of a text, some at a time, in integers of `dtype_of`.
+
+    Raises:
+        DataError: the text has what no token stands for.
+    """
+    if isinstance(tokenizer, Bytes):
+        yield from text.chunks()
+        return
+    dtype = dtype_of(tokenizer)
+    for piece in _pieces(type(tokenizer), text.pieces()):
+        yield tokenizer.encode(piece).astype(dtype)
+
+
+def _pieces(kind, pieces):
+    """Pieces of a text that no token crosses."""
+    return pieces if issubclass(kind, Characters | Bytes) else at_borders(pieces)
 
 
 def encode_stored(tokenizer: Tokenizer, text: Text) -> np.ndarray:
-    """The tokens of a text ``[T]`` in the smallest unsigned integers that hold the
-    vocabulary. Bytes are those of the text, and nothing is copied.
+    """The tokens of a text ``[T]`` in memory, in integers of `dtype_of`. Bytes are
+    those of the text, and nothing is copied.
 
     Raises:
         DataError: the text has what no token stands for.
@@ -105,14 +133,8 @@ def encode_stored(tokenizer: Tokenizer, text: Text) -> np.ndarray:
     """
     if isinstance(tokenizer, Bytes):
         return text.data
-    dtype = np.min_scalar_type(len(tokenizer) - 1)
-    if not isinstance(tokenizer, Characters):
-        return tokenizer.encode(str(text)).astype(dtype)
-    tokens, at = np.empty(text.characters, dtype), 0
-    for piece in text.pieces():
-        tokens[at : at + len(piece)] = tokenizer.encode(piece)
-        at += len(piece)
-    return tokens
+    none = np.zeros(0, dtype_of(tokenizer))
+    return np.concatenate([none, *encoded(tokenizer, text)])
 
 
 def restore(facts: Mapping[str, Any]) -> Tokenizer:

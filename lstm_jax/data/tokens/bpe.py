@@ -1,16 +1,16 @@
 """A token is a run of bytes that often stand together."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from lstm_jax.data.tokens.sub_words import (
     SubWords,
     by_bytes,
     check_limit,
+    cut,
     library,
-    pieces,
 )
-from lstm_jax.data.tokens.tokenizer import utf8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,10 @@ class BPE(SubWords):
     name: ClassVar[str] = "bpe"
 
     @classmethod
-    def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
+    def learn_pieces(
+        cls, pieces: Iterable[str], *, limit: int = 0, min_count: int = 1
+    ) -> Self:
         limit = check_limit(cls.name, limit)
-        utf8(text)
         package = library(cls.name)
         tokenizer = by_bytes(package, package.models.BPE())
         trainer = package.trainers.BpeTrainer(
@@ -42,5 +43,5 @@ class BPE(SubWords):
             initial_alphabet=tokenizer.pre_tokenizer.alphabet(),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(pieces(text), trainer)
+        tokenizer.train_from_iterator(cut(pieces), trainer)
         return cls(tokenizer.to_str())

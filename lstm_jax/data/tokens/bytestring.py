@@ -1,6 +1,7 @@
 """A token is a byte."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 import numpy as np
@@ -33,8 +34,10 @@ class Bytes(Tokenizer):
     lossless: ClassVar[bool] = True
 
     @classmethod
-    def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
-        del text
+    def learn_pieces(
+        cls, pieces: Iterable[str], *, limit: int = 0, min_count: int = 1
+    ) -> Self:
+        del pieces
         refuse_min_count(cls.name, min_count)
         if limit and limit < BYTES:
             raise DataError(

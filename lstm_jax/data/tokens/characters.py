@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 import numpy as np
 
 from lstm_jax.data.text import DataError
 from lstm_jax.data.tokens.tokenizer import Tokenizer, check_tokens, refuse_min_count
+
+CODES = 0x110000
+"""Code points of Unicode."""
 
 SHOWN = 20
 """So many unknown characters are named in an error."""
@@ -40,9 +44,14 @@ class Characters(Tokenizer):
             )
 
     @classmethod
-    def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
+    def learn_pieces(
+        cls, pieces: Iterable[str], *, limit: int = 0, min_count: int = 1
+    ) -> Self:
         refuse_min_count(cls.name, min_count)
-        characters = "".join(sorted(set(text)))
+        seen = np.zeros(CODES, bool)
+        for piece in pieces:
+            seen[_codes(piece)] = True
+        characters = _text(np.flatnonzero(seen))
         if limit and len(characters) > limit:
             raise DataError(
                 f"vocabulary_limit={limit} is less than the {len(characters)} distinct "
@@ -56,10 +65,9 @@ class Characters(Tokenizer):
 
     def encode(self, text):
         codes = _codes(text)
-        tokens = np.searchsorted(self._codes, codes).astype(np.int32)
-        found = self._codes[np.minimum(tokens, len(self) - 1)] == codes
-        if not found.all():
-            unknown = [chr(c) for c in np.unique(codes[~found])]
+        tokens = np.take(self._tokens, codes, mode="clip")
+        if tokens.min(initial=0) < 0:
+            unknown = [chr(c) for c in np.unique(codes[tokens < 0])]
             more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
             raise DataError(
                 f"the vocabulary of this model does not have "
@@ -68,8 +76,7 @@ class Characters(Tokenizer):
         return tokens
 
     def decode(self, tokens):
-        codes = self._codes[check_tokens(tokens, len(self))]
-        return codes.tobytes().decode("utf-32-le", "surrogatepass")
+        return _text(self._codes[check_tokens(tokens, len(self))])
 
     def facts(self):
         return {"name": self.name, "characters": self.characters}
@@ -78,7 +85,19 @@ class Characters(Tokenizer):
     def _codes(self):
         return _codes(self.characters)
 
+    @functools.cached_property
+    def _tokens(self):
+        """From a code point to its token, -1 where there is none, as for all beyond
+        the last entry."""
+        tokens = np.full(int(self._codes[-1]) + 2, -1, np.int32)
+        tokens[self._codes] = np.arange(len(self))
+        return tokens
+
 
 def _codes(text):
     """Code points; halves of characters are unknown ones, not another kind of error."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _text(codes):
+    return codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,8 +42,7 @@ class SubWords(Tokenizer, abc.ABC):
         return self._library.get_vocab_size()
 
     def encode(self, text):
-        utf8(text)
-        parts = self.encode_all(list(pieces(text)))
+        parts = self.encode_all(list(cut([text])))
         return np.concatenate([np.zeros(0, np.int32), *parts])
 
     def encode_all(self, texts):
@@ -112,16 +111,21 @@ def check_limit(name: str, limit: int) -> int:
     return limit or DEFAULT_LIMIT
 
 
-def pieces(text: str) -> Iterator[str]:
-    """The text in pieces whose tokens are those of the whole: the library first cuts
-    a text before the white space after a word, so a cut there changes nothing.
+def cut(texts: Iterable[str]) -> Iterator[str]:
+    """Texts in pieces whose tokens are those of the whole: the library first cuts a
+    text before the white space after a word, so a cut there changes nothing.
 
-    >>> [len(piece) for piece in pieces("word " * 2000)]
+    Raises:
+        DataError: a text has half a character.
+
+    >>> [len(piece) for piece in cut(["word " * 2000])]
     [4099, 4100, 1801]
     """
-    at = 0
-    while border := BORDER.search(text, at + PIECE):
-        yield text[at : border.start() + 1]
-        at = border.start() + 1
-    if at < len(text):
-        yield text[at:]
+    for text in texts:
+        utf8(text)
+        at = 0
+        while border := BORDER.search(text, at + PIECE):
+            yield text[at : border.start() + 1]
+            at = border.start() + 1
+        if at < len(text):
+            yield text[at:]

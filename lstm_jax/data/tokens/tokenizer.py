@@ -1,7 +1,7 @@
 """What every tokenizer is."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,9 +21,17 @@ class Tokenizer(abc.ABC):
     """Whether ``decode(encode(text)) == text`` for every text that it takes."""
 
     @classmethod
-    @abc.abstractmethod
     def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
         """The tokenizer of a text; `lstm_jax.data.tokens.learn` checks arguments."""
+        return cls.learn_pieces([text], limit=limit, min_count=min_count)
+
+    @classmethod
+    @abc.abstractmethod
+    def learn_pieces(
+        cls, pieces: Iterable[str], *, limit: int = 0, min_count: int = 1
+    ) -> Self:
+        """The tokenizer of a text that comes in pieces which no token crosses; see
+        `lstm_jax.data.tokens.borders.at_borders`."""
 
     @abc.abstractmethod
     def __len__(self) -> int:

@@ -2,16 +2,17 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from lstm_jax.data.tokens.sub_words import (
     SubWords,
     by_bytes,
     check_limit,
+    cut,
     library,
-    pieces,
 )
-from lstm_jax.data.tokens.tokenizer import refuse_min_count, utf8
+from lstm_jax.data.tokens.tokenizer import refuse_min_count
 
 PENALTY = 1e-4
 """By so much the library raises the score of one byte that it adds after the other."""
@@ -36,10 +37,11 @@ class Unigram(SubWords):
     name: ClassVar[str] = "unigram"
 
     @classmethod
-    def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
+    def learn_pieces(
+        cls, pieces: Iterable[str], *, limit: int = 0, min_count: int = 1
+    ) -> Self:
         limit = check_limit(cls.name, limit)
         refuse_min_count(cls.name, min_count)
-        utf8(text)
         package = library(cls.name)
         learned = by_bytes(package, package.models.Unigram())
         trainer = package.trainers.UnigramTrainer(
@@ -47,7 +49,7 @@ class Unigram(SubWords):
             initial_alphabet=learned.pre_tokenizer.alphabet(),
             show_progress=False,
         )
-        learned.train_from_iterator(pieces(text), trainer)
+        learned.train_from_iterator(cut(pieces), trainer)
         scores = _reproducible(json.loads(learned.to_str())["model"]["vocab"])
         # With a limit of the 256 bytes alone the library forgets the limit.
         bytes_, runs = (

@@ -3,17 +3,22 @@
 import collections
 import dataclasses
 import functools
+import itertools
 import re
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 import numpy as np
 
 from lstm_jax.data.text import DataError
+from lstm_jax.data.tokens.borders import at_borders
 from lstm_jax.data.tokens.tokenizer import Tokenizer, check_tokens
 
 END = "<eos>"
 UNKNOWN = "<unk>"
 WORD = re.compile(r"\n|\S+")
+PART = 2**20
+"""Characters of which a list of words is made at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +57,18 @@ class Words(Tokenizer):
             )
 
     @classmethod
-    def learn(cls, text: str, *, limit: int = 0, min_count: int = 1) -> Self:
+    def learn_pieces(
+        cls, pieces: Iterable[str], *, limit: int = 0, min_count: int = 1
+    ) -> Self:
         if 0 < limit < 3:
             raise DataError(
                 f"vocabulary_limit={limit} leaves no room for words beside {END} and "
                 f"{UNKNOWN}; expected 3 or more, or 0 for all."
             )
-        counts = collections.Counter(match[0] for match in WORD.finditer(text))
+        counts: collections.Counter[str] = collections.Counter()
+        for piece in pieces:
+            for part in _parts(piece):
+                counts.update(WORD.findall(part))
         total = counts.total()
         counts[END] += counts.pop("\n", 0)
         kept = [w for w, n in counts.items() if n >= min_count]
@@ -73,10 +83,9 @@ class Words(Tokenizer):
         return len(self.words)
 
     def encode(self, text):
-        at, unknown = self._index.get, self._index[UNKNOWN]
-        # One match after the other: a list of all words takes ten times the text.
-        tokens = (at(match[0], unknown) for match in WORD.finditer(text))
-        return np.fromiter(tokens, np.int32)
+        at, unknown = self._index.get, itertools.repeat(self._index[UNKNOWN])
+        tokens = (map(at, WORD.findall(part), unknown) for part in _parts(text))
+        return np.fromiter(itertools.chain.from_iterable(tokens), np.int32)
 
     def decode(self, tokens):
         """Words with a space between them, ``<eos>`` as the end of a line."""
@@ -95,3 +104,9 @@ class Words(Tokenizer):
     def _index(self):
         index = {word: token for token, word in enumerate(self.words)}
         return index | {"\n": index[END]}
+
+
+def _parts(text):
+    """A text in parts with whole words. A list of all words would take ten times the
+    memory of the text."""
+    return at_borders(text[at : at + PART] for at in range(0, len(text), PART))

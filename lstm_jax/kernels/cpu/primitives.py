@@ -28,7 +28,7 @@ from jax.interpreters.xla import apply_primitive
 from lstm_jax._types import Array
 from lstm_jax.core.primitives.debugging import show_nan
 from lstm_jax.core.sharding import sum_to, types_of
-from lstm_jax.kernels.cpu import derivatives, scans, shards
+from lstm_jax.kernels.cpu import derivatives, partition, scans, shards
 from lstm_jax.kernels.cpu.calls import Operands, Outputs, Residuals
 from lstm_jax.kernels.cpu.derivatives import (
     OPERAND_AXES,
@@ -108,15 +108,17 @@ def _primitive(name: str, shapes: Callable, by_scan: Callable, by_kernel=None):
         # rules.
         return types_of(functools.partial(_on_leaves(shapes), **static), *leaves)
 
-    def lowering(*ways):
-        local = _on_shards(_on_leaves(*ways), types)
+    def lowering(run, divided=None):
+        local = _on_shards(run, types, divided)
         return mlir.lower_fun(local, multiple_results=True)
 
     primitive.def_abstract_eval(types)
     primitive.def_impl(functools.partial(apply_primitive, primitive))
-    mlir.register_lowering(primitive, lowering(by_scan))
+    mlir.register_lowering(primitive, lowering(_on_leaves(by_scan)))
     if by_kernel is not None:
-        on_cpu = lowering(by_scan, by_kernel)
+        run = _on_leaves(by_scan, by_kernel)
+        divided = lowering(run, _by_compiler(run, types, primitive.name))
+        on_cpu = partition.lowering(lowering(run), divided)
         mlir.register_lowering(primitive, on_cpu, platform="cpu")
     return primitive
 
@@ -143,25 +145,21 @@ def _has_rows(at, least):
     return known and math.prod(steps_and_rows) >= least
 
 
-def _on_shards(f, types):
+def _on_shards(f, types, divided=None):
     """Runs ``f`` on each device for its own rows, if the types contain such a sharding.
 
-    Results with fewer batch axes than the rows are summed over the other axes.
+    Otherwise runs ``divided``, or ``f`` for all rows. Results with fewer batch axes
+    than the rows are summed over the other axes.
     """
 
     def on_shards(*leaves, tree, **static):
         args, static = tree.unflatten(leaves), static | {"tree": tree}
-        groups, n = static.get("groups", 0), args[0].h0.ndim - 1
-        places = derivatives.places(*args, groups=groups)
+        places = derivatives.places(*args, groups=static.get("groups", 0))
         rows = shards.rows_of(leaves, places)
         if rows is None:
-            return f(*leaves, **static)
-        if "wrt" in static:
-            out_places = derivatives.gradient_places(static["wrt"], n, groups)
-        else:
-            out_places = derivatives.output_places(n)
+            return (divided or f)(*leaves, **static)
         out_types = types(*leaves, **static)
-        out_places = out_places[: len(out_types)]
+        out_places = _out_places(args[0], out_types, **static)
 
         def local(*leaves):
             out = zip(f(*leaves, **static), out_places, strict=True)
@@ -181,6 +179,40 @@ def _on_shards(f, types):
         return shards.like(run(*shards.gather(leaves, places, rows)), out_types)
 
     return on_shards
+
+
+def _by_compiler(f, types, name):
+    """Runs ``f`` on each device for the rows that XLA gives it.
+
+    If the kernel does not run, XLA shards the loop itself.
+    """
+
+    def by_compiler(*leaves, tree, **static):
+        args, static = tree.unflatten(leaves), static | {"tree": tree}
+        at = args[0]
+        rows = at.h0.ndim > 1 and at.h0.size > 0
+        if not rows or not _has_rows(at, static["least_rows"]):
+            return f(*leaves, **static)
+        out_types = types(*leaves, **static)
+        return partition.by_rows(
+            functools.partial(f, **static),
+            leaves,
+            derivatives.places(*args, groups=static.get("groups", 0)),
+            out_types,
+            _out_places(at, out_types, **static),
+            partition.name_of(name, static),
+        )
+
+    return by_compiler
+
+
+def _out_places(at, out_types, *, wrt=None, groups=0, **static):
+    """The place of the batch axes in every result."""
+    del static
+    n = at.h0.ndim - 1
+    if wrt is not None:
+        return derivatives.gradient_places(wrt, n, groups)
+    return derivatives.output_places(n)[: len(out_types)]
 
 
 forward_p = _primitive(

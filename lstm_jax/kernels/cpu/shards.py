@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AbstractMesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from lstm_jax._types import Array, PyTree
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 class Rows(NamedTuple):
     """The sharding of the batch axes: mesh axes, or ``None``, for each."""
 
-    mesh: AbstractMesh
+    mesh: Mesh | AbstractMesh
     spec: tuple[Any, ...]
 
     def of(self, place: Place, ndim: int) -> P:

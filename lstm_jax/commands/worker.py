@@ -1,0 +1,131 @@
+"""One process of several that train together, watched by a process of its own.
+
+When another process does not answer any more, JAX's runtime ends this one from C++,
+with pages of its own log and without a word to the user. So the training runs in a child
+process. Its parent passes on signals, output and the exit status, and turns such an end
+into one sentence.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+WORKER = "LSTM_JAX_WORKER"
+"""An environment variable that the child has: the number of its parent process."""
+
+_FATAL = re.compile(
+    r"^[EF]\d{4} .*(coordination|distributed|heartbeat|client\.h)|"
+    r"Terminating process because|\*\*\* Check failure|Polled an error",
+    re.IGNORECASE,
+)
+"""What the runtime logs as it ends the process; everything after it is its log too."""
+
+_NOISE = re.compile(
+    r"^[EWI]\d{4} [\d:.]+ +\d+ \S+\.cc:|^Additional GRPC error|^:UNKNOWN:Error received"
+)
+"""What the runtime logs of connections."""
+
+LOST = 3
+"""The exit status of a worker that has lost another process."""
+
+
+def is_worker() -> bool:
+    """Whether this process is such a child."""
+    return WORKER in os.environ
+
+
+def follow_parent() -> None:
+    """Ends this process when its parent ends, even by SIGKILL. Only on Linux."""
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except (AttributeError, OSError):
+        return
+    if os.getppid() != int(os.environ[WORKER]):  # it has ended already
+        os._exit(LOST)
+
+
+class ProcessLost(Exception):
+    """Another process does not answer any more. The parent says so."""
+
+
+_failed = False
+
+
+@contextlib.contextmanager
+def fails_alone(is_lost: Callable[[BaseException], bool]) -> Iterator[None]:
+    """Marks a failure after which the other processes cannot be waited for.
+
+    Args:
+        is_lost: whether an error comes from the loss of another process.
+
+    Raises:
+        ProcessLost: it does.
+    """
+    global _failed
+    try:
+        yield
+    except BaseException as error:
+        _failed = True
+        if is_lost(error):
+            raise ProcessLost from error
+        raise
+
+
+def leave(status: int) -> int:
+    """The status at the end of the command; after a failure the process ends here.
+
+    At a normal end JAX waits until all processes have come to theirs.
+    """
+    if not _failed:
+        return status
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def watch(argv: Sequence[str]) -> tuple[int, bool]:
+    """Runs ``lstm-jax`` with these arguments in a child.
+
+    Returns:
+        Its exit status, and whether it ended because another process was lost.
+    """
+    command = [sys.executable, "-m", "lstm_jax", *argv]
+    environment = os.environ | {WORKER: str(os.getpid())}
+    # A group of its own: Ctrl-C reaches the parent alone, which passes it on once.
+    child = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, process_group=0
+    )
+    kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = {
+        kind: signal.signal(kind, lambda number, frame: child.send_signal(number))
+        for kind in kinds
+    }
+    try:
+        ended_by_runtime = _pass_on(child.stderr)
+        status = child.wait()
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+    lost = status == LOST or (status == -signal.SIGABRT and ended_by_runtime)
+    return (status if status >= 0 else 128 - status), lost
+
+
+def _pass_on(stream) -> bool:
+    """Copies standard error, but not the runtime's log of its own end.
+
+    Returns:
+        Whether there was such a log.
+    """
+    fatal = False
+    for line in stream:
+        text = line.decode("utf-8", "replace")
+        fatal |= bool(_FATAL.search(text))
+        if not fatal and not _NOISE.search(text):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    return fatal
