@@ -125,7 +125,7 @@ def _run_and_exit(target):
     status = 1
     try:
         status = target()
-        threading._shutdown()
+        threading._shutdown()  # type: ignore[attr-defined]
         jax.distributed.shutdown()
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1
@@ -151,6 +151,8 @@ class _ForkedWorker(Forked):
             os.dup2(writer, 2)
             os.closerange(3, max(reader, writer) + 1)
             os.environ.update(env)
+            for name, value in worker.SETTINGS.items():  # JAX has been imported
+                jax.config.update(name.lower(), {"false": False}[value])
             return _main(command[3:])
 
         super().__init__(work)
@@ -301,7 +303,9 @@ class Training:
         self._before = children(os.getpid())
         self.members = []
         for n in range(kind.processes):
-            more = [] if self.port is None else _distributed(kind.processes, n, self.port)
+            more = (
+                [] if self.port is None else _distributed(kind.processes, n, self.port)
+            )
             environment = shared | dict(kind.each[n] if kind.each else {})
             member = _Member([*arguments, *more], environment, kind.real)
             self.members.append(member)
@@ -310,7 +314,8 @@ class Training:
     @property
     def is_over(self) -> bool:
         """Whether one of its processes has ended."""
-        return any([member.is_over for member in self.members])
+        over = [member.is_over for member in self.members]  # each notes when
+        return any(over)
 
     def wait(self, seconds: float) -> None:
         """Waits so long, or until one of its processes has ended."""
@@ -366,7 +371,7 @@ class Training:
                 faults.append(f"process {n} still runs after {seconds:.0f} s")
                 member.process.send_signal(signal.SIGKILL)
                 member.process.wait()
-        if left := left_behind(self._before, 2):
+        if left := left_behind(self._before, MARGIN):
             faults.append(f"{len(left)} orphans were left")
         ends = []
         for member, status in zip(self.members, statuses, strict=True):
@@ -387,13 +392,19 @@ class Training:
         ends, faults = self.ends(COMPLETE)
         status = next((end.status for end in ends if end.status != 0), 0)
         said = [end.said for end in ends]
-        return (status, "\n".join(said)) if not faults else (None, "\n".join(faults + said))
+        return (
+            (status, "\n".join(said))
+            if not faults
+            else (None, "\n".join(faults + said))
+        )
 
 
 def _distributed(processes, n, port):
     named = {"coordinator": f"127.0.0.1:{port}", "processes": processes, "process": n}
     named |= {"heartbeat": HEARTBEAT, "connect-timeout": CONNECT}
-    words = (word for name, value in named.items() for word in (f"--{name}", str(value)))
+    words = (
+        word for name, value in named.items() for word in (f"--{name}", str(value))
+    )
     return ["--distributed", *words]
 
 

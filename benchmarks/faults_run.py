@@ -31,7 +31,7 @@ output_dropout = 0.2
 [optimizer]
 learning_rate = 0.01
 [train]
-epochs = 6
+epochs = {epochs}
 batch_size = 16
 buckets = 2
 block = 8
@@ -41,7 +41,7 @@ monitor = "valid_accuracy"
 """
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, epochs: int = 6) -> Path:
     """Series of 4 to 20 steps that rise or fall; the config that trains on them."""
     rng, lines = np.random.default_rng(0), ["id,x,label"]
     for n in range(400):
@@ -50,7 +50,7 @@ def write(folder: Path) -> Path:
             lines.append(f"s{n},{x:.4f},{('falls', 'rises')[n % 2]}")
     (folder / "series.csv").write_text("\n".join(lines) + "\n")
     config = folder / "kills.toml"
-    config.write_text(CONFIG.format(path=folder / "series.csv"))
+    config.write_text(CONFIG.format(path=folder / "series.csv", epochs=epochs))
     return config
 
 
@@ -100,9 +100,11 @@ def _outcome(run):
     }
 
 
-def finish(config: Path, run: Path, kind: Kind = ONE) -> tuple[int | None, str]:
-    """Trains to the end, from wherever the run is."""
-    return Training(config, run, kind).finish()
+def finish(
+    config: Path, run: Path, kind: Kind = ONE, port: int | None = None
+) -> tuple[int | None, str]:
+    """Trains to the end, from wherever the run is; arguments as of `Training`."""
+    return Training(config, run, kind, port=port).finish()
 
 
 def uninterrupted(config: Path, run: Path, kind: Kind = ONE) -> dict[str, Any]:

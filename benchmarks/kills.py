@@ -1,321 +1,156 @@
-"""Does training that is stopped at random moments reach the same results?
+"""Does training that is disturbed at random moments reach the same results?
 
-    python -m benchmarks.kills --moments 40 --how kill
+    python -m benchmarks.kills --moments 50 --how kill
+    python -m benchmarks.kills --moments 50 --how kill --processes 2
     python -m benchmarks.kills --moments 60 --how all
 
 A small classifier trains once without interruption. Its batches are shuffled, have
 several shapes, and are loaded by threads. Then it is started again for every moment,
-ended at a random moment of its life, and resumed. Every fourth run is ended once more
-while it resumes. A run passes if
+disturbed at a random moment of its life, and resumed. `benchmarks.faults_ways` has the
+ways. Every fourth run is disturbed once more while it resumes. A run passes if
 
+- every process ends by itself in time, with the exit status it should have,
+- its output has no traceback and no log of a library, and one line for an error,
+- no process, no port in use and no temporary file is left,
 - the metrics that the ended run left are those of the uninterrupted run so far,
-- whatever the process said had no traceback, and its exit status is the one it should
-  be,
+- the resume names a damaged checkpoint and uses the one before,
 - the metrics, the best weights, the results and the whole training state at the end
-  (parameters, optimizer state, random key) are those of the uninterrupted run, bit for
-  bit.
+  (parameters, optimizer state, random key) are those of the uninterrupted run of as
+  many processes, bit for bit,
+- the run has no file that was written half.
 
-kill     SIGKILL
-term     SIGTERM
-hangup   SIGHUP
-twice    Ctrl-C, and once more shortly after
-pipe     the reader of the output goes away; training goes on to its end
-full     the disk is full from then on; needs root, to mount a small tmpfs
+Needs Linux.
 """
 
 import argparse
+import collections
 import contextlib
-import errno
 import json
-import multiprocessing
-import os
 import random
-import signal
-import subprocess
+import shutil
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import numpy as np
-import orbax.checkpoint as ocp
-
-from lstm_jax import cli, files
+from benchmarks.faults_processes import (
+    ONE,
+    End,
+    Kind,
+    Training,
+    adopt_orphans,
+    free_port,
+)
+from benchmarks.faults_run import (
+    errors,
+    faults,
+    finish,
+    logged_by_libraries,
+    metrics,
+    part_of_life,
+    uninterrupted,
+    write,
+)
+from benchmarks.faults_ways import REFUSED, WAYS, Way
+from lstm_jax import files
 from lstm_jax.bench import machine
-from lstm_jax.training.metrics_file import TIMES
 
-FORK = multiprocessing.get_context("fork")
-SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "hangup": signal.SIGHUP}
-WAYS = (*SIGNALS, "twice", "pipe", "full")
-STOPPED, OUTSIDE, REFUSED = 130, 143, 2
-STATUS = {
-    "kill": {-signal.SIGKILL},
-    # Before the command line takes them, the signals end the process themselves.
-    "term": {STOPPED, OUTSIDE, -signal.SIGTERM},
-    "hangup": {STOPPED, OUTSIDE, -signal.SIGHUP},
-    "twice": {STOPPED},
-    "pipe": set(),
-    "full": {REFUSED},
-}
-"""Exit statuses of a process that is ended in a way; 0 if it was done before."""
-
-CONFIG = """
-task = "classification"
-[data]
-kind = "series"
-path = "{path}"
-valid_fraction = 0.2
-test_fraction = 0.1
-[model]
-hidden_size = 16
-output_dropout = 0.2
-[optimizer]
-learning_rate = 0.01
-[train]
-epochs = 6
-batch_size = 16
-buckets = 2
-block = 8
-evaluate_every = 15
-checkpoint_every = 7
-monitor = "valid_accuracy"
-"""
+START = {False: 2.0, True: 8.0}
+"""Seconds that a start takes, about: of one process, and of several."""
+IMPORTS = 4.0
+"""Seconds that a new process takes longer than a fork, about."""
 
 
-def write(folder: Path) -> Path:
-    """Series of 4 to 20 steps that rise or fall; the config that trains on them."""
-    rng, lines = np.random.default_rng(0), ["id,x,label"]
-    for n in range(400):
-        for t in range(4 + n % 17):
-            x = (-1) ** n * t / 5 + rng.normal()
-            lines.append(f"s{n},{x:.4f},{('falls', 'rises')[n % 2]}")
-    (folder / "series.csv").write_text("\n".join(lines) + "\n")
-    config = folder / "kills.toml"
-    config.write_text(CONFIG.format(path=folder / "series.csv"))
-    return config
-
-
-class Training:
-    """A process that trains, from wherever the run is, as ``lstm-jax train`` does.
-
-    It is forked from this process, which has imported everything and has no backend of
-    JAX. What it compiles goes into a cache. So a moment takes seconds.
-    """
-
-    def __init__(self, config: Path, run: Path):
-        arguments = ["train", str(config), f"run.directory={run}"]
-        if (run / "config.toml").exists():
-            arguments.append("--resume")
-        reader, writer = os.pipe()
-        cache = str(config.parent / "compiled")
-        given = (arguments, reader, writer, cache)
-        self._process = FORK.Process(target=_train, args=given)
-        self._process.start()
-        os.close(writer)
-        self._output = open(reader, encoding="utf-8", errors="replace")  # noqa: SIM115
-
-    @property
-    def is_over(self) -> bool:
-        return not self._process.is_alive()
-
-    def wait(self, seconds: float | None = None) -> int | None:
-        """Its exit status; ``None`` if it is not over after so many seconds."""
-        self._process.join(seconds)
-        return self._process.exitcode
-
-    def kill(self, kind: int) -> None:
-        """Sends a signal, if it is not over yet."""
-        if not self.is_over:
-            os.kill(self._process.pid, kind)
-
-    def close_output(self) -> None:
-        """Goes away as its reader."""
-        self._output.close()
-
-    def finish(self) -> tuple[int | None, str]:
-        """Waits for its end; its exit status and what it said."""
-        said = "" if self._output.closed else self._output.read()
-        self._output.close()
-        return self.wait(), said
-
-
-def _train(arguments, reader, writer, cache):
-    os.close(reader)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup would go on ignoring it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.dup2(writer, 1)
-    os.dup2(writer, 2)
-    os.close(writer)
-    sys.stdout = open(1, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    sys.exit(cli.main(arguments))
-
-
-def finish(config, run):
-    """Trains to the end, from wherever the run is."""
-    return Training(config, run).finish()
-
-
-def metrics(run):
-    """The lines of metrics.jsonl without times; the last one may be half a line."""
-    path = run / "metrics.jsonl"
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [
-        {k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines
-    ]
-
-
-def outcome(run):
-    """All that must be the same at the end; read by a process that needs a backend."""
-    reader, writer = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=lambda: writer.send(_outcome(run)))
-    process.start()
-    writer.close()
-    found = reader.recv()
-    process.join()
-    return found
-
-
-def _outcome(run):
-    last = max(int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit())
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        state = checkpointer.restore(run / "checkpoints" / str(last) / "state")
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {
-        "metrics": metrics(run),
-        "weights": (run / "model.safetensors").read_bytes(),
-        "results": json.loads((run / "result-test.json").read_text()),
-        "step": last,
-        "state": {str(path): np.asarray(leaf).tobytes() for path, leaf in leaves},
-    }
-
-
-def faults(status, said, run, expected):
-    """What is wrong with a run at its end, in words."""
-    if status:
-        return [f"exit status {status}: {said[-2000:]}"]
-    found = outcome(run)
-    return [f"{name} differ" for name in expected if found[name] != expected[name]]
-
-
-def faults_at_end(how, status, said, run, expected):
-    """What is wrong with what an ended process has left, in words."""
+def faults_of_ends(
+    way: Way, known: Mapping[str, Any], ends: Sequence[End], run: Path
+) -> list[str]:
+    """What is wrong with how processes have ended, in words."""
     found = []
-    if status not in {0} | STATUS[how]:
-        found.append(f"exit status {status} after {how}")
-    if "Traceback" in said:
-        found.append(said[:1500])
-    lines = metrics(run)
-    if lines != expected["metrics"][: len(lines)]:
-        found.append("metrics differ when it was ended")
+    complete = (run / "result-test.json").exists()
+    for n, end in enumerate(ends):
+        who = f"process {n}: " if len(ends) > 1 else ""
+        expected = way.statuses(known, n)
+        if end.status not in {0} | expected:
+            found.append(f"{who}exit status {end.status}, not {expected or 0}")
+            found.append(f"{who}{end.said[-1500:]}")
+        if end.status == 0 and not complete:
+            found.append(f"{who}exit status 0, but the run has no results")
+        if logs := logged_by_libraries(end.said):
+            found.append(f"{who}{logs[0]} in {end.said[-3000:]}")
+        lines = errors(end.said)
+        if not (end.status == REFUSED) <= len(lines) <= (end.status != 0):
+            found.append(f"{who}exit status {end.status} and the errors {lines}")
     return found
 
 
-def end(process, how, run):
-    """Ends a process in some way; returns its exit status and what it said."""
+def disturbed(
+    config: Path, how: str, times: int, expected: dict, kind: Kind = ONE
+) -> dict:
+    """A run that is disturbed and resumed; what has come of it."""
+    several = kind.processes > 1
+    way, port = WAYS[how](several), free_port() if several else None
     with contextlib.ExitStack() as stack:
-        if how in SIGNALS:
-            process.kill(SIGNALS[how])
-        elif how == "twice":
-            process.kill(signal.SIGINT)
-            time.sleep(random.random() / 2)
-            process.kill(signal.SIGINT)
-        elif how == "pipe":
-            process.close_output()
-        elif how == "full":
-            stack.enter_context(no_room(run.parent, process))
-        return process.finish()
-
-
-@contextlib.contextmanager
-def no_room(folder, process):
-    """Takes what room there is in the file system of a folder until a process ends."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        while not process.is_over:
-            try:
-                file.write(bytes(4096))
-            except OSError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-                time.sleep(0.01)
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
-@contextlib.contextmanager
-def place(how):
-    """A folder for a run; a small disk of its own where that is to be full."""
-    with tempfile.TemporaryDirectory() as folder:
-        if how != "full":
-            yield Path(folder)
-            return
-        size = ["-o", "size=4m"]
-        subprocess.run(["mount", "-t", "tmpfs", *size, "none", folder], check=True)
-        try:
-            yield Path(folder)
-        finally:
-            subprocess.run(["umount", folder], check=True)
-
-
-class Moment(NamedTuple):
-    """A random moment in the life of a run, however fast the machine is by then."""
-
-    lines: int
-    """Of metrics, that it has at least; -1: from its first file on."""
-    seconds: float
-    """After these."""
-
-    @classmethod
-    def draw(cls, expected: Mapping[str, Any]) -> "Moment":
-        """A moment of a run with this outcome."""
-        return cls(random.randint(-1, len(expected["metrics"])), random.random() / 2)
-
-    def wait(self, run: Path, process: Training) -> None:
-        """Waits for it, or for the end of the process."""
-        while not process.is_over and not self._has_come(run):
-            time.sleep(0.005)
-        process.wait(self.seconds)
-
-    def _has_come(self, run):
-        if self.lines < 0:
-            return run.is_dir() and any(run.iterdir())
-        path = run / "metrics.jsonl"
-        return path.exists() and path.read_bytes().count(b"\n") >= self.lines
-
-
-def uninterrupted(config, run):
-    """The outcome of a run that nothing ends."""
-    status, said = finish(config, run)
-    if status:
-        raise RuntimeError(said)
-    return outcome(run)
-
-
-def ended(config: Path, how: str, times: int, expected: dict) -> dict:
-    """A run that is ended and resumed; what has come of it."""
-    with place(how) as folder:
-        run, found, ends = folder / "run", [], []
+        folder = stack.enter_context(way.place())
+        kind = stack.enter_context(way.prepared(kind, config.parent))
+        run, found, ended, last = folder / "run", [], [], len(expected["metrics"])
+        start = START[several] + kind.real * IMPORTS
         for _ in range(times):
-            process = Training(config, run)
-            moment = Moment.draw(expected)
-            moment.wait(run, process)
-            status, said = end(process, how, run)
-            ends.append({"status": status, "lines": len(metrics(run))})
-            found += faults_at_end(how, status, said, run, expected)
-        found += faults(*finish(config, run), run, expected)
-    # What is kept names no folder of this machine.
-    for name, path in (("DATA", config.parent), ("RUN", folder), ("ENV", sys.prefix)):
-        found = [fault.replace(str(path), name) for fault in found]
-    return {"how": how, "ended": ends, "faults": found}
+            began = time.time()
+            moment = way.moment(expected, len(metrics(run)), start)
+            training = Training(config, run, kind, port=port)
+            moment.wait(run, training)
+            part = part_of_life(run, began, last)
+            with way.happens(training, run) as known:
+                ends, left = training.ends(way.seconds(part))
+            found += left + faults_of_ends(way, known, ends, run)
+            lines = metrics(run)
+            if lines != expected["metrics"][: len(lines)]:
+                found.append("metrics differ when it was ended")
+            ended.append(_told(ends, lines, part, known))
+        spoilt = way.spoil(run)
+        status, said = finish(config, run, kind, port)
+        if spoilt:
+            ended[-1] |= {"spoilt": spoilt}
+            if f"checkpoint of step {spoilt['step']:,} is corrupt" not in said:
+                found.append(f"the resume names no corrupt checkpoint: {said[-1500:]}")
+        found += faults(status, said, run, expected)
+        # What is kept names no folder of this machine.
+        places = ("DATA", config.parent), ("RUN", folder), ("ENV", sys.prefix)
+        for name, path in places:
+            found = [fault.replace(str(path), name) for fault in found]
+    return {"how": how, "processes": kind.processes, "ended": ended, "faults": found}
+
+
+def _told(ends, lines, part, known):
+    """How a training has ended, for people and for the table."""
+    statuses = [end.status for end in ends]
+    told = {"status": statuses[0] if len(ends) == 1 else statuses}
+    told |= {"lines": len(lines), "part": part}
+    others = [end.seconds for n, end in enumerate(ends) if n != known["number"]]
+    if others:
+        told["seconds"] = max(others)
+    return told | {name: value for name, value in known.items() if name != "number"}
+
+
+def table(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A row for every way: moments, those without faults, and seconds of the others."""
+    rows = ["| way | processes | moments | same | others end after, median and most |"]
+    rows.append("|---|---|---|---|---|")
+    by_way = collections.defaultdict(list)
+    for moment in found:
+        by_way[moment["how"], moment["processes"]].append(moment)
+    for (how, processes), moments in by_way.items():
+        ends = [end for moment in moments for end in moment["ended"]]
+        seconds = [end["seconds"] for end in ends if end.get("seconds", -1) >= 0]
+        same = sum(not moment["faults"] for moment in moments)
+        middle = f"{statistics.median(seconds):.1f} s" if seconds else "-"
+        most = f", {max(seconds):.1f} s" if seconds else ""
+        row = how, processes, len(moments), same, middle + most
+        rows.append(f"| {' | '.join(map(str, row))} |")
+    return rows
 
 
 def report(found, moments, command, out):
@@ -330,23 +165,45 @@ def report(found, moments, command, out):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n")[0],
+        epilog=f"ways: {', '.join(WAYS)}, all",
+    )
     parser.add_argument("--moments", type=int, default=40)
-    parser.add_argument("--how", choices=(*WAYS, "all"), default="kill")
+    parser.add_argument("--how", default="kill", help="ways, with commas in between")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument(
+        "--real", action="store_true", help="start Python anew for every process"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a file of JSON for what is found")
     args = parser.parse_args(arguments)
+    ways = [*WAYS] if args.how == "all" else args.how.split(",")
+    if unknown := {*ways} - {*WAYS}:
+        parser.error(
+            f"--how {', '.join(sorted(unknown))}: must be of {', '.join(WAYS)}"
+        )
     random.seed(args.seed)
-    ways, found = WAYS if args.how == "all" else (args.how,), []
-    with tempfile.TemporaryDirectory() as folder:
-        config = write(Path(folder))
-        expected = uninterrupted(config, Path(folder) / "whole")
+    adopt_orphans()
+    kind, found = Kind(args.processes, args.real), []
+    # Not a TemporaryDirectory: a forked process would remove it at its end.
+    folder = Path(tempfile.mkdtemp())
+    try:
+        # Several processes take longer to start and to save.
+        config = write(folder, epochs=6 if args.processes == 1 else 3)
+        expected = uninterrupted(config, folder / "whole", kind)
         for n in range(args.moments):
             times = 2 if n // len(ways) % 4 == 3 else 1
-            found.append(ended(config, ways[n % len(ways)], times, expected))
+            how = ways[n % len(ways)]
+            found.append(disturbed(config, how, times, expected, kind))
             print(f"{n}:", json.dumps(found[-1]), flush=True)
-    command = f"kills --moments {args.moments} --how {args.how} --seed {args.seed}"
-    return report(found, args.moments, command, args.out)
+    finally:
+        shutil.rmtree(folder)
+    print(*table(found), sep="\n")
+    command = f"kills --moments {args.moments} --how {args.how}"
+    command += f" --processes {args.processes}" if args.processes > 1 else ""
+    command += " --real" if args.real else ""
+    return report(found, args.moments, f"{command} --seed {args.seed}", args.out)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m benchmarks.power_cuts --moments 24
 
-A small classifier (`benchmarks.kills`) trains in a file system of its own, on a loop
-device. At random moments its image is cloned. A clone holds what has reached the
+A small classifier (`benchmarks.faults_run`) trains in a file system of its own, on a
+loop device. At random moments its image is cloned. A clone holds what has reached the
 device by then and nothing of what only memory held, as a disk does after a power cut.
 Each clone is mounted, which replays its journal, and the run in it is resumed. A moment
 passes if
@@ -29,7 +29,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import kills
+from benchmarks import faults_run, kills
+from benchmarks.faults_processes import Training
 
 MAKE = {
     "ext4": ("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
@@ -62,30 +63,22 @@ def mounted(image: Path, kind: str, folder: Path):
         run("umount", folder)
 
 
-def checkpoints(folder):
-    """Steps of the checkpoints that have their final names, in order."""
-    if not (folder / "checkpoints").is_dir():
-        return []
-    names = (path.name for path in (folder / "checkpoints").iterdir())
-    return sorted(int(name) for name in names if name.isdigit())
-
-
 def clone(image: Path, copy: Path, folder: Path) -> dict:
     """Clones an image; returns what the run in it had by then, seen from the system."""
     # Listed before, since the run goes on meanwhile. The newest may not be synced yet,
     # which the one before it is.
-    safe = checkpoints(folder)[-2:-1]
-    lines = len(kills.metrics(folder))
+    safe = faults_run.steps(folder)[-2:-1]
+    lines = len(faults_run.metrics(folder))
     run("cp", "--reflink=always", image, copy)
     return {"safe": safe, "lines": lines}
 
 
 def cuts(config: Path, image: Path, kind: str, count: int, expected: dict):
     """Trains in an image; returns clones of random moments, with what was known."""
-    moments = sorted(kills.Moment.draw(expected) for _ in range(count))
+    moments = sorted(faults_run.Moment.draw(expected) for _ in range(count))
     found = []
     with mounted(image, kind, image.with_suffix(".mounted")) as place:
-        process = kills.Training(config, place / "run")
+        process = Training(config, place / "run")
         for n, moment in enumerate(moments):
             moment.wait(place / "run", process)
             copy = image.with_suffix(f".{n}")
@@ -94,7 +87,7 @@ def cuts(config: Path, image: Path, kind: str, count: int, expected: dict):
         status, said = process.finish()
         if status:
             raise RuntimeError(said)
-        if kills.outcome(place / "run") != expected:
+        if faults_run.outcome(place / "run") != expected:
             raise RuntimeError(f"two uninterrupted runs differ, on {kind}")
     return found
 
@@ -104,19 +97,19 @@ def resume(config: Path, copy: Path, known: dict, expected: dict) -> dict:
     faults = []
     with mounted(copy, known["file_system"], copy.with_suffix(".mounted")) as place:
         run = place / "run"
-        steps = checkpoints(run)
+        steps = faults_run.steps(run)
         if known["safe"] and known["safe"] > steps[-1:]:
             faults.append(f"step {known['safe']} was on the disk, now {steps}")
-        lines = kills.metrics(run)
+        lines = faults_run.metrics(run)
         if lines != expected["metrics"][: len(lines)]:
             faults.append("metrics differ after the cut")
         found = {"left": len(lines), "checkpoints": steps}
-        faults += kills.faults(*kills.finish(config, run), run, expected)
+        faults += faults_run.faults(*faults_run.finish(config, run), run, expected)
     return known | found | {"faults": faults}
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--moments", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a file of JSON for what is found")
@@ -125,8 +118,8 @@ def main(arguments=None):
     found, kinds = [], [*MAKE]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        config = kills.write(folder)
-        expected = kills.uninterrupted(config, folder / "whole")
+        config = faults_run.write(folder)
+        expected = faults_run.uninterrupted(config, folder / "whole")
         make_image(folder / "disk.img", "xfs", 16 * SIZE)
         with mounted(folder / "disk.img", "xfs", folder / "disk") as disk:
             for n, kind in enumerate(kinds):

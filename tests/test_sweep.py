@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -25,6 +26,7 @@ from lstm_jax.runs.sweep_report import rows
 from lstm_jax.runs.sweep_space import fitted, parse
 from lstm_jax.runs.sweep_study import Sweep
 from lstm_jax.training.metadata import Monitor
+from lstm_jax.training.trainer import Diverged
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -191,13 +193,26 @@ def test_every_trial_is_a_run(swept, capsys):
     assert capsys.readouterr().out.count("complete") == 2
 
 
-def test_the_value_is_the_mean_over_seeds_of_their_best(swept):
+def test_the_value_is_the_mean_over_seeds_of_their_best(swept, config):
     _, directory, _ = swept
     for trial in sweep_kills.trial_lines(directory):
         lines = tiny.metrics(Path(trial["directory"]))
         each = [m["valid_loss_each"] for m in lines if "valid_loss_each" in m]
         assert len(each) == 2
         assert trial["value"] == np.min(each, axis=0).mean()
+    # Each seed has its best at another step; a seed that diverges later keeps its best.
+    each = [[3.0, 1.0], [2.0, 5.0], [4.0, None]]
+    lines = [
+        {"step": 3 * n, "valid_loss": 9.0, "valid_loss_each": values}
+        for n, values in enumerate(each, start=1)
+    ]
+    base = read_config(read(config), ["train.seeds=2"])
+    value = lambda lines: sweep_trial.value_of(
+        SimpleNamespace(evaluations=lambda: lines), base, Monitor()
+    )
+    assert value(lines) == 1.5
+    with pytest.raises(Diverged, match="seed 1 diverged before its first"):
+        value(lines[2:])
 
 
 def test_the_table_is_the_best_first(swept, capsys):

@@ -8,9 +8,23 @@ from typing import Any
 from lstm_jax.runs.load import Trained
 from lstm_jax.tasks import TASKS
 
-NOT_THE_RECIPE = frozenset({"run.directory", "train.block", "train.checkpoint_every"})
+NOT_THE_RECIPE = frozenset(
+    {
+        "data.cache",
+        "parallel.data",
+        "parallel.model",
+        "parallel.shard_parameters",
+        "run.directory",
+        "train.block",
+        "train.checkpoint_every",
+    }
+)
 """What does not change what comes out: with other steps on the way, say, a run would
 come to something that is of no recipe. What text there is at a path is looked at."""
+
+
+NO_DATA = {"data.encoding", "data.column", "data.cache"}
+"""Keys that say how data are read, not where they are."""
 
 
 def data_paths(task: str) -> list[str]:
@@ -19,7 +33,7 @@ def data_paths(task: str) -> list[str]:
     >>> data_paths("forecasting")
     ['data.path']
     """
-    return sorted(TASKS[task][1].moved - {"data.encoding"})
+    return sorted(TASKS[task][1].moved - NO_DATA)
 
 
 def not_the_recipe(task: str) -> frozenset[str]:

@@ -142,9 +142,10 @@ def _with_workers(args, plan, directory):
     if found is not None:
         check_same_plan(directory, found.plan, plan)
     make_folder(directory, "--directory")
+    progress = Progress(directory, args.trials)
     workers = Workers(_arguments(args, directory), args.workers, directory)
     say(f"{args.workers} workers write to {', '.join(map(str, workers.logs))}")
-    return workers.wait(Progress(directory, args.trials))
+    return workers.wait(progress)
 
 
 def _arguments(args, directory):

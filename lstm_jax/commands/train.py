@@ -76,22 +76,27 @@ def train(args) -> int:
         return _watch(args)
     worker.follow_parent()
     processes.connect(*named, heartbeat=args.heartbeat, timeout=args.connect_timeout)
+    worker.say_joined()
     with _quiet_others(), worker.fails_alone(processes.is_lost):
         return _train(args)
 
 
 def _watch(args) -> int:
-    status, lost = worker.watch(sys.argv[1:])
-    if not lost:
-        return status
+    end = worker.watch(sys.argv[1:])
+    if not end.lost:
+        return end.status
     this = "this process" if args.process is None else f"process {args.process}"
-    say(
-        f"lstm-jax: {this} has lost another process; the run ends here. Its last "
-        f"checkpoint is kept: start all processes again with --resume. Their number "
-        f"may change.",
-        error=True,
+    if end.joined:
+        raise RunError(
+            f"{this} has lost another process; the run ends here. Its last checkpoint "
+            f"is kept: start all processes again with --resume. Their number may "
+            f"change."
+        )
+    raise RunError(
+        f"{this} could not join the others within {args.connect_timeout} s; start all "
+        f"processes with the same --coordinator and --processes, and let them reach "
+        f"that address."
     )
-    return 2
 
 
 @contextlib.contextmanager
@@ -101,7 +106,8 @@ def _quiet_others():
         yield
         return
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        with contextlib.redirect_stdout(nowhere):
+        redirected = contextlib.redirect_stdout(nowhere)
+        with redirected:
             yield
 
 
@@ -117,6 +123,7 @@ def _train(args) -> int:
         by = f" by {outcome.stopped_by}" if outcome.stopped_by else ""
         say(f"stopped at step {outcome.step:,}{by}; saved in {outcome.run.directory}.")
         again = ["lstm-jax", "train", args.config, *args.overrides, "--resume"]
+        again += ["--distributed"] * args.distributed
         say(f"go on with: {shlex.join(again)}")
         return 130
     return 0

@@ -1,9 +1,9 @@
 """One process of several that train together, watched by a process of its own.
 
 When another process does not answer any more, JAX's runtime ends this one from C++,
-with pages of its own log and without a word to the user. So the training runs in a child
-process. Its parent passes on signals, output and the exit status, and turns such an end
-into one sentence.
+with pages of its own log and without a word to the user. So the training runs in a
+child process. Its parent passes on signals, output and the exit status, and turns such
+an end into one sentence.
 """
 
 import contextlib
@@ -14,9 +14,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from lstm_jax.terminal import output_may_close
 
 WORKER = "LSTM_JAX_WORKER"
 """An environment variable that the child has: the number of its parent process."""
+
+SETTINGS = {"JAX_ENABLE_PREEMPTION_SERVICE": "false"}
+"""Environment variables of the child. JAX's service would take SIGTERM for itself, and
+a request to stop would be lost until the training loop begins."""
 
 _FATAL = re.compile(
     r"^[EF]\d{4} .*(coordination|distributed|heartbeat|client\.h)|"
@@ -32,6 +39,19 @@ _NOISE = re.compile(
 
 LOST = 3
 """The exit status of a worker that has lost another process."""
+
+_JOINED = "lstm-jax worker: joined the others"
+"""What a child tells its parent."""
+
+
+class End(NamedTuple):
+    """How a child ended."""
+
+    status: int
+    lost: bool
+    """Whether another process does not answer any more."""
+    joined: bool
+    """Whether it had found the others before."""
 
 
 def is_worker() -> bool:
@@ -88,14 +108,15 @@ def leave(status: int) -> int:
     os._exit(status)
 
 
-def watch(argv: Sequence[str]) -> tuple[int, bool]:
-    """Runs ``lstm-jax`` with these arguments in a child.
+def say_joined() -> None:
+    """Tells the parent that all processes have found each other."""
+    print(_JOINED, file=sys.stderr, flush=True)
 
-    Returns:
-        Its exit status, and whether it ended because another process was lost.
-    """
+
+def watch(argv: Sequence[str]) -> End:
+    """Runs ``lstm-jax`` with these arguments in a child, and passes on its errors."""
     command = [sys.executable, "-m", "lstm_jax", *argv]
-    environment = os.environ | {WORKER: str(os.getpid())}
+    environment = os.environ | {WORKER: str(os.getpid())} | SETTINGS
     # A group of its own: Ctrl-C reaches the parent alone, which passes it on once.
     child = subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, process_group=0
@@ -106,26 +127,28 @@ def watch(argv: Sequence[str]) -> tuple[int, bool]:
         for kind in kinds
     }
     try:
-        ended_by_runtime = _pass_on(child.stderr)
+        with output_may_close():  # a closed terminal must not cost a training
+            joined, ended_by_runtime = _pass_on(child.stderr)
         status = child.wait()
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
     lost = status == LOST or (status == -signal.SIGABRT and ended_by_runtime)
-    return (status if status >= 0 else 128 - status), lost
+    return End(status if status >= 0 else 128 - status, lost, joined)
 
 
-def _pass_on(stream) -> bool:
+def _pass_on(stream) -> tuple[bool, bool]:
     """Copies standard error, but not the runtime's log of its own end.
 
     Returns:
-        Whether there was such a log.
+        Whether the child has joined the others, and whether there was such a log.
     """
-    fatal = False
+    joined = fatal = False
     for line in stream:
         text = line.decode("utf-8", "replace")
+        joined |= (said := text.strip() == _JOINED)
         fatal |= bool(_FATAL.search(text))
-        if not fatal and not _NOISE.search(text):
+        if not (said or fatal or _NOISE.search(text)):
             sys.stderr.write(text)
             sys.stderr.flush()
-    return fatal
+    return joined, fatal

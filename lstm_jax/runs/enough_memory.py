@@ -82,7 +82,7 @@ def _count_of(params):
 
 def available_memory() -> int | None:
     """Bytes that the device has for us; ``None`` where nothing says so."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit")
     found = []

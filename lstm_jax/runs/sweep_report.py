@@ -89,25 +89,24 @@ class Progress:
     """
 
     def __init__(self, directory: Path, count: int):
-        self._directory, self._count = directory, count
-        self._sweep: Sweep | None = None
-        self._told: set[int] | None = None
+        self._directory = directory
+        self._sweep = Sweep.find(directory)
+        self._told = {trial.number for trial in self._ended()}
+        if self._told:
+            say(f"{len(self._told)} of {count} trials have finished.")
 
     def __call__(self) -> None:
         self._sweep = self._sweep or Sweep.find(self._directory)
-        if self._sweep is None:
-            return
-        ended = [t for t in self._sweep.trials() if t.state.is_finished()]
-        if self._told is None:
-            self._told = {trial.number for trial in ended}
-            if ended:
-                say(f"{len(ended)} of {self._count} trials have finished.")
-        for trial in ended:
+        for trial in self._ended():
             if trial.number not in self._told:
                 self._told.add(trial.number)
                 row = _row(self._sweep, trial)
                 value = "" if row.value is None else f" {figure(row.value)}"
                 say(f"trial {row.number} {row.state}{value}: {' '.join(row.overrides)}")
+
+    def _ended(self):
+        trials = [] if self._sweep is None else self._sweep.trials()
+        return [trial for trial in trials if trial.state.is_finished()]
 
 
 def print_trials(sweep: Sweep, found: Sequence[Row]) -> None:

@@ -36,6 +36,7 @@ from lstm_jax.training.batches import Batches
 from lstm_jax.training.checkpoint import Checkpoints
 from lstm_jax.training.environment import environment
 from lstm_jax.training.hooks import Evaluate, Log, Progress, Save, explain
+from lstm_jax.training.parallel import ParallelConfig
 from lstm_jax.training.placement import ONE_DEVICE, Placement
 from lstm_jax.training.plots import plot_run
 from lstm_jax.training.progress import ProgressReport
@@ -131,7 +132,8 @@ def placement_of(config: Any, batches: Batches) -> Placement:
     Raises:
         ConfigError: there are not enough devices, or the batch cannot be split.
     """
-    placement = Placement.of(config.parallel)
+    # A task of the user's own may have a config without the key.
+    placement = getattr(config, "parallel", ParallelConfig()).placement()
     rows = config.train.batch_size
     if not batches.has_weights and rows % placement.data:
         nearest = -(-rows // placement.data) * placement.data

@@ -12,7 +12,7 @@ from lstm_jax.models.forecast.recursive import RecursiveConfig
 from lstm_jax.tasks.forecast_weights import WeighBy
 from lstm_jax.tasks.splits_config import Fraction
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
-from lstm_jax.training.placement import ParallelConfig
+from lstm_jax.training.parallel import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 

@@ -42,8 +42,8 @@ from lstm_jax.training.batches import (
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric, number
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
+from lstm_jax.training.parallel import ParallelConfig
 from lstm_jax.training.run_errors import RunError
-from lstm_jax.training.placement import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 

@@ -19,7 +19,7 @@ from lstm_jax.training.batches import DeviceBatches
 from lstm_jax.training.metadata import Metadata
 from lstm_jax.training.metrics import Aux, Metric, Metrics
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
-from lstm_jax.training.placement import ParallelConfig
+from lstm_jax.training.parallel import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 

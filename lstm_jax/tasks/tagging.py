@@ -33,7 +33,7 @@ from lstm_jax.tasks.labelled_data import (
 from lstm_jax.training.batches import HostBatches
 from lstm_jax.training.metrics import Aux, Mean, Metric, Metrics, number
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
-from lstm_jax.training.placement import ParallelConfig
+from lstm_jax.training.parallel import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 
 

@@ -10,7 +10,7 @@ from lstm_jax.data.sounds import augment
 from lstm_jax.models.acoustic import AcousticConfig
 from lstm_jax.tasks.splits_config import SplitsConfig
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
-from lstm_jax.training.placement import ParallelConfig
+from lstm_jax.training.parallel import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 

@@ -8,7 +8,7 @@ from lstm_jax.config import Count, PathText, config
 from lstm_jax.models.translation import TranslatorConfig
 from lstm_jax.tasks.splits_config import Fraction
 from lstm_jax.training.optimizer import Adam, OptimizerConfig
-from lstm_jax.training.placement import ParallelConfig
+from lstm_jax.training.parallel import ParallelConfig
 from lstm_jax.training.run_folder import RunConfig
 from lstm_jax.training.trainer import TrainConfig
 

@@ -13,7 +13,7 @@ host        a `BatchSource` loads batches; threads load the next ones while the 
 import concurrent.futures
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -116,6 +116,11 @@ class BatchSource(Protocol):
         compiled once. Called from other threads."""
         ...
 
+
+@runtime_checkable
+class Splits(Protocol):
+    """What a `BatchSource` also has if its batches can be split over devices."""
+
     @property
     def axes(self) -> PyTree:
         """The axis of the rows in every array of a batch; see `Placement.batch`."""
@@ -168,7 +173,7 @@ class HostBatches:
     ):
         # The rows of a stream have no weights.
         self._restarts, self.has_weights = restarts, not restarts
-        self._placement = ONE_DEVICE
+        self._placement, self._axes = ONE_DEVICE, None
         self._source, self._block, self._block_bytes = source, block, block_bytes
         self._plan = functools.lru_cache(maxsize=2)(source.plan)
         self._threads = threads
@@ -201,15 +206,20 @@ class HostBatches:
             return stacked
 
         stacked = jax.tree.map(stack, *batches)
-        if self._placement.mesh is None:
-            held = jax.tree.map(jnp.asarray, stacked)
-        else:
-            held = self._placement.put_own_rows(stacked, self._source.axes)
-        first = self._placement.everywhere(np.asarray(step, np.int32))
-        return _Held(jnp.asarray(first), held), len(batches)
+        held = self._placement.put_batches(stacked, self._axes)
+        first = self._placement.everywhere(jnp.asarray(step, jnp.int32))
+        return _Held(first, held), len(batches)
 
     def place(self, placement: Placement) -> None:
-        self._placement = placement
+        if placement is ONE_DEVICE:
+            return
+        if not isinstance(self._source, Splits):
+            raise ValueError(
+                f"{type(self._source).__name__} cannot split its batches over devices; "
+                f"add axes, rows and part of lstm_jax.training.batches.Splits to it, "
+                f"or train on one device."
+            )
+        self._placement, self._axes = placement, self._source.axes
 
     def at(self, data, carry, step, key):
         del key
@@ -218,9 +228,7 @@ class HostBatches:
         if self._restarts:
             carry = restarted(carry, step % self.steps_per_epoch == 0)
         batch = jax.tree.map(pick, data.batches)
-        if self._placement.mesh is not None:
-            batch = self._placement.batch(batch, self._source.axes)
-        return batch, carry
+        return self._placement.batch(batch, self._axes), carry
 
     def close(self) -> None:
         if self._pool is not None:
@@ -253,7 +261,7 @@ class HostBatches:
                 f"{self.steps_per_epoch}, expected the same number in every epoch."
             )
         batch = plan[n]
-        if self._placement.mesh is not None:
+        if isinstance(self._source, Splits) and self._placement is not ONE_DEVICE:
             own = self._placement.own_rows(self._source.rows(batch))
             batch = self._source.part(batch, *own)
         return jax.tree.map(np.asarray, self._source.load(batch))

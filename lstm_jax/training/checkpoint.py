@@ -26,6 +26,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pydantic
+from jax.sharding import SingleDeviceSharding
 
 from lstm_jax import files
 from lstm_jax._types import PyTree
@@ -302,7 +303,7 @@ class Checkpoints:
                     f"{folder} is of another model: its {name} is {_say(there, name)}, "
                     f"expected {_say(wanted, name)}; use it with its own config."
                 )
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        target = jax.tree.map(_target, like)
         try:
             with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
                 restore = ocp.args.StandardRestore(target)
@@ -334,6 +335,17 @@ class Checkpoints:
             return f"{MANIFEST}: {where}: {first['msg']}"
         except (OSError, ValueError) as error:
             return f"{MANIFEST}: {error}"
+
+
+def _target(leaf):
+    """Where to restore an array: as ``leaf`` lies, or on one device.
+
+    Without a place, Orbax would look for the devices that wrote the checkpoint.
+    """
+    sharding = getattr(leaf, "sharding", None)
+    if sharding is None:
+        sharding = SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _first_difference(folder, wanted):

@@ -139,9 +139,7 @@ def make_block(
     def step(state, data):
         batch, carry = next_batch(state, data)
         state = state._replace(carry=carry)
-        state, metrics = train_step(
-            loss, optimizer, state, batch, averaging, placement
-        )
+        state, metrics = train_step(loss, optimizer, state, batch, averaging, placement)
         return state, as_arrays(metrics)
 
     def names(state, data):

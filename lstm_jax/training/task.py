@@ -25,7 +25,7 @@ class Task(Protocol):
     @property
     def config(self) -> Any:
         """The config that the task is called with: ``task``, ``seed``, ``optimizer``,
-        ``train``, ``evaluation`` and ``run``."""
+        ``train``, ``evaluation``, ``run``, and ``parallel`` for several devices."""
         ...
 
     @property

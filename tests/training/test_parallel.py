@@ -47,7 +47,7 @@ def curves(run):
         (n, key, value)
         for n, line in enumerate(tiny.metrics(run))
         for key, value in line.items()
-        if value is not None
+        if value is not None and not isinstance(value, list)
     ]
 
 
@@ -78,6 +78,16 @@ def test_the_curve_of_a_language_model(on_one, mesh, tmp_path):
     """200 steps with dropout, whose masks must not depend on the devices."""
     found = train(tmp_path / "text", tiny.write, *LONG, *MESHES[mesh])
     assert_same_curve(on_one["text"], found)
+
+
+def test_the_curves_of_two_seeds(tmp_path):
+    seeds = (*LONG, "train.seeds=2", "train.steps=50", "train.evaluate_every=50")
+    one = train(tmp_path / "one", tiny.write, *seeds)
+    found = train(tmp_path / "both", tiny.write, *seeds, *MESHES["both"])
+    assert "losses" in tiny.metrics(one)[0]
+    for line, other in zip(tiny.metrics(one), tiny.metrics(found), strict=True):
+        for name in {"losses", "valid_loss_each"} & {*line}:
+            np.testing.assert_allclose(other[name], line[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("mesh", ["two", "eight", "both"])
@@ -213,9 +223,7 @@ REFUSED = {
         "parallel.model=3",
     ],
     "data and model are both -1": ["parallel.data=-1", "parallel.model=-1"],
-    "parallel.data is 0: must be 1 or more, or -1 for all devices": [
-        "parallel.data=0"
-    ],
+    "parallel.data is 0: must be 1 or more, or -1 for all devices": ["parallel.data=0"],
 }
 
 

@@ -19,7 +19,6 @@ from jax.interpreters import ad, batching, mlir
 from lstm_jax._types import Array, Float
 from lstm_jax.core.precision import accumulation_dtype
 
-
 Axes = int | tuple[int, ...]
 
 
