@@ -20,7 +20,7 @@ FLOORS = [
     {"models"},
     {"tasks", "bench"},
     {"runs"},
-    {"report"},
+    {"report", "sweeps"},
     {"commands"},
     {"cli"},
 ]

@@ -18,13 +18,13 @@ import pytest
 from benchmarks import sweep_kills
 from lstm_jax import cli
 from lstm_jax.config import ConfigError, read
-from lstm_jax.runs import sweep_trial
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.shipped import read_named
-from lstm_jax.runs.sweep_plan import Plan
-from lstm_jax.runs.sweep_report import rows
-from lstm_jax.runs.sweep_space import fitted, parse
-from lstm_jax.runs.sweep_study import Sweep
+from lstm_jax.sweeps import trial as sweep_trial
+from lstm_jax.sweeps.plan import Plan
+from lstm_jax.sweeps.report import rows
+from lstm_jax.sweeps.space import fitted, parse
+from lstm_jax.sweeps.study import Sweep
 from lstm_jax.training.metadata import Monitor
 from lstm_jax.training.trainer import Diverged
 from tests import tiny
@@ -388,7 +388,7 @@ def test_a_trial_is_claimed_once(config, tmp_path):
     sweep = Sweep.start(tmp_path / "sweep", plan)
     assert sweep.claim(plan, 2).number == 0
     script = (
-        "import pathlib, sys; from lstm_jax.runs.sweep_claims import Claims; "
+        "import pathlib, sys; from lstm_jax.sweeps.claims import Claims; "
         "take = Claims(pathlib.Path(sys.argv[1])).take; print(take(0), take(1))"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "sweep" / "claims")]

@@ -6,13 +6,12 @@ import shlex
 from pathlib import Path
 
 from lstm_jax.commands.arguments import add_overrides, local_path
-from lstm_jax.commands.sweep_workers import Workers, stops_with_parent
 from lstm_jax.config import read
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.shipped import config_path
-from lstm_jax.runs.sweep_claims import HAS_LOCKS
-from lstm_jax.runs.sweep_plan import SAMPLERS, Plan, check_same_plan
-from lstm_jax.runs.sweep_report import (
+from lstm_jax.sweeps.claims import HAS_LOCKS
+from lstm_jax.sweeps.plan import SAMPLERS, Plan, check_same_plan
+from lstm_jax.sweeps.report import (
     Progress,
     draw,
     print_best,
@@ -20,9 +19,10 @@ from lstm_jax.runs.sweep_report import (
     rows,
     write_trials,
 )
-from lstm_jax.runs.sweep_space import fitted, parse
-from lstm_jax.runs.sweep_study import Sweep, check_vacant
-from lstm_jax.runs.sweep_trial import metric_of, work
+from lstm_jax.sweeps.space import fitted, parse
+from lstm_jax.sweeps.study import Sweep, check_vacant
+from lstm_jax.sweeps.trial import metric_of, work
+from lstm_jax.sweeps.workers import Workers, stops_with_parent
 from lstm_jax.terminal import output_may_close, say
 from lstm_jax.training.run_errors import RunError, make_folder
 

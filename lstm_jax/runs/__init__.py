@@ -9,6 +9,5 @@ init_from       a run that starts from the weights of another
 enough_memory   whether a training fits into memory, before it starts
 results         the metrics of a trained run
 load            a trained run, in Python: `lstm_jax.load_run`
-sweep_*         trials of a config with many values, and their processes
 ensemble        several trained translators as one
 """

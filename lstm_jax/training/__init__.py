@@ -3,6 +3,9 @@
 task.py          what a task is: a protocol of pure functions
 metrics.py       named metrics: sums and weights, units, directions
 batches.py       batches from the device or from the host, by step
+placement.py     where arrays lie: one device, or the devices of a mesh
+parallel.py      the config of that
+processes.py     several processes that train one run
 schedules.py     learning-rate schedules, a config for each kind
 optimizer.py     an Optax chain from its config
 averaging.py     averages of the parameters

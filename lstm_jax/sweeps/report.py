@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_jax import files
 from lstm_jax.runs.extras import print_plots
-from lstm_jax.runs.sweep_study import Sweep
+from lstm_jax.sweeps.study import Sweep
 from lstm_jax.tables import figure, print_table
 from lstm_jax.terminal import say
 from lstm_jax.training.plots import is_wide, new_figure, save_figure

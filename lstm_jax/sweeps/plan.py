@@ -8,7 +8,7 @@ from typing import Any
 
 from lstm_jax.config import changes
 from lstm_jax.runs.configs import find_task, text_of
-from lstm_jax.runs.sweep_space import Space, described
+from lstm_jax.sweeps.space import Space, described
 from lstm_jax.training.metadata import Monitor
 from lstm_jax.training.run_errors import RunError
 

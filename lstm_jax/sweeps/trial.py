@@ -19,9 +19,9 @@ from lstm_jax.runs.configs import (
     total_steps,
 )
 from lstm_jax.runs.init_from import source_of
-from lstm_jax.runs.sweep_plan import Plan
-from lstm_jax.runs.sweep_study import Sweep, Trial
 from lstm_jax.runs.train import train_run
+from lstm_jax.sweeps.plan import Plan
+from lstm_jax.sweeps.study import Sweep, Trial
 from lstm_jax.tables import figure
 from lstm_jax.terminal import say
 from lstm_jax.training.metadata import Monitor

@@ -1,7 +1,7 @@
 """The folder of a sweep, and its optuna study.
 
 study.db       the study: parameters, states and values of all trials, in SQLite
-claims         locks of the processes that train; see `lstm_jax.runs.sweep_claims`
+claims         locks of the processes that train; see `lstm_jax.sweeps.claims`
 trial-000/     the run of a trial, and so on
 worker-1.log   what a worker of several said
 sweep.jsonl    a line for every trial, the best first
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from lstm_jax import files
-from lstm_jax.runs.sweep_claims import Claims
-from lstm_jax.runs.sweep_plan import Plan, check_same_plan
+from lstm_jax.sweeps.claims import Claims
+from lstm_jax.sweeps.plan import Plan, check_same_plan
 from lstm_jax.training.metadata import Monitor
 from lstm_jax.training.run_errors import RunError, cannot_write
 
