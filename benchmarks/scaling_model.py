@@ -14,6 +14,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import re
 import sys
 import tempfile
@@ -244,7 +245,7 @@ class V5p(Machine):
 
 
 class Core(Machine):
-    """One CPU core of a machine with a network card of 10 Gb/s."""
+    """One CPU core, and a network of 10 Gb/s, which is assumed."""
 
     def seconds(self, sent, chips, passes):
         return passes * (chips - 1) / chips * sent / 1.25e9
@@ -293,19 +294,21 @@ def step(
 
     Args:
         sharded: whether parameters are split between the steps.
-        overlap: whether XLA sends a group of gradients as soon as they are known, and
-            gathers parameters during the layers before them. If not, it sends
-            everything after the backward pass and gathers before the forward pass.
+        overlap: whether a group of gradients is sent as soon as they are known, and
+            parameters are gathered during the layers before them, each chip receiving
+            its part of the gradients only. If not, one gather comes first and one
+            all-reduce last.
     """
     forward, head, backward = compute(model, machine)
-    send = functools.partial(machine.seconds, chips=chips, passes=1 if sharded else 2)
     gradients = [FLOAT * size for size in model.gradients()]
-    if sharded and model.tied:
-        gradients[0] -= FLOAT * model.table  # only the sum of both is sent
     parameters = [FLOAT * size for size in model.gathered()]
     if not overlap:
-        gather = send(sum(parameters)) if sharded else 0.0
-        return gather + sum(forward) + head + sum(backward) + send(sum(gradients))
+        gather = machine.seconds(sum(parameters), chips, 1) if sharded else 0.0
+        reduce = machine.seconds(sum(gradients), chips, 2)
+        return gather + sum(forward) + head + sum(backward) + reduce
+    if sharded and model.tied:
+        gradients[0] -= FLOAT * model.table  # only the sum of both is sent
+    send = functools.partial(machine.seconds, chips=chips, passes=1 if sharded else 2)
     now = sent = 0.0
     # A layer starts when the layer before it is done and its parameters are there.
     for size, time in zip(parameters, [0.0, *forward, head], strict=True):
@@ -326,6 +329,15 @@ def alone(model: Model, machine: Machine) -> float:
 def efficiency(model: Model, machine: Machine, chips: int, *way: bool) -> float:
     """Of a fixed batch per chip: the time of one chip over the time of many."""
     return alone(model, machine) / step(model, machine, chips, *way)
+
+
+def looped(model: Model, machine: Machine, chips: int) -> float:
+    """Efficiency if the gradient of the output layer is summed in every chunk of the
+    loss, as XLA compiles it for CPUs. Other compilers move the sum out of the loop."""
+    again = (model.chunks(chips) - 1) * machine.seconds(
+        FLOAT * model.gradients()[0], chips, 2
+    )
+    return alone(model, machine) / (step(model, machine, chips, False, False) + again)
 
 
 def with_rows(model: Model, rows: int) -> Model:
@@ -353,10 +365,11 @@ def rows_for(model: Model, machine: Machine, wanted: float, *way: bool) -> int |
 def sent(model: Model, chips: int) -> dict[str, float]:
     """Bytes that each chip sends in a step."""
     part, whole = (chips - 1) / chips * FLOAT, model.parameters
+    summed = sum(model.gradients())
     return {
-        "data parallel": 2 * part * sum(model.gradients()),
-        "sharded, reduce-scatter": 2 * part * whole,
-        "sharded, all-reduce": 3 * part * whole,
+        "data parallel": part * 2 * summed,
+        "sharded": part * (whole + 2 * summed),
+        "sharded, reduce-scatter": part * 2 * whole,
     }
 
 
@@ -391,6 +404,8 @@ class Sent(NamedTuple):
     """How often a step runs it; 1 where the program does not say so."""
     inner: bool
     """Whether it is in a loop of the step."""
+    started: bool
+    """Whether other operations run while it sends."""
     scope: str
 
 
@@ -399,7 +414,7 @@ _WHILE = re.compile(r" while\(.*body=(%[\w.\-]+)")
 _TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 _SENT = re.compile(
     r" = (.+?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
-    r"(?:-start)?\("
+    r"(-start)?\("
 )
 _SHAPE = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
 _SCOPE = re.compile(r'op_name="([^"]*)"')
@@ -416,10 +431,16 @@ def collectives(program: str, chips: int) -> list[Sent]:
             parents[match[1]] = computation, int(trips[1]) if trips else 1
         elif match := _SENT.search(line):
             scope = _SCOPE.search(line)
-            found.append((computation, match[2], match[1], scope[1] if scope else ""))
+            found.append((computation, match, scope[1] if scope else ""))
     return [
-        Sent(op, _payload(op, shape, chips), *_loops(parents, computation), scope)
-        for computation, op, shape, scope in found
+        Sent(
+            match[2],
+            _payload(match[2], match[1], chips),
+            *_loops(parents, computation),
+            bool(match[3]),
+            scope,
+        )
+        for computation, match, scope in found
     ]
 
 
@@ -447,40 +468,32 @@ def _loops(parents, computation):
     return times, depth > 1  # the loop around is that over steps
 
 
+KINDS = "gathered parameters", "summed gradients", "the rest"
+
+
 def kind_of(collective: Sent) -> str:
     if collective.op == "all-gather" and "sharding_constraint" in collective.scope:
-        return "gathered parameters"
-    if collective.op in ("all-reduce", "reduce-scatter"):
-        return "summed gradients"
-    return "the rest"
+        return KINDS[0]
+    return KINDS[1 if collective.op in ("all-reduce", "reduce-scatter") else 2]
 
 
 def totals(found: list[Sent]) -> dict[str, float]:
     """Bytes by kind; each collective counts once, also if it is in a loop."""
-    total = dict.fromkeys(("gathered parameters", "summed gradients", "the rest"), 0.0)
+    total: dict[str, float] = dict.fromkeys(KINDS, 0.0)
     for collective in found:
         total[kind_of(collective)] += collective.bytes
     return total
 
 
 def predicted(model: Model, chips: int, sharded: bool) -> dict[str, float]:
-    """What `totals` should be for simulated devices, where XLA compiles a
-    reduce-scatter as an all-reduce. The rest is an upper bound.
+    """What `totals` should be, for a vocabulary that the chips divide.
 
-    With split parameters, the gradient of the embedding is not summed as a table:
-    activations are exchanged, in the forward and in the backward pass.
+    XLA compiles a reduce-scatter for CPUs as an all-reduce.
     """
-    part = (chips - 1) / chips
-    if not sharded:
-        total = 2 * part * FLOAT * sum(model.gradients())
-        return {"gathered parameters": 0, "summed gradients": total, "the rest": 0}
-    summed = model.parameters - (0 if model.tied else model.table)
-    positions = model.rows * model.window
-    tokens = chips * positions * (FLOAT + 1)
+    part = (chips - 1) / chips * FLOAT
     return {
-        "gathered parameters": part * FLOAT * model.parameters,
-        "summed gradients": 2 * part * FLOAT * summed,
-        "the rest": part * (2 * FLOAT * positions * model.embed + tokens),
+        "gathered parameters": part * model.parameters * sharded,
+        "summed gradients": part * 2 * sum(model.gradients()),
     }
 
 
@@ -492,19 +505,21 @@ def check(name: str, config: Any, vocabulary: int, sharded: bool) -> dict[str, A
     """
     start = Start.of(make_task(config))
     data, n = start.batches.take(0, 1)
-    compiled = start.block.lower(start.state, data, n).compile()
+    block: Any = start.block
+    compiled = block.lower(start.state, data, n).compile()
     found = collectives(compiled.as_text(), SIMULATED)
     model = Model.of(name, config, vocabulary, SIMULATED)
     total, wanted = totals(found), predicted(model, SIMULATED, sharded)
-    for kind, bound in wanted.items():
-        within = total[kind] <= 1.01 * bound + 1000  # some single numbers
-        if not within or (kind != "the rest" and total[kind] < 0.99 * bound):
+    for kind, size in wanted.items():
+        if (
+            abs(total[kind] - size) > 0.01 * size + 500
+        ):  # the loss and norms: some bytes
             raise SystemExit(
                 f"benchmarks.scaling_model: {name}, sharded={sharded}: {kind} are "
-                f"{total[kind]:,.0f} bytes in the compiled step, expected {bound:,.0f}."
+                f"{total[kind]:,.0f} bytes in the compiled step, expected {size:,.0f}."
             )
     state = compiled.memory_analysis().argument_size_in_bytes
-    repeated = sum(c.bytes * c.times for c in found)
+    repeated = sum(one.bytes * one.times for one in found)
     return dict(predicted=wanted, found=total, with_loops=repeated, state=state)
 
 
@@ -512,6 +527,7 @@ def on_tpu(name: str, folder: Path, sharded: bool) -> dict[str, Any]:
     """What XLA compiles for 8 chips of a TPU v5p."""
     from jax.experimental import topologies
 
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no TPU to ask
     devices = topologies.get_topology_desc("v5p:2x2x2", "tpu").devices
     rows = config_of(name, folder).train.batch_size * len(devices)
     config = config_of(name, folder, f"train.batch_size={rows}")
@@ -528,7 +544,7 @@ def on_tpu(name: str, folder: Path, sharded: bool) -> dict[str, Any]:
         return placement.batch(batch, 1), carry
 
     shardings = placement.of_state(shapes, rows)
-    block = make_block(
+    block: Any = make_block(
         task.loss,
         optimizer,
         at,
@@ -546,7 +562,7 @@ def on_tpu(name: str, folder: Path, sharded: bool) -> dict[str, Any]:
     memory = compiled.memory_analysis()
     by_op: dict[str, Any] = {}
     for one in found:
-        where = f"{one.op}, in a loop" if one.inner else one.op
+        where = one.op + ", in a loop" * one.inner + ", overlapped" * one.started
         count, total = by_op.get(where, (0, 0.0))
         by_op[where] = count + 1, total + one.bytes
     return dict(
@@ -608,6 +624,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             chunks={n: model.chunks(n) for n in CHIPS},
         )
         for name, model in models.items()
+    }
+    found["efficiency_as_compiled"] = {
+        n: looped(models["awd"], machine, n) for n in CHIPS
     }
     results["scaling"] = [*scaling(models, machine)]
     show(results)
@@ -676,13 +695,17 @@ def show(results: dict[str, Any]) -> None:
     print(report.table(rows), end="\n\n")
     percent = lambda part: "" if part is None else f"{part:.0%}"
     head = "efficiency, fixed batch per chip", "ms", *CHIPS, "rows for 50%", "80%"
-    rows = [head, *(("", "") + ("",) * (len(CHIPS) + 2),)][:1]
+    rows = [head]
     for one in results["scaling"]:
         label = f"{one['model']}, {one['machine']}, {one['way']}"
         cells = (percent(one["efficiency"][n]) for n in CHIPS)
         needed = one["rows_for"].values()
         rows.append((label, f"{one['milliseconds']:.2f}", *cells, *needed))
     print(report.table(rows), end="\n\n")
+    found = results["cpu"]["efficiency_as_compiled"].values()
+    print(
+        "awd, CPU core, data parallel, as compiled:", *map(percent, found), end="\n\n"
+    )
     chips = [*results["scaling"][0]["efficiency_of_global_rows"]]
     rows = [("efficiency, fixed global batch", "rows", *chips, "below 50% at")]
     for one in results["scaling"]:

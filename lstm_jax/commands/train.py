@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import shlex
-import sys
 
 from lstm_jax.commands import worker
 from lstm_jax.commands.arguments import add_overrides
@@ -82,7 +81,7 @@ def train(args) -> int:
 
 
 def _watch(args) -> int:
-    end = worker.watch(sys.argv[1:])
+    end = worker.watch(args.words)
     if not end.lost:
         return end.status
     this = "this process" if args.process is None else f"process {args.process}"
@@ -114,6 +113,11 @@ def _quiet_others():
 def _train(args) -> int:
     path = config_path(args.config)
     config = read_config(read(path), args.overrides)
+    if args.distributed and not hasattr(config, "parallel"):
+        raise RunError(
+            f"the task {config.task} cannot use several processes: its config has no "
+            f"field parallel, of type ParallelConfig."
+        )
     if args.distributed and config.parallel.data == 1:
         everywhere = dataclasses.replace(config.parallel, data=-1)
         config = dataclasses.replace(config, parallel=everywhere)

@@ -121,7 +121,9 @@ def watch(argv: Sequence[str]) -> End:
     child = subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, process_group=0
     )
-    kinds = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    kinds = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):  # Windows has none
+        kinds.append(signal.SIGHUP)
     before = {
         kind: signal.signal(kind, lambda number, frame: child.send_signal(number))
         for kind in kinds

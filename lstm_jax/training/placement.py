@@ -136,6 +136,7 @@ class OnMesh(Placement):
         self._mesh, self._shards = mesh, shard_parameters
         self.data = mesh.shape[DATA]
         self.replicated = NamedSharding(mesh, P())
+        self._gather = jax.jit(lambda tree: tree, out_shardings=self.replicated)
 
     # Shardings
 
@@ -245,8 +246,7 @@ class OnMesh(Placement):
         return map_rows(put, axes, tree)
 
     def whole(self, tree: PyTree) -> PyTree:
-        same = jax.jit(lambda tree: tree, out_shardings=self.replicated)
-        return jax.tree.map(lambda leaf: leaf.addressable_data(0), same(tree))
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0), self._gather(tree))
 
 
 def map_rows(f: Callable[[int | None, Any], Any], axes: PyTree, batch: PyTree):

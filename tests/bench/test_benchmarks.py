@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from benchmarks import awd, engine, language_model, layers
+from benchmarks import awd, engine, language_model, layers, scaling_model
 from benchmarks.stacks import Case
 from lstm_jax.bench import race
 from lstm_jax.bench.workers import BenchError
@@ -19,6 +19,7 @@ from tests import tiny
 SCRIPTS = (
     *("unroll", "properties", "family", "packing"),
     *("layers", "language_model", "kernel", "phases", "large_text"),
+    "scaling_model",
 )
 CASES = {
     "layers": Case((2, 3, 4, 5), layers=2),
@@ -140,3 +141,54 @@ def test_awd_drops_what_the_config_says(tmp_path, rate):
     rates[rate] = 0.5
     dropped = next(awd.train(awd_task(tmp_path, rates), 1))[1]
     assert 1e-6 < abs(dropped - without) < 0.1 * without
+
+
+SCALED = """
+task = "language_model"
+[data]
+tokens = "words"
+[model]
+embed_size = 8
+hidden_size = [16, 8]
+tied = true
+[optimizer]
+kind = "sgd"
+[train]
+steps = 2
+batch_size = 16
+window = 8
+block = 2
+"""
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_the_bytes_of_the_scaling_model_are_compiled(
+    sharded, tmp_path, optax_promotion
+):
+    """On 8 simulated devices; `scaling_model.check` refuses other bytes."""
+    (tmp_path / "text.txt").write_text(" ".join(f"w{n % 126}" for n in range(3000)))
+    (tmp_path / "small.toml").write_text(SCALED)
+    where = f"data.path={tmp_path / 'text.txt'}", "parallel.data=8"
+    changes = [*where, f"parallel.shard_parameters={str(sharded).lower()}"]
+    config = read_config(read(tmp_path / "small.toml"), changes)
+    found = scaling_model.check("small", config, 128, sharded)
+    assert found["found"]["summed gradients"] > 0
+    assert found["with_loops"] >= sum(found["found"].values())
+    with pytest.raises(SystemExit, match="expected"):
+        scaling_model.check("small", config, 256, sharded)
+
+
+def test_the_scaling_model_hides_no_more_than_there_is():
+    """With overlap a step is shorter, but no shorter than its parts."""
+    layers = scaling_model.Layer(64, 64), scaling_model.Layer(64, 64)
+    model = scaling_model.Model("small", layers, 1000, 64, False, 32, 16, 2)
+    machine = scaling_model.ACCELERATORS[1]
+    for sharded in (False, True):
+        one, all_at_once, hidden = (
+            scaling_model.step(model, machine, *way)
+            for way in ((1, sharded, True), (64, sharded, False), (64, sharded, True))
+        )
+        assert one == pytest.approx(scaling_model.alone(model, machine))
+        assert one < hidden
+        gather = machine.seconds(4 * model.parameters, 64, 1)
+        assert hidden < all_at_once + gather
