@@ -151,6 +151,8 @@ class Moment(NamedTuple):
     """After these."""
     saves: bool = False
     """Whether it comes while a checkpoint is being written."""
+    step: int = 0
+    """Of a checkpoint that has been written by then."""
 
     @classmethod
     def draw(cls, expected: Mapping[str, Any]) -> "Moment":
@@ -168,15 +170,17 @@ class Moment(NamedTuple):
         """
         last = len(expected["metrics"])
         lines = random.randint(min(before, last), last)
-        part = random.choice(("start", "first", "lines", "lines", "saves", "end"))
+        parts = "start", "first", "lines", "lines", "lines", "saves", "end"
+        part = random.choice(parts)
         if part == "start":
             return cls(START, random.random() * start)
         if part == "first":
             return cls(FIRST_FILE, random.random() / 2)
         if part == "saves":
-            return cls(min(lines, last - 10), random.random() / 20, saves=True)
+            return cls(max(min(lines, last - 10), 0), random.random() / 20, saves=True)
         if part == "end":
-            return cls(last, random.random())
+            step = expected["step"]
+            return cls(last, random.random() * start / 2, step=step)
         return cls(lines, random.random() / 2)
 
     def wait(self, run: Path, process: Training) -> None:
@@ -194,7 +198,9 @@ class Moment(NamedTuple):
         if self.lines == FIRST_FILE:
             return run.is_dir() and any(run.iterdir())
         path = run / "metrics.jsonl"
-        return path.exists() and path.read_bytes().count(b"\n") >= self.lines
+        if not path.exists() or path.read_bytes().count(b"\n") < self.lines:
+            return False
+        return not self.step or self.step in steps(run)
 
 
 def is_saving(run: Path) -> bool:
@@ -211,14 +217,14 @@ def part_of_life(run: Path, began: float, last: int) -> str:
     Args:
         run: the folder of the run.
         began: the clock at the start of the training.
-        last: the lines of metrics that the whole run has.
+        last: the last step of the whole run.
     """
     path = run / "metrics.jsonl"
     if not path.exists() or path.stat().st_mtime < began:
         return "start"
     if is_saving(run):
         return "checkpoint"
-    return "end" if len(metrics(run)) >= last else "training"
+    return "end" if last in steps(run) else "training"
 
 
 def logged_by_libraries(said: str) -> list[str]:

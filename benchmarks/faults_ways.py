@@ -1,8 +1,8 @@
 """What can happen to a training, and how it may end then.
 
 kill      SIGKILL of a process; of several processes a parent or a worker
-stop      SIGSTOP: one process goes on after seconds; of several processes a worker is
-          silent until the others have ended, and goes on then
+stop      SIGSTOP, and SIGCONT after a moment; of several processes a worker, which
+          may also be silent until the others have ended without it
 term      SIGTERM
 hangup    SIGHUP
 twice     Ctrl-C, and once more shortly after
@@ -155,25 +155,28 @@ class _Twice(_Signal):
 
 
 class _Stop(Way):
+    """The worker of several processes is silent for a moment, or until all others have
+    lost it."""
+
     @contextlib.contextmanager
     def happens(self, training, run):
         number = random.randrange(len(training.members))
         known = self._signal(training, number, signal.SIGSTOP, trains=True)
-        began = training.hit_at
-        if not self.several:
-            time.sleep(1 + 2 * random.random())
-        elif "worker" in known["victim"]:
-            others = {*range(len(training.members))} - {number}
+        began, others = training.hit_at, {*range(len(training.members))} - {number}
+        long = random.random() < 0.7 and "worker" in known.get("victim", "")
+        if long:
             training.wait_for([*others], CONNECT + MARGIN)
+        else:
+            time.sleep(1 + random.random() * HEARTBEAT / 4)
         training.signal(number, signal.SIGCONT, trains=True)
         training.hit_at = began
-        yield known
+        yield known | {"long": long}
 
     def seconds(self, part):
-        return super().seconds(part) if self.several else COMPLETE
+        return COMPLETE
 
     def statuses(self, known, number):
-        return {REFUSED} if self.several else set()
+        return {REFUSED} if known["long"] else set()
 
 
 class _Pipe(Way):
@@ -306,13 +309,15 @@ class _Clock(_Shimmed):
             jumps.append(round(random.choice((-1, 1)) * 60 * 1440 ** random.random()))
             self._set(number, ahead=sum(jumps))
             training.wait(3 * random.random())
-        yield {"number": number, "seconds_ahead": jumps}
+        victim = {"victim": f"process {number}"} if self.several else {}
+        yield {"number": number, "seconds_ahead": jumps} | victim
 
     def seconds(self, part):
         return COMPLETE
 
     def statuses(self, known, number):
-        return set()
+        # JAX's coordinator in process 0 measures silence by the clock of the day.
+        return {REFUSED} if self.several and known["number"] == 0 else set()
 
 
 class _Slow(_Shimmed):

@@ -95,14 +95,14 @@ def disturbed(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(way.place())
         kind = stack.enter_context(way.prepared(kind, config.parent))
-        run, found, ended, last = folder / "run", [], [], len(expected["metrics"])
+        run, found, ended = folder / "run", [], []
         start = START[several] + kind.real * IMPORTS
         for _ in range(times):
             began = time.time()
             moment = way.moment(expected, len(metrics(run)), start)
             training = Training(config, run, kind, port=port)
             moment.wait(run, training)
-            part = part_of_life(run, began, last)
+            part = part_of_life(run, began, expected["step"])
             with way.happens(training, run) as known:
                 ends, left = training.ends(way.seconds(part))
             found += left + faults_of_ends(way, known, ends, run)
@@ -175,6 +175,7 @@ def main(arguments=None):
     parser.add_argument(
         "--real", action="store_true", help="start Python anew for every process"
     )
+    parser.add_argument("--quick", action="store_true", help="a run of one epoch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a file of JSON for what is found")
     args = parser.parse_args(arguments)
@@ -190,7 +191,8 @@ def main(arguments=None):
     folder = Path(tempfile.mkdtemp())
     try:
         # Several processes take longer to start and to save.
-        config = write(folder, epochs=6 if args.processes == 1 else 3)
+        epochs = 6 if args.processes == 1 else 3
+        config = write(folder, 1 if args.quick else epochs)
         expected = uninterrupted(config, folder / "whole", kind)
         for n in range(args.moments):
             times = 2 if n // len(ways) % 4 == 3 else 1
@@ -202,7 +204,7 @@ def main(arguments=None):
     print(*table(found), sep="\n")
     command = f"kills --moments {args.moments} --how {args.how}"
     command += f" --processes {args.processes}" if args.processes > 1 else ""
-    command += " --real" if args.real else ""
+    command += " --real" * args.real + " --quick" * args.quick
     return report(found, args.moments, f"{command} --seed {args.seed}", args.out)
 
 

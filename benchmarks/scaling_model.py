@@ -352,11 +352,18 @@ def of_global(model: Model, machine: Machine, chips: int, rows: int, *way: bool)
     return alone(with_rows(model, rows), machine) / chips / time
 
 
-def rows_for(model: Model, machine: Machine, wanted: float, *way: bool) -> int | None:
-    """The fewest rows of a chip with an efficiency of ``wanted`` at the most chips."""
-    many = CHIPS[-1]
-    good = lambda n: efficiency(with_rows(model, n), machine, many, *way) >= wanted
-    return next((n for n in range(1, 4097) if good(n)), None)
+def with_free_links(model: Model, machine: Machine, chips: int, rows: int):
+    """`of_global` if sending took no time."""
+    if rows % chips:
+        return None
+    whole, part = (with_rows(model, n) for n in (rows, rows // chips))
+    return alone(whole, machine) / chips / alone(part, machine)
+
+
+def tokens_for_half(machine: Machine) -> float:
+    """Tokens of a step on one chip for which data parallel sends as long as it
+    computes, at the most chips. A weight takes 2 floats, and 6 operations a token."""
+    return machine.seconds(1e9 * FLOAT, CHIPS[-1], 2) * machine.rate / 6e9
 
 
 # What each chip sends and holds
@@ -485,42 +492,45 @@ def totals(found: list[Sent]) -> dict[str, float]:
     return total
 
 
-def predicted(model: Model, chips: int, sharded: bool) -> dict[str, float]:
-    """What `totals` should be, for a vocabulary that the chips divide.
+def predicted(model: Model, chips: int, sharded: bool) -> dict[str, list[float]]:
+    """What `totals` may be, for a vocabulary that the chips divide.
 
-    XLA compiles a reduce-scatter for CPUs as an all-reduce.
+    XLA compiles a reduce-scatter for CPUs as an all-reduce. With split parameters it
+    may exchange activations in place of the gradient of the embedding.
     """
     part = (chips - 1) / chips * FLOAT
-    return {
-        "gathered parameters": part * model.parameters * sharded,
-        "summed gradients": part * 2 * sum(model.gradients()),
-    }
+    summed = [sum(model.gradients())]
+    if sharded:
+        summed.append(summed[0] - model.table)
+    gathered = part * model.parameters * sharded
+    return {KINDS[0]: [gathered], KINDS[1]: [part * 2 * size for size in summed]}
 
 
-def check(name: str, config: Any, vocabulary: int, sharded: bool) -> dict[str, Any]:
-    """Compiles the training step of a config for simulated devices, and compares.
-
-    Raises:
-        SystemExit: the predicted bytes are off by more than 1%.
-    """
+def compile_step(config: Any) -> Any:
+    """The compiled training step of a config, for the devices that it names."""
     start = Start.of(make_task(config))
     data, n = start.batches.take(0, 1)
     block: Any = start.block
-    compiled = block.lower(start.state, data, n).compile()
-    found = collectives(compiled.as_text(), SIMULATED)
-    model = Model.of(name, config, vocabulary, SIMULATED)
+    return block.lower(start.state, data, n).compile()
+
+
+def compare(model: Model, found: list[Sent], sharded: bool) -> dict[str, Any]:
+    """The bytes of a step that was compiled for simulated devices, and the predicted.
+
+    Raises:
+        SystemExit: they differ by more than 1%.
+    """
     total, wanted = totals(found), predicted(model, SIMULATED, sharded)
-    for kind, size in wanted.items():
-        if (
-            abs(total[kind] - size) > 0.01 * size + 500
-        ):  # the loss and norms: some bytes
+    for kind, sizes in wanted.items():
+        # The loss and norms are some bytes more.
+        if not any(abs(total[kind] - size) < 0.01 * size + 500 for size in sizes):
             raise SystemExit(
-                f"benchmarks.scaling_model: {name}, sharded={sharded}: {kind} are "
-                f"{total[kind]:,.0f} bytes in the compiled step, expected {size:,.0f}."
+                f"benchmarks.scaling_model: {model.name}, sharded={sharded}: {kind} "
+                f"are {total[kind]:,.0f} bytes in the compiled step, expected "
+                f"{' or '.join(f'{size:,.0f}' for size in sizes)}."
             )
-    state = compiled.memory_analysis().argument_size_in_bytes
     repeated = sum(one.bytes * one.times for one in found)
-    return dict(predicted=wanted, found=total, with_loops=repeated, state=state)
+    return dict(predicted=wanted, found=total, with_loops=repeated)
 
 
 def on_tpu(name: str, folder: Path, sharded: bool) -> dict[str, Any]:
@@ -628,6 +638,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found["efficiency_as_compiled"] = {
         n: looped(models["awd"], machine, n) for n in CHIPS
     }
+    results["tokens_for_half"] = {m.name: tokens_for_half(m) for m in ACCELERATORS}
     results["scaling"] = [*scaling(models, machine)]
     show(results)
     results["checked"] = {}
@@ -636,7 +647,11 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         changes = f"train.batch_size={rows}", f"parallel.data={SIMULATED}"
         where = f"parallel.shard_parameters={str(sharded).lower()}"
         config = config_of("awd", folder, *changes, where)
-        found = check("awd", config, WORDS["awd"], sharded)
+        compiled = compile_step(config)
+        found = compare(
+            models["awd"], collectives(compiled.as_text(), SIMULATED), sharded
+        )
+        found["state"] = compiled.memory_analysis().argument_size_in_bytes
         way = "sharded" if sharded else "data parallel"
         results["checked"][way] = found
         print(f"compiled for {SIMULATED} CPU devices, {way}: {found}", flush=True)
@@ -666,10 +681,10 @@ def scaling(models: dict[str, Model], machine: Core) -> Iterator[dict[str, Any]]
                 efficiency=fixed,
                 global_rows=rows,
                 efficiency_of_global_rows=shared,
-                global_rows_below_half_at=min(below, default=None),
-                rows_for={
-                    wanted: rows_for(model, one, wanted, *way) for wanted in (0.5, 0.8)
+                with_free_links={
+                    n: with_free_links(model, one, n, rows) for n in chips
                 },
+                global_rows_below_half_at=min(below, default=None),
                 efficiency_at_most_chips={
                     part: efficiency(
                         model,
@@ -694,13 +709,12 @@ def show(results: dict[str, Any]) -> None:
     ]
     print(report.table(rows), end="\n\n")
     percent = lambda part: "" if part is None else f"{part:.0%}"
-    head = "efficiency, fixed batch per chip", "ms", *CHIPS, "rows for 50%", "80%"
+    head = "efficiency, fixed batch per chip", "ms", *CHIPS
     rows = [head]
     for one in results["scaling"]:
         label = f"{one['model']}, {one['machine']}, {one['way']}"
         cells = (percent(one["efficiency"][n]) for n in CHIPS)
-        needed = one["rows_for"].values()
-        rows.append((label, f"{one['milliseconds']:.2f}", *cells, *needed))
+        rows.append((label, f"{one['milliseconds']:.2f}", *cells))
     print(report.table(rows), end="\n\n")
     found = results["cpu"]["efficiency_as_compiled"].values()
     print(
@@ -713,7 +727,12 @@ def show(results: dict[str, Any]) -> None:
         cells = (percent(one["efficiency_of_global_rows"][n]) for n in chips)
         below = one["global_rows_below_half_at"]
         rows.append((label, one["global_rows"], *cells, below))
+        if one["way"] == "data parallel":
+            cells = (percent(one["with_free_links"][n]) for n in chips)
+            label = f"{one['model']}, {one['machine']}, free links"
+            rows.append((label, one["global_rows"], *cells, ""))
     print(report.table(rows), end="\n\n")
+    print("tokens a chip for 50%:", results["tokens_for_half"], end="\n\n")
     rows = [("efficiency at most chips, if sustained", *ASSUMED)]
     for one in results["scaling"]:
         if found := one["efficiency_at_most_chips"]:

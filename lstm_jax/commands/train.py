@@ -1,5 +1,6 @@
 """``lstm-jax train``: a run from its config to its results."""
 
+import argparse
 import contextlib
 import dataclasses
 import os
@@ -46,36 +47,51 @@ def add_command(commands) -> None:
     )
     several.add_argument(
         "--heartbeat",
-        type=int,
+        type=_seconds,
         metavar="SECONDS",
-        default=processes.HEARTBEAT,
-        help="a process that is silent for so long counts as lost; default %(default)s",
+        help=f"a process that is silent for so long counts as lost; default "
+        f"{processes.HEARTBEAT}",
     )
     several.add_argument(
         "--connect-timeout",
-        type=int,
+        type=_seconds,
         metavar="SECONDS",
-        default=processes.CONNECT,
-        help="how long to wait for the others at the start; default %(default)s",
+        help=f"how long to wait for the others at the start; default "
+        f"{processes.CONNECT}",
     )
     command.set_defaults(command=train)
 
 
+def _seconds(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more.")
+    return int(text)
+
+
 def train(args) -> int:
     """The command."""
-    named = [args.coordinator, args.processes, args.process]
+    named = {
+        "--coordinator": args.coordinator,
+        "--processes": args.processes,
+        "--process": args.process,
+        "--heartbeat": args.heartbeat,
+        "--connect-timeout": args.connect_timeout,
+    }
+    given = [name for name, value in named.items() if value is not None]
     if not args.distributed:
-        if any(value is not None for value in named):
+        if given:
             raise RunError(
-                "--coordinator, --processes and --process are for --distributed; add "
-                "it, or leave them out."
+                f"{', '.join(given)}: for --distributed only; add it, or leave "
+                f"{'them' if len(given) > 1 else 'it'} out."
             )
         return _train(args)
+    args.heartbeat = args.heartbeat or processes.HEARTBEAT
+    args.connect_timeout = args.connect_timeout or processes.CONNECT
     if not worker.is_worker():
         return _watch(args)
     worker.follow_parent()
-    processes.connect(*named, heartbeat=args.heartbeat, timeout=args.connect_timeout)
-    worker.say_joined()
+    where = args.coordinator, args.processes, args.process
+    processes.connect(*where, heartbeat=args.heartbeat, timeout=args.connect_timeout)
     with _quiet_others(), worker.fails_alone(processes.is_lost):
         return _train(args)
 
@@ -85,11 +101,16 @@ def _watch(args) -> int:
     if not end.lost:
         return end.status
     this = "this process" if args.process is None else f"process {args.process}"
-    if end.joined:
+    if processes.BEGUN in end.told:
         raise RunError(
             f"{this} has lost another process; the run ends here. Its last checkpoint "
             f"is kept: start all processes again with --resume. Their number may "
             f"change."
+        )
+    if processes.JOINED in end.told:
+        raise RunError(
+            f"{this} has lost another process before the training began; see what the "
+            f"others said."
         )
     raise RunError(
         f"{this} could not join the others within {args.connect_timeout} s; start all "
@@ -127,7 +148,11 @@ def _train(args) -> int:
         by = f" by {outcome.stopped_by}" if outcome.stopped_by else ""
         say(f"stopped at step {outcome.step:,}{by}; saved in {outcome.run.directory}.")
         again = ["lstm-jax", "train", args.config, *args.overrides, "--resume"]
-        again += ["--distributed"] * args.distributed
-        say(f"go on with: {shlex.join(again)}")
+        more = ""
+        if args.distributed:
+            more = " --distributed, and the same options of each process"
+        say(f"go on with: {shlex.join(again)}{more}")
+        if not processes.is_first():
+            say("stopped; process 0 says how to go on.", error=True)
         return 130
     return 0

@@ -17,9 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from lstm_jax.terminal import output_may_close
-
-WORKER = "LSTM_JAX_WORKER"
-"""An environment variable that the child has: the number of its parent process."""
+from lstm_jax.training.processes import BEGUN, JOINED, WORKER
 
 SETTINGS = {"JAX_ENABLE_PREEMPTION_SERVICE": "false"}
 """Environment variables of the child. JAX's service would take SIGTERM for itself, and
@@ -27,7 +25,8 @@ a request to stop would be lost until the training loop begins."""
 
 _FATAL = re.compile(
     r"^[EF]\d{4} .*(coordination|distributed|heartbeat|client\.h)|"
-    r"Terminating process because|\*\*\* Check failure|Polled an error",
+    r"Terminating process because|\*\*\* Check failure|Polled an error|"
+    r"gloo::EnforceNotMet",
     re.IGNORECASE,
 )
 """What the runtime logs as it ends the process; everything after it is its log too."""
@@ -40,9 +39,6 @@ _NOISE = re.compile(
 LOST = 3
 """The exit status of a worker that has lost another process."""
 
-_JOINED = "lstm-jax worker: joined the others"
-"""What a child tells its parent."""
-
 
 class End(NamedTuple):
     """How a child ended."""
@@ -50,8 +46,8 @@ class End(NamedTuple):
     status: int
     lost: bool
     """Whether another process does not answer any more."""
-    joined: bool
-    """Whether it had found the others before."""
+    told: frozenset[str]
+    """What it had told before: `JOINED`, and `BEGUN` of the training."""
 
 
 def is_worker() -> bool:
@@ -73,12 +69,12 @@ class ProcessLost(Exception):
     """Another process does not answer any more. The parent says so."""
 
 
-_failed = False
+_is_done = False
 
 
 @contextlib.contextmanager
 def fails_alone(is_lost: Callable[[BaseException], bool]) -> Iterator[None]:
-    """Marks a failure after which the other processes cannot be waited for.
+    """Marks the end of what the processes do together; after a failure there is none.
 
     Args:
         is_lost: whether an error comes from the loss of another process.
@@ -86,31 +82,28 @@ def fails_alone(is_lost: Callable[[BaseException], bool]) -> Iterator[None]:
     Raises:
         ProcessLost: it does.
     """
-    global _failed
+    global _is_done
     try:
         yield
     except BaseException as error:
-        _failed = True
         if is_lost(error):
             raise ProcessLost from error
         raise
+    _is_done = True
 
 
 def leave(status: int) -> int:
-    """The status at the end of the command; after a failure the process ends here.
+    """The status at the end of the command; a worker that has failed ends here.
 
-    At a normal end JAX waits until all processes have come to theirs.
+    At a normal end JAX waits until all processes have come to theirs. After a failure,
+    even one while the processes join, the others would wait for this one, and this one
+    for them.
     """
-    if not _failed:
+    if _is_done or not is_worker():
         return status
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def say_joined() -> None:
-    """Tells the parent that all processes have found each other."""
-    print(_JOINED, file=sys.stderr, flush=True)
 
 
 def watch(argv: Sequence[str]) -> End:
@@ -130,27 +123,29 @@ def watch(argv: Sequence[str]) -> End:
     }
     try:
         with output_may_close():  # a closed terminal must not cost a training
-            joined, ended_by_runtime = _pass_on(child.stderr)
+            told, ended_by_runtime = _pass_on(child.stderr)
         status = child.wait()
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
     lost = status == LOST or (status == -signal.SIGABRT and ended_by_runtime)
-    return End(status if status >= 0 else 128 - status, lost, joined)
+    return End(status if status >= 0 else 128 - status, lost, told)
 
 
-def _pass_on(stream) -> tuple[bool, bool]:
+def _pass_on(stream) -> tuple[frozenset[str], bool]:
     """Copies standard error, but not the runtime's log of its own end.
 
     Returns:
-        Whether the child has joined the others, and whether there was such a log.
+        What the child tells its parent, and whether there was such a log.
     """
-    joined = fatal = False
+    told, fatal = set(), False
     for line in stream:
         text = line.decode("utf-8", "replace")
-        joined |= (said := text.strip() == _JOINED)
+        if text.strip() in (JOINED, BEGUN):
+            told.add(text.strip())
+            continue
         fatal |= bool(_FATAL.search(text))
-        if not (said or fatal or _NOISE.search(text)):
+        if not (fatal or _NOISE.search(text)):
             sys.stderr.write(text)
             sys.stderr.flush()
-    return joined, fatal
+    return frozenset(told), fatal

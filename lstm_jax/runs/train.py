@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import time
+import tomllib
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,13 @@ from lstm_jax._types import PyTree
 from lstm_jax.bench.machine import cores, cpu_model
 from lstm_jax.config import ConfigError
 from lstm_jax.core.arguments import seed_key
-from lstm_jax.runs.configs import make_task, monitor_of, text_of, total_steps
+from lstm_jax.runs.configs import (
+    find_task,
+    make_task,
+    monitor_of,
+    text_of,
+    total_steps,
+)
 from lstm_jax.runs.enough_memory import check_training_fits
 from lstm_jax.runs.extras import print_plots
 from lstm_jax.runs.gate_log import LogGates
@@ -136,10 +143,12 @@ def placement_of(config: Any, batches: Batches) -> Placement:
     placement = getattr(config, "parallel", ParallelConfig()).placement()
     rows = config.train.batch_size
     if not batches.has_weights and rows % placement.data:
+        fewer = max(n for n in range(1, placement.data) if rows % n == 0)
         nearest = -(-rows // placement.data) * placement.data
         raise ConfigError(
             f"train.batch_size is {rows}, which cannot be split over "
-            f"{placement.data} devices; set train.batch_size={nearest}."
+            f"{placement.data} devices; use {fewer} of them, or begin a new run with "
+            f"train.batch_size={nearest}."
         )
     return placement
 
@@ -175,6 +184,7 @@ def train_run(
 
 def _train_run(config, directory, resume, free, make, listeners):
     folder = Run if processes.is_first() else Onlooker
+    _check_same_config(config, resume)
     if resume:
         run = folder(directory)
         run.listeners += listeners
@@ -206,8 +216,21 @@ def _train_run(config, directory, resume, free, make, listeners):
     run.listeners += listeners
     with run.alone():  # until the end: nobody may begin a run here in between
         metadata = run.begin(text_of(config), metadata)
-        processes.wait("begun")
         return train_alone(run, start, metadata, resume)
+
+
+def _check_same_config(config, resume):
+    """Several processes must train the same. Only the places of data may differ."""
+    moved = find_task(config.task)[1].moved
+    values = {
+        f"{table}.{key}": value
+        for table, part in tomllib.loads(text_of(config)).items()
+        for key, value in (part.items() if isinstance(part, dict) else [("", part)])
+        if f"{table}.{key}" not in moved
+    }
+    same = [values, resume, environment()["versions"]]
+    remedy = "start all processes with the same command and the same versions"
+    processes.check_same(same, "config, --resume or version", remedy + ".")
 
 
 def _first_alone(read):
@@ -225,6 +248,12 @@ def train_alone(
 ) -> Outcome:
     """Trains a run whose folder is held."""
     task, config = start.task, start.task.config
+    if processes.count() > 1:
+        known = {name: v for name, v in task.describe().items() if name != "data"}
+        remedy = "give all processes a copy of the same data."
+        processes.check_same(known, "data or model", remedy)
+        processes.check_shared(run.directory)
+    processes.tell(processes.BEGUN)
     checkpoints = Checkpoints(run.path("checkpoints"))
     state, best, known = start.state, None, {}
     if resume:
@@ -235,7 +264,7 @@ def train_alone(
         processes.wait("restored")
     record = {"run.json": json.dumps(metadata), "config.toml": text_of(config)}
     checkpoints = Checkpoints(run.path("checkpoints"), record=record)
-    _print_metadata(task, metadata)
+    _print_metadata(task, metadata, start.placement)
     if config.train.tensorboard and processes.is_first():
         from lstm_jax.training.events import Events
 
@@ -371,7 +400,7 @@ def _finish(trained: Trained, metadata: dict[str, Any]):
     say(f"run and checkpoints: {run.directory}")
 
 
-def _print_metadata(task, metadata):
+def _print_metadata(task, metadata, placement):
     say(task.summary(metadata))
     device = [metadata, *metadata.get("resumed", [])][-1]["device"]
     seeds = task.config.train.seeds
@@ -381,4 +410,7 @@ def _print_metadata(task, metadata):
             f"was best at step {origin['best_step']:,}"
         )
     times = f"{seeds} seeds of " if seeds > 1 else ""
-    say(f"{times}{metadata['parameters']:,} parameters on {device}")
+    several = f", {placement.devices} devices" if placement.devices > 1 else ""
+    if processes.count() > 1:
+        several += f" of {processes.count()} processes"
+    say(f"{times}{metadata['parameters']:,} parameters on {device}{several}")

@@ -1,5 +1,6 @@
 """How a config splits training over devices."""
 
+from collections import Counter
 from typing import Annotated
 
 import jax
@@ -59,8 +60,7 @@ class ParallelConfig:
         if data * model > devices:
             raise ConfigError(
                 f"parallel.data={self.data} and parallel.model={self.model} need "
-                f"{data * model} devices, but there are {devices}; lower them, or set "
-                f"parallel.data=-1 for all devices."
+                f"{data * model} devices, but there are {devices}; lower one of them."
             )
         return data, model
 
@@ -74,13 +74,21 @@ class ParallelConfig:
         shape = self.mesh_shape(len(devices))
         count = shape[0] * shape[1]
         if count == 1 and jax.process_count() == 1:
+            if self.shard_parameters:
+                raise ConfigError(
+                    "parallel.shard_parameters=true needs several devices; set "
+                    "parallel.data=-1 for all devices, or shard_parameters=false."
+                )
             return ONE_DEVICE
         used = devices[:count]
-        if len({d.process_index for d in used}) < jax.process_count():
+        own = Counter(d.process_index for d in used)
+        each = count // jax.process_count()
+        rows = each % shape[1] == 0 or shape[1] % max(each, 1) == 0
+        if {*own.values()} != {each} or len(own) < jax.process_count() or not rows:
             raise ConfigError(
                 f"parallel.data={self.data} and parallel.model={self.model} use "
-                f"{count} of {len(devices)} devices and leave processes without one; "
-                f"set parallel.data=-1."
+                f"{count} of {len(devices)} devices, which are not split evenly over "
+                f"{jax.process_count()} processes; set parallel.data=-1."
             )
         types = (AxisType.Auto, AxisType.Auto)
         mesh = Mesh(np.array(used).reshape(shape), (DATA, MODEL), axis_types=types)

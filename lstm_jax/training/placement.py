@@ -38,6 +38,8 @@ class Placement:
 
     data = 1
     """Number of parts of a batch."""
+    devices = 1
+    """Number of devices."""
     replicated: NamedSharding | None = None
     """The sharding of an array that is whole on every device."""
 
@@ -134,7 +136,7 @@ class OnMesh(Placement):
 
     def __init__(self, mesh: Mesh, shard_parameters: bool = False):
         self._mesh, self._shards = mesh, shard_parameters
-        self.data = mesh.shape[DATA]
+        self.data, self.devices = mesh.shape[DATA], mesh.size
         self.replicated = NamedSharding(mesh, P())
         self._gather = jax.jit(lambda tree: tree, out_shardings=self.replicated)
 
@@ -207,7 +209,10 @@ class OnMesh(Placement):
         return self._constrained(params, self._in_step)
 
     def scattered(self, gradients: PyTree) -> PyTree:
-        return self._constrained(gradients, self._at_rest)
+        # In two steps. If XLA knew only the second, it would split the backward pass in
+        # the same way, and gather weights and activations for that.
+        summed = self._constrained(gradients, self._in_step)
+        return self._constrained(summed, self._at_rest)
 
     def _constrained(self, tree, spec):
         shardings = self._shardings(tree, spec)

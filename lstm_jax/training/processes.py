@@ -9,22 +9,37 @@ order.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import re
+import secrets
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from lstm_jax import files
 from lstm_jax.training.run_errors import RunError
+
+WORKER = "LSTM_JAX_WORKER"
+"""An environment variable of a process whose parent watches it: the parent's number."""
+
+JOINED, BEGUN = (f"lstm-jax worker: {word}" for word in ("joined", "begun"))
+"""What such a process tells its parent: all have found each other; training begins."""
 
 HEARTBEAT = 60
 """Seconds without a sign of life after which a process counts as lost."""
 
 CONNECT = 300
 """Seconds that a process waits for the others at the start."""
+
+SEE = 15
+"""Seconds until a file of one machine has to be seen by another."""
 
 FINISH = 7 * 24 * 3600
 """Seconds that a process waits at its end for process 0, which evaluates last."""
@@ -79,10 +94,15 @@ def connect(
             f"--process is {process}, expected 0 to {processes - 1} for --processes="
             f"{processes}."
         )
+    if coordinator is not None and not re.fullmatch(r".+:[0-9]+", coordinator):
+        raise RunError(
+            f"--coordinator is {coordinator}, expected HOST:PORT, such as "
+            f"10.0.0.1:1234."
+        )
     if _simulated() > 1:
         raise RunError(
-            "XLA_FLAGS asks for several simulated devices, which CPU processes cannot "
-            "share; unset --xla_force_host_platform_device_count."
+            "XLA_FLAGS asks for several simulated devices, which are not supported "
+            "in several processes; unset --xla_force_host_platform_device_count."
         )
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -96,6 +116,7 @@ def connect(
         )
         with _without_output():  # Gloo says here how many it has found
             wait("connected")
+        tell(JOINED)
     except (RuntimeError, ValueError) as error:
         said = str(error).splitlines()[0]
         if missing:
@@ -105,7 +126,8 @@ def connect(
             ) from error
         raise RunError(
             f"process {process} cannot join the others at {coordinator} ({said}); "
-            f"start all {processes} processes within {timeout} s."
+            f"choose a free port of process 0, and start all {processes} processes "
+            f"within {timeout} s."
         ) from error
 
 
@@ -128,6 +150,62 @@ def _simulated() -> int:
     flags = os.environ.get("XLA_FLAGS", "")
     found = re.findall(r"xla_force_host_platform_device_count=(\d+)", flags)
     return int(found[-1]) if found else 1
+
+
+def tell(word: str) -> None:
+    """Tells the parent that watches this process, if there is one."""
+    if WORKER in os.environ:
+        print(word, file=sys.stderr, flush=True)
+
+
+def check_same(values: Any, what: str, remedy: str) -> None:
+    """Refuses processes that differ from process 0. Together.
+
+    Args:
+        values: what must be the same, for JSON.
+        what: a name for it.
+        remedy: what to do.
+
+    Raises:
+        RunError: in every process, with the number of the first that differs.
+    """
+    if count() == 1:
+        return
+    text = json.dumps(values, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode()).digest()
+    found = of_all(np.frombuffer(digest, np.int32))
+    _refuse((found != found[0]).any(1), f"has another {what} than process 0; {remedy}")
+
+
+def check_shared(folder: Path) -> None:
+    """Refuses a folder that not all processes see. Together.
+
+    Raises:
+        RunError: in every process, with the number of the first that does not see it.
+    """
+    if count() == 1:
+        return
+    numbers = of_all(np.frombuffer(secrets.token_bytes(8), np.int32))[0]
+    mark = folder / f".{numbers.tobytes().hex()}{files.ASIDE}"
+    if is_first():
+        files.write_bytes(mark, b"")
+    wait("marked")
+    end = time.monotonic() + SEE
+    while not mark.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    found = of_all([mark.exists()])[:, 0]
+    if is_first():
+        mark.unlink(missing_ok=True)
+    _refuse(
+        found == 0,
+        f"does not see the folder {folder} of process 0; name one on a disk that all "
+        f"processes share with run.directory=FOLDER.",
+    )
+
+
+def _refuse(differs, said):
+    if differs.any():
+        raise RunError(f"process {int(differs.argmax())} {said}")
 
 
 def wait(moment: str) -> None:

@@ -194,6 +194,7 @@ class Trainer:
                     for hook in self._hooks:
                         if hook.every and (self.is_last or self.step % hook.every == 0):
                             hook.at(self)
+                self._agree(0, stop)  # on a request since the last block
                 self._call("end")
                 if self._stops(stop):
                     self.stopped_by = stop.signal or "another process"

@@ -201,7 +201,9 @@ def test_a_run_goes_on_with_other_devices(devices, four, tmp_path):
     whole, folder = four
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     args = [*tiny.write(tmp_path), *ON_FOUR, f"run.directory={tmp_path / 'run'}"]
-    assert main(["train", *args, f"parallel.data={devices}", "--resume"]) == 0
+    changed = [f"parallel.data={devices}"]
+    changed += ["parallel.shard_parameters=false"] * (devices == 1)
+    assert main(["train", *args, *changed, "--resume"]) == 0
     found = tmp_path / "run"
     assert_same_curve(whole, found)
     if devices == 4:
@@ -213,8 +215,11 @@ def test_a_run_goes_on_with_other_devices(devices, four, tmp_path):
 
 
 REFUSED = {
-    "train.batch_size is 6, which cannot be split over 8 devices; set "
-    "train.batch_size=8": ["train.batch_size=6", "parallel.data=8"],
+    "train.batch_size is 6, which cannot be split over 8 devices; use 6 of them, or "
+    "begin a new run with train.batch_size=8": [
+        "train.batch_size=6",
+        "parallel.data=8",
+    ],
     "parallel.data=16 and parallel.model=1 need 16 devices, but there are 8": [
         "parallel.data=16"
     ],
@@ -222,6 +227,7 @@ REFUSED = {
         "parallel.data=-1",
         "parallel.model=3",
     ],
+    "needs several devices; set parallel.data=-1": ["parallel.shard_parameters=true"],
     "data and model are both -1": ["parallel.data=-1", "parallel.model=-1"],
     "parallel.data is 0: must be 1 or more, or -1 for all devices": ["parallel.data=0"],
 }

@@ -31,7 +31,7 @@ class Tokenizer(abc.ABC):
         cls, pieces: Iterable[str], *, limit: int = 0, min_count: int = 1
     ) -> Self:
         """The tokenizer of a text that comes in pieces which no token crosses; see
-        `lstm_jax.data.tokens.borders.at_borders`."""
+        ``at_borders`` of ``borders.py``."""
 
     @abc.abstractmethod
     def __len__(self) -> int:
