@@ -195,7 +195,7 @@ def main(arguments=None):
         config = write(folder, 1 if args.quick else epochs)
         expected = uninterrupted(config, folder / "whole", kind)
         for n in range(args.moments):
-            times = 2 if n // len(ways) % 4 == 3 else 1
+            times = 1 + n // len(ways) % 2
             how = ways[n % len(ways)]
             found.append(disturbed(config, how, times, expected, kind))
             print(f"{n}:", json.dumps(found[-1]), flush=True)

@@ -130,15 +130,15 @@ def _gradients(static, hs, kernel, bias, targets, weights):
     def piece(sums, at):
         h, target, weight = at
         nats, softmax = _nats_and_softmax(smoothing, narrow, bias, *at)
-        hit = jnp.arange(len(bias))[None] == target[:, None]
-        weight = weight[:, None]
+        hit = jnp.arange(len(bias))[None, None] == target[..., None]
+        weight = weight[..., None]
         d_z = softmax
         if smoothing:
             d_z = d_z - (smoothing / len(bias)) * weight
         d_z = jnp.where(hit, d_z - (1 - smoothing) * weight, d_z)
-        d_bias = d_z.sum(0)
+        d_bias, rows = d_z.sum((0, 1)), (0, 1)
         d_z = d_z.astype(h.dtype)
-        d_h, d_kernel = dot(d_z, narrow, (1, 1)), dot(h, d_z, (0, 0))
+        d_h, d_kernel = dot(d_z, narrow, (2, 1)), dot(h, d_z, (rows, rows))
         sums = jax.tree.map(jnp.add, sums, (nats, d_kernel, d_bias))
         return sums, d_h.astype(hs.dtype)
 
@@ -147,7 +147,6 @@ def _gradients(static, hs, kernel, bias, targets, weights):
     start = vary_alike(start, (hs, kernel, bias, targets))
     pieces = _pieces(steps, hs.astype(dtype), targets, weights)
     (nats, *by), d_hs = jax.lax.scan(piece, start, pieces)
-    d_hs = d_hs.reshape(-1, hs.shape[1], steps, hs.shape[2]).swapaxes(1, 2)
     d_hs = d_hs.reshape(-1, *hs.shape[1:])[: len(hs)]
     return nats, (d_hs, *by)
 
@@ -156,29 +155,24 @@ def _nats_and_softmax(smoothing, kernel, bias, h, target, weight):
     """For one chunk: the weighted sum of the nats, and the weighted softmax of every
     row.
     """
-    z = dot(h, kernel, (1, 0)) + bias[None].astype(weight.dtype)
+    z = dot(h, kernel, (2, 0)) + bias[None, None].astype(weight.dtype)
     top = jax.lax.stop_gradient(z.max(axis=-1, keepdims=True))
     e = jnp.exp(z - top)
     total = e.sum(axis=-1)
-    picked = jnp.take_along_axis(z, target[:, None], axis=-1)[:, 0]
+    picked = jnp.take_along_axis(z, target[..., None], axis=-1)[..., 0]
     if smoothing:
         picked = (1 - smoothing) * picked + smoothing * z.mean(axis=-1)
-    nats = jnp.log(total) + top[:, 0] - picked
-    return (weight * nats).sum(), e * (weight / total)[:, None]
+    nats = jnp.log(total) + top[..., 0] - picked
+    return (weight * nats).sum(), e * (weight / total)[..., None]
 
 
 def _pieces(steps, hs, targets, weights):
-    """Chunks of ``steps`` steps and all rows, and the weights in the mean: 0 for steps
-    of padding.
-
-    In a chunk the steps of a row stand together, and not the rows of a step: the parts
-    of a batch that is split over devices stay whole.
-    """
+    """Chunks ``[steps, rows, ...]``, and the weights in the mean: 0 for steps of
+    padding."""
     more = -len(hs) % steps
 
     def cut(a):
         filled = jnp.pad(a, [(0, more), *[(0, 0)] * (a.ndim - 1)])
-        cut = filled.reshape(-1, steps, *a.shape[1:]).swapaxes(1, 2)
-        return cut.reshape(len(cut), -1, *a.shape[2:])
+        return filled.reshape(-1, steps, *a.shape[1:])
 
     return cut(hs), cut(targets), cut(weights)
