@@ -7,7 +7,7 @@
 A small classifier trains once without interruption. Its batches are shuffled, have
 several shapes, and are loaded by threads. Then it is started again for every moment,
 disturbed at a random moment of its life, and resumed. `benchmarks.faults_ways` has the
-ways. Every fourth run is disturbed once more while it resumes. A run passes if
+ways. Every second run is disturbed once more while it resumes. A run passes if
 
 - every process ends by itself in time, with the exit status it should have,
 - its output has no traceback and no log of a library, and one line for an error,
