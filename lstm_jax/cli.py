@@ -109,7 +109,7 @@ def _parse(argv):
     """The arguments; overrides may stand before and after options."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    args.words = sys.argv[1:] if argv is None else [*argv]
+    args.argv = sys.argv[1:] if argv is None else [*argv]
     if "cells" in args:  # an option of many words takes those behind it as well
         cells = memory.ALL_CELLS if args.cells is None else args.cells
         rest = [word for word in cells if "=" in word] + rest

@@ -18,6 +18,13 @@ def local_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{error}.") from error
 
 
+def count(text: str) -> int:
+    """The type of an option that is a whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more.")
+    return int(text)
+
+
 def add_overrides(
     command: Any, metavar: str = "KEY=VALUE", said: str = "changes to the config"
 ) -> None:

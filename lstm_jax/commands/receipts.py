@@ -7,17 +7,10 @@ from typing import Any
 
 from lstm_jax.runs.load import Trained
 from lstm_jax.tasks import TASKS
+from lstm_jax.training import parallel
 
-NOT_THE_RECIPE = frozenset(
-    {
-        "data.cache",
-        "parallel.data",
-        "parallel.model",
-        "parallel.shard_parameters",
-        "run.directory",
-        "train.block",
-        "train.checkpoint_every",
-    }
+NOT_THE_RECIPE = parallel.KEYS | frozenset(
+    {"data.cache", "run.directory", "train.block", "train.checkpoint_every"}
 )
 """What does not change what comes out: with other steps on the way, say, a run would
 come to something that is of no recipe. What text there is at a path is looked at."""

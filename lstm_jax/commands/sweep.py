@@ -5,7 +5,7 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from lstm_jax.commands.arguments import add_overrides, local_path
+from lstm_jax.commands.arguments import add_overrides, count, local_path
 from lstm_jax.config import read
 from lstm_jax.runs.configs import read_config
 from lstm_jax.runs.shipped import config_path
@@ -45,14 +45,14 @@ def add_command(commands) -> None:
         metavar="KEY=VALUES",
         said="log:LOW..HIGH, LOW..HIGH, A,B,C, or one value for all trials",
     )
-    add("--trials", type=_count, default=30, metavar="N", help="trials in all (30)")
+    add("--trials", type=count, default=30, metavar="N", help="trials in all (30)")
     add(
         "--directory",
         type=local_path,
         metavar="FOLDER",
         help="the folder of the sweep (runs/CONFIG-sweep)",
     )
-    add("--workers", type=_count, default=1, metavar="N", help="processes (1)")
+    add("--workers", type=count, default=1, metavar="N", help="processes (1)")
     add("--sampler", choices=SAMPLERS, default="tpe", help="how to sample (tpe)")
     add("--seed", type=_seed, default=0, help="of the sampler (0)")
     add(
@@ -63,12 +63,6 @@ def add_command(commands) -> None:
     add("--show", action="store_true", help="show the trials so far; train nothing")
     add("--as-worker", type=int, help=argparse.SUPPRESS)
     command.set_defaults(command=sweep)
-
-
-def _count(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more.")
-    return int(text)
 
 
 def _seed(text):

@@ -1,13 +1,12 @@
 """``lstm-jax train``: a run from its config to its results."""
 
-import argparse
 import contextlib
 import dataclasses
 import os
 import shlex
 
 from lstm_jax.commands import worker
-from lstm_jax.commands.arguments import add_overrides
+from lstm_jax.commands.arguments import add_overrides, count
 from lstm_jax.config import read
 from lstm_jax.runs.configs import read_config, run_folder
 from lstm_jax.runs.shipped import config_path, shipped
@@ -47,25 +46,19 @@ def add_command(commands) -> None:
     )
     several.add_argument(
         "--heartbeat",
-        type=_seconds,
+        type=count,
         metavar="SECONDS",
         help=f"a process that is silent for so long counts as lost; default "
         f"{processes.HEARTBEAT}",
     )
     several.add_argument(
         "--connect-timeout",
-        type=_seconds,
+        type=count,
         metavar="SECONDS",
         help=f"how long to wait for the others at the start; default "
         f"{processes.CONNECT}",
     )
     command.set_defaults(command=train)
-
-
-def _seconds(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more.")
-    return int(text)
 
 
 def train(args) -> int:
@@ -97,7 +90,7 @@ def train(args) -> int:
 
 
 def _watch(args) -> int:
-    end = worker.watch(args.words)
+    end = worker.watch(args.argv)
     if not end.lost:
         return end.status
     this = "this process" if args.process is None else f"process {args.process}"
@@ -125,10 +118,9 @@ def _quiet_others():
     if processes.is_first():
         yield
         return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        redirected = contextlib.redirect_stdout(nowhere)
-        with redirected:
-            yield
+    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    with nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _train(args) -> int:

@@ -27,7 +27,11 @@ from lstm_jax.core.primitives.dot import dot
 from lstm_jax.core.sharding import vary_alike
 
 LOGITS = 2**21
-"""Logits per chunk: few enough for the caches, and enough for large products."""
+"""Logits per chunk: few enough for the caches, and enough for large products. A chunk
+has at least one step of all rows, which may be more."""
+
+POSITIONS = (0, 1)
+"""The axes of the steps and of the rows in a chunk."""
 
 
 def linear_cross_entropy(
@@ -136,9 +140,9 @@ def _gradients(static, hs, kernel, bias, targets, weights):
         if smoothing:
             d_z = d_z - (smoothing / len(bias)) * weight
         d_z = jnp.where(hit, d_z - (1 - smoothing) * weight, d_z)
-        d_bias, rows = d_z.sum((0, 1)), (0, 1)
+        d_bias = d_z.sum(POSITIONS)
         d_z = d_z.astype(h.dtype)
-        d_h, d_kernel = dot(d_z, narrow, (2, 1)), dot(h, d_z, (rows, rows))
+        d_h, d_kernel = dot(d_z, narrow, (2, 1)), dot(h, d_z, (POSITIONS, POSITIONS))
         sums = jax.tree.map(jnp.add, sums, (nats, d_kernel, d_bias))
         return sums, d_h.astype(hs.dtype)
 

@@ -11,6 +11,7 @@ from typing import Any
 from lstm_jax.config import ConfigError, build, changes, dump, override, read
 from lstm_jax.runs.old_keys import check_new, updated
 from lstm_jax.tasks import TASKS
+from lstm_jax.training import parallel
 from lstm_jax.training.averaging import NtAsgd
 from lstm_jax.training.metadata import Monitor
 from lstm_jax.training.metrics import Metrics
@@ -19,12 +20,9 @@ from lstm_jax.training.schedules import Epochs, Plateau
 from lstm_jax.training.task import Task
 from lstm_jax.training.validation import Rules
 
-FREE_ON_RESUME = frozenset(
+FREE_ON_RESUME = parallel.KEYS | frozenset(
     {
         "optimizer.learning_rate",
-        "parallel.data",
-        "parallel.model",
-        "parallel.shard_parameters",
         "run.directory",
         "train.block",
         "train.checkpoint_every",

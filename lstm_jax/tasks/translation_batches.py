@@ -24,9 +24,6 @@ class SourceBatch(NamedTuple):
     """int32 ``[B]``; 0 of rows that fill up a batch."""
 
 
-_axes: Any = PairBatch  # of numbers instead of arrays
-
-
 class TranslationBatches:
     """A `lstm_jax.training.batches.BatchSource`: shuffled epochs of pairs.
 
@@ -62,7 +59,7 @@ class TranslationBatches:
         batches = pair_batches(self._lengths, self._shapes, rng)
         return in_runs(batches, self._shapes.longest, rng)
 
-    axes = _axes(1, 0, 1, 1, 0)
+    axes = PairBatch._make((1, 0, 1, 1, 0))
 
     def rows(self, batch: Batch) -> int:
         return len(batch.members)

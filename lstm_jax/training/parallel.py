@@ -18,6 +18,9 @@ def _check_parts(parts: int) -> int:
     return parts
 
 
+KEYS = frozenset({"parallel.data", "parallel.model", "parallel.shard_parameters"})
+"""The keys of a config that say how training is split, and change no result."""
+
 Parts = Annotated[int, AfterValidator(_check_parts)]
 
 

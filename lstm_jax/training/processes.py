@@ -24,7 +24,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from lstm_jax import files
-from lstm_jax.training.run_errors import RunError
+from lstm_jax.training.run_errors import RunError, cannot_write
 
 WORKER = "LSTM_JAX_WORKER"
 """An environment variable of a process whose parent watches it: the parent's number."""
@@ -181,14 +181,18 @@ def check_shared(folder: Path) -> None:
     """Refuses a folder that not all processes see. Together.
 
     Raises:
-        RunError: in every process, with the number of the first that does not see it.
+        RunError: in every process, with the number of the first that does not see it;
+            or in process 0, which cannot write to it.
     """
     if count() == 1:
         return
     numbers = of_all(np.frombuffer(secrets.token_bytes(8), np.int32))[0]
     mark = folder / f".{numbers.tobytes().hex()}{files.ASIDE}"
     if is_first():
-        files.write_bytes(mark, b"")
+        try:
+            files.write_bytes(mark, b"")
+        except OSError as error:
+            raise cannot_write(folder, error) from error
     wait("marked")
     end = time.monotonic() + SEE
     while not mark.exists() and time.monotonic() < end:

@@ -22,7 +22,9 @@ from lstm_jax.core.precision import accumulation_dtype
 Axes = int | tuple[int, ...]
 
 
-def dot(a: Float[Array, "..."], b: Float[Array, "..."], axes: tuple[Axes, Axes]):
+def dot(
+    a: Float[Array, "..."], b: Float[Array, "..."], axes: tuple[Axes, Axes]
+) -> Float[Array, "..."]:
     """The sum over the axes ``axes[0]`` of ``a`` and ``axes[1]`` of ``b``.
 
     The axes that are left come in the result, those of ``a`` first.
