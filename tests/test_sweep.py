@@ -224,7 +224,8 @@ def test_the_table_is_the_best_first(swept, capsys):
     shown = re.findall(r"^ (\d) +complete", text, flags=re.MULTILINE)
     assert shown == [str(trial["number"]) for trial in order]
     best = order[0]["overrides"]
-    again = shlex.join(["lstm-jax", "train", config, *command[3:5], *best])
+    folder = f"run.directory={directory}-best"
+    again = shlex.join(["lstm-jax", "train", config, *command[3:5], *best, folder])
     assert f"train it again: {again}\n" in text
     for name in ("history", "optimizer.learning_rate", "model.hidden_size"):
         assert (directory / f"{name}.png").stat().st_size > 1000

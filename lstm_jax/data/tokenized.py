@@ -64,7 +64,7 @@ class TokenizedText:
     ):
         self._path, self._shares, self._encoding = path, tuple(shares), encoding
         self._column, self._tell, self._in_memory = column, tell, in_memory
-        self._kept = bool(cache)
+        self._cache = cache
         if cache and os.path.isdir(path) and _is_in(cache, path):
             raise DataError(
                 f"data.cache={cache} is in the folder data.path={path}, whose files "
@@ -127,7 +127,7 @@ class TokenizedText:
             )
         if part not in self._tokens:
             self._tokens[part] = self._timed(lambda: self._encode(part, tokenizer))
-            in_place = isinstance(tokenizer, Bytes) and not self._kept
+            in_place = isinstance(tokenizer, Bytes) and not self._cache
             if {*self._tokens} == {*self.characters} and not in_place:
                 self._forget_parts()
         return self._tokens[part]
@@ -139,19 +139,22 @@ class TokenizedText:
             self._parts = None
 
     def _encode(self, part, tokenizer):
-        if not self._kept:
+        if not self._cache:
             text = self.parts[part]
             if isinstance(tokenizer, Bytes) or text.in_memory:
                 return Tokens(encode_stored(tokenizer, text), text.mapped)
         dtype = dtype_of(tokenizer)
         key = self._key | {"part": part, "tokenizer": tokenizer.facts()}
-        if not self._store.has("tokens", key):
+        if self._store.has("tokens", key):
+            if not self._tokens:
+                self._tell(f"the tokens are those of data.cache={self._cache}")
+        else:
             size = len(self.parts[part].data)
             if size > LARGE:
                 self._tell(f"encoding {_in_words(size)} of the {part} split ...")
         make = lambda: encoded(tokenizer, self.parts[part])
         tokens = self._store.tokens("tokens", key, dtype, make)
-        if self._kept:
+        if self._cache:
             self._check_unchanged()
         return tokens
 

@@ -136,8 +136,9 @@ def print_best(config: str, sweep: Sweep, best: Row) -> None:
     name = sweep.monitor.name.replace("_", " ")
     say(f"best: trial {best.number} with a {name} of {figure(best.value)}")
     say(f"its run: {best.directory}")
-    again = ["lstm-jax", "train", config, *sweep.plan["constants"], *best.overrides]
-    say(f"train it again: {shlex.join(again)}")
+    folder = f"run.directory={sweep.directory}-best"
+    words = [*sweep.plan["constants"], *best.overrides, folder]
+    say(f"train it again: {shlex.join(['lstm-jax', 'train', config, *words])}")
 
 
 def write_trials(sweep: Sweep, found: Sequence[Row]) -> Path:

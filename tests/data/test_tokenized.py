@@ -92,12 +92,14 @@ def test_a_cache_is_used_without_the_text(path, tmp_path, kind, monkeypatch):
     first = TokenizedText(str(path), cache=cache)
     tokenizer, tokens = tokens_of(first, kind)
     monkeypatch.setattr(tokenized, "read_corpus", never)
-    second = TokenizedText(str(path), cache=cache)
+    told: list[str] = []
+    second = TokenizedText(str(path), cache=cache, tell=told.append)
     # A run that resumes knows its tokenizer.
     again = second.tokens("train", tokenizer)
     assert again.data.tolist() == tokens["train"].data.tolist()
     assert (second.sha256, second.characters) == (first.sha256, first.characters)
     assert second.learn(kind, limit=LIMITS.get(kind, 0)) == tokenizer
+    assert told == [f"the tokens are those of data.cache={cache}"]
 
 
 @pytest.mark.parametrize("how", ["size", "time", "path", "shares", "tokenizer"])
