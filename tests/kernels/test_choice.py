@@ -14,6 +14,7 @@ import pytest
 
 import lstm_jax
 from lstm_jax import LSTMCell, Stack, Stream, feed, init_lstm, lstm, lstm_stack, unroll
+from lstm_jax.kernels.cpu import library
 from tests import cells
 from tests.kernels.test_native import (
     RTOL,
@@ -55,7 +56,6 @@ def inputs(steps, rows, dtype=jnp.float32, features=D):
         (LSTMCell(H), inputs(T, FEW), False),
         (LSTMCell(H), inputs(T, MANY), True),
         (LSTMCell(H), inputs(T - 1, 50), False),
-        (LSTMCell(H), inputs(T, 50, jnp.bfloat16), False),
         (cells.CELLS["gru"], inputs(8, 2), False),
         (LSTMCell(5, lstm_jax.Activations(gate="hard_sigmoid")), inputs(8, 2), False),
     ],
@@ -65,6 +65,18 @@ def test_by_cell_and_shape(cell, xs, kernel):
     run = lambda xs: unroll(cell, params, None, xs)[1]
     assert takes_kernel(run, xs) == kernel
     assert takes_kernel(lambda xs: Stack([cell])([params], None, xs)[1], xs) == kernel
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_large_weights_in_sixteen_bits(narrow, monkeypatch):
+    """The kernel has to multiply them by instructions for them, as XLA does."""
+    monkeypatch.setattr(library, "multiplies_bfloat16", lambda: narrow)
+    cell = LSTMCell(H)
+    params = cell.init(jax.random.key(0), D)
+    run = lambda xs: unroll(cell, params, None, xs)[1]
+    for rows in (FEW, MANY):
+        assert takes_kernel(run, inputs(T, rows, jnp.bfloat16)) == narrow
+    assert not takes_kernel(run, inputs(3, MANY, jnp.bfloat16))
 
 
 PARAMS, LARGE = init_lstm(jax.random.key(0), D, 5), init_lstm(jax.random.key(0), D, H)

@@ -301,8 +301,12 @@ def narrow_case(*size):
 @pytest.mark.parametrize("mode", ["value", "grad", "jvp", "forward over reverse"])
 @pytest.mark.parametrize("which", ["", "mask, resets"])
 def test_bfloat16(which, mode):
+    agree_in_bfloat16(which, mode, (6, 3, 17))
+
+
+def agree_in_bfloat16(which, mode, size):
     """Against the scan in bfloat16, and no further from float64 than that."""
-    at, flags = narrow_case(6, 3, 17), make_flags(which, 6, 3)
+    at, flags = narrow_case(*size), make_flags(which, *size[:2])
     v = cells.draw(at, seed=5)
 
     def figure(kernel, at, v):
@@ -333,6 +337,11 @@ def test_bfloat16_in_pieces():
     end, second = run(middle, at.xs[4:])
     pieces = end, jnp.concatenate([first, second])
     jax.tree.map(np.testing.assert_array_equal, pieces, whole)
+
+
+def test_sums_over_many_rows():
+    """More than the loops take at a time, and not a multiple of what they take."""
+    agree_in_bfloat16("mask, resets", "grad", (70, 19, 35))
 
 
 def test_padding_is_finite():
@@ -465,11 +474,26 @@ assert (many == one).all()
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
-@pytest.mark.parametrize(
-    "instructions",
-    ["portable", *(["avx2"] if platform.machine() in ("x86_64", "AMD64") else [])],
-)
-def test_other_instruction_sets(instructions):
+INSTRUCTIONS = {
+    "portable": "",
+    "avx2": "avx2 fma",
+    "avx512": "avx512f avx512dq avx512vl avx512bw",
+    "avx512bf16": "avx512f avx512dq avx512vl avx512bw avx512_bf16",
+    "amx": "avx512f avx512_bf16 amx_tile amx_bf16",
+}
+"""What the kernel is compiled for, and what a processor has to have for it."""
+
+
+def of_this_processor():
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return ["portable"]
+    known = pathlib.Path("/proc/cpuinfo")
+    flags = set(known.read_text().split()) if known.exists() else set()
+    return [name for name, needs in INSTRUCTIONS.items() if flags >= {*needs.split()}]
+
+
+@pytest.mark.parametrize("instructions", of_this_processor())
+def test_instruction_sets(instructions):
     """What the kernel runs on where the processor has less."""
     program = f"""
 from lstm_jax import ops
@@ -479,6 +503,9 @@ assert ops.availability()["native"] == "available, {instructions} instructions"
 test_native.test_values_and_gradients((5, 25, 40), "mask, resets", False)
 test_native.test_values_and_gradients((7, 2, 17), "", True)
 test_native.test_values_and_gradients((3, 1, 16), "", False)
+test_native.test_bfloat16("", "grad")
+test_native.test_bfloat16_in_pieces()
+test_native.test_sums_over_many_rows()
 """
     subprocess.run(
         [sys.executable, "-c", program],

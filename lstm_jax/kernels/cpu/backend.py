@@ -57,13 +57,20 @@ def slower(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
     # measured on two cores.
     if len(xs) < 4:
         return "the scan is faster for fewer than 4 steps."
-    if _small(cell, xs):
+    if _small(cell, xs) or _narrow_products(xs):
         return None
     if len(xs) < 16:
         return "the scan is faster for large weights and fewer than 16 steps."
     if xs.dtype.itemsize < 4:
-        return "the scan is faster for large weights in 16 bits."
+        return (
+            "the scan is faster for large weights in 16 bits on a CPU without AMX or "
+            "AVX512-BF16."
+        )
     return None
+
+
+def _narrow_products(xs):
+    return xs.dtype.itemsize < 4 and library.multiplies_bfloat16()
 
 
 def _small(cell, xs):
@@ -79,8 +86,10 @@ def _run(least_rows, cell, params, seq, reverse):
     narrow, wide = seq.xs.dtype, accumulation_dtype(seq.xs.dtype)
     at = Operands(
         xs=seq.xs,
-        w_x=params.w_x.astype(narrow),
-        w_h=params.w_h.astype(narrow),
+        # The weights keep their own dtype, which their gradients have as well. The
+        # kernel and the scan round them to that of the inputs.
+        w_x=params.w_x,
+        w_h=params.w_h,
         b=params.b.astype(wide),
         h0=seq.carry.h.astype(narrow),
         c0=seq.carry.c.astype(wide),
@@ -104,7 +113,7 @@ def _enough_to_pay(cell, xs):
     """The number of rows, over all steps, from which the kernel is faster than the
     scan.
     """
-    return 1 if _small(cell, xs) else 100
+    return 1 if _small(cell, xs) or _narrow_products(xs) else 100
 
 
 NATIVE = Backend(unsupported, functools.partial(_run, _any_number), explicit=True)

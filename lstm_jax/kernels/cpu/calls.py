@@ -1,8 +1,9 @@
 """The two calls into the library, forward and backward, on flat batches.
 
-The library computes in float32. For bfloat16 it rounds ``h`` at every step, so a
-sequence in pieces gives the same numbers. It rounds all other values only on input and
-output.
+The library reads and writes float32. For bfloat16 it rounds the weights, and ``h`` at
+every step, so a sequence in pieces gives the same numbers. All sums, gates and cell
+states are float32. On a CPU with AMX or AVX512-BF16, it multiplies 16-bit numbers. So
+it also rounds the gradient by the pre-activations, for these products.
 """
 
 from typing import NamedTuple
@@ -113,7 +114,7 @@ def backward(
     # d_hs, whose rows have been read by then.
     aliases = {0: 0} | ({8: 1} if xs.shape == d_hs.shape and "xs" in wrt else {})
     call = jax.ffi.ffi_call(
-        library.target("backward"),
+        library.target("backward16" if at.h0.dtype == jnp.bfloat16 else "backward"),
         _floats((T, B, 4 * H), *wanted, (B, H), (B, H), reset, reset),
         input_output_aliases=aliases,
     )

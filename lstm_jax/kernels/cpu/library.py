@@ -15,7 +15,7 @@ from pathlib import Path
 import jax.ffi
 
 PREFIX = "lstm_jax_"
-TARGETS = ("forward", "backward", "activate")
+TARGETS = ("forward", "backward", "backward16", "activate")
 PATH = Path(__file__).with_name("lstm_jax_native.so")
 
 
@@ -83,6 +83,11 @@ def instruction_set() -> str:
     library = _require()
     library.lstm_jax_instruction_set.restype = ctypes.c_char_p
     return library.lstm_jax_instruction_set().decode()
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether products in bfloat16 are done by instructions for them."""
+    return instruction_set() in ("amx", "avx512bf16")
 
 
 def _require():

@@ -13,23 +13,25 @@
 #include "activations.h"
 #include "loop.h"
 #include "products.h"
-#include "tile.h"
 
 namespace lstm::LSTM_ISA {
 namespace {
 
-template <int N>
+template <typename Arithmetic>
 struct BackwardLoop : Loop<Backward> {
-  const int64_t panels, depth, block;
-  Workspace w_h, part_sums;
+  using Thread = typename Arithmetic::Thread;
+  using Recurrent = typename Arithmetic::Recurrent;
+  using Products = LSTM_ISA::Products<Arithmetic>;
+  const int64_t depth, block;
+  Recurrent w_h;
+  Workspace part_sums;
   Products products;
 
   BackwardLoop(const Backward& problem, const Team& team)
       : Loop(problem, team),
-        panels(ceil_div(units, N)),
         depth(4 * p.H),
         block(Products::steps(rows_apart ? p.B / members : p.B)),
-        w_h(panels * depth * N * W),
+        w_h(p, p.H, members),
         part_sums(rows_apart ? (members - 1) * sum_floats() : 0),
         products(p, members) {}
 
@@ -57,40 +59,37 @@ struct BackwardLoop : Loop<Backward> {
   void round(int64_t index, int member, int n) {
     if (index < kPacking) return begin(index, member, n);
     if (index == Loop::rounds(p.T + 1)) return add_parts(member, n);
-    const Range over = steps(index, p.T + 1), mine = panels_of(panels, member, n);
-    const Range own = units_of(mine);
+    const Range over = steps(index, p.T + 1);
+    const Range mine = panels_of(w_h.panels, member, n), own = w_h.units_of(mine);
+    Thread thread{member};
     // Where units are cut, dz of all the others is needed before it is multiplied: a
     // round begins with the products and ends with the next step's dz.
     each_part(member, n, [&](int part, Range rows) {
-      const Share share = rows_apart ? Share{own, 0, 1, member}
-                                     : Share{own, member, n, member};
+      const Share share = rows_apart ? Share{own, 0, 1} : Share{own, member, n};
       for (int64_t step = p.T - over.begin; step > p.T - over.end; --step) {
         if (step < p.T) {
-          state(step, rows, mine);
+          state(step, rows, mine, thread);
           const int64_t pending = (p.T - step - 1) % block + 1;
           if (pending == block || step == 0)
-            products.add({step, step + pending}, rows, share, sums(part));
+            products.add({step, step + pending}, rows, share, sums(part), thread);
         }
         if (step > 0) gates(step - 1, rows, own);
       }
     });
   }
 
-  Range units_of(Range panels) const {
-    const int64_t begin = panels.begin * N * W, end = panels.end * N * W;
-    return {begin < p.H ? begin : p.H, end < p.H ? end : p.H};
-  }
-
   void begin(int64_t round, int member, int n) {
+    Thread thread{member};
     const Timed timed(kPack);
-    const Range rows = part(part(depth, round, kPacking), member, n);
-    for (int64_t panel = 0; panel < panels; ++panel)
-      pack_transposed(p.w_h, p.H, depth, N, panel, rows, w_h);
-    products.pack(rows);
+    const int64_t pieces = ceil_div(depth, Recurrent::kPiece);
+    Range columns = part(part(pieces, round, kPacking), member, n);
+    columns = {columns.begin * Recurrent::kPiece, columns.end * Recurrent::kPiece};
+    w_h.pack(p.w_h, columns);
+    products.pack(columns);
     if (round > 0) return;
     const Range states = part(p.B * p.H, member, n);
     if (p.T == 0 && member == 0)
-      products.add({0, 0}, {0, 0}, {{0, p.H}, 0, 1, 0}, sums(0));
+      products.add({0, 0}, {0, 0}, {{0, p.H}, 0, 1}, sums(0), thread);
     const int64_t bytes = (states.end - states.begin) * sizeof(float);
     std::memcpy(p.dh0 + states.begin, p.d_h + states.begin, bytes);
     std::memcpy(p.dc0 + states.begin, p.d_c + states.begin, bytes);
@@ -143,7 +142,7 @@ struct BackwardLoop : Loop<Backward> {
   }
 
   // dh before a step; where an episode begins, both go to the state it began from.
-  void state(int64_t step, Range rows, Range mine) {
+  void state(int64_t step, Range rows, Range mine, Thread& thread) {
     const Timed timed(kRecurrent);
     const int64_t t = p.time(step);
     constexpr int64_t kRows = 64;
@@ -158,8 +157,7 @@ struct BackwardLoop : Loop<Backward> {
         dz[count] = p.dz + (t * p.B + row) * depth;
         dh[count++] = p.dh0 + row * p.H;
       }
-      for (int64_t panel = mine.begin; panel < mine.end; ++panel)
-        multiply<N>(dz, dh, count, depth, w_h, panel, p.H);
+      w_h.multiply(dz, dh, count, mine, thread);
       if (!p.resets) continue;
       for (int64_t place = begin; place < end; ++place)
         if (const int64_t row = p.row(place); p.reset(t, row)) give_to_reset(row, mine);
@@ -167,7 +165,7 @@ struct BackwardLoop : Loop<Backward> {
   }
 
   void give_to_reset(int64_t row, Range mine) {
-    const Range own = units_of(mine);
+    const Range own = w_h.units_of(mine);
     for (int64_t unit = own.begin; unit < own.end; ++unit) {
       const int64_t at = row * p.H + unit;
       p.d_reset_h[at] += p.dh0[at];

@@ -7,71 +7,30 @@
 // Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000, as defined in
 // lstm_jax/core/cells/lstm.py.
 //
-// The pre-activations of a tile of rows and units are summed in registers, over weights
-// packed into panels that are read from first to last, and become gates, c and h before
-// they leave them.
+// The pre-activations of some rows and units are summed over weights that are packed into
+// panels, which are read from first to last, and become gates, c and h at once.
 #pragma once
 
 #include "activations.h"
+#include "arithmetic.h"
 #include "loop.h"
-#include "tile.h"
 
 namespace lstm::LSTM_ISA {
 namespace {
 
-// Inputs are multiplied where their product is needed. A step of very few rows would
-// read all of w_x for them: there the inputs of some steps are multiplied together first.
-template <int N>
+template <typename Arithmetic>
 struct ForwardLoop : Loop<Forward> {
-  static constexpr int kUnits = N / 4;  // registers of units in a panel
-  static constexpr int64_t kAhead = 48;  // rows multiplied together
-  const int64_t panels, ahead;  // steps multiplied ahead; 0 for none
+  using Thread = typename Arithmetic::Thread;
+  static constexpr int kUnits = Arithmetic::GateSums::kUnits;
   const bool training;
-  Workspace w_x, w_h, state, gx;
+  typename Arithmetic::GateSums sums;
+  Workspace state;
 
   ForwardLoop(const Forward& problem, const Team& team)
       : Loop(problem, team),
-        panels(ceil_div(units, kUnits)),
-        ahead(p.B < 4 && p.T > 1 ? kAhead / p.B : 0),
         training(p.gates != nullptr),
-        w_x(panels * p.D * N * W),
-        w_h(panels * p.H * N * W),
-        state(2 * p.B * p.H),
-        gx(ahead * p.B * panels * N * W) {}
-
-  // Row k of w [depth, 4H] into [panel][k][unit register][gate][W], with as many registers
-  // of units in a panel: the order in which a tile reads them. By rows, since those are
-  // read from first to last.
-  void pack(const float* w, int64_t depth, int64_t k, int registers,
-            const Workspace& packed) {
-    const float* row = w + k * 4 * p.H;
-    for (int64_t panel = 0; panel < panels * kUnits / registers; ++panel) {
-      float* to = packed.get((panel * depth + k) * registers * 4 * W);
-      for (int u = 0; u < registers; ++u)
-        for (int gate = 0; gate < 4; ++gate, to += W) {
-          const int64_t unit = (panel * registers + u) * W;
-          const int n = unit < p.H ? valid(unit, p.H) : 0;
-          store(to, load(row + gate * p.H + unit, n));
-        }
-    }
-  }
-
-  // Rows of both weights.
-  void pack(Range mine) {
-    const Timed timed(kPack);
-    for (int64_t row = mine.begin; row < mine.end; ++row) {
-      // Where inputs are multiplied with many rows, it is in narrow panels.
-      if (row < p.D)
-        pack(p.w_x, p.D, row, ahead ? 1 : kUnits, w_x);
-      else
-        pack(p.w_h, p.H, row - p.D, kUnits, w_h);
-    }
-  }
-
-  Range units_of(Range panels) const {
-    const int64_t end = panels.end * kUnits;
-    return {panels.begin * kUnits, end < units ? end : units};
-  }
+        sums(p, members),
+        state(2 * p.B * p.H) {}
 
   // The state before a step, and where the state after it goes. What a caller gets to
   // see serves where it can.
@@ -96,59 +55,32 @@ struct ForwardLoop : Loop<Forward> {
 
   void round(int64_t index, int member, int n) {
     if (index < kPacking) {
-      pack(part(part(p.D + p.H, index, kPacking), member, n));
+      const Timed timed(kPack);
+      sums.pack(part(part(sums.pieces(), index, kPacking), member, n));
       if (p.operands && index == 0 && member == 0)
         std::memcpy(p.operands + p.time(0) * p.B * p.H, p.h0,
                     p.B * p.H * sizeof(float));
       return;
     }
-    const Range over = steps(index, p.T), mine = panels_of(panels, member, n);
+    const Range over = steps(index, p.T), mine = panels_of(sums.panels, member, n);
+    Thread thread{member};
     each_part(member, n, [&](int, Range rows) {
       for (int64_t step = over.begin; step < over.end; ++step) {
-        if (ahead && step % ahead == 0) multiply_ahead(step, mine);
-        do_step(step, rows, mine);
+        sums.begin(step, mine, thread);
+        do_step(step, rows, mine, thread);
       }
     });
   }
 
-  // x w_x of a step that was multiplied ahead: [step][row][unit register][gate][W].
-  float* gx_of(int64_t step, int64_t row, int64_t unit) const {
-    return gx.get(((step % ahead * p.B + row) * panels * kUnits + unit) * 4 * W);
-  }
-
-  void multiply_ahead(int64_t begin, Range mine) {
-    const Timed timed(kInputs);
-    const float* x[kAhead];
-    float* to[kAhead];
-    int64_t count = 0;
-    for (int64_t step = begin; step < begin + ahead && step < p.T; ++step)
-      for (int64_t row = 0; row < p.B; ++row) {
-        if (!p.real(p.time(step), row)) continue;
-        x[count] = p.xs + (p.time(step) * p.B + row) * p.D;
-        to[count++] = gx_of(step, row, 0);
-      }
-    const Range all = units_of(mine);
-    for (int64_t unit = all.begin; unit < all.end; ++unit)
-      for_tiles<4>(count, [&](auto tile, int64_t first) {
-        constexpr int R = decltype(tile)::value;
-        Vec acc[R][4] = {};
-        add_product<R, 4>(x + first, p.D, w_x.get(unit * p.D * 4 * W), acc);
-        for (int r = 0; r < R; ++r)
-          for (int gate = 0; gate < 4; ++gate)
-            store(to[first + r] + (unit * 4 + gate) * W, acc[r][gate]);
-      });
-  }
-
-  void do_step(int64_t step, Range rows, Range mine) {
+  void do_step(int64_t step, Range rows, Range mine, Thread& thread) {
     const int64_t t = p.time(step);
-    constexpr int64_t kRows = 64;  // at a time
+    constexpr int64_t kRows = StepRows::kMost;
     for (int64_t begin = rows.begin; begin < rows.end; begin += kRows) {
       const int64_t end = begin + kRows < rows.end ? begin + kRows : rows.end;
-      int64_t real[kRows];
-      const float *x[kRows], *h[kRows], *c[kRows];
-      int64_t count = 0;
-      for (int64_t place = begin; place < end; ++place) {
-        const int64_t row = p.row(place);
+      StepRows real;
+      real.step = step;
+      for (int64_t at = begin; at < end; ++at) {
+        const int64_t row = p.row(at);
         const bool reset = p.reset(t, row);
         const float* h_row = (reset ? p.reset_h : h_in(step)) + row * p.H;
         const float* c_row = (reset ? p.reset_c : c_in(step)) + row * p.H;
@@ -157,39 +89,22 @@ struct ForwardLoop : Loop<Forward> {
           each_unit(mine, [&](int64_t unit) { copy(operand, h_row, unit, p.H); });
         }
         if (p.real(t, row)) {
-          real[count] = row;
-          x[count] = p.xs + (t * p.B + row) * p.D;
-          h[count] = h_row;
-          c[count++] = c_row;
+          real.row[real.count] = row;
+          real.x[real.count] = p.xs + (t * p.B + row) * p.D;
+          real.h[real.count] = h_row;
+          real.c[real.count++] = c_row;
         } else {
           leave_out(step, row, mine, h_row, c_row);
         }
       }
-      for (int64_t panel = mine.begin; panel < mine.end; ++panel) {
-        for_tiles<N>(count, [&](auto tile, int64_t first) {
-          constexpr int R = decltype(tile)::value;
-          Vec acc[R][N] = {};
-          if (ahead) {
-            for (int r = 0; r < R; ++r)
-              for (int k = 0; k < N; ++k)
-                acc[r][k] = load(gx_of(step, real[first + r], panel * kUnits) + k * W);
-          } else {
-            const Timed timed(kInputs);
-            add_product<R, N>(x + first, p.D, w_x.get(panel * p.D * N * W), acc);
+      sums.take(real, thread);
+      for (int64_t panel = mine.begin; panel < mine.end; ++panel)
+        sums.each(real, panel, thread, [&](int64_t r, Vec* z) {
+          for (int u = 0; u < kUnits; ++u) {
+            const int64_t unit = (panel * kUnits + u) * W;
+            if (unit < p.H) update(step, real.row[r], unit, real.c[r], z + 4 * u);
           }
-          {
-            const Timed timed(kRecurrent);
-            add_product<R, N>(h + first, p.H, w_h.get(panel * p.H * N * W), acc);
-          }
-          const Timed timed(kGates);
-          for (int r = 0; r < R; ++r)
-            for (int u = 0; u < kUnits; ++u) {
-              const int64_t unit = (panel * kUnits + u) * W;
-              if (unit < p.H)
-                update(step, real[first + r], unit, c[first + r], &acc[r][4 * u]);
-            }
         });
-      }
     }
   }
 
@@ -223,8 +138,7 @@ struct ForwardLoop : Loop<Forward> {
       z[gate] += load(p.b + gate * H + unit, n);
     const Vec i = sigmoid(z[0]), f = sigmoid(z[1]), g = tanh(z[2]), o = sigmoid(z[3]);
     const Vec c = f * load(c_row + unit, n) + i * g;
-    Vec h = o * tanh(c);
-    if (p.bfloat16) h = round_to_bfloat16(h);
+    const Vec h = rounded(o * tanh(c), p.bfloat16);
     store(p.hs + steps * H + at, h, n);
     if (float* out = h_out(step)) store(out + at, h, n);
     store(c_out(step) + at, c, n);

@@ -1,4 +1,9 @@
 // The door to XLA: buffers in, buffers out, through its foreign function interface.
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -19,18 +24,38 @@ using Floats = ffi::Buffer<ffi::F32>;
 using Flags = ffi::Buffer<ffi::PRED>;
 using Out = ffi::Result<Floats>;
 
+#if defined(LSTM_X86)
+// The system keeps a place for the tiles of a thread only for those who ask.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kAsk = 0x1023, kTiles = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  return __builtin_cpu_supports("amx-bf16") &&
+         syscall(SYS_arch_prctl, kAsk, kTiles) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 const Loops& loops() {
   static const Loops& chosen = []() -> const Loops& {
-    const char* wish = std::getenv("LSTM_JAX_CPU");
+    const char* named = std::getenv("LSTM_JAX_CPU");
+    [[maybe_unused]] const std::string_view wish = named ? named : "";
     [[maybe_unused]] const auto wished = [&](const Loops& l) {
-      return !wish || !*wish || std::string_view(wish) == l.name;
+      return wish.empty() || wish == l.name;
     };
 #if defined(LSTM_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-        wished(kAvx512))
-      return kAvx512;
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
+      if (__builtin_cpu_supports("avx512bf16")) {
+        if (wished(kAmx) && may_use_tiles()) return kAmx;
+        // Intel multiplies pairs at half the rate, which is no faster than floats.
+        if (wished(kAvx512bf16) && (!wish.empty() || !__builtin_cpu_is("intel")))
+          return kAvx512bf16;
+      }
+      if (wished(kAvx512)) return kAvx512;
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
         wished(kAvx2))
       return kAvx2;
@@ -84,7 +109,7 @@ ffi::Error forward(ffi::ThreadPool pool, bool reverse, bool bfloat16, Floats xs,
   return or_exhausted([&] {
     const Sequence all = sequence(xs, H, reverse, mask, resets, reset_h, reset_c);
     PoolTeam team(pool, threads(pool, all));
-    const Dealt dealt(all, team.most());
+    const Dealt dealt(all, team.most(), bfloat16 && loops().pairs);
     const Forward problem{
         dealt.steps,
         w_x.dimensions()[0], bfloat16, xs.typed_data(), w_x.typed_data(),
@@ -99,6 +124,7 @@ ffi::Error forward(ffi::ThreadPool pool, bool reverse, bool bfloat16, Floats xs,
   });
 }
 
+template <bool kBfloat16>
 ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
                     Floats w_x, Floats w_h, Floats h0, Floats c0, Floats cs, Floats hs,
                     Floats d_hs, Floats d_h, Floats d_c, Flags mask, Flags resets,
@@ -108,11 +134,12 @@ ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
   return or_exhausted([&] {
     const Sequence all = sequence(gates, H, reverse, mask, resets, reset_h, reset_c);
     PoolTeam team(pool, threads(pool, all));
-    const Dealt dealt(all, team.most());
+    const Dealt dealt(all, team.most(), kBfloat16 && loops().pairs);
     const Backward problem{
         dealt.steps,
-        w_x.dimensions()[0], xs.typed_data(), w_x.typed_data(), w_h.typed_data(),
-        h0.typed_data(), c0.typed_data(), gates.typed_data(), cs.typed_data(),
+        w_x.dimensions()[0], kBfloat16, xs.typed_data(), w_x.typed_data(),
+        w_h.typed_data(), h0.typed_data(), c0.typed_data(), gates.typed_data(),
+        cs.typed_data(),
         hs.typed_data(), d_hs.typed_data(), d_h.typed_data(), d_c.typed_data(),
         optional(dz), optional(dx), optional(dw_x), optional(dw_h), optional(db),
         optional(dh0), optional(dc0), optional(d_reset_h), optional(d_reset_c)};
@@ -124,6 +151,36 @@ ffi::Error backward(ffi::ThreadPool pool, bool reverse, Floats gates, Floats xs,
 ffi::Error activate(bool tanh, Floats x, Out y) {
   loops().activate(x.typed_data(), y->typed_data(), x.element_count(), tanh);
   return ffi::Error::Success();
+}
+
+auto of_backward() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Attr<bool>("reverse")
+      .Arg<lstm::Floats>()  // gates
+      .Arg<lstm::Floats>()  // xs
+      .Arg<lstm::Floats>()  // w_x
+      .Arg<lstm::Floats>()  // w_h
+      .Arg<lstm::Floats>()  // h0
+      .Arg<lstm::Floats>()  // c0
+      .Arg<lstm::Floats>()  // cs
+      .Arg<lstm::Floats>()  // hs
+      .Arg<lstm::Floats>()  // d_hs
+      .Arg<lstm::Floats>()  // d_h
+      .Arg<lstm::Floats>()  // d_c
+      .Arg<lstm::Flags>()   // mask
+      .Arg<lstm::Flags>()   // resets
+      .Arg<lstm::Floats>()  // reset_h
+      .Arg<lstm::Floats>()  // reset_c
+      .Ret<lstm::Floats>()  // dz
+      .Ret<lstm::Floats>()  // dx
+      .Ret<lstm::Floats>()  // dw_x
+      .Ret<lstm::Floats>()  // dw_h
+      .Ret<lstm::Floats>()  // db
+      .Ret<lstm::Floats>()  // dh0
+      .Ret<lstm::Floats>()  // dc0
+      .Ret<lstm::Floats>()  // d_reset_h
+      .Ret<lstm::Floats>();  // d_reset_c
 }
 
 }  // namespace
@@ -151,34 +208,11 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_forward, lstm::forward,
                                   .Ret<lstm::Floats>()  // cs
                                   .Ret<lstm::Floats>());  // operands
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_backward, lstm::backward,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Attr<bool>("reverse")
-                                  .Arg<lstm::Floats>()  // gates
-                                  .Arg<lstm::Floats>()  // xs
-                                  .Arg<lstm::Floats>()  // w_x
-                                  .Arg<lstm::Floats>()  // w_h
-                                  .Arg<lstm::Floats>()  // h0
-                                  .Arg<lstm::Floats>()  // c0
-                                  .Arg<lstm::Floats>()  // cs
-                                  .Arg<lstm::Floats>()  // hs
-                                  .Arg<lstm::Floats>()  // d_hs
-                                  .Arg<lstm::Floats>()  // d_h
-                                  .Arg<lstm::Floats>()  // d_c
-                                  .Arg<lstm::Flags>()   // mask
-                                  .Arg<lstm::Flags>()   // resets
-                                  .Arg<lstm::Floats>()  // reset_h
-                                  .Arg<lstm::Floats>()  // reset_c
-                                  .Ret<lstm::Floats>()  // dz
-                                  .Ret<lstm::Floats>()  // dx
-                                  .Ret<lstm::Floats>()  // dw_x
-                                  .Ret<lstm::Floats>()  // dw_h
-                                  .Ret<lstm::Floats>()  // db
-                                  .Ret<lstm::Floats>()  // dh0
-                                  .Ret<lstm::Floats>()  // dc0
-                                  .Ret<lstm::Floats>()  // d_reset_h
-                                  .Ret<lstm::Floats>());  // d_reset_c
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_backward, lstm::backward<false>,
+                              lstm::of_backward());
+// The same in bfloat16. A name of its own, so that exported programs of float32 still run.
+XLA_FFI_DEFINE_HANDLER_SYMBOL(lstm_jax_backward16, lstm::backward<true>,
+                              lstm::of_backward());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     lstm_jax_activate, lstm::activate,

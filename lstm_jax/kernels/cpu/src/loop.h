@@ -41,6 +41,11 @@ class Workspace {
   float* data_;
 };
 
+// What a thread needs for itself.
+struct Thread {
+  int member;  // no two at a time the same
+};
+
 // Shared by both loops: panels, ranges, and the rounds of a team.
 template <typename Problem>
 struct Loop {

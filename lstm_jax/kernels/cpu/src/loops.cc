@@ -5,31 +5,39 @@
 namespace lstm::LSTM_ISA {
 namespace {
 
-template <int N>
+template <typename Arithmetic>
 void forward_with(const Forward& p, Team& team) {
-  ForwardLoop<N> loop(p, team);
+  ForwardLoop<Arithmetic> loop(p, team);
   run(loop, loop.rounds(p.T), team);
 }
 
-template <int N>
+template <typename Arithmetic>
 void backward_with(const Backward& p, Team& team) {
-  BackwardLoop<N> loop(p, team);
+  BackwardLoop<Arithmetic> loop(p, team);
   run(loop, loop.rounds(), team);
 }
 
 void forward(const Forward& p, Team& team) {
+#if defined(__AVX512BF16__)
+  if (p.bfloat16) return forward_with<Bfloat16>(p, team);
+#endif
   switch (panel_registers(p.B, 4 * ceil_div(p.H, W) / team.most())) {
-    case 16: if constexpr (kAccumulators >= 16) return forward_with<16>(p, team); break;
-    case 8: return forward_with<8>(p, team);
-    default: return forward_with<4>(p, team);
+    case 16:
+      if constexpr (kAccumulators >= 16) return forward_with<Float32<16>>(p, team);
+      break;
+    case 8: return forward_with<Float32<8>>(p, team);
+    default: return forward_with<Float32<4>>(p, team);
   }
 }
 
 void backward(const Backward& p, Team& team) {
+#if defined(__AVX512BF16__)
+  if (p.bfloat16) return backward_with<Bfloat16>(p, team);
+#endif
   switch (panel_registers(p.B, ceil_div(p.H, W) / team.most())) {
-    case 16: if constexpr (kAccumulators >= 16) return backward_with<16>(p, team); break;
-    case 8: return backward_with<8>(p, team);
-    default: return backward_with<4>(p, team);
+    case 16: if constexpr (kAccumulators >= 16) return backward_with<Float32<16>>(p, team); break;
+    case 8: return backward_with<Float32<8>>(p, team);
+    default: return backward_with<Float32<4>>(p, team);
   }
 }
 
@@ -45,6 +53,11 @@ void activate(const float* x, float* y, int64_t n, bool is_tanh) {
 }  // namespace lstm::LSTM_ISA
 
 namespace lstm {
-const Loops LSTM_LOOPS = {LSTM_NAME, LSTM_ISA::forward, LSTM_ISA::backward,
+#if defined(__AVX512BF16__)
+constexpr bool kPairs = true;
+#else
+constexpr bool kPairs = false;
+#endif
+const Loops LSTM_LOOPS = {LSTM_NAME, kPairs, LSTM_ISA::forward, LSTM_ISA::backward,
                           LSTM_ISA::activate};
 }  // namespace lstm

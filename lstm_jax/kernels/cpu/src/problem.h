@@ -31,7 +31,7 @@ struct Sequence {
 // differentiate.
 struct Forward : Sequence {
   int64_t D;
-  bool bfloat16;  // h holds such numbers, here as floats
+  bool bfloat16;  // of inputs and h, here as floats; weights are rounded to it
   const float *xs, *w_x, *w_h, *b, *h0, *c0;
   float *hs, *h, *c;
   // operands: what w_h was multiplied with; null as well where that is the output of the
@@ -42,6 +42,7 @@ struct Forward : Sequence {
 // A gradient that nobody asked for is null. dz takes the place of the gates.
 struct Backward : Sequence {
   int64_t D;
+  bool bfloat16;  // likewise; and products may round dz to it
   const float *xs, *w_x, *w_h, *h0, *c0, *gates, *cs;
   const float* hs;  // with a mask or resets, the operands
   const float *d_hs, *d_h, *d_c;
@@ -77,11 +78,12 @@ struct Team {
 
 struct Loops {
   const char* name;
+  bool pairs;  // products of bfloat16 by instructions for them
   void (*forward)(const Forward&, Team&);
   void (*backward)(const Backward&, Team&);
   void (*activate)(const float* x, float* y, int64_t n, bool tanh);
 };
 
-extern const Loops kPortable, kAvx2, kAvx512;
+extern const Loops kPortable, kAvx2, kAvx512, kAvx512bf16, kAmx;
 
 }  // namespace lstm

@@ -6,45 +6,11 @@
 // alone.
 #pragma once
 
+#include "arithmetic.h"
 #include "loop.h"
-#include "tile.h"
 
 namespace lstm::LSTM_ISA {
 namespace {
-
-// Columns k of w [units, depth] into [panel][k][unit register][W], so many registers to a
-// panel; by squares, so that neither side leaves the nearest cache.
-void pack_transposed(const float* w, int64_t units, int64_t depth, int registers,
-                     int64_t panel, Range columns, const Workspace& packed) {
-  const int64_t lanes = registers * W;
-  float* to = packed.get(panel * depth * lanes);
-  for (int64_t begin = columns.begin; begin < columns.end; begin += W) {
-    const int64_t end = begin + W < columns.end ? begin + W : columns.end;
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      const int64_t unit = panel * lanes + lane;
-      const float* from = w + unit * depth;
-      for (int64_t k = begin; k < end; ++k)
-        to[k * lanes + lane] = unit < units ? from[k] : 0;
-    }
-  }
-}
-
-// rows[r] times panel number `panel` of packed weights, into its place in to[r].
-template <int N>
-void multiply(const float* const* rows, float* const* to, int64_t count, int64_t depth,
-              const Workspace& packed, int64_t panel, int64_t units, int member = 0,
-              int members = 1) {
-  const auto tile_of_rows = [&](auto tile, int64_t first) {
-    constexpr int R = decltype(tile)::value;
-    Vec acc[R][N] = {};
-    add_product<R, N>(rows + first, depth, packed.get(panel * depth * N * W), acc);
-    for (int r = 0; r < R; ++r)
-      for (int n = 0; n < N; ++n)
-        if (const int64_t unit = (panel * N + n) * W; unit < units)
-          store(to[first + r] + unit, acc[r][n], valid(unit, units));
-  };
-  for_tiles<N>(count, tile_of_rows, member, members);
-}
 
 // Where gradients by weights are summed: the outputs, or a place of a part's own.
 struct Sums {
@@ -56,32 +22,31 @@ struct Sums {
 struct Share {
   Range units;
   int member, members;
-  int place;  // which workspace, no two at a time the same
 };
 
+template <typename Arithmetic>
 class Products {
  public:
-  static constexpr int N = 4;
-  static constexpr int64_t kRows = 384;  // at a time
+  using Thread = typename Arithmetic::Thread;
+  using Outer = typename Arithmetic::Outer;
+  static constexpr int N = Outer::N;
+  static constexpr int64_t kRows = Outer::kRows;
 
-  Products(const Backward& problem, int parts)
+  Products(const Backward& problem, int members)
       : p(problem),
         depth(4 * p.H),
-        panels(p.dx ? ceil_div(p.D, N * W) : 0),
-        w_x(panels * depth * N * W),
-        columns(parts * kRows * N * W) {}
+        w_x(p, p.dx ? p.D : 0, members),
+        outer(p, members) {}
 
   // Steps to a block, of so many rows each.
   static int64_t steps(int64_t rows) { return ceil_div(kRows, rows > 0 ? rows : 1); }
 
-  void pack(Range columns) {
-    for (int64_t panel = 0; panel < panels; ++panel)
-      pack_transposed(p.w_x, p.D, depth, N, panel, columns, w_x);
-  }
+  void pack(Range columns) { w_x.pack(p.w_x, columns); }
 
-  void add(Range steps, Range rows, const Share& share, const Sums& sums) const {
+  void add(Range steps, Range rows, const Share& share, const Sums& sums,
+           Thread& thread) const {
     const Timed timed(kProducts);
-    Batch batch(*this, share, sums, steps.end < p.T);
+    Batch batch(*this, share, sums, thread, steps.end < p.T);
     for (int64_t step = steps.begin; step < steps.end; ++step)
       for (int64_t place = rows.begin; place < rows.end; ++place) {
         const int64_t row = p.row(place);
@@ -100,18 +65,15 @@ class Products {
     const Products& of;
     const Share& share;
     const Sums& sums;
+    Thread& thread;
     bool begun;  // is there anything in the sums yet
     int64_t count = 0;
     const float *x[kRows], *h[kRows], *dz[kRows];
     float* dx[kRows];
-    float* const panel;  // some columns of dz
 
-    Batch(const Products& products, const Share& mine, const Sums& to, bool any)
-        : of(products),
-          share(mine),
-          sums(to),
-          begun(any),
-          panel(of.columns.get(share.place * kRows * N * W)) {}
+    Batch(const Products& products, const Share& mine, const Sums& to, Thread& thread,
+          bool any)
+        : of(products), share(mine), sums(to), thread(thread), begun(any) {}
 
     void take(int64_t step, int64_t row) {
       const Backward& p = of.p;
@@ -124,9 +86,9 @@ class Products {
     }
 
     void finish() {
-      for (int64_t panel = 0; panel < of.panels; ++panel)
-        multiply<N>(dz, dx, count, of.depth, of.w_x, panel, of.p.D, share.member,
-                    share.members);
+      of.w_x.multiply(dz, dx, count, {0, of.w_x.panels}, thread, share.member,
+                      share.members);
+      of.outer.begin(x, h, count, thread);
       const int64_t H = of.p.H;
       if (share.units.begin == 0 && share.units.end == H) {
         add_columns({0, of.depth});
@@ -146,27 +108,17 @@ class Products {
           const int64_t left = columns.end - at - n * W;
           lanes[n] = left >= W ? W : left > 0 ? int(left) : 0;
         }
-        Vec sum[1][N] = {};
-        for (int64_t k = 0; k < count; ++k)
-          for (int n = 0; n < N; ++n) {
-            const Vec v = load(dz[k] + at + n * W, lanes[n]);
-            store(panel + (k * N + n) * W, v);
-            sum[0][n] += v;
-          }
-        if (sums.db) put(sums.db + at, lanes, sum[0]);
-        if (sums.dw_x) outer_product(x, of.p.D, sums.dw_x + at, lanes);
-        if (sums.dw_h) outer_product(h, of.p.H, sums.dw_h + at, lanes);
+        Vec sum[N] = {};
+        of.outer.take(dz, at, lanes, count, thread, sum);
+        if (sums.db) put(sums.db + at, lanes, sum);
+        const auto into = [&](float* to) {
+          return [=, this, &lanes](int64_t row, const Vec(&sum)[N]) {
+            put(to + row * of.depth + at, lanes, sum);
+          };
+        };
+        if (sums.dw_x) of.outer.x(x, of.p.D, count, thread, into(sums.dw_x));
+        if (sums.dw_h) of.outer.h(h, of.p.H, count, thread, into(sums.dw_h));
       }
-    }
-
-    void outer_product(const float* const* a, int64_t width, float* to,
-                       const int (&lanes)[N]) {
-      for_tiles<N>(width, [&](auto tile, int64_t first) {
-        constexpr int R = decltype(tile)::value;
-        Vec acc[R][N] = {};
-        add_outer_product<R, N>(a, first, count, panel, acc);
-        for (int r = 0; r < R; ++r) put(to + (first + r) * of.depth, lanes, acc[r]);
-      });
     }
 
     void put(float* to, const int (&lanes)[N], const Vec (&sum)[N]) const {
@@ -182,8 +134,9 @@ class Products {
   }
 
   const Backward& p;
-  const int64_t depth, panels;
-  Workspace w_x, columns;
+  const int64_t depth;
+  typename Arithmetic::Inputs w_x;
+  Outer outer;
 };
 
 }  // namespace

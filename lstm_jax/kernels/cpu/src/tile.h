@@ -90,6 +90,12 @@ static inline void for_tiles(int64_t count, F&& f, int member = 0, int members =
       case 4: if constexpr (most >= 4) f(Rows<4>(), first); break;
       case 5: if constexpr (most >= 5) f(Rows<5>(), first); break;
       case 6: if constexpr (most >= 6) f(Rows<6>(), first); break;
+      case 7: if constexpr (most >= 7) f(Rows<7>(), first); break;
+      case 8: if constexpr (most >= 8) f(Rows<8>(), first); break;
+      case 9: if constexpr (most >= 9) f(Rows<9>(), first); break;
+      case 10: if constexpr (most >= 10) f(Rows<10>(), first); break;
+      case 11: if constexpr (most >= 11) f(Rows<11>(), first); break;
+      case 12: if constexpr (most >= 12) f(Rows<12>(), first); break;
     }
   }
 }

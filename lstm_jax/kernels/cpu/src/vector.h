@@ -58,4 +58,8 @@ static inline Vec round_to_bfloat16(Vec v) {
   return v == v ? (Vec)rounded : v;
 }
 
+static inline Vec rounded(Vec v, bool to_bfloat16) {
+  return to_bfloat16 ? round_to_bfloat16(v) : v;
+}
+
 }  // namespace lstm::LSTM_ISA

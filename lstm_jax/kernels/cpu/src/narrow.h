@@ -1,0 +1,81 @@
+// Arrays of bfloat16 in the order in which tiles.h multiplies them.
+//
+// Rows lie one after the other, their depth filled up with zeros to whole blocks. The
+// other factor lies in squares, each 1 KB: [block of 32][columns / 16][pair][column][2].
+#pragma once
+
+#include "loop.h"
+
+#if defined(__AVX512BF16__)
+
+namespace lstm::LSTM_ISA {
+namespace {
+
+typedef uint16_t Half;  // the bits of a bfloat16
+constexpr int64_t kBlock = 32;  // of the depth
+constexpr int64_t kSquare = kBlock * W;
+
+int64_t blocks_of(int64_t depth) { return ceil_div(depth, kBlock); }
+
+// A workspace of halves.
+struct Halves : Workspace {
+  explicit Halves(int64_t halves) : Workspace(ceil_div(halves, 2)) {}
+  Half* get(int64_t at = 0) const {
+    return reinterpret_cast<Half*>(Workspace::get()) + at;
+  }
+};
+
+// n floats, and zeros up to the end of the block.
+void narrow_row(const float* from, int64_t n, Half* to) {
+  for (int64_t at = 0; at < blocks_of(n) * kBlock; at += W) {
+    const int64_t left = n - at;
+    const int lanes = left >= W ? W : left > 0 ? int(left) : 0;
+    const __m256bh half = _mm512_cvtneps_pbh((__m512)load(from + at, lanes));
+    std::memcpy(to + at, &half, sizeof half);
+  }
+}
+
+// Two rows of W columns in one: pairs, column by column.
+Ints pairs(Vec first, Vec second) {
+  const __m512i halves =
+      (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+  typedef int16_t Shorts __attribute__((vector_size(4 * W)));
+  const Shorts order{0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return (Ints)__builtin_shuffle((Shorts)halves, order);
+}
+
+void store_pairs(Half* to, Ints pairs) { std::memcpy(to, &pairs, sizeof pairs); }
+
+// Squares of W x W lanes.
+void transpose(Ints (&r)[W]) {
+  const Ints low{0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29};
+  const Ints low_pairs{0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};
+  Ints a[W];
+  for (int n = 0; n < W; n += 2) {  // lanes, two by two
+    a[n] = __builtin_shuffle(r[n], r[n + 1], low);
+    a[n + 1] = __builtin_shuffle(r[n], r[n + 1], low + 2);
+  }
+  for (int n = 0; n < W; n += 4)  // four by four
+    for (int k = 0; k < 2; ++k) {
+      const Ints first = a[n + k], second = a[n + k + 2];
+      r[n + 2 * k] = __builtin_shuffle(first, second, low_pairs);
+      r[n + 2 * k + 1] = __builtin_shuffle(first, second, low_pairs + 2);
+    }
+  const Ints even{0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27};
+  const Ints odd = even + 4;
+  for (int n = 0; n < W; n += 8)  // quarters
+    for (int k = n; k < n + 4; ++k) {
+      a[k] = __builtin_shuffle(r[k], r[k + 4], even);
+      a[k + 4] = __builtin_shuffle(r[k], r[k + 4], odd);
+    }
+  for (int k = 0; k < 8; ++k) {
+    r[k] = __builtin_shuffle(a[k], a[k + 8], even);
+    r[k + 8] = __builtin_shuffle(a[k], a[k + 8], odd);
+  }
+}
+
+}  // namespace
+}  // namespace lstm::LSTM_ISA
+
+#endif
