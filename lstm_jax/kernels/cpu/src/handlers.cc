@@ -24,12 +24,12 @@ using Floats = ffi::Buffer<ffi::F32>;
 using Flags = ffi::Buffer<ffi::PRED>;
 using Out = ffi::Result<Floats>;
 
-#if defined(LSTM_X86)
+#if defined(LSTM_AMX)
 // The system keeps a place for the tiles of a thread only for those who ask.
 bool may_use_tiles() {
 #if defined(__linux__)
   constexpr long kAsk = 0x1023, kTiles = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
-  return __builtin_cpu_supports("amx-bf16") &&
+  return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16") &&
          syscall(SYS_arch_prctl, kAsk, kTiles) == 0;
 #else
   return false;
@@ -48,12 +48,15 @@ const Loops& loops() {
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
-      if (__builtin_cpu_supports("avx512bf16")) {
-        if (wished(kAmx) && may_use_tiles()) return kAmx;
-        // Intel multiplies pairs at half the rate, which is no faster than floats.
-        if (wished(kAvx512bf16) && (!wish.empty() || !__builtin_cpu_is("intel")))
-          return kAvx512bf16;
-      }
+#if defined(LSTM_AMX)
+      if (wished(kAmx) && may_use_tiles()) return kAmx;
+#endif
+#if defined(LSTM_AVX512BF16)
+      // Intel multiplies pairs at half the rate, which is no faster than floats.
+      if (wished(kAvx512bf16) && __builtin_cpu_supports("avx512bf16") &&
+          (!wish.empty() || !__builtin_cpu_is("intel")))
+        return kAvx512bf16;
+#endif
       if (wished(kAvx512)) return kAvx512;
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&

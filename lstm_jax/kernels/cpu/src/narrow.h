@@ -39,13 +39,18 @@ void narrow_row(const float* from, int64_t n, Half* to) {
 Ints pairs(Vec first, Vec second) {
   const __m512i halves =
       (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-  typedef int16_t Shorts __attribute__((vector_size(4 * W)));
-  const Shorts order{0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return (Ints)__builtin_shuffle((Shorts)halves, order);
+  const __m512i order = _mm512_set_epi16(
+      31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5,
+      20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return (Ints)_mm512_permutexvar_epi16(order, halves);
 }
 
 void store_pairs(Half* to, Ints pairs) { std::memcpy(to, &pairs, sizeof pairs); }
+
+// Lanes of two registers: 0 to 15 of the first, 16 to 31 of the second.
+Ints pick(Ints first, Ints second, Ints lanes) {
+  return (Ints)_mm512_permutex2var_epi32((__m512i)first, (__m512i)lanes, (__m512i)second);
+}
 
 // Squares of W x W lanes.
 void transpose(Ints (&r)[W]) {
@@ -53,25 +58,25 @@ void transpose(Ints (&r)[W]) {
   const Ints low_pairs{0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};
   Ints a[W];
   for (int n = 0; n < W; n += 2) {  // lanes, two by two
-    a[n] = __builtin_shuffle(r[n], r[n + 1], low);
-    a[n + 1] = __builtin_shuffle(r[n], r[n + 1], low + 2);
+    a[n] = pick(r[n], r[n + 1], low);
+    a[n + 1] = pick(r[n], r[n + 1], low + 2);
   }
   for (int n = 0; n < W; n += 4)  // four by four
     for (int k = 0; k < 2; ++k) {
       const Ints first = a[n + k], second = a[n + k + 2];
-      r[n + 2 * k] = __builtin_shuffle(first, second, low_pairs);
-      r[n + 2 * k + 1] = __builtin_shuffle(first, second, low_pairs + 2);
+      r[n + 2 * k] = pick(first, second, low_pairs);
+      r[n + 2 * k + 1] = pick(first, second, low_pairs + 2);
     }
   const Ints even{0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27};
   const Ints odd = even + 4;
   for (int n = 0; n < W; n += 8)  // quarters
     for (int k = n; k < n + 4; ++k) {
-      a[k] = __builtin_shuffle(r[k], r[k + 4], even);
-      a[k + 4] = __builtin_shuffle(r[k], r[k + 4], odd);
+      a[k] = pick(r[k], r[k + 4], even);
+      a[k + 4] = pick(r[k], r[k + 4], odd);
     }
   for (int k = 0; k < 8; ++k) {
-    r[k] = __builtin_shuffle(a[k], a[k + 8], even);
-    r[k + 8] = __builtin_shuffle(a[k], a[k + 8], odd);
+    r[k] = pick(a[k], a[k + 8], even);
+    r[k + 8] = pick(a[k], a[k + 8], odd);
   }
 }
 

@@ -112,7 +112,7 @@ class Products {
         of.outer.take(dz, at, lanes, count, thread, sum);
         if (sums.db) put(sums.db + at, lanes, sum);
         const auto into = [&](float* to) {
-          return [=, this, &lanes](int64_t row, const Vec(&sum)[N]) {
+          return [this, to, at, &lanes](int64_t row, const Vec(&sum)[N]) {
             put(to + row * of.depth + at, lanes, sum);
           };
         };
