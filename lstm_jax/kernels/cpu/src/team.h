@@ -86,7 +86,7 @@ class PoolTeam final : public Team {
 #endif
   }
 
-  struct Now {
+  struct alignas(8) Now {  // else clang asks for a library of its own
     int32_t round, members;
   };
   static constexpr int32_t kNotYet = -1, kOver = -2;
