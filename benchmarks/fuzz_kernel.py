@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     first = args.first if args.only is None else args.only
     dtype_of = lambda n: draw_program(np.random.default_rng([args.seed, n])).dtype
     wanted = (n for n in itertools.count(first) if args.dtype in (None, dtype_of(n)))
-    numbers = itertools.islice(wanted, count)
+    numbers = itertools.islice(wanted, count) if args.only is None else [args.only]
     report = fuzz(args.seed, numbers, args.cases, args.each, verbose=True)
     print(json.dumps(report, indent=1))
     return 1 if report["disagreements"] else 0

@@ -69,7 +69,7 @@ def test_by_cell_and_shape(cell, xs, kernel):
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_large_weights_in_sixteen_bits(narrow, monkeypatch):
-    """The kernel has to multiply them by instructions for them, as XLA does."""
+    """By the kernel only if it multiplies in 16 bits, as XLA may do."""
     monkeypatch.setattr(library, "multiplies_bfloat16", lambda: narrow)
     cell = LSTMCell(H)
     params = cell.init(jax.random.key(0), D)

@@ -67,6 +67,11 @@ def test_a_library_newer_than_jaxlib_is_left_closed(fresh, monkeypatch, capsys):
     falls_back_to_scan("0.0; install lstm_jax again", capsys)
 
 
+def test_instructions_that_are_not_there(fresh, monkeypatch, capsys):
+    monkeypatch.setenv("LSTM_JAX_CPU", "mmx")
+    falls_back_to_scan("LSTM_JAX_CPU is 'mmx', and the kernel has", capsys)
+
+
 def test_not_on_an_accelerator(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert takes_the_scan()

@@ -7,7 +7,6 @@ import concurrent.futures
 import functools
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 
@@ -21,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from lstm_jax import LSTMCarry, LSTMCell, ops, unroll
 from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.kernels.cpu import library
 from tests import cells
 from tests.core.test_derivatives import MODES, inner
 
@@ -328,15 +328,17 @@ def agree_in_bfloat16(which, mode, size):
         assert error(g) <= max(1.5 * error(s), 0.005 * scale)
 
 
-def test_bfloat16_in_pieces():
+@pytest.mark.parametrize("rows", [3, 12, 20])
+def test_bfloat16_in_pieces(rows):
     """The state between two pieces holds all of it."""
-    at = narrow_case(9, 3, 17)
+    at = narrow_case(9, rows, 17)
     run = lambda carry, xs: outputs("native", at._replace(carry=carry, xs=xs))
     whole = run(at.carry, at.xs)
-    middle, first = run(at.carry, at.xs[:4])
-    end, second = run(middle, at.xs[4:])
-    pieces = end, jnp.concatenate([first, second])
-    jax.tree.map(np.testing.assert_array_equal, pieces, whole)
+    for cut in (4, 8):
+        middle, first = run(at.carry, at.xs[:cut])
+        end, second = run(middle, at.xs[cut:])
+        pieces = end, jnp.concatenate([first, second])
+        jax.tree.map(np.testing.assert_array_equal, pieces, whole)
 
 
 def test_sums_over_many_rows():
@@ -430,10 +432,14 @@ def test_shard_map(flags):
     agree(lambda k, args: jax.grad(lambda a: squares(k, a))(args), (at.params, at.xs))
 
 
-def test_export_and_ahead_of_time():
-    at = make_case(6, 2, 5)
+@pytest.mark.parametrize(
+    ("make", "backward"),
+    [(make_case, "lstm_jax_backward"), (narrow_case, "lstm_jax_backward16")],
+)
+def test_export_and_ahead_of_time(make, backward):
+    at = make(6, 2, 5)
     f = jax.jit(functools.partial(outputs, "native"))
-    names = ("lstm_jax_forward", "lstm_jax_backward")
+    names = ("lstm_jax_forward", backward)
     allowed = [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
     gradient = jax.jit(functools.partial(value_and_grad, "native"))
     exported = jax.export.export(
@@ -474,25 +480,7 @@ assert (many == one).all()
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
-INSTRUCTIONS = {
-    "portable": "",
-    "avx2": "avx2 fma",
-    "avx512": "avx512f avx512dq avx512vl avx512bw",
-    "avx512bf16": "avx512f avx512dq avx512vl avx512bw avx512_bf16",
-    "amx": "avx512f avx512_bf16 amx_tile amx_bf16",
-}
-"""What the kernel is compiled for, and what a processor has to have for it."""
-
-
-def of_this_processor():
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return ["portable"]
-    known = pathlib.Path("/proc/cpuinfo")
-    flags = set(known.read_text().split()) if known.exists() else set()
-    return [name for name, needs in INSTRUCTIONS.items() if flags >= {*needs.split()}]
-
-
-@pytest.mark.parametrize("instructions", of_this_processor())
+@pytest.mark.parametrize("instructions", library.instruction_sets())
 def test_instruction_sets(instructions):
     """What the kernel runs on where the processor has less."""
     program = f"""
@@ -504,7 +492,7 @@ test_native.test_values_and_gradients((5, 25, 40), "mask, resets", False)
 test_native.test_values_and_gradients((7, 2, 17), "", True)
 test_native.test_values_and_gradients((3, 1, 16), "", False)
 test_native.test_bfloat16("", "grad")
-test_native.test_bfloat16_in_pieces()
+test_native.test_bfloat16_in_pieces(12)
 test_native.test_sums_over_many_rows()
 """
     subprocess.run(

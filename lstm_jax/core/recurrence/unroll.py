@@ -84,7 +84,8 @@ def unroll(
 
             The choice sees the batch size inside ``jax.vmap``. Symbolic shapes of
             ``jax.export`` use ``"scan"``. To export fixed shapes, pass ``"scan"``, or
-            allow the custom calls ``lstm_jax_forward`` and ``lstm_jax_backward``.
+            allow the custom calls ``lstm_jax_forward`` and ``lstm_jax_backward``, or
+            in bfloat16 ``lstm_jax_backward16``.
 
     Returns:
         The carry after the last step of the run, and the outputs ``hs``,

@@ -62,10 +62,8 @@ def slower(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
     if len(xs) < 16:
         return "the scan is faster for large weights and fewer than 16 steps."
     if xs.dtype.itemsize < 4:
-        return (
-            "the scan is faster for large weights in 16 bits on a CPU without AMX or "
-            "AVX512-BF16."
-        )
+        used = library.instruction_set()
+        return f"the scan is faster for large weights in 16 bits than {used}."
     return None
 
 

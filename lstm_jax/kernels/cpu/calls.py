@@ -2,8 +2,8 @@
 
 The library reads and writes float32. For bfloat16 it rounds the weights, and ``h`` at
 every step, so a sequence in pieces gives the same numbers. All sums, gates and cell
-states are float32. On a CPU with AMX or AVX512-BF16, it multiplies 16-bit numbers. So
-it also rounds the gradient by the pre-activations, for these products.
+states are float32. With AMX or AVX512-BF16, it multiplies 16-bit numbers. So it also
+rounds the gradient by the pre-activations, for these products.
 """
 
 from typing import NamedTuple

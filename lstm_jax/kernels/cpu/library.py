@@ -35,6 +35,12 @@ def load() -> ctypes.CDLL | str:
     built = (library.lstm_jax_api_major(), library.lstm_jax_api_minor())
     if problem := misfit(built, installed_version()):
         return problem
+    named, known = os.environ.get("LSTM_JAX_CPU"), _names(library)
+    if named and named not in known:
+        return (
+            f"LSTM_JAX_CPU is {named!r}, and the kernel has {', '.join(known)} on this "
+            f"machine; set it to one of these, or to none."
+        )
     for name in TARGETS:
         handler = jax.ffi.pycapsule(getattr(library, PREFIX + name))
         jax.ffi.register_ffi_target(PREFIX + name, handler, platform="cpu")
@@ -79,15 +85,28 @@ def target(name: str) -> str:
 
 
 def instruction_set() -> str:
-    """The instruction set in use, one of those that the library was compiled for."""
+    """The instruction set in use, one of `instruction_sets`."""
     library = _require()
     library.lstm_jax_instruction_set.restype = ctypes.c_char_p
     return library.lstm_jax_instruction_set().decode()
 
 
+def instruction_sets() -> list[str]:
+    """Those that the library was compiled for and that this processor has.
+
+    The environment variable LSTM_JAX_CPU names one; by default it is the first.
+    """
+    return _names(_require())
+
+
 def multiplies_bfloat16() -> bool:
-    """Whether products in bfloat16 are done by instructions for them."""
+    """Whether it multiplies bfloat16 as such, not as float32."""
     return instruction_set() in ("amx", "avx512bf16")
+
+
+def _names(library):
+    library.lstm_jax_instruction_sets.restype = ctypes.c_char_p
+    return library.lstm_jax_instruction_sets().decode().split()
 
 
 def _require():

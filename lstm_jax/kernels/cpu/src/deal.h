@@ -13,10 +13,10 @@ namespace lstm {
 // meeting after every step, or by units. Measured: rows are better as long as a thread
 // has enough of them for its tiles, and the weights come from a near cache; where rows
 // fall out, large weights are read for fewer and fewer of them.
-inline bool by_rows(int64_t B, int64_t H, int threads, bool all_real, bool tiles) {
+inline bool by_rows(int64_t B, int64_t H, int threads, bool all_real, bool pairs) {
   const int64_t bytes = 4 * H * H * int64_t{sizeof(float)};
-  // Tiles have room for more rows, and the more there are the fewer weights are read.
-  if (tiles) return B >= 32 * threads && bytes <= int64_t{1} << 20;
+  // In bfloat16 a product takes less time than to read its weights, so rows share them.
+  if (pairs) return B >= 32 * threads && bytes <= int64_t{1} << 20;
   if (all_real || B >= 32 * threads)
     return B >= 8 * threads && bytes <= int64_t{4} << 20;
   return B >= 8 * threads && bytes <= int64_t{1} << 19;
@@ -59,9 +59,9 @@ struct Dealt {
   Sequence steps;
   std::vector<int64_t> order;
 
-  Dealt(const Sequence& sequence, int threads, bool tiles) : steps(sequence) {
+  Dealt(const Sequence& sequence, int threads, bool pairs) : steps(sequence) {
     steps.rows_apart =
-        threads > 1 && by_rows(steps.B, steps.H, threads, !steps.mask, tiles);
+        threads > 1 && by_rows(steps.B, steps.H, threads, !steps.mask, pairs);
     if (steps.rows_apart) order = deal(steps, threads);
     if (!order.empty()) steps.order = order.data();
   }

@@ -10,7 +10,7 @@ namespace {
 // The real rows of a step that are multiplied together, and where they are.
 struct StepRows {
   static constexpr int64_t kMost = 64;
-  int64_t step, count = 0;  // not all zeros: a step of few rows is short
+  int64_t step, count = 0;  // the arrays are not filled: that would cost time
   int64_t row[kMost];
   const float *x[kMost], *h[kMost], *c[kMost];
 };

@@ -19,9 +19,9 @@ class GateSums16 {
         panels(ceil_div(p.H, W)),
         x_blocks(blocks_of(p.D)),
         h_blocks(blocks_of(p.H)),
-        w_x(panels * x_blocks * 4 * kSquare),
-        w_h(panels * h_blocks * 4 * kSquare),
-        ahead(p.B <= kChunk / 2 && p.T > 1 ? kChunk / p.B : 0),
+        w_x(panels * x_blocks * 4 * kTile),
+        w_h(panels * h_blocks * 4 * kTile),
+        ahead(p.B <= kChunk / 2 ? kChunk / p.B : 0),
         gx(ahead * p.B * panels * 4 * W),
         rows(members * StepRows::kMost * depth()),
         places(members * kChunk * 4 * W) {}
@@ -39,7 +39,7 @@ class GateSums16 {
   }
 
   // Multiplies the inputs of some steps together: a step of few rows would read all of
-  // w_x for them.
+  // w_x for them. Also of one step alone, so that sums come in the same order.
   void begin(int64_t step, Range panels, Thread16& thread) {
     if (!ahead || step % ahead != 0) return;
     const Timed timed(kInputs);
@@ -68,7 +68,7 @@ class GateSums16 {
   void take(const StepRows& from, Thread16& thread) {
     const Timed timed(kPack);
     for (int64_t r = 0; r < from.count; ++r) {
-      Half* to = row_of(thread.member, r);
+      Bf16* to = row_of(thread.member, r);
       if (!ahead) narrow_row(from.x[r], p.D, to);
       narrow_row(from.h[r], p.H, to + x_blocks * kBlock);
     }
@@ -82,7 +82,7 @@ class GateSums16 {
       const int64_t left = from.count - first, count = left < kChunk ? left : kChunk;
       {
         const Timed timed(kRecurrent);
-        const Half* a = row_of(thread.member, first);
+        const Bf16* a = row_of(thread.member, first);
         for (int gate = 0; gate < 4; gate += kColumns) {
           thread.tiles.clear(count);
           if (!ahead) add(thread.tiles, a, w_x, panel, gate, x_blocks);
@@ -109,19 +109,19 @@ class GateSums16 {
   float* gx_of(int64_t step, int64_t row) const {
     return gx.get((step % ahead * p.B + row) * panels * 4 * W);
   }
-  Half* row_of(int member, int64_t r) const {
+  Bf16* row_of(int member, int64_t r) const {
     return rows.get((member * StepRows::kMost + r) * depth());
   }
 
   // Two rows of w [depth, 4H] into [panel][block][gate][pair][W][2].
   void pack(const float* w, int64_t depth, int64_t blocks, int64_t pair,
-            const Halves& packed) {
+            const Workspace16& packed) {
     const int64_t block = pair / (kBlock / 2), within = pair % (kBlock / 2);
     for (int64_t panel = 0; panel < panels; ++panel) {
       const int64_t unit = panel * W;
       const int n = valid(unit, p.H);
-      Half* to = packed.get((panel * blocks + block) * 4 * kSquare + within * 2 * W);
-      for (int gate = 0; gate < 4; ++gate, to += kSquare) {
+      Bf16* to = packed.get((panel * blocks + block) * 4 * kTile + within * 2 * W);
+      for (int gate = 0; gate < 4; ++gate, to += kTile) {
         const auto row = [&](int64_t k) {
           return k < depth ? load(w + (k * 4 + gate) * p.H + unit, n) : Vec{};
         };
@@ -130,10 +130,10 @@ class GateSums16 {
     }
   }
 
-  void add(Tiles& tiles, const Half* a, const Halves& w, int64_t panel, int gate,
+  void add(Tiles& tiles, const Bf16* a, const Workspace16& w, int64_t panel, int gate,
            int64_t blocks) {
-    const Half* b = w.get((panel * blocks * 4 + gate) * kSquare);
-    tiles.add(a, depth(), b, 4 * kSquare, blocks);
+    const Bf16* b = w.get((panel * blocks * 4 + gate) * kTile);
+    tiles.add(a, depth(), b, 4 * kTile, blocks);
   }
 
   const Forward& p;
@@ -143,10 +143,10 @@ class GateSums16 {
 
  private:
   const int64_t x_blocks, h_blocks;
-  Halves w_x, w_h;
+  Workspace16 w_x, w_h;
   const int64_t ahead;  // steps whose inputs are multiplied together; 0 for none
   Workspace gx;
-  Halves rows;
+  Workspace16 rows;
   Workspace places;
 };
 

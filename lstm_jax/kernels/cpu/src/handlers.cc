@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "deal.h"
 #include "phases.h"
@@ -25,7 +27,7 @@ using Flags = ffi::Buffer<ffi::PRED>;
 using Out = ffi::Result<Floats>;
 
 #if defined(LSTM_AMX)
-// The system keeps a place for the tiles of a thread only for those who ask.
+// Linux saves tile registers only for a process that has asked for them.
 bool may_use_tiles() {
 #if defined(__linux__)
   constexpr long kAsk = 0x1023, kTiles = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
@@ -37,33 +39,40 @@ bool may_use_tiles() {
 }
 #endif
 
-const Loops& loops() {
-  static const Loops& chosen = []() -> const Loops& {
-    const char* named = std::getenv("LSTM_JAX_CPU");
-    [[maybe_unused]] const std::string_view wish = named ? named : "";
-    [[maybe_unused]] const auto wished = [&](const Loops& l) {
-      return wish.empty() || wish == l.name;
-    };
+// What was compiled and this processor has, the fastest for float first.
+const std::vector<const Loops*>& available() {
+  static const std::vector<const Loops*> found = [] {
+    std::vector<const Loops*> found;
 #if defined(LSTM_X86)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
+    const bool avx512 =
+        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
 #if defined(LSTM_AMX)
-      if (wished(kAmx) && may_use_tiles()) return kAmx;
+    if (avx512 && may_use_tiles()) found.push_back(&kAmx);
 #endif
+    if (avx512) found.push_back(&kAvx512);
 #if defined(LSTM_AVX512BF16)
-      // Intel multiplies pairs at half the rate, which is no faster than floats.
-      if (wished(kAvx512bf16) && __builtin_cpu_supports("avx512bf16") &&
-          (!wish.empty() || !__builtin_cpu_is("intel")))
-        return kAvx512bf16;
+    // Intel multiplies pairs at half the rate, which is no faster than floats.
+    if (avx512 && __builtin_cpu_supports("avx512bf16"))
+      found.insert(found.end() - __builtin_cpu_is("amd"), &kAvx512bf16);
 #endif
-      if (wished(kAvx512)) return kAvx512;
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        wished(kAvx2))
-      return kAvx2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+      found.push_back(&kAvx2);
 #endif
-    return kPortable;
+    found.push_back(&kPortable);
+    return found;
+  }();
+  return found;
+}
+
+// The first, or the one that LSTM_JAX_CPU names. Python refuses other names.
+const Loops& loops() {
+  static const Loops& chosen = []() -> const Loops& {
+    const char* name = std::getenv("LSTM_JAX_CPU");
+    for (const Loops* loops : available())
+      if (name && std::string_view(name) == loops->name) return *loops;
+    return *available().front();
   }();
   return chosen;
 }
@@ -227,6 +236,16 @@ extern "C" {
 int lstm_jax_api_major() { return XLA_FFI_API_MAJOR; }
 int lstm_jax_api_minor() { return XLA_FFI_API_MINOR; }
 const char* lstm_jax_instruction_set() { return lstm::loops().name; }
+// All that there are, with spaces in between.
+const char* lstm_jax_instruction_sets() {
+  static const std::string names = [] {
+    std::string names;
+    for (const lstm::Loops* loops : lstm::available())
+      names += (names.empty() ? "" : " ") + std::string(loops->name);
+    return names;
+  }();
+  return names.c_str();
+}
 #if defined(LSTM_PHASES) && defined(__x86_64__)
 // Cycles by phase, of all threads together, since the process began.
 void lstm_jax_phases(uint64_t* sums) {

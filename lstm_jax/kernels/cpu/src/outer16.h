@@ -32,7 +32,7 @@ class Outer16 {
 
   void take(const float* const* dz, int64_t at, const int (&lanes)[N], int64_t count,
             Thread16& thread, Vec (&sum)[N]) const {
-    Half* to = columns.get(thread.member * kRows * N * W);
+    Bf16* to = columns.get(thread.member * kRows * N * W);
     for (int64_t k = 0; k < blocks_of(count) * kBlock; k += 2)
       for (int n = 0; n < N; ++n) {
         const auto row = [&](int64_t k) {
@@ -42,7 +42,7 @@ class Outer16 {
         sum[n] += first;
         sum[n] += second;
         const int64_t block = k / kBlock, within = k % kBlock;
-        store_pairs(to + (block * N + n) * kSquare + within * W, pairs(first, second));
+        store_pairs(to + (block * N + n) * kTile + within * W, pairs(first, second));
       }
   }
 
@@ -60,33 +60,33 @@ class Outer16 {
  private:
   static int64_t filled(int64_t width) { return ceil_div(width, W) * W; }
 
-  // Rows of floats into columns of halves, kRows apart.
+  // Rows of floats into columns of bfloat16, kRows apart.
   static void transpose_rows(const float* const* rows, int64_t width, int64_t count,
-                             Half* to) {
+                             Bf16* to) {
     for (int64_t k = 0; k < count; k += kBlock)
       for (int64_t at = 0; at < width; at += W) {
         const int n = valid(at, width);
         const auto row = [&](int64_t k) {
           return k < count ? load(rows[k] + at, n) : Vec{};
         };
-        Ints square[W];
+        Ints lanes[W];
         for (int pair = 0; pair < W; ++pair)
-          square[pair] = pairs(row(k + 2 * pair), row(k + 2 * pair + 1));
-        transpose(square);
+          lanes[pair] = pairs(row(k + 2 * pair), row(k + 2 * pair + 1));
+        transpose(lanes);
         for (int lane = 0; lane < W; ++lane)
-          store_pairs(to + (at + lane) * kRows + k, square[lane]);
+          store_pairs(to + (at + lane) * kRows + k, lanes[lane]);
       }
   }
 
   template <typename F>
-  void multiply(const Half* a, int64_t width, int64_t count, Thread16& thread,
+  void multiply(const Bf16* a, int64_t width, int64_t count, Thread16& thread,
                 F&& f) const {
-    const Half* b = columns.get(thread.member * kRows * N * W);
+    const Bf16* b = columns.get(thread.member * kRows * N * W);
     float* sums = places.get(thread.member * kChunk * N * W);
     for (int64_t first = 0; first < width; first += kChunk) {
       const int64_t left = width - first, rows = left < kChunk ? left : kChunk;
       thread.tiles.clear(rows);
-      thread.tiles.add(a + first * kRows, kRows, b, N * kSquare, blocks_of(count));
+      thread.tiles.add(a + first * kRows, kRows, b, N * kTile, blocks_of(count));
       thread.tiles.put(sums, N * W);
       for (int64_t r = 0; r < rows; ++r) {
         Vec acc[N];
@@ -97,7 +97,7 @@ class Outer16 {
   }
 
   const int64_t D, H;
-  Halves xs, hs, columns;
+  Workspace16 xs, hs, columns;
   Workspace places;
 };
 

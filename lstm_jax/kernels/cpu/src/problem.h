@@ -31,7 +31,7 @@ struct Sequence {
 // differentiate.
 struct Forward : Sequence {
   int64_t D;
-  bool bfloat16;  // of inputs and h, here as floats; weights are rounded to it
+  bool bfloat16;  // xs and h are bfloat16, stored as floats; weights are rounded to it
   const float *xs, *w_x, *w_h, *b, *h0, *c0;
   float *hs, *h, *c;
   // operands: what w_h was multiplied with; null as well where that is the output of the
@@ -42,7 +42,7 @@ struct Forward : Sequence {
 // A gradient that nobody asked for is null. dz takes the place of the gates.
 struct Backward : Sequence {
   int64_t D;
-  bool bfloat16;  // likewise; and products may round dz to it
+  bool bfloat16;  // as in Forward; products may round dz to it
   const float *xs, *w_x, *w_h, *h0, *c0, *gates, *cs;
   const float* hs;  // with a mask or resets, the operands
   const float *d_hs, *d_h, *d_c;
@@ -78,7 +78,7 @@ struct Team {
 
 struct Loops {
   const char* name;
-  bool pairs;  // products of bfloat16 by instructions for them
+  bool pairs;  // bfloat16 is multiplied as such, not as floats
   void (*forward)(const Forward&, Team&);
   void (*backward)(const Backward&, Team&);
   void (*activate)(const float* x, float* y, int64_t n, bool tanh);

@@ -17,7 +17,7 @@ namespace {
 constexpr int kChunk = 32, kColumns = 2;
 
 #if defined(__AMX_BF16__)
-// By AMX: registers of 16 rows, which multiply a square at once.
+// By AMX: registers of 16 rows, which multiply a tile at once.
 class Tiles {
  public:
   Tiles() = default;
@@ -37,16 +37,16 @@ class Tiles {
     _tile_zero(3);
   }
 
-  // Rows `stride` halves apart, times squares: two side by side, `next` halves to the
-  // two of the next block.
-  void add(const Half* a, int64_t stride, const Half* b, int64_t next, int64_t blocks) {
-    const int64_t bytes = stride * sizeof(Half);
+  // Adds the products of rows, `stride` numbers apart, with two tiles of every block,
+  // which are side by side, `next` numbers from those of the block before.
+  void add(const Bf16* a, int64_t stride, const Bf16* b, int64_t next, int64_t blocks) {
+    const int64_t bytes = stride * sizeof(Bf16);
     if (rows_ <= 16) {
       for (; blocks > 0; --blocks, a += kBlock, b += next) {
         _tile_loadd(4, a, bytes);
         _tile_loadd(6, b, 64);
         _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(7, b + kSquare, 64);
+        _tile_loadd(7, b + kTile, 64);
         _tile_dpbf16ps(1, 4, 7);
       }
       return;
@@ -57,7 +57,7 @@ class Tiles {
       _tile_dpbf16ps(0, 4, 6);
       _tile_loadd(5, a + 16 * stride, bytes);
       _tile_dpbf16ps(2, 5, 6);
-      _tile_loadd(7, b + kSquare, 64);
+      _tile_loadd(7, b + kTile, 64);
       _tile_dpbf16ps(1, 4, 7);
       _tile_dpbf16ps(3, 5, 7);
     }
@@ -103,15 +103,15 @@ class Tiles {
     for (int64_t at = 0; at < rows * kColumns; ++at) sums_[at] = Vec{};
   }
 
-  void add(const Half* a, int64_t stride, const Half* b, int64_t next, int64_t blocks) {
+  void add(const Bf16* a, int64_t stride, const Bf16* b, int64_t next, int64_t blocks) {
     for_tiles<kColumns>(rows_, [&](auto tile, int64_t first) {
       constexpr int R = decltype(tile)::value;
       __m512 acc[R][kColumns];
       std::memcpy(acc, sums_ + first * kColumns, sizeof acc);
       for (int64_t k = 0; k < blocks * kBlock; k += 2) {
-        const Half* square = b + k / kBlock * next + k % kBlock * W;
+        const Bf16* tile = b + k / kBlock * next + k % kBlock * W;
         __m512bh w[kColumns];
-        for (int n = 0; n < kColumns; ++n) std::memcpy(&w[n], square + n * kSquare, 64);
+        for (int n = 0; n < kColumns; ++n) std::memcpy(&w[n], tile + n * kTile, 64);
 #pragma GCC unroll 12
         for (int r = 0; r < R; ++r) {
           int32_t pair;

@@ -18,7 +18,7 @@ class Transposed16 {
         depth(4 * problem.H),
         blocks(blocks_of(depth)),
         panels(ceil_div(units, kLanes)),
-        packed(panels * blocks * kColumns * kSquare),
+        packed(panels * blocks * kColumns * kTile),
         rows(members * kChunk * blocks * kBlock),
         places(members * kChunk * kLanes) {}
 
@@ -27,20 +27,20 @@ class Transposed16 {
     for (int64_t block = columns.begin / kBlock; block * kBlock < columns.end; ++block)
       for (int64_t unit = 0; unit < panels * kLanes; unit += W) {
         const int64_t k = block * kBlock;
-        Ints square[W];
+        Ints lanes[W];
         for (int lane = 0; lane < W; ++lane) {
-          Half pairs[kBlock] = {};
+          Bf16 pairs[kBlock] = {};
           if (unit + lane < units) {
             const int64_t left = depth - k;
             narrow_row(w + (unit + lane) * depth + k, left < kBlock ? left : kBlock,
                        pairs);
           }
-          std::memcpy(&square[lane], pairs, sizeof pairs);
+          std::memcpy(&lanes[lane], pairs, sizeof pairs);
         }
-        transpose(square);
+        transpose(lanes);
         const int64_t panel = unit / kLanes, column = unit % kLanes / W;
-        Half* to = packed.get(((panel * blocks + block) * kColumns + column) * kSquare);
-        std::memcpy(to, square, sizeof square);
+        Bf16* to = packed.get(((panel * blocks + block) * kColumns + column) * kTile);
+        std::memcpy(to, lanes, sizeof lanes);
       }
   }
 
@@ -51,15 +51,15 @@ class Transposed16 {
     if (mine.begin == mine.end) return;
     const Range share = part(count, member, members);
     const int64_t stride = blocks * kBlock;
-    Half* a = rows.get(thread.member * kChunk * stride);
+    Bf16* a = rows.get(thread.member * kChunk * stride);
     float* sums = places.get(thread.member * kChunk * kLanes);
     for (int64_t first = share.begin; first < share.end; first += kChunk) {
       const int64_t left = share.end - first, n = left < kChunk ? left : kChunk;
       for (int64_t r = 0; r < n; ++r) narrow_row(from[first + r], depth, a + r * stride);
       for (int64_t panel = mine.begin; panel < mine.end; ++panel) {
-        const Half* b = packed.get(panel * blocks * kColumns * kSquare);
+        const Bf16* b = packed.get(panel * blocks * kColumns * kTile);
         thread.tiles.clear(n);
-        thread.tiles.add(a, stride, b, kColumns * kSquare, blocks);
+        thread.tiles.add(a, stride, b, kColumns * kTile, blocks);
         thread.tiles.put(sums, kLanes);
         for (int64_t r = 0; r < n; ++r)
           for (int column = 0; column < kColumns; ++column)
@@ -83,7 +83,7 @@ class Transposed16 {
   const int64_t panels;
 
  private:
-  Halves packed, rows;
+  Workspace16 packed, rows;
   Workspace places;
 };
 
