@@ -331,7 +331,7 @@ def agree_in_bfloat16(which, mode, size):
 @pytest.mark.parametrize("rows", [3, 12, 20])
 def test_bfloat16_in_pieces(rows):
     """The state between two pieces holds all of it."""
-    at = narrow_case(9, rows, 17)
+    at = narrow_case(9, rows, 200)
     run = lambda carry, xs: outputs("native", at._replace(carry=carry, xs=xs))
     whole = run(at.carry, at.xs)
     for cut in (4, 8):
