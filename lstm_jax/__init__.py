@@ -76,6 +76,8 @@ from lstm_jax.core.layers.stack import Stack
 from lstm_jax.core.layers.weight_drop import weight_drop
 from lstm_jax.core.primitives.activations import Activation, Activations
 from lstm_jax.core.recurrence import backends
+from lstm_jax.core.recurrence.newton.settings import Newton
+from lstm_jax.core.recurrence.newton.unroll import NewtonResult, newton_unroll
 from lstm_jax.core.recurrence.truncated_bptt import truncated_bptt
 from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.kernels.cpu.backend import FASTEST, NATIVE
@@ -135,6 +137,8 @@ __all__ = [
     "MogrifierLSTMParams",
     "MultiplicativeLSTMCell",
     "MultiplicativeLSTMParams",
+    "Newton",
+    "NewtonResult",
     "PeepholeLSTMCell",
     "PeepholeLSTMParams",
     "RNNCarry",
@@ -161,6 +165,7 @@ __all__ = [
     "lstm",
     "lstm_stack",
     "lstm_step",
+    "newton_unroll",
     "temporal_activation_penalty",
     "truncated_bptt",
     "unroll",

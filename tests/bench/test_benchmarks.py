@@ -20,7 +20,7 @@ from tests import tiny
 SCRIPTS = (
     *("unroll", "properties", "family", "packing"),
     *("layers", "language_model", "kernel", "phases", "large_text"),
-    "scaling_model",
+    *("scaling_model", "newton"),
 )
 CASES = {
     "layers": Case((2, 3, 4, 5), layers=2),

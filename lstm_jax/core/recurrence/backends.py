@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.recurrence.newton.backend import newton, unsupported
 from lstm_jax.core.recurrence.scan import plain, scan
 from lstm_jax.core.recurrence.sequence import Sequence
 
@@ -39,7 +40,11 @@ def _everything(cell, xs):
 
 
 SCAN = Backend(_everything, scan, pieces=True)
-NAMED = {"scan": SCAN, "plain": Backend(_everything, plain)}
+NAMED = {
+    "scan": SCAN,
+    "plain": Backend(_everything, plain),
+    "newton": Backend(unsupported, newton),
+}
 UNNAMED = [SCAN]
 """The candidates for a call without a name. The first that supports the call is used.
 """

@@ -60,14 +60,10 @@ def run_plain(cell, params_type, reverse, inputs):
 
 def _scan(cell, params_type, reverse, inputs, perturb=None):
     """The scan. With ``perturb`` it also returns the operands of the products."""
-    weights = {name: w.astype(inputs.gx.dtype) for name, w in inputs.products.items()}
-    multiply = _products(cell, weights, in_loop=perturb is not None)
-    locked, stepwise = inputs.noise or (None, None)
-    none = dict.fromkeys(params_type._fields)
-    params = params_type(**(none | inputs.elementwise))
+    multiply = _products(cell, inputs, in_loop=perturb is not None)
 
     def step(carry, xs):
-        gx, real, reset, perturbation, random = xs
+        at, perturbation = xs
         operands = {}
 
         def dot(name, a):
@@ -79,24 +75,50 @@ def _scan(cell, params_type, reverse, inputs, perturb=None):
             operands[name] = a
             return _perturb(y, perturbation[name]) if name in perturbation else y
 
-        if reset is not None:
-            carry = select(reset, inputs.reset_carry, carry)
-        noise = None if inputs.noise is None else (locked, random)
-        stepped, h = cell.noisy_step(noise, params, carry, gx, dot)
-        if real is not None:
-            stepped = select(real, stepped, carry)
-            h = select(real, h, jax.tree.map(jnp.zeros_like, h))
+        stepped, h = _step(cell, params_type, inputs, dot, carry, at)
         return stepped, (h, operands)
 
-    xs = (inputs.gx, inputs.mask, inputs.resets, perturb, stepwise)
+    xs = (_by_step(inputs), perturb)
     carry, (hs, operands) = lax.scan(step, inputs.carry, xs, reverse=reverse)
     return carry, hs, operands
 
 
-def _products(cell, weights, in_loop):
+def all_steps(cell: Cell, params_type: type, inputs: Inputs, before: Any) -> Any:
+    """All steps at once, from the states before them: the states after, and outputs.
+
+    ``inputs.carry`` is not read.
+    """
+    multiply = _products(cell, inputs, in_loop=False)
+    dot = lambda name, a: multiply[name](a)
+    step = functools.partial(_step, cell, params_type, inputs, dot)
+    return jax.vmap(step)(before, _by_step(inputs))
+
+
+def _by_step(inputs):
+    """What every step has of its own."""
+    _, stepwise = inputs.noise or (None, None)
+    return inputs.gx, inputs.mask, inputs.resets, stepwise
+
+
+def _step(cell, params_type, inputs, dot, carry, at):
+    """One step of the cell under its flags."""
+    gx, real, reset, random = at
+    params = params_type(**dict.fromkeys(params_type._fields) | inputs.elementwise)
+    if reset is not None:
+        carry = select(reset, inputs.reset_carry, carry)
+    noise = None if inputs.noise is None else (inputs.noise.locked, random)
+    stepped, h = cell.noisy_step(noise, params, carry, gx, dot)
+    if real is not None:
+        stepped = select(real, stepped, carry)
+        h = select(real, h, jax.tree.map(jnp.zeros_like, h))
+    return stepped, h
+
+
+def _products(cell, inputs, in_loop):
     """Maps each name to ``a -> a @ w``, or to the product that the cell defines
     instead.
     """
+    weights = {name: w.astype(inputs.gx.dtype) for name, w in inputs.products.items()}
 
     def by(name, w):
         if product := cell.product(name):

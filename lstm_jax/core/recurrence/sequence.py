@@ -7,7 +7,9 @@ gradients of the weights as 0 * NaN, even though all values are finite.
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from lstm_jax._types import Array, Bool, Float
 from lstm_jax.core.cells.cell import Cell, Noise
@@ -65,6 +67,15 @@ def _real(cell, xs, lengths, mask):
     if lengths is None:
         return check_flags("mask", mask, (steps, *rows))
     return length_mask(check_lengths(lengths, steps, tuple(rows)), steps)
+
+
+def zero_carry(cell, xs):
+    """A carry of zeros, sharded like the rows."""
+    rows = spec_of(xs)[1:-1]
+    zero = lambda xs: cell.zero_carry(xs.shape[1:-1], xs.dtype)
+    fill = lambda a: PartitionSpec(*rows, *[None] * (a.ndim - len(rows)))
+    specs = jax.tree.map(fill, jax.eval_shape(zero, xs))
+    return leave_to_compiler(zero, (xs,), specs)
 
 
 def without_padding(cell: Cell, seq: Sequence) -> Sequence:

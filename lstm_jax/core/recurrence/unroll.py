@@ -21,7 +21,7 @@ from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.recurrence import backends
 from lstm_jax.core.recurrence.backends import Backend
 from lstm_jax.core.recurrence.chunks import chunk_length, scan_chunks
-from lstm_jax.core.recurrence.sequence import prepare, without_padding
+from lstm_jax.core.recurrence.sequence import prepare, without_padding, zero_carry
 from lstm_jax.core.sharding import leave_to_compiler, spec_of, vary_alike
 
 
@@ -81,6 +81,9 @@ def unroll(
               needs no loop, such as `lstm_jax.MinLSTMCell`.
             * ``"native"``: the C++ kernel, for the plain LSTM in float32 or bfloat16 on
               a CPU.
+            * ``"newton"``: all steps in parallel, by Newton's method; see
+              `lstm_jax.newton_unroll`. ``None`` never chooses it. The results are those
+              of ``"scan"``, whether or not it converges.
 
             The choice sees the batch size inside ``jax.vmap``. Symbolic shapes of
             ``jax.export`` use ``"scan"``. To export fixed shapes, pass ``"scan"``, or
@@ -136,22 +139,13 @@ class _Static(NamedTuple):
 def _unroll(static, params, seq, key, start):
     """Runs the checked sequence, on any mesh."""
     if seq.carry is None:
-        seq = seq._replace(carry=_zero_carry(static.cell, seq.xs))
+        seq = seq._replace(carry=zero_carry(static.cell, seq.xs))
     run, args = functools.partial(_run, static), (params, seq, key, start)
     if static.backend.explicit:
         return run(*args)
     # The carry keeps its sharding, and outputs are sharded like the inputs.
     steps = PartitionSpec(*spec_of(seq.xs)[:-1], None)
     return leave_to_compiler(run, args, (jax.tree.map(spec_of, seq.carry), steps))
-
-
-def _zero_carry(cell, xs):
-    """A carry of zeros, sharded like the rows."""
-    rows = spec_of(xs)[1:-1]
-    zero = lambda xs: cell.zero_carry(xs.shape[1:-1], xs.dtype)
-    fill = lambda a: PartitionSpec(*rows, *[None] * (a.ndim - len(rows)))
-    specs = jax.tree.map(fill, jax.eval_shape(zero, xs))
-    return leave_to_compiler(zero, (xs,), specs)
 
 
 def _run(static, params, seq, key, start):
