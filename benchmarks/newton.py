@@ -9,7 +9,7 @@ diagonal  the same with the diagonals alone
 Measures forward, and forward and gradient by the parameters, of one LSTM layer over a
 single sequence, with newly initialised weights. The outputs are compared first. The
 methods take turns, and the result is the median of the ratios to the scan, with the
-number of iterations.
+number of iterations. A second table has the iterations for larger and smaller weights.
 
 Newton's method does more arithmetic than the loop: every iteration multiplies matrices
 of ``2H x 2H`` at every step, or takes ``2H`` derivatives of all steps. So it needs a
@@ -17,6 +17,7 @@ machine that has thousands of cores idle during the loop. On a CPU it is slower.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -29,13 +30,42 @@ from lstm_jax.bench import report, timing
 
 STEPS = (256, 2048, 16384)
 SETTINGS = {"full": Newton(), "diagonal": Newton(jacobian="diagonal")}
+FACTORS = (0.5, 1.0, 2.0, 4.0, 10.0)
+"""Of the initial weights, in the table of iterations."""
+LONG = 500
+"""Steps there, and the most iterations."""
 
 
 def main(argv: list[str] | None = None) -> None:
     args = _arguments(argv)
-    rows = [measure(steps, args) for steps in args.steps]
-    print(table(rows, args))
-    print("written:", report.save("newton", {"rows": rows}, args.out))
+    found = {"rows": [measure(steps, args) for steps in args.steps]}
+    print(table(found["rows"], args))
+    found["iterations"] = [iterations(factor) for factor in FACTORS]
+    print(report.table([("weights times", *SETTINGS, DAMPED), *_lines(found)]))
+    print("written:", report.save("newton", found, args.out))
+
+
+DAMPED = "full, damping 0.3"
+
+
+def iterations(factor):
+    """Iterations until all steps of two rows are solved, with 8 units."""
+    cell, size = LSTMCell(8), 8
+    params = cell.init(jax.random.key(0), size)
+    params = params._replace(w_x=factor * params.w_x, w_h=factor * params.w_h)
+    xs = jax.random.normal(jax.random.key(1), (LONG, 2, size))
+    ways = SETTINGS | {DAMPED: Newton(damping=0.3)}
+    found: dict[str, float] = {"factor": factor}
+    for name, settings in ways.items():
+        settings = dataclasses.replace(settings, iterations=LONG)
+        outcome = newton_unroll(cell, params, None, xs, settings=settings)
+        assert bool(outcome.converged.all())
+        found[name] = int(outcome.iterations.max())
+    return found
+
+
+def _lines(found):
+    return [tuple(map(str, line.values())) for line in found["iterations"]]
 
 
 def measure(steps, args):
