@@ -67,6 +67,12 @@ def test_a_library_newer_than_jaxlib_is_left_closed(fresh, monkeypatch, capsys):
     falls_back_to_scan("0.0; install lstm_jax again", capsys)
 
 
+@pytest.mark.usefixtures("nothing_registered")
+def test_a_library_of_another_version(fresh, monkeypatch, capsys):
+    monkeypatch.setattr(library, "TARGETS", (*library.TARGETS, "of_tomorrow"))
+    falls_back_to_scan("of another version of lstm_jax", capsys)
+
+
 def test_instructions_that_are_not_there(fresh, monkeypatch, capsys):
     monkeypatch.setenv("LSTM_JAX_CPU", "mmx")
     falls_back_to_scan("LSTM_JAX_CPU is 'mmx', and the kernel has", capsys)

@@ -35,15 +35,20 @@ def load() -> ctypes.CDLL | str:
     built = (library.lstm_jax_api_major(), library.lstm_jax_api_minor())
     if problem := misfit(built, installed_version()):
         return problem
-    named, known = os.environ.get("LSTM_JAX_CPU"), _names(library)
+    try:
+        known = _names(library)
+        handlers = {PREFIX + name: getattr(library, PREFIX + name) for name in TARGETS}
+    except AttributeError:
+        return "the kernel is of another version of lstm_jax; install lstm_jax again."
+    named = os.environ.get("LSTM_JAX_CPU")
     if named and named not in known:
         return (
             f"LSTM_JAX_CPU is {named!r}, and the kernel has {', '.join(known)} on this "
             f"machine; set it to one of these, or to none."
         )
-    for name in TARGETS:
-        handler = jax.ffi.pycapsule(getattr(library, PREFIX + name))
-        jax.ffi.register_ffi_target(PREFIX + name, handler, platform="cpu")
+    for name, handler in handlers.items():
+        capsule = jax.ffi.pycapsule(handler)
+        jax.ffi.register_ffi_target(name, capsule, platform="cpu")
     return library
 
 
