@@ -16,7 +16,7 @@ namespace lstm {
 inline bool by_rows(int64_t B, int64_t H, int threads, bool all_real, bool pairs) {
   const int64_t bytes = 4 * H * H * int64_t{sizeof(float)};
   // In bfloat16 a product takes less time than to read its weights, so rows share them.
-  if (pairs) return B >= 32 * threads && bytes <= int64_t{1} << 20;
+  if (pairs) return B >= 16 * threads && bytes <= int64_t{1} << 20;
   if (all_real || B >= 32 * threads)
     return B >= 8 * threads && bytes <= int64_t{4} << 20;
   return B >= 8 * threads && bytes <= int64_t{1} << 19;
