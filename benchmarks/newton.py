@@ -30,6 +30,7 @@ from lstm_jax.bench import report, timing
 
 STEPS = (256, 2048, 16384)
 SETTINGS = {"full": Newton(), "diagonal": Newton(jacobian="diagonal")}
+DAMPED = "full, damping 0.3"
 FACTORS = (0.5, 1.0, 2.0, 4.0, 10.0)
 """Of the initial weights, in the table of iterations."""
 LONG = 500
@@ -43,9 +44,6 @@ def main(argv: list[str] | None = None) -> None:
     found["iterations"] = [iterations(factor) for factor in FACTORS]
     print(report.table([("weights times", *SETTINGS, DAMPED), *_lines(found)]))
     print("written:", report.save("newton", found, args.out))
-
-
-DAMPED = "full, damping 0.3"
 
 
 def iterations(factor):

@@ -118,8 +118,10 @@ def _quiet_others():
     if processes.is_first():
         yield
         return
-    nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    with nowhere, contextlib.redirect_stdout(nowhere):
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
         yield
 
 

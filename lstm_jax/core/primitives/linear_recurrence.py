@@ -8,6 +8,7 @@ associative scan (Blelloch, "Prefix Sums and Their Applications", 1990) needs ab
 
 The products of many ``A_t`` may overflow, even if every ``d_t`` is small. Nothing here
 checks the result; `lstm_jax.core.recurrence.newton.solver` does.
+`lstm_jax.core.primitives.associative` has the same for positive numbers, in logarithms.
 """
 
 import jax.numpy as jnp

@@ -1,9 +1,9 @@
 // The sums of gate_sums.h in bfloat16: rows are rounded as they are taken.
 #pragma once
 
+#include "gate_sums.h"
 #include "narrow.h"
 #include "tiles.h"
-#include "gate_sums.h"
 
 #if defined(__AVX512BF16__)
 

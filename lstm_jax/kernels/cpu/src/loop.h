@@ -28,6 +28,12 @@ Range part(int64_t total, int64_t member, int64_t members) {
   return part(Range{0, total}, member, members);
 }
 
+// The columns of panels that are so wide, of so many columns in all.
+Range columns_of(Range panels, int64_t width, int64_t all) {
+  const int64_t begin = panels.begin * width, end = panels.end * width;
+  return {begin < all ? begin : all, end < all ? end : all};
+}
+
 // Memory of a call, for as long as the loop lives.
 class Workspace {
  public:

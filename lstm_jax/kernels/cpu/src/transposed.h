@@ -60,10 +60,7 @@ class Transposed {
   }
 
   // The units of some panels.
-  Range units_of(Range panels) const {
-    const int64_t begin = panels.begin * N * W, end = panels.end * N * W;
-    return {begin < units ? begin : units, end < units ? end : units};
-  }
+  Range units_of(Range panels) const { return columns_of(panels, N * W, units); }
 
  private:
   const int64_t units, depth;

@@ -29,13 +29,12 @@ class Transposed16 {
         const int64_t k = block * kBlock;
         Ints lanes[W];
         for (int lane = 0; lane < W; ++lane) {
-          Bf16 pairs[kBlock] = {};
+          Bf16 row[kBlock] = {};
           if (unit + lane < units) {
             const int64_t left = depth - k;
-            narrow_row(w + (unit + lane) * depth + k, left < kBlock ? left : kBlock,
-                       pairs);
+            narrow_row(w + (unit + lane) * depth + k, left < kBlock ? left : kBlock, row);
           }
-          std::memcpy(&lanes[lane], pairs, sizeof pairs);
+          std::memcpy(&lanes[lane], row, sizeof row);
         }
         transpose(lanes);
         const int64_t panel = unit / kLanes, column = unit % kLanes / W;
@@ -70,10 +69,7 @@ class Transposed16 {
     }
   }
 
-  Range units_of(Range panels) const {
-    const int64_t begin = panels.begin * kLanes, end = panels.end * kLanes;
-    return {begin < units ? begin : units, end < units ? end : units};
-  }
+  Range units_of(Range panels) const { return columns_of(panels, kLanes, units); }
 
  private:
   static constexpr int64_t kLanes = kColumns * W;
