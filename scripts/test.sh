@@ -15,5 +15,7 @@ pyright
 # .ci/run.
 export XLA_FLAGS="--xla_backend_optimization_level=0 ${XLA_FLAGS:-}"
 share_compilations
-# The tests of a file share what they trained and compiled, so they share a worker.
-python -m pytest -q -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile --durations=20 "$@"
+# The tests of a file share what they trained and compiled, so they share a worker. The
+# order of the files is that of tests/conftest.py: the slowest first.
+python -m pytest -q -n "$(getconf _NPROCESSORS_ONLN)" --dist loadfile \
+    --no-loadscope-reorder --durations=20 "$@"

@@ -27,6 +27,20 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 MATHEMATICS = ("tests/core/", "tests/kernels/")
 
+SLOWEST = (
+    "training/test_processes.py",
+    "tasks/test_transcription.py",
+    "core/test_derivatives.py",
+    "core/test_newton.py",
+    "inference/test_beam_batch.py",
+    "test_translate_command.py",
+    "test_sweep.py",
+    "training/test_parallel.py",
+    "inference/test_ctc_decoding.py",
+    "tasks/test_translation.py",
+)
+"""These files take minutes. One that starts last leaves all other workers idle."""
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -62,7 +76,8 @@ def pytest_collection_modifyitems(config, items):
         (others if n and left_out else kept).append(item)
         seen[test] += 1
     config.hook.pytest_deselected(items=others)
-    items[:] = kept
+    # The sort keeps the order of all other files.
+    items[:] = sorted(kept, key=lambda item: not str(item.path).endswith(SLOWEST))
 
 
 MOST_MAPPINGS = 20_000

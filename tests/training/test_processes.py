@@ -17,7 +17,7 @@ from tests.training.pairs import flags, free_port
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
 
-ROUNDS = 20
+GROUPS, ROUNDS = 5, 4
 SHARDED = "parallel.shard_parameters=true"
 
 
@@ -48,7 +48,8 @@ def assert_same_curve(one, other, tolerance=1e-5):
             assert math.isclose(found[key], value, rel_tol=tolerance), key
 
 
-def test_two_processes_many_times(whole, tmp_path):
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_two_processes_many_times(group, whole, tmp_path):
     args, one = whole
     assert forked(ROUNDS, 2, tmp_path, args) == 0
     runs = [tmp_path / str(n) / "run" for n in range(ROUNDS)]
