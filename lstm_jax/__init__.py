@@ -6,7 +6,7 @@ this list:
     core         the equations, in four rooms: primitives, cells, recurrence, layers
     data         text, batches, ragged and labelled sequences, in numpy
     scores       metrics of predictions, in numpy
-    kernels      the LSTM in C++, for CPUs
+    kernels      faster loops of the LSTM, such as one in C++ for CPUs
     ops          `lstm(...)` and `lstm_stack(...)`, which the modules call
     nn, linen    Flax NNX and Linen modules
     programs     descriptions of models, for export

@@ -23,8 +23,9 @@ from lstm_jax.core.precision import accumulation_dtype
 from lstm_jax.core.primitives.activations import TEXTBOOK
 from lstm_jax.core.recurrence.backends import Backend
 from lstm_jax.core.recurrence.scan import scan
-from lstm_jax.kernels.cpu import library, primitives
-from lstm_jax.kernels.cpu.calls import Operands
+from lstm_jax.kernels.cpu import library
+from lstm_jax.kernels.cpu.primitives import PRIMITIVES
+from lstm_jax.kernels.lstm.operands import Operands
 
 
 def unsupported(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
@@ -97,7 +98,7 @@ def _run(least_rows, cell, params, seq, reverse):
         reset_c=None if reset_c is None else reset_c.astype(wide),
     )
     least = least_rows(cell, seq.xs)
-    hs, h, c = primitives.forward(at, reverse=reverse, least_rows=least)
+    hs, h, c = PRIMITIVES.forward(at, reverse=reverse, least_rows=least)
     return LSTMCarry(h, c), hs
 
 
