@@ -77,7 +77,7 @@ def test_every_type_of_axis(figure, kind):
     test_meshes.test_every_type_of_axis(figure, kind, 8)
 
 
-@pytest.mark.parametrize("fault", ["state_before", "_cells_before"])
+@pytest.mark.parametrize("fault", ["state_before", "cells_before"])
 def test_a_fault_is_found(fault, monkeypatch):
     """Of the step before, not of the one after."""
     right = getattr(scans, fault)

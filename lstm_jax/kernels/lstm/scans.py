@@ -95,7 +95,7 @@ def _linear(at, residuals, d, reverse, groups):
         return stepped, d_h
 
     d_gx = _known_before(at, residuals, d, reverse, groups)
-    cs = _cells_before(at, residuals.cs, reverse)
+    cs = cells_before(at, residuals.cs, reverse)
     steps = (d_gx, residuals.gates, cs, residuals.cs, at.mask, at.resets)
     d_carry = vary_alike(d_carry, at)
     d_carry, d_hs = lax.scan(step, d_carry, steps, reverse=reverse)
@@ -151,7 +151,7 @@ def _product(a, w, groups):
     return jnp.moveaxis(out, groups, 0)
 
 
-def _cells_before(at, cs, reverse):
+def cells_before(at, cs, reverse):
     """``c`` before each step: from the step before, or the reset state."""
     pieces = (cs[1:], at.c0[None]) if reverse else (at.c0[None], cs[:-1])
     before = jnp.concatenate(pieces)
