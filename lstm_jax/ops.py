@@ -17,6 +17,7 @@ from lstm_jax.core.layers.stack import Skip, Stack
 from lstm_jax.core.recurrence import backends
 from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.kernels.cpu import backend, library
+from lstm_jax.kernels.pallas import backend as pallas
 
 
 def lstm(
@@ -224,6 +225,8 @@ def availability() -> dict[str, str]:
         if reason
         else f"available, {library.instruction_set()} instructions"
     )
+    if reason := pallas.unavailable():
+        states["pallas"] = f"not available: {reason}"
     return states
 
 

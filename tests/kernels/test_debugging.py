@@ -11,8 +11,8 @@ from jax.experimental import checkify
 from lstm_jax import LSTMCarry, LSTMCell, ops
 from lstm_jax.core.primitives.convolve import convolve
 from lstm_jax.core.primitives.matmul import matmul
-from lstm_jax.kernels.cpu import primitives
-from lstm_jax.kernels.cpu.calls import Operands
+from lstm_jax.kernels.cpu.primitives import PRIMITIVES as primitives
+from lstm_jax.kernels.lstm.operands import Operands
 from tests import cells
 
 AT = cells.make_case(LSTMCell(5), jnp.float32)

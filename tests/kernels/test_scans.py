@@ -9,13 +9,13 @@ import functools
 import jax
 import pytest
 
-from lstm_jax.kernels.cpu import primitives, scans
+from lstm_jax.kernels.lstm import lowering, scans
 from tests.kernels import test_meshes, test_native
 
 
 @pytest.fixture(autouse=True)
 def too_few_rows(monkeypatch):
-    monkeypatch.setattr(primitives, "_has_rows", lambda at, least: False)
+    monkeypatch.setattr(lowering, "has_rows", lambda at, least: False)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -77,7 +77,7 @@ def test_every_type_of_axis(figure, kind):
     test_meshes.test_every_type_of_axis(figure, kind, 8)
 
 
-@pytest.mark.parametrize("fault", ["state_before", "_cells_before"])
+@pytest.mark.parametrize("fault", ["state_before", "cells_before"])
 def test_a_fault_is_found(fault, monkeypatch):
     """Of the step before, not of the one after."""
     right = getattr(scans, fault)

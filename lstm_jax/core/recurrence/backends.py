@@ -50,10 +50,13 @@ UNNAMED = [SCAN]
 """
 
 
-def add(name: str, backend: Backend, *, unnamed: Backend) -> None:
-    """Adds a kernel ``backend``; calls that name no implementation use ``unnamed``."""
+def add(name: str, backend: Backend, *, unnamed: Backend | None = None) -> None:
+    """Adds a kernel ``backend``. Calls that name no implementation use ``unnamed``, or
+    never this kernel if it is ``None``.
+    """
     NAMED[name] = backend
-    UNNAMED.insert(0, unnamed)
+    if unnamed is not None:
+        UNNAMED.insert(0, unnamed)
 
 
 def choose(name: str | None, cell: Cell, xs: Float[Array, "T ... D"]) -> Backend:

@@ -81,6 +81,10 @@ def unroll(
               needs no loop, such as `lstm_jax.MinLSTMCell`.
             * ``"native"``: the C++ kernel, for the plain LSTM in float32 or bfloat16 on
               a CPU.
+            * ``"pallas"``: a Triton kernel that runs all steps in one launch, for the
+              plain LSTM in float32 or bfloat16 on an NVIDIA GPU. ``None`` never chooses
+              it, because it has not run on a GPU yet. Only the interpreter has tested
+              it. float32 products with ``w_h`` are not rounded to TF32.
             * ``"newton"``: all steps in parallel, by Newton's method; see
               `lstm_jax.newton_unroll`. ``None`` never chooses it. The results are those
               of ``"scan"``, whether or not it converges.

@@ -18,13 +18,12 @@ import jax
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core.cells.cell import Cell
-from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell
-from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.cells.lstm import LSTMCell
 from lstm_jax.core.primitives.activations import TEXTBOOK
 from lstm_jax.core.recurrence.backends import Backend
-from lstm_jax.core.recurrence.scan import scan
-from lstm_jax.kernels.cpu import library, primitives
-from lstm_jax.kernels.cpu.calls import Operands
+from lstm_jax.kernels.cpu import library
+from lstm_jax.kernels.cpu.primitives import PRIMITIVES
+from lstm_jax.kernels.lstm.run import run
 
 
 def unsupported(cell: Cell, xs: Float[Array, "T ... D"]) -> str | None:
@@ -78,27 +77,8 @@ def _small(cell, xs):
 
 def _run(least_rows, cell, params, seq, reverse):
     """Runs all steps, with the kernel if there are ``least_rows`` rows or more."""
-    if seq.xs.size == 0:
-        return scan(cell, params, seq, reverse)
-    reset_h, reset_c = seq.reset_carry or (None, None)
-    narrow, wide = seq.xs.dtype, accumulation_dtype(seq.xs.dtype)
-    at = Operands(
-        xs=seq.xs,
-        # The weights keep their own dtype, which their gradients have as well. The
-        # kernel and the scan round them to that of the inputs.
-        w_x=params.w_x,
-        w_h=params.w_h,
-        b=params.b.astype(wide),
-        h0=seq.carry.h.astype(narrow),
-        c0=seq.carry.c.astype(wide),
-        mask=seq.mask,
-        resets=seq.resets,
-        reset_h=None if reset_h is None else reset_h.astype(narrow),
-        reset_c=None if reset_c is None else reset_c.astype(wide),
-    )
     least = least_rows(cell, seq.xs)
-    hs, h, c = primitives.forward(at, reverse=reverse, least_rows=least)
-    return LSTMCarry(h, c), hs
+    return run(PRIMITIVES, cell, params, seq, reverse, least_rows=least)
 
 
 def _any_number(cell, xs):

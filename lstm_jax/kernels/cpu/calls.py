@@ -11,43 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lstm_jax._types import Array, Bool, Float
 from lstm_jax.kernels.cpu import library
-
-
-class Operands(NamedTuple):
-    """The operands of the recurrence. Flags that were not given are ``None``."""
-
-    xs: Float[Array, "T *B D"]
-    w_x: Float[Array, "D 4H"]
-    w_h: Float[Array, "H 4H"]
-    b: Float[Array, "4H"]
-    h0: Float[Array, "*B H"]
-    c0: Float[Array, "*B H"]
-    mask: Bool[Array, "T *B"] | None
-    resets: Bool[Array, "T *B"] | None
-    reset_h: Float[Array, "*B H"] | None
-    reset_c: Float[Array, "*B H"] | None
-
-
-class Outputs(NamedTuple):
-    """The outputs of all steps, and the state after the last step."""
-
-    hs: Float[Array, "T *B H"]
-    h: Float[Array, "*B H"]
-    c: Float[Array, "*B H"]
-
-
-class Residuals(NamedTuple):
-    """Values that the forward loop stores for the backward loop."""
-
-    gates: Float[Array, "T *B 4H"]
-    """i, f, g, o."""
-    cs: Float[Array, "T *B H"]
-    hs: Float[Array, "T *B H"]
-    """With a mask or resets: the operand of ``w_h``, which is ``h`` of the step before
-    or the reset state. Otherwise the outputs, which are the same values one step later.
-    """
+from lstm_jax.kernels.lstm.operands import Operands, Outputs
+from lstm_jax.kernels.lstm.residuals import Residuals
 
 
 def forward(at: Operands, *, reverse: bool, residuals: bool):
@@ -59,7 +25,7 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
     flat, shape = _flatten(at)
     T, B, H = shape.T, shape.B, shape.H
     gates, cs = ((T, B, 4 * H), (T, B, H)) if residuals else ((0,), (0,))
-    operands = (T, B, H) if residuals and flagged(at) else (0,)
+    operands = (T, B, H) if residuals and at.flagged else (0,)
     call = jax.ffi.ffi_call(
         library.target("forward"),
         _floats((T, B, H), (B, H), (B, H), gates, cs, operands),
@@ -72,7 +38,7 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
     out = Outputs(hs.astype(dtype), h.astype(dtype), c)
     if not residuals:
         return out, None
-    hs = shape.unflatten(operands, 1).astype(dtype) if flagged(at) else out.hs
+    hs = shape.unflatten(operands, 1).astype(dtype) if at.flagged else out.hs
     return out, Residuals(shape.unflatten(gates, 1), shape.unflatten(cs, 1), hs)
 
 
@@ -124,11 +90,6 @@ def backward(
     like = lambda d, a: d.reshape(a.shape).astype(a.dtype)
     by = {name: like(named[name], getattr(at, name)) for name in wrt}
     return {"z": shape.unflatten(dz, 1), **by}
-
-
-def flagged(at: Operands) -> bool:
-    """Whether steps may be masked or reset."""
-    return at.mask is not None or at.resets is not None
 
 
 class _Shape(NamedTuple):

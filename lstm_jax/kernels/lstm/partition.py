@@ -27,7 +27,7 @@ from jax.experimental.custom_partitioning import (
 from jax.sharding import Mesh, NamedSharding
 
 from lstm_jax._types import Array
-from lstm_jax.kernels.cpu.shards import Place, Rows
+from lstm_jax.kernels.lstm.shards import Place, Rows
 
 
 def lowering(whole: Callable, divided: Callable) -> Callable:

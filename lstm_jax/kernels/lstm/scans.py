@@ -1,6 +1,7 @@
-"""The computations of the kernel, with `jax.lax.scan`.
+"""The computations of a kernel, with `jax.lax.scan`.
 
-The three functions use the same residuals as the kernel. So each of them may run here
+The three functions use the `Residuals` of gates and states, as kernels that we wrote
+do. So each of them may run here
 or in the kernel, independent of the others: ``vmap`` can give `backward` more rows than
 `forward`.
 """
@@ -16,12 +17,11 @@ from lstm_jax.core.primitives.elementwise import gates
 from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.core.recurrence.loop import select
 from lstm_jax.core.sharding import vary_alike
-from lstm_jax.kernels.cpu.calls import Operands, Outputs, Residuals, flagged
-from lstm_jax.kernels.cpu.derivatives import (
-    backward_shapes,
-    definition,
-    state_before,
-)
+from lstm_jax.kernels.lstm import types
+from lstm_jax.kernels.lstm.derivatives import definition
+from lstm_jax.kernels.lstm.kernel import Loops
+from lstm_jax.kernels.lstm.operands import Operands, Outputs
+from lstm_jax.kernels.lstm.residuals import Residuals, state_before
 
 
 def forward(at: Operands, *, reverse: bool, residuals: bool):
@@ -47,7 +47,7 @@ def forward(at: Operands, *, reverse: bool, residuals: bool):
         if real is not None:
             stepped = select(real, stepped, carry)
             h, values = select(real, (h, values), _zeros((h, values)))
-        before = carry.h if flagged(at) else None
+        before = carry.h if at.flagged else None
         return stepped, (h, values, stepped.c, before)
 
     steps = (cell.project(params, at.xs), at.mask, at.resets)
@@ -95,7 +95,7 @@ def _linear(at, residuals, d, reverse, groups):
         return stepped, d_h
 
     d_gx = _known_before(at, residuals, d, reverse, groups)
-    cs = _cells_before(at, residuals.cs, reverse)
+    cs = cells_before(at, residuals.cs, reverse)
     steps = (d_gx, residuals.gates, cs, residuals.cs, at.mask, at.resets)
     d_carry = vary_alike(d_carry, at)
     d_carry, d_hs = lax.scan(step, d_carry, steps, reverse=reverse)
@@ -115,9 +115,7 @@ def backward(
     # Make `at` vary like the outputs, so that no gradient is summed over a mesh here.
     at = vary_alike(at, (at, d_out))
     linear = lambda d: _linear(at, residuals, d, reverse, groups)
-    like = backward_shapes(
-        at, residuals, d_out, wrt=wrt, reverse=reverse, groups=groups
-    )
+    like = types.gradients(at, d_out, None, wrt=wrt, groups=groups)
     return jax.linear_transpose(linear, like)(d_out)[0]
 
 
@@ -153,7 +151,7 @@ def _product(a, w, groups):
     return jnp.moveaxis(out, groups, 0)
 
 
-def _cells_before(at, cs, reverse):
+def cells_before(at, cs, reverse):
     """``c`` before each step: from the step before, or the reset state."""
     pieces = (cs[1:], at.c0[None]) if reverse else (at.c0[None], cs[:-1])
     before = jnp.concatenate(pieces)
@@ -165,3 +163,6 @@ def _cells_before(at, cs, reverse):
 
 def _zeros(tree):
     return jax.tree.map(jnp.zeros_like, tree)
+
+
+SCANS = Loops(forward, tangent, backward)

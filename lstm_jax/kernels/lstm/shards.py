@@ -40,6 +40,10 @@ class Rows(NamedTuple):
         """The mesh axes of the batch axes from ``begin`` on."""
         return tuple(name for entry in self.spec[begin:] for name in _names(entry))
 
+    def gathered(self) -> "Rows":
+        """All rows on every device."""
+        return self._replace(spec=(None,) * len(self.spec))
+
 
 def rows_of(arrays: Sequence[Array], places: list[Place]) -> Rows | None:
     """The sharding of the rows, from the first array whose type contains it.
