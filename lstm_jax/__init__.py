@@ -6,7 +6,7 @@ this list:
     core         the equations, in four rooms: primitives, cells, recurrence, layers
     data         text, batches, ragged and labelled sequences, in numpy
     scores       metrics of predictions, in numpy
-    kernels      the LSTM in C++ for CPUs, and in Pallas for GPUs
+    kernels      faster loops of the LSTM: C++ for CPUs; Pallas and cuDNN for GPUs
     ops          `lstm(...)` and `lstm_stack(...)`, which the modules call
     nn, linen    Flax NNX and Linen modules
     programs     descriptions of models, for export
@@ -81,10 +81,12 @@ from lstm_jax.core.recurrence.newton.unroll import NewtonResult, newton_unroll
 from lstm_jax.core.recurrence.truncated_bptt import truncated_bptt
 from lstm_jax.core.recurrence.unroll import unroll
 from lstm_jax.kernels.cpu.backend import FASTEST, NATIVE
+from lstm_jax.kernels.cudnn.backend import CUDNN
 from lstm_jax.kernels.pallas.backend import PALLAS
 from lstm_jax.ops import init_lstm_stack, lstm, lstm_stack
 
 backends.add("native", NATIVE, unnamed=FASTEST)
+backends.add("cudnn", CUDNN)
 backends.add("pallas", PALLAS)
 
 if TYPE_CHECKING:

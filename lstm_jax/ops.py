@@ -16,7 +16,9 @@ from lstm_jax.core.layers.bidirectional import Merge, two_directions
 from lstm_jax.core.layers.stack import Skip, Stack
 from lstm_jax.core.recurrence import backends
 from lstm_jax.core.recurrence.unroll import unroll
-from lstm_jax.kernels.cpu import backend, library
+from lstm_jax.kernels.cpu import backend as native
+from lstm_jax.kernels.cpu import library
+from lstm_jax.kernels.cudnn import backend as cudnn
 from lstm_jax.kernels.pallas import backend as pallas
 
 
@@ -219,14 +221,15 @@ def lstm_stack(
 def availability() -> dict[str, str]:
     """Every implementation, and whether it runs here or why it does not."""
     states = dict.fromkeys(backends.NAMED, "available")
-    reason = backend.unavailable()
-    states["native"] = (
-        f"not available: {reason}"
-        if reason
-        else f"available, {library.instruction_set()} instructions"
-    )
-    if reason := pallas.unavailable():
-        states["pallas"] = f"not available: {reason}"
+    for name, unavailable in (
+        ("native", native.unavailable),
+        ("cudnn", cudnn.unavailable),
+        ("pallas", pallas.unavailable),
+    ):
+        if reason := unavailable():
+            states[name] = f"not available: {reason}"
+    if states["native"] == "available":
+        states["native"] += f", {library.instruction_set()} instructions"
     return states
 
 

@@ -34,6 +34,11 @@ INNER_FLOORS = {
         {"recurrence"},
         {"layers"},
     ],
+    "kernels": [
+        {"__init__"},
+        {"lstm"},
+        {"cpu", "cudnn"},
+    ],
     "interop": [
         {"errors", "layout"},
         {"stablehlo", "weights"},

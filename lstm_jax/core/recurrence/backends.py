@@ -5,7 +5,7 @@ steps: the scan of this room, or a kernel of a higher room. `lstm_jax` adds the 
 when it is imported. No backend calls `unroll`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from lstm_jax._types import Array, Float
@@ -13,6 +13,11 @@ from lstm_jax.core.cells.cell import Cell
 from lstm_jax.core.recurrence.newton.backend import newton, unsupported
 from lstm_jax.core.recurrence.scan import plain, scan
 from lstm_jax.core.recurrence.sequence import Sequence
+
+
+def _any_flags(given):
+    """Supports every flag."""
+    del given
 
 
 class Backend(NamedTuple):
@@ -32,6 +37,16 @@ class Backend(NamedTuple):
     explicit: bool = False
     """The backend itself states the sharding of its results on a mesh with explicit
     axes."""
+
+    flags: Callable[[Collection[str]], str | None] = _any_flags
+    """The names of the flags of a call, such as ``{"lengths"}``: ``None`` if they are
+    supported, otherwise a sentence that says why not."""
+
+    def unsupported(
+        self, cell: Cell, xs: Float[Array, "T ... D"], given: Collection[str]
+    ) -> str | None:
+        """Says why a call with the flags ``given`` is not supported."""
+        return self.supports(cell, xs) or self.flags(given)
 
 
 def _everything(cell, xs):
@@ -59,17 +74,26 @@ def add(name: str, backend: Backend, *, unnamed: Backend | None = None) -> None:
         UNNAMED.insert(0, unnamed)
 
 
-def choose(name: str | None, cell: Cell, xs: Float[Array, "T ... D"]) -> Backend:
+def choose(
+    name: str | None,
+    cell: Cell,
+    xs: Float[Array, "T ... D"],
+    given: Collection[str] = (),
+) -> Backend:
     """The named backend; for ``None``, the fastest that supports the call.
+
+    Args:
+        given: the names of the flags that the call has: ``lengths``, ``mask``,
+            ``resets``.
 
     Raises:
         NotImplementedError: the named backend does not support the call. The message
             says why.
     """
     if name is None:
-        return next(b for b in UNNAMED if b.supports(cell, xs) is None)
+        return next(b for b in UNNAMED if b.unsupported(cell, xs, given) is None)
     backend = NAMED[name]
-    if reason := backend.supports(cell, xs):
+    if reason := backend.unsupported(cell, xs, given):
         raise NotImplementedError(
             f'implementation="{name}" does not support this call: {reason} '
             f'Use implementation="scan", or None to choose.'

@@ -85,6 +85,9 @@ def unroll(
               plain LSTM in float32 or bfloat16 on an NVIDIA GPU. ``None`` never chooses
               it, because it has not run on a GPU yet. Only the interpreter has tested
               it. float32 products with ``w_h`` are not rounded to TF32.
+            * ``"cudnn"``: cuDNN's LSTM, for the plain LSTM in float32 on an NVIDIA GPU,
+              with ``lengths`` but neither ``mask`` nor ``resets``. ``None`` never
+              chooses it, because its speed is not measured yet.
             * ``"newton"``: all steps in parallel, by Newton's method; see
               `lstm_jax.newton_unroll`. ``None`` never chooses it. The results are those
               of ``"scan"``, whether or not it converges.
@@ -120,7 +123,9 @@ def unroll(
         cell, params, carry, xs, lengths, mask, resets, reset_carry, reverse, dtype
     )
     remat = check_remat(remat)
-    backend = backends.choose(implementation, cell, seq.xs)
+    flags = dict(lengths=lengths, mask=mask, resets=resets)
+    given = [name for name, flag in flags.items() if flag is not None]
+    backend = backends.choose(implementation, cell, seq.xs, given)
     cut = remat or backend.pieces
     length = chunk_length(seq.xs, cell, remat) if cut else None
     static = _Static(cell, reverse, backend, bool(remat), length)

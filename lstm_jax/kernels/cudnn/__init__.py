@@ -1,0 +1,1 @@
+"""cuDNN's LSTM through `jax.experimental.rnn`, for NVIDIA GPUs."""
