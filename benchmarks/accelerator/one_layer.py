@@ -139,12 +139,12 @@ def experimental_rnn(params):
         raise NotImplementedError("jax.experimental.rnn takes float32 alone")
     D, H = params.w_x.shape[0], params.w_h.shape[0]
 
-    def apply(flat, xs):
+    def apply(weights, xs):
         T, B, _ = xs.shape
         zeros, lengths = jnp.zeros((1, B, H)), jnp.full(B, T, jnp.int32)
         rows = xs.swapaxes(0, 1)
         found: Any = rnn.lstm(
-            rows, zeros, zeros, flat, lengths, D, H, 1, 0.0, False, None
+            rows, zeros, zeros, weights, lengths, D, H, 1, 0.0, False, None
         )
         return found[0].swapaxes(0, 1)
 
