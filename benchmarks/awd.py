@@ -62,38 +62,51 @@ def train(task, epochs):
     torch.set_num_threads(cores())
     torch.manual_seed(task.config.seed)
     model = AWD(torch, task)
-    rule = task.config.optimizer
-    optimizer = torch.optim.SGD(
-        model.parameters, lr=rule.learning_rate, weight_decay=rule.weight_decay
-    )
+    optimizer = optimizer_of(torch, model, task)
     rows = torch.tensor(task.rows.astype(np.int64))
     window = task.config.train.window
     for _ in range(epochs):
         start, losses, carry = time.perf_counter(), [], None
         for step in range((len(rows) - 1) // window):
             tokens = rows[step * window : (step + 1) * window + 1]
-            optimizer.zero_grad()
-            loss, carry = model.loss(tokens[:-1], tokens[1:], carry)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters, rule.clip_norm)
-            optimizer.step()
-            losses.append(loss.item())
+            loss, carry = model.step(optimizer, tokens, carry)
+            losses.append(loss)
         minutes = (time.perf_counter() - start) / 60
         yield model.ours(task.model.shapes), float(np.mean(losses)), minutes
+
+
+def optimizer_of(torch, model, task):
+    """The rule of the recipe, without its averages."""
+    rule = task.config.optimizer
+    return torch.optim.SGD(
+        model.parameters, lr=rule.learning_rate, weight_decay=rule.weight_decay
+    )
 
 
 class AWD:
     """Embedding, three LSTM layers, and an output layer tied to the embedding."""
 
-    def __init__(self, torch, task):
-        self.torch, self.config = torch, task.config.model
+    def __init__(self, torch, task, device="cpu"):
+        self.torch, self.config, self.device = torch, task.config.model, device
+        self.clip_norm = task.config.optimizer.clip_norm
         tree = nnx.to_pure_dict(first_params(task, task.config.seed)[0])
-        tensor = lambda a: torch.nn.Parameter(torch.tensor(np.asarray(a)))
+        tensor = lambda a: torch.nn.Parameter(
+            torch.tensor(np.asarray(a), device=device)
+        )
         self.table, self.bias = tensor(tree["embed"]["embedding"]), tensor(tree["bias"])
         layers = tree["lstm"]["weights"]["forward"]
         layers = [LSTMParams(**layers[n]) for n in range(len(layers))]
         self.layers = [[tensor(p.T) for p in params] for params in layers]
         self.parameters = [self.table, self.bias, *itertools.chain(*self.layers)]
+
+    def step(self, optimizer, tokens, carry):
+        """The loss of a window, of which the weights then take a step, and states."""
+        optimizer.zero_grad()
+        loss, carry = self.loss(tokens[:-1], tokens[1:], carry)
+        loss.backward()
+        self.torch.nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        optimizer.step()
+        return loss.item(), carry
 
     def loss(self, tokens, targets, carry):
         """Cross-entropy and penalties of a window, and the states after it."""
@@ -103,7 +116,7 @@ class AWD:
         carries = []
         for n, (w_x, w_h, b) in enumerate(self.layers):
             hs = self.locked(hs, rates.dropout) if n else hs
-            zeros = torch.zeros(1, tokens.shape[1], w_h.shape[1])
+            zeros = torch.zeros(1, tokens.shape[1], w_h.shape[1], device=self.device)
             before = [c.detach() for c in carry[n]] if carry else [zeros, zeros]
             w_h = w_h * self.mask(rates.weight_drop, *w_h.shape)
             # torch has two biases; the second stays 0. If both were trained, as in the
@@ -121,7 +134,8 @@ class AWD:
         return loss, carries
 
     def mask(self, rate, *shape):
-        return self.torch.empty(shape).bernoulli_(1 - rate) / (1 - rate)
+        mask = self.torch.empty(shape, device=self.device)
+        return mask.bernoulli_(1 - rate) / (1 - rate)
 
     def locked(self, hs, rate):
         """Dropout with one mask for all the steps of a window."""
@@ -129,7 +143,7 @@ class AWD:
 
     def ours(self, params):
         """Its weights in the layout of our model's ``params``."""
-        array = lambda p: jnp.asarray(p.detach().numpy().copy())
+        array = lambda p: jnp.asarray(p.detach().cpu().numpy().copy())
         layers = [LSTMParams(*(array(p).T for p in layer)) for layer in self.layers]
         tree = {
             "embed": {"embedding": array(self.table)},

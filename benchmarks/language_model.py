@@ -100,8 +100,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def build(name, sizes, data=None):
-    """In the process of a contender: its step, and what it did to the weights."""
+    """`built`, with the compile time of a first run."""
     jax.config.update("jax_enable_compilation_cache", False)
+    return built(name, sizes, data)
+
+
+def built(name, sizes, data=None):
+    """In the process of a contender: its step, and what it did to the weights."""
     weights, tokens = example(sizes, data)
     model = MODELS[name](weights, tokens, sizes.clip)
     loss = float(model.step())

@@ -90,7 +90,11 @@ def nnx_optimized(params: LSTMParams) -> Peer:
 
 def _nnx(nnx, cell, params, weights, to_ours):
     in_size, hidden_size = params.w_x.shape[0], params.w_h.shape[0]
-    module = nnx.RNN(cell(in_size, hidden_size, rngs=nnx.Rngs(0)), time_major=True)
+    # What it draws is replaced, and in bfloat16 it cannot draw orthogonal weights.
+    zeros = nnx.initializers.zeros_init()
+    options = dict(recurrent_kernel_init=zeros, param_dtype=params.w_x.dtype)
+    options["rngs"] = nnx.Rngs(0)
+    module = nnx.RNN(cell(in_size, hidden_size, **options), time_major=True)
     graphdef, state, rest = nnx.split(module, nnx.Param, ...)
     nnx.replace_by_pure_dict(state, {"cell": weights})
     return Peer(
