@@ -85,7 +85,8 @@ def test_an_active_environment_that_is_too_old(project, active):
 def test_the_second_environment_is_of_the_newest_python(project, before, cleared):
     (project / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", project / ".ci")
-    program(project / "scripts" / "test.sh", "")
+    for script in ("test.sh", "browser/check.sh"):
+        program(project / "scripts" / script, "")
     functions = "use_environment() { :; }; share_compilations() { :; }"
     (project / "scripts" / "environment.sh").write_text(functions)
     venv = project / ".venv-newest" / "bin"
