@@ -20,36 +20,36 @@ EXPECTED = {"h": 0.6091248, "c": 0.9332488}
 """Of x=0.5, h=0.1, c=0.2, all weights and biases 1."""
 PRECISIONS = (None, "tensorfloat32", "highest")
 SIZES, TINY = dict(B=32, T=128, D=256, H=256), dict(B=2, T=3, D=4, H=5)
-LARGEST_ERROR = {None: 3e-2, "tensorfloat32": 3e-2, "highest": 1e-4}
+LARGEST_ERROR = {None: 1e-4, "tensorfloat32": 3e-2, "highest": 1e-4}
 """More than this is another computation, not rounding."""
 
 
 def cases(setting):
     names, precisions, sizes = list(backends.NAMED), PRECISIONS, SIZES
     if setting.dry_run:
-        names, precisions, sizes = ["scan"], PRECISIONS[-1:], TINY
+        names, precisions, sizes = ["scan"], PRECISIONS[:1], TINY
     found = {f"worked example, {n}": functools.partial(worked, n) for n in names}
     for name in names:
         for precision in precisions:
             case = functools.partial(errors, name, precision, sizes)
-            found[f"{name}, precision {precision or 'default'}"] = case
+            found[f"{name}, precision {precision or 'not set'}"] = case
     return found
 
 
 def worked(implementation):
-    """One step, to 1e-6 at the highest precision; at the default one it is told."""
+    """One step, to 1e-6 if no precision is set; and what TensorFloat32 changes."""
     params = LSTMParams(jnp.ones((1, 4)), jnp.ones((1, 4)), jnp.ones(4))
     state = LSTMCarry(jnp.full((1, 1), 0.1), jnp.full((1, 1), 0.2))
     xs = jnp.full((1, 1, 1), 0.5)
     found = {}
-    for precision in (None, "highest"):
+    for precision in (None, "tensorfloat32"):
         with jax.default_matmul_precision(precision):
             carry, _ = lstm(params, state, xs, implementation=implementation)
-        found[precision or "default"] = {
+        found[precision or "not set"] = {
             name: abs(float(getattr(carry, name)[0, 0]) - value)
             for name, value in EXPECTED.items()
         }
-    good = max(found["highest"].values()) <= 1e-6
+    good = max(found["not set"].values()) <= 1e-6
     yield {"differs": found} | ({} if good else {"status": "failed"})
 
 

@@ -1,5 +1,6 @@
 """One step of an LSTM, equation by equation, in the symbols of the textbook."""
 
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 from lstm_jax._types import Array, Float
 from lstm_jax.core.arguments import check_size
 from lstm_jax.core.cells.lstm import LSTMCarry, LSTMParams, cell_of
+from lstm_jax.core.precision import product_precision
 from lstm_jax.diagnostics.trace import trace
 
 GATES = {
@@ -97,7 +99,8 @@ def worked_step(
 
 def _parts(params, carry, x):
     """What input, state and bias add to the pre-activation of each gate."""
-    each = jnp.stack([x @ params.w_x, carry.h @ params.w_h, params.b])
+    times = functools.partial(jnp.matmul, precision=product_precision(x.dtype))
+    each = jnp.stack([times(x, params.w_x), times(carry.h, params.w_h), params.b])
     i, f, g, o = np.split(np.asarray(each), 4, axis=1)
     return {"f": f, "i": i, "g": g, "o": o}
 

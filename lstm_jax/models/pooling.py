@@ -14,6 +14,7 @@ changes neither values nor gradients. A row of length 0 becomes zeros. Sums are 
 float32 or wider, and so is the result.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ from lstm_jax._types import Array, Bool, Float, Key, Lengths
 from lstm_jax.core.arguments import check_bool, check_floating, check_size
 from lstm_jax.core.cells.checks import check_lengths
 from lstm_jax.core.init import glorot
-from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.precision import accumulation_dtype, product_precision
 from lstm_jax.core.recurrence.sequence import length_mask
 
 
@@ -146,8 +147,9 @@ def pool_attention(
             f"units; make params with init_attention(key, {hs.shape[-1]}, size)."
         )
     w, b, v = (jnp.asarray(p).astype(hs.dtype) for p in params)
-    u = hs @ w
-    scores = jnp.tanh(u + jnp.broadcast_to(b, u.shape)) @ v
+    times = functools.partial(jnp.matmul, precision=product_precision(hs.dtype))
+    u = times(hs, w)
+    scores = times(jnp.tanh(u + jnp.broadcast_to(b, u.shape)), v)
     weights = _softmax(scores[..., None], mask)
     return (weights * hs).sum(axis=0)
 

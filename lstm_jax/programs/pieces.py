@@ -14,6 +14,7 @@ import numpy as np
 
 from lstm_jax.core.layers.bidirectional import Bidirectional
 from lstm_jax.core.layers.stack import Stack
+from lstm_jax.core.precision import product_precision
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,7 +82,8 @@ class Linear:
 
     def __call__(self, x, carry=None, lengths=None, implementation=None):
         del lengths, implementation
-        y = jnp.einsum("...d,dn->...n", x, self.w)
+        precision = product_precision(x.dtype)
+        y = jnp.einsum("...d,dn->...n", x, self.w, precision=precision)
         return carry, y if self.b is None else y + jnp.broadcast_to(self.b, y.shape)
 
 

@@ -1,5 +1,7 @@
 """The gradient of a layer lowers for machines that this one is not."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -32,7 +34,25 @@ def test_lowers(platform, dtype):
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("name", cells.CELLS)
 def test_every_cell_lowers(platform, name):
-    cell = cells.CELLS[name]
-    at = cells.make_case(cell, jnp.float32)
+    assert lowered(cells.CELLS[name], platform)
+
+
+def lowered(cell, platform, dtype=jnp.float32):
+    at = cells.make_case(cell, dtype)
     loss = lambda at: cells.loss(cell, at, cells.make_flags(), remat=True)
-    jax.jit(jax.grad(loss)).trace(at).lower(lowering_platforms=(platform,))
+    traced = jax.jit(jax.grad(loss)).trace(at)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+PRODUCTS = re.compile(r"stablehlo\.(?:dot_general|convolution)\b.*")
+
+
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_products_keep_all_bits(name):
+    """Other devices would round float32 by default. What the user sets decides."""
+    every = {}
+    for setting in (None, "tensorfloat32"):
+        with jax.default_matmul_precision(setting):
+            products = PRODUCTS.findall(lowered(cells.CELLS[name], "cuda"))
+        every[setting] = {("HIGHEST" in product) for product in products}
+    assert every == {None: {True}, "tensorfloat32": {False}}

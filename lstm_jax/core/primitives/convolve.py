@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.precision import accumulation_dtype, product_precision
 from lstm_jax.core.primitives.bilinear import bilinear
 
 
@@ -76,6 +76,7 @@ def _features_last(a, w, margins):
         dimension_numbers=lax.ConvDimensionNumbers(
             lhs_spec=order, rhs_spec=(n + 1, n, *range(n)), out_spec=order
         ),
+        precision=product_precision(a.dtype),
         preferred_element_type=accumulation_dtype(a.dtype),
     )
 

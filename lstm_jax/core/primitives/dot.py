@@ -17,7 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.precision import accumulation_dtype, product_precision
 
 Axes = int | tuple[int, ...]
 
@@ -37,6 +37,7 @@ def dot(
         a,
         b,
         ((one, other), ((), ())),
+        precision=product_precision(a.dtype),
         preferred_element_type=accumulation_dtype(a.dtype),
     )
     return _in_rows(product) if narrow else product

@@ -1,7 +1,8 @@
 """cuDNN as a backend of `lstm_jax.unroll`: what it supports, and in which precision.
 
 By default, cuDNN multiplies in TensorFloat32, which has 10 bits. Here it is told to
-multiply in float32, so results agree with the scan to about 1e-5. If the user sets
+multiply in float32, as all products of this package; see
+`lstm_jax.core.precision.product_precision`. If the user sets
 `jax.default_matmul_precision` to less than ``"float32"``, such as ``"tensorfloat32"``
 or ``"default"``, cuDNN multiplies in TensorFloat32, which is faster. cuDNN has nothing
 below, so ``"bfloat16"`` means TensorFloat32 as well.

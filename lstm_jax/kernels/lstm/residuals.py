@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax._types import Array, Float
+from lstm_jax.core.precision import product_precision
 from lstm_jax.kernels.lstm.operands import Operands
 from lstm_jax.kernels.lstm.shards import Place, Rows, zeros
 
@@ -79,4 +80,5 @@ def _outer_products(a, g, groups):
     leading = tuple(range(groups))
     axes = (((groups,), (groups,)), (leading, leading))
     a, g = flat(a).astype(g.dtype), flat(g)
-    return lax.dot_general(a, g, axes, preferred_element_type=g.dtype)
+    precision = product_precision(g.dtype)
+    return lax.dot_general(a, g, axes, precision, preferred_element_type=g.dtype)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell, LSTMParams
+from lstm_jax.core.precision import product_precision
 from lstm_jax.core.primitives.elementwise import gates
 from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.core.recurrence.loop import select
@@ -146,7 +147,8 @@ def _product(a, w, groups):
     T, *batch, K = a.shape
     leading, rows = batch[:groups], T * math.prod(batch[groups:])
     by_group = jnp.moveaxis(a, 0, groups).reshape(*leading, rows, K)
-    out = jnp.matmul(by_group, w.astype(a.dtype))
+    precision = product_precision(a.dtype)
+    out = jnp.matmul(by_group, w.astype(a.dtype), precision=precision)
     out = out.reshape(*leading, T, *batch[groups:], w.shape[-1])
     return jnp.moveaxis(out, groups, 0)
 

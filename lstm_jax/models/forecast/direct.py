@@ -28,6 +28,7 @@ from pydantic import Field, NonNegativeInt
 from lstm_jax._types import Array, Float, Key
 from lstm_jax.config import Count, Depth, config
 from lstm_jax.core.layers.stack import Stack
+from lstm_jax.core.precision import product_precision
 from lstm_jax.models.encoder import Rate
 from lstm_jax.models.forecast.all_at_once import AllAtOnce, AllAtOnceConfig
 from lstm_jax.models.forecast.ensemble import Ensemble, one_or_more
@@ -157,7 +158,9 @@ class DirectForecaster(AllAtOnce):
         if self.autoregressive is not None:
             weights = self.autoregressive[...].astype(y.dtype)
             last = y[len(y) - len(weights) :]
-            raw += jnp.einsum("sb,sh->hb", last, weights)[..., None]
+            precision = product_precision(y.dtype)
+            ahead = jnp.einsum("sb,sh->hb", last, weights, precision=precision)
+            raw += ahead[..., None]
         return self.config.head.on_scale(raw, scale)
 
     def _segments(self, y, observed):

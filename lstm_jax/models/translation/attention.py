@@ -32,7 +32,7 @@ from lstm_jax._types import Array, Bool, Float, Key
 from lstm_jax.core.arguments import check_choice, check_size
 from lstm_jax.core.cells.cell import Dot, Product
 from lstm_jax.core.init import glorot
-from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.precision import accumulation_dtype, product_precision
 from lstm_jax.core.primitives.matmul import matmul
 
 Score = Literal["dot", "general", "additive"]
@@ -167,11 +167,13 @@ class Attention:
 def _by_keys(heads, h, keys):
     """``[..., B, H] x [B, S, H] -> [..., B, heads, S]``"""
     cut = lambda a: a.reshape(*a.shape[:-1], heads, -1)
-    return jnp.einsum("...bhd,bshd->...bhs", cut(h), cut(keys))
+    precision = product_precision(h.dtype)
+    return jnp.einsum("...bhd,bshd->...bhs", cut(h), cut(keys), precision=precision)
 
 
 def _by_values(heads, a, values):
     """``[..., B, heads, S] x [B, S, M] -> [..., B, M]``"""
     cut = values.reshape(*values.shape[:-1], heads, -1)
-    found = jnp.einsum("...bhs,bshd->...bhd", a, cut)
+    precision = product_precision(a.dtype)
+    found = jnp.einsum("...bhs,bshd->...bhd", a, cut, precision=precision)
     return found.reshape(*found.shape[:-2], -1)
