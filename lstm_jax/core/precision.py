@@ -26,6 +26,17 @@ def cotangent_dtype(dtype):
     return dtype if dtype == jnp.bfloat16 else accumulation_dtype(dtype)
 
 
+def asked_precision() -> str | None:
+    """What the user has set ``jax_default_matmul_precision`` to."""
+    return getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
+
+
+def keeps_all_bits() -> bool:
+    """Whether products of float32 keep all bits: unless the user asks for less."""
+    full = (None, "highest", "float32", "F32_F32_F32", "F64_F64_F64")
+    return asked_precision() in full
+
+
 def product_precision(dtype) -> lax.Precision | None:
     """The precision of products whose factors have this dtype: all of its bits.
 
@@ -33,6 +44,5 @@ def product_precision(dtype) -> lax.Precision | None:
     to 7 bits on a TPU. A recurrence passes such errors on from step to step. If the
     user has set ``jax_default_matmul_precision``, that setting decides.
     """
-    asked = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
     wide = jnp.dtype(dtype) == accumulation_dtype(dtype)
-    return lax.Precision.HIGHEST if wide and asked is None else None
+    return lax.Precision.HIGHEST if wide and asked_precision() is None else None

@@ -56,3 +56,20 @@ def test_products_keep_all_bits(name):
             products = PRODUCTS.findall(lowered(cells.CELLS[name], "cuda"))
         every[setting] = {("HIGHEST" in product) for product in products}
     assert every == {None: {True}, "tensorfloat32": {False}}
+
+
+@pytest.mark.parametrize("outer", [None, "tensorfloat32"])
+def test_precision_of_a_part_of_a_program(outer):
+    """The setting where a function is called also holds for its gradient."""
+    inner = None if outer else "tensorfloat32"
+    params = init_lstm(jax.random.key(0), D, H)
+
+    def loss(params, xs):
+        with jax.default_matmul_precision(inner):
+            return (lstm(params, None, xs, implementation="scan")[1] ** 2).sum()
+
+    with jax.default_matmul_precision(outer):
+        traced = jax.jit(jax.grad(loss)).trace(params, jnp.ones((T, B, D)))
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    products = PRODUCTS.findall(text)
+    assert {("HIGHEST" in product) for product in products} == {inner is None}

@@ -2,8 +2,10 @@
 
 A primitive needs three things for its derivatives: the map itself, its gradient by
 ``w``, and the fact that flipping ``transpose_w`` transposes ``a -> f(a, w)``. Having
-our own primitive gives control over two things:
+our own primitive gives control over three things:
 
+* The precision that the user has asked for where ``f`` is called also holds for its
+  derivatives, and where the program is compiled.
 * The gradient of ``w`` is computed in the fast layout, and returned in the dtype of
   ``w``.
 * ``vmap`` folds the new axis into the rows of ``a``, behind the time axis, where
@@ -19,7 +21,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array
-from lstm_jax.core.precision import cotangent_dtype
+from lstm_jax.core.precision import asked_precision, cotangent_dtype
 from lstm_jax.core.primitives.debugging import show_nan
 from lstm_jax.core.sharding import sum_to, types_of
 
@@ -36,44 +38,50 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
     primitive = Primitive(name)
 
     def f(a: Array, w: Array, *, transpose_w: bool) -> Array:
-        return show_nan(primitive.bind(a, w, transpose_w=transpose_w))
+        return bind(a, w, transpose_w=transpose_w, asked=asked_precision())
 
-    def abstract_eval(a, w, *, transpose_w):
+    def bind(a, w, **static):
+        return show_nan(primitive.bind(a, w, **static))
+
+    def run(a, w, *, transpose_w, asked):
+        with jax.default_matmul_precision(asked):
+            return compute(a, w, transpose_w=transpose_w)
+
+    def abstract_eval(a, w, **static):
         # Tracing `compute` gives the type, so varying axes and shardings follow JAX's
         # rules.
-        plain = functools.partial(compute, transpose_w=transpose_w)
-        return types_of(plain, a, w)[0]
+        return types_of(functools.partial(run, **static), a, w)[0]
 
-    def transpose(g, a, w, *, transpose_w):
+    def transpose(g, a, w, *, transpose_w, asked):
         by_a = ad.is_undefined_primal(a)
         if type(g) is ad.Zero:
             return (ad.Zero(a.aval), None) if by_a else (None, ad.Zero(w.aval))
         if by_a:
             g = g.astype(cotangent_dtype(a.aval.dtype))
-            out = f(g, w, transpose_w=not transpose_w).astype(a.aval.dtype)
-            return sum_to(a.aval, out, w), None
+            out = bind(g, w, transpose_w=not transpose_w, asked=asked)
+            return sum_to(a.aval, out.astype(a.aval.dtype), w), None
         left, right = (g, a) if transpose_w else (a, g)
-        out = weight_gradient(left, right, w.aval)
+        with jax.default_matmul_precision(asked):
+            out = weight_gradient(left, right, w.aval)
         return None, sum_to(w.aval, out.astype(w.aval.dtype), a)
 
-    def batch(operands, axes, *, transpose_w):
+    def batch(operands, axes, **static):
         a, w = operands
         if axes[1] is not None:
-            plain = functools.partial(compute, transpose_w=transpose_w)
-            return jax.vmap(plain, axes)(a, w), 0
+            return jax.vmap(functools.partial(run, **static), axes)(a, w), 0
         axis = min(1, a.ndim - w.ndim)
         a = jnp.moveaxis(a, axes[0], axis)
-        return primitive.bind(a, w, transpose_w=transpose_w), axis
+        return primitive.bind(a, w, **static), axis
 
-    primitive.def_impl(jax.jit(compute, static_argnames="transpose_w"))
+    primitive.def_impl(jax.jit(run, static_argnames=("transpose_w", "asked")))
     primitive.def_abstract_eval(abstract_eval)
-    lowering = mlir.lower_fun(compute, multiple_results=False)
+    lowering = mlir.lower_fun(run, multiple_results=False)
     mlir.register_lowering(primitive, lowering)
     batching.primitive_batchers[primitive] = batch
     ad.defjvp(
         primitive,
-        lambda da, a, w, **params: f(da, w, **params),
-        lambda dw, a, w, **params: f(a, dw, **params),
+        lambda da, a, w, **static: bind(da, w, **static),
+        lambda dw, a, w, **static: bind(a, dw, **static),
     )
     ad.primitive_transposes[primitive] = transpose
     return f

@@ -19,6 +19,7 @@ from jax import lax
 from lstm_jax._types import Array, Float
 from lstm_jax.core.cells.cell import Cell
 from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell
+from lstm_jax.core.precision import keeps_all_bits
 from lstm_jax.core.primitives.activations import TEXTBOOK
 from lstm_jax.core.recurrence.backends import Backend
 from lstm_jax.core.recurrence.scan import scan
@@ -72,9 +73,7 @@ def precision() -> lax.Precision:
     """float32 (``HIGHEST``), unless the user asks JAX for less: then TensorFloat32
     (``HIGH``).
     """
-    asked = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
-    full = (None, "highest", "float32", "F32_F32_F32", "F64_F64_F64")
-    return lax.Precision.HIGHEST if asked in full else lax.Precision.HIGH
+    return lax.Precision.HIGHEST if keeps_all_bits() else lax.Precision.HIGH
 
 
 def _run(cell, params, seq, reverse):

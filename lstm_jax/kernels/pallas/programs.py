@@ -32,6 +32,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from lstm_jax._types import Array, PyTree
+from lstm_jax.core.precision import keeps_all_bits
 from lstm_jax.kernels.pallas.blocks import Blocks
 
 MOST_ELEMENTS = 2**31
@@ -139,13 +140,16 @@ class Program(NamedTuple):
 def product(a: Array, w: Array, interpret: bool) -> Array:
     """``a @ w``, summed in float32.
 
-    Products of float32 are not rounded to TF32. The tensor cores compute each as three
-    products of TF32, which together are as good as float32.
+    Products of float32 keep all bits, unless the user asks for less: the tensor cores
+    compute each as three products of TF32, which together are as good as float32.
     """
     precision = None
-    if a.dtype == jnp.float32:
-        three = lax.DotAlgorithmPreset.TF32_TF32_F32_X3
-        precision = lax.Precision.HIGHEST if interpret else three
+    if interpret:
+        precision = lax.Precision.HIGHEST
+    elif a.dtype == jnp.float32:
+        preset = lax.DotAlgorithmPreset
+        three, one = preset.TF32_TF32_F32_X3, preset.TF32_TF32_F32
+        precision = three if keeps_all_bits() else one
     return lax.dot(a, w, precision=precision, preferred_element_type=jnp.float32)
 
 
