@@ -29,6 +29,7 @@ from lstm_jax.core.layers.stack import Stack
 from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.data.standardise import Standardisation
 from lstm_jax.models.encoder import Rate, check_rates, standardise
+from lstm_jax.models.linear import Linear
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.models.spec_augment import spec_augment
 from lstm_jax.nn import Recurrent
@@ -200,7 +201,7 @@ class AcousticModel(Module):
         )
         out = stack.sizes(of.size * config.stack_frames)[-1]
         # The readout is small, so it stays in float32 whatever dtype the layers use.
-        self.head = nnx.Linear(out, classes, rngs=rngs)
+        self.head = Linear(out, classes, rngs=rngs)
 
     def __call__(
         self,

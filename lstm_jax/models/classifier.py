@@ -12,6 +12,7 @@ from lstm_jax._types import Array, Float, Int, Key, Lengths
 from lstm_jax.config import Count, config
 from lstm_jax.models.encoder import Encoder, EncoderConfig, Inputs
 from lstm_jax.models.label_loss import Total, label_nats
+from lstm_jax.models.linear import Linear
 from lstm_jax.models.pooling import (
     AttentionParams,
     init_attention,
@@ -92,7 +93,7 @@ class SequenceClassifier(Module):
                 {name: nnx.Param(value) for name, value in drawn._asdict().items()}
             )
         # The readout is small, so it stays in float32 whatever dtype the layers use.
-        self.head = nnx.Linear(encoder.out_size, classes, rngs=rngs)
+        self.head = Linear(encoder.out_size, classes, rngs=rngs)
 
     def __call__(
         self,

@@ -22,10 +22,11 @@ from lstm_jax.core.layers.penalties import (
 from lstm_jax.core.primitives.elementwise import add_bias
 from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.models.cross_entropy import linear_cross_entropy
+from lstm_jax.models.linear import Linear
 from lstm_jax.nn import LSTM
 from lstm_jax.nn.module import Module
 from lstm_jax.ops import missing_key
-from lstm_jax.programs.pieces import Embed, Layers, Linear
+from lstm_jax.programs import pieces
 from lstm_jax.programs.program import Program
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -216,9 +217,7 @@ class LanguageModel(Module):
         if config.tied:
             self.bias = nnx.Param(jnp.zeros(vocabulary_size))
         else:
-            self.head = nnx.Linear(
-                out, vocabulary_size, rngs=rngs, **drawn("kernel_init")
-            )
+            self.head = Linear(out, vocabulary_size, rngs=rngs, **drawn("kernel_init"))
 
     def hidden(
         self,
@@ -342,13 +341,13 @@ class LanguageModel(Module):
         """The model for export, from ``tokens`` to ``logits``; the arguments are those
         of `lstm_jax.interop.Program`.
         """
-        pieces = [
-            Embed(self.embed.embedding[...]),
-            Layers(self.lstm.stack, self.lstm.params),
-            Linear(*self.head_weights),
+        parts = [
+            pieces.Embed(self.embed.embedding[...]),
+            pieces.Layers(self.lstm.stack, self.lstm.params),
+            pieces.Linear(*self.head_weights),
         ]
         return Program(
-            pieces,
+            parts,
             batch_first=batch_first,
             lengths=lengths,
             carry=carry,

@@ -15,6 +15,7 @@ from lstm_jax.core.cells.gru import GRUCell
 from lstm_jax.core.cells.lstm import LSTMCell
 from lstm_jax.core.cells.rnn import RNNCell
 from lstm_jax.core.layers.stack import Stack
+from lstm_jax.models.linear import Linear
 from lstm_jax.nn import Recurrent
 from lstm_jax.nn.module import Module
 from lstm_jax.programs import pieces
@@ -101,7 +102,7 @@ class SequenceReader(Module):
             rngs=rngs,
         )
         # The readout is small and has long sums, so it stays in float32.
-        self.head = nnx.Linear(stack.cells[-1].out_size, out_size, rngs=rngs)
+        self.head = Linear(stack.cells[-1].out_size, out_size, rngs=rngs)
 
     def __call__(
         self,

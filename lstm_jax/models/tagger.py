@@ -18,6 +18,7 @@ from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.crf import PADDING, CRFParams, crf_decode, crf_nats, init_crf
 from lstm_jax.models.encoder import Encoder, EncoderConfig, Inputs
 from lstm_jax.models.label_loss import Total, label_nats
+from lstm_jax.models.linear import Linear
 from lstm_jax.nn.module import Module
 
 
@@ -73,7 +74,7 @@ class SequenceTagger(Module):
     ):
         self.encoder = encoder
         # The readout is small, so it stays in float32 whatever dtype the layers use.
-        self.head = nnx.Linear(encoder.out_size, classes, rngs=rngs)
+        self.head = Linear(encoder.out_size, classes, rngs=rngs)
         self.has_crf = crf
         if crf:
             scores = init_crf(classes)._asdict().items()

@@ -36,6 +36,7 @@ from lstm_jax.models.forecast.heads import Head, Point
 from lstm_jax.models.forecast.instance import Normalise, scale_of
 from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
 from lstm_jax.models.forecast.window import Sizes, Window
+from lstm_jax.models.linear import Linear
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
 
@@ -114,7 +115,7 @@ class DirectForecaster(AllAtOnce):
         stack = Stack(
             cells, dropout=config.dropout, output_dropout=config.output_dropout
         )
-        self.embed = nnx.Linear(2 * config.segment, size, rngs=rngs)
+        self.embed = Linear(2 * config.segment, size, rngs=rngs)
         self.layers = Recurrent(
             stack, size, time_major=True, return_carry=True, rngs=rngs
         )
@@ -122,7 +123,7 @@ class DirectForecaster(AllAtOnce):
         self.positions = nnx.Param(jax.random.normal(rngs.params(), places))
         self.series = SeriesEmbedding(sizes.series, size // 2, rngs=rngs)
         out = config.segment * config.head.size
-        self.readout = nnx.Linear(size, out, rngs=rngs)
+        self.readout = Linear(size, out, rngs=rngs)
         # Zeros: training begins with the forecast of the layers alone.
         zeros = jnp.zeros((config.autoregressive, config.horizon))
         self.autoregressive = nnx.Param(zeros) if config.autoregressive else None

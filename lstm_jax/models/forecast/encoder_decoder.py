@@ -27,6 +27,7 @@ from lstm_jax.models.forecast.heads import Head, Quantiles
 from lstm_jax.models.forecast.instance import Normalise, scale_of
 from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
 from lstm_jax.models.forecast.window import Sizes, Window
+from lstm_jax.models.linear import Linear
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
 
@@ -100,7 +101,7 @@ class EncoderDecoder(AllAtOnce):
         self.series = SeriesEmbedding(sizes.series, config.embed_size, rngs=rngs)
         self.encoder = Recurrent(stack(0.0), both + 2 + sizes.past, **how)
         self.decoder = Recurrent(stack(config.output_dropout), both + 1, **how)
-        self.readout = nnx.Linear(size, config.head.size, rngs=rngs)
+        self.readout = Linear(size, config.head.size, rngs=rngs)
 
     def __call__(
         self,

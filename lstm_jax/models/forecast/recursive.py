@@ -33,6 +33,7 @@ from lstm_jax.models.forecast.heads import DECILES, Level, Quantiles, check_leve
 from lstm_jax.models.forecast.instance import Normalise, Scale, scale_of
 from lstm_jax.models.forecast.series_embedding import SeriesEmbedding
 from lstm_jax.models.forecast.window import Sizes, Window
+from lstm_jax.models.linear import Linear
 from lstm_jax.models.sequence_reader import CELLS
 from lstm_jax.nn import Recurrent
 from lstm_jax.nn.module import Module
@@ -191,7 +192,7 @@ class RecursiveForecaster(Module):
         self.layers = Recurrent(
             stack, features, time_major=True, return_carry=True, rngs=rngs
         )
-        self.readout = nnx.Linear(config.hidden_size, config.head.size, rngs=rngs)
+        self.readout = Linear(config.hidden_size, config.head.size, rngs=rngs)
 
     def losses(
         self,

@@ -34,6 +34,7 @@ from lstm_jax.core.primitives.elementwise import add_bias
 from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.core.recurrence.sequence import length_mask
 from lstm_jax.models.cross_entropy import linear_cross_entropy
+from lstm_jax.models.linear import Linear
 from lstm_jax.models.translation.attention import Attention, Memory
 from lstm_jax.models.translation.decoder import (
     AttentionDecoder,
@@ -197,13 +198,13 @@ class Translator(Module):
         how = {"time_major": True, "return_carry": True, "rngs": rngs}
         how["dtype"] = jnp.dtype(config.dtype)
         self.encoder = Recurrent(stack, width, **how)
-        linear = lambda: nnx.Linear(size, size, rngs=rngs)
+        linear = lambda: Linear(size, size, rngs=rngs)
         self.bridge_h = nnx.List([linear() for _ in range(config.num_layers)])
         self.bridge_c = nnx.List([linear() for _ in range(config.num_layers)])
         self.decoder = CellWeights(cell.init(rngs.params(), width))
         if config.tied == "none":
             kernel = init.uniform(config.init_range) if drawn else init.glorot
-            self.head = nnx.Linear(size, target_size, kernel_init=kernel, rngs=rngs)
+            self.head = Linear(size, target_size, kernel_init=kernel, rngs=rngs)
         else:
             self.bias = nnx.Param(jnp.zeros(target_size))
 
