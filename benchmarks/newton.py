@@ -118,13 +118,11 @@ def compiled(mode, way, params, xs):
 
 def check(name, got, want):
     """The largest difference, over the largest value of its array."""
-    # GPUs may multiply in TF32, with 10 bits.
-    tolerance = 1e-3 if jax.default_backend() == "cpu" else 3e-2
     error = 0.0
     for a, b in zip(*map(jax.tree.leaves, (got, want)), strict=True):
         a, b = np.asarray(a), np.asarray(b)
         error = max(error, float(np.abs(a - b).max() / np.abs(b).max()))
-    if not error < tolerance:
+    if not error < 1e-3:
         raise BenchError(f"{name} differs by {error:.2g}.")
     return error
 

@@ -4,11 +4,16 @@ python -m tests.every_task FOLDER TASK ...    trains some of them
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from lstm_jax.cli import main
+from lstm_jax.config import read
+from lstm_jax.runs.configs import make_task, read_config
+from lstm_jax.runs.shipped import config_path
+from lstm_jax.runs.train import Start
 from tests import tiny
 from tests.tasks import labelled, spoken, translated
 
@@ -50,6 +55,12 @@ WRITERS = {
     "translation": translated.write,
     "transcription": spoken.write,
 }
+
+
+def start_of(folder: Path, write: Callable[[Path], list[str]], *more: str) -> Start:
+    """The start of the run that ``write`` describes."""
+    path, *rest = write(folder)
+    return Start.of(make_task(read_config(read(config_path(path)), [*rest, *more])))
 
 
 def train(task: str, folder: Path) -> Path:

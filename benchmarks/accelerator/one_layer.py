@@ -20,9 +20,10 @@ from benchmarks.accelerator.contenders import (
     race,
     sample,
 )
-from lstm_jax import LSTMParams, lstm
+from lstm_jax import lstm
 from lstm_jax.bench import one_layer, others, peers
 from lstm_jax.core.recurrence import backends
+from lstm_jax.kernels.cudnn.weights import pack, unpack
 
 OURS = "lstm_jax"
 """By the implementation that a call takes without a name."""
@@ -148,19 +149,7 @@ def experimental_rnn(params):
         )
         return found[0].swapaxes(0, 1)
 
-    return peers.Peer(flat(params), apply, functools.partial(from_flat, D=D, H=H))
-
-
-def flat(params):
-    """As cuDNN takes them: input and hidden weights, then a bias for each."""
-    w_x, w_h, b = params
-    return jnp.concatenate([w_x.T.ravel(), w_h.T.ravel(), b, jnp.zeros_like(b)])
-
-
-def from_flat(weights, D, H):
-    """Our layout of such weights, without the second bias."""
-    w_x, w_h, b, _ = jnp.split(weights, np.cumsum([4 * H * D, 4 * H * H, 4 * H]))
-    return LSTMParams(w_x.reshape(4 * H, D).T, w_h.reshape(4 * H, H).T, b)
+    return peers.Peer(pack(params), apply, lambda grads: unpack(grads, D, H))
 
 
 PEERS = {

@@ -9,16 +9,14 @@ import time
 import zipfile
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.accelerator import command, one_layer, packages, supervise
+from benchmarks.accelerator import command, packages, supervise
 from benchmarks.accelerator.contenders import Crew, Event, Pace, race, sample
 from benchmarks.accelerator.record import Record
 from benchmarks.accelerator.stages import STAGES, Stage, deadlines
-from lstm_jax import init_lstm
 
 ROOT = Path(__file__).parents[2]
 PLANTED = Stage("planted", "tests.bench.planted", "?", 10, case_seconds=10)
@@ -150,23 +148,6 @@ def test_samples_are_of_every_column():
     found = sample(a)
     assert len(found) <= 2**16
     assert len({int(n) % 64 for n in found}) == 64
-
-
-def test_weights_of_cudnn():
-    """`jax.experimental.rnn` has a plain version, which runs anywhere."""
-    from jax.experimental import rnn
-
-    D, H = 3, 5
-    params = init_lstm(jax.random.key(0), D, H)
-    params = params._replace(b=params.b + jnp.arange(4.0 * H))
-    weights = one_layer.flat(params)
-    jax.tree.map(
-        np.testing.assert_array_equal, one_layer.from_flat(weights, D, H), params
-    )
-    w_ih, w_hh, b_ih, b_hh = rnn.unpack_lstm_weights(weights, D, H, 1, False)
-    np.testing.assert_array_equal(w_ih[0].T, params.w_x)
-    np.testing.assert_array_equal(w_hh[0].T, params.w_h)
-    np.testing.assert_array_equal(b_ih[0] + b_hh[0], params.b)
 
 
 def test_time_is_shared_and_passed_on():

@@ -1,13 +1,12 @@
 """The gradient of a layer lowers for machines that this one is not."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 from lstm_jax import init_lstm, lstm
 from tests import cells
+from tests.lowered import products_of
 
 T, B, D, H = 5, 2, 3, 4
 
@@ -44,16 +43,13 @@ def lowered(cell, platform, dtype=jnp.float32):
     return traced.lower(lowering_platforms=(platform,)).as_text()
 
 
-PRODUCTS = re.compile(r"stablehlo\.(?:dot_general|convolution)\b.*")
-
-
 @pytest.mark.parametrize("name", cells.CELLS)
 def test_products_keep_all_bits(name):
     """Other devices would round float32 by default. What the user sets decides."""
     every = {}
     for setting in (None, "tensorfloat32"):
         with jax.default_matmul_precision(setting):
-            products = PRODUCTS.findall(lowered(cells.CELLS[name], "cuda"))
+            products = products_of(lowered(cells.CELLS[name], "cuda"))
         every[setting] = {("HIGHEST" in product) for product in products}
     assert every == {None: {True}, "tensorfloat32": {False}}
 
@@ -71,5 +67,5 @@ def test_precision_of_a_part_of_a_program(outer):
     with jax.default_matmul_precision(outer):
         traced = jax.jit(jax.grad(loss)).trace(params, jnp.ones((T, B, D)))
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
-    products = PRODUCTS.findall(text)
+    products = products_of(text)
     assert {("HIGHEST" in product) for product in products} == {inner is None}

@@ -1,26 +1,18 @@
 """A training step of every task lowers for machines that this one is not."""
 
-import re
-
 import jax
 import pytest
 
-from lstm_jax.config import read
-from lstm_jax.runs.configs import make_task, read_config
-from lstm_jax.runs.shipped import config_path
-from lstm_jax.runs.train import Start
 from tests import every_task
+from tests.lowered import products_of
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
-
-PRODUCTS = re.compile(r"stablehlo\.(?:dot_general|convolution)\b.*")
 
 
 @pytest.mark.parametrize("task", every_task.WRITERS)
 def test_lowers(task, tmp_path):
     """With all bits of float32 in every product, and no call of a kernel for CPUs."""
-    path, *changed = every_task.WRITERS[task](tmp_path)
-    start = Start.of(make_task(read_config(read(config_path(path)), changed)))
+    start = every_task.start_of(tmp_path, every_task.WRITERS[task])
     data, n = start.batches.take(0, 1)
     start.batches.close()
     with jax.default_matmul_precision(None):
@@ -28,6 +20,6 @@ def test_lowers(task, tmp_path):
             traced = start.block.trace(start.state, data, n)
             text = traced.lower(lowering_platforms=(platform,)).as_text()
             assert "lstm_jax_" not in text
-            products = PRODUCTS.findall(text)
+            products = products_of(text)
             assert products
             assert [product for product in products if "HIGHEST" not in product] == []

@@ -11,12 +11,9 @@ import numpy as np
 import pytest
 
 from lstm_jax.cli import main
-from lstm_jax.config import read
-from lstm_jax.runs.configs import make_task, read_config
-from lstm_jax.runs.shipped import config_path
-from lstm_jax.runs.train import Start
 from lstm_jax.training.step import TrainState
 from tests import every_task, tiny
+from tests.every_task import start_of
 from tests.tasks import labelled
 
 pytestmark = pytest.mark.usefixtures("optax_promotion")
@@ -94,12 +91,6 @@ def test_the_curves_of_two_seeds(tmp_path):
 def test_the_curve_of_a_classifier(on_one, mesh, tmp_path):
     found = train(tmp_path / "s", labelled.write_series, *SERIES, *MESHES[mesh])
     assert_same_curve(on_one["series"], found)
-
-
-def start_of(folder, write, *more):
-    path, *rest = write(folder)
-    config = read_config(read(config_path(path)), [*rest, *more])
-    return Start.of(make_task(config))
 
 
 def after_blocks(start, blocks=2):

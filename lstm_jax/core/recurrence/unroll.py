@@ -84,7 +84,7 @@ def unroll(
             * ``"pallas"``: a Triton kernel that runs all steps in one launch, for the
               plain LSTM in float32 or bfloat16 on an NVIDIA GPU. ``None`` never chooses
               it, because it has not run on a GPU yet. Only the interpreter has tested
-              it. float32 products with ``w_h`` are not rounded to TF32.
+              it.
             * ``"cudnn"``: cuDNN's LSTM, for the plain LSTM in float32 on an NVIDIA GPU,
               with ``lengths`` but neither ``mask`` nor ``resets``. ``None`` never
               chooses it, because its speed is not measured yet.

@@ -18,13 +18,12 @@ from jax import lax
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core.cells.cell import Cell
-from lstm_jax.core.cells.lstm import LSTMCarry, LSTMCell
+from lstm_jax.core.cells.lstm import LSTMCell
 from lstm_jax.core.precision import keeps_all_bits
 from lstm_jax.core.primitives.activations import TEXTBOOK
 from lstm_jax.core.recurrence.backends import Backend
-from lstm_jax.core.recurrence.scan import scan
 from lstm_jax.kernels.cudnn import primitives
-from lstm_jax.kernels.lstm.operands import Operands
+from lstm_jax.kernels.lstm.run import run
 
 PRIMITIVES = {
     precision: primitives.make(precision)
@@ -78,23 +77,7 @@ def precision() -> lax.Precision:
 
 def _run(cell, params, seq, reverse):
     """Runs all steps. ``seq.mask`` comes from ``lengths``, also in a chunk of them."""
-    if seq.xs.size == 0:
-        return scan(cell, params, seq, reverse)
-    at = Operands(
-        xs=seq.xs,
-        # The weights keep their own dtype, which their gradients have as well.
-        w_x=params.w_x,
-        w_h=params.w_h,
-        b=params.b.astype(seq.xs.dtype),
-        h0=seq.carry.h,
-        c0=seq.carry.c,
-        mask=seq.mask,
-        resets=None,
-        reset_h=None,
-        reset_c=None,
-    )
-    hs, h, c = PRIMITIVES[precision()].forward(at, reverse=reverse)
-    return LSTMCarry(h, c), hs
+    return run(PRIMITIVES[precision()], cell, params, seq, reverse)
 
 
 CUDNN = Backend(unsupported, _run, explicit=True, flags=unsupported_flags)
