@@ -7,7 +7,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
 # A second run reads what the first one compiled.
-: "${JAX_COMPILATION_CACHE_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/lstm_jax/accelerator}"
+: "${JAX_COMPILATION_CACHE_DIR:=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/lstm_jax/accelerator}"
 export JAX_COMPILATION_CACHE_DIR
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1

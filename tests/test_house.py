@@ -37,7 +37,7 @@ INNER_FLOORS = {
     "kernels": [
         {"__init__"},
         {"lstm"},
-        {"cpu", "cudnn"},
+        {"cpu", "cudnn", "pallas"},
     ],
     "interop": [
         {"errors", "layout"},

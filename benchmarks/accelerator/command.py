@@ -15,6 +15,7 @@ from benchmarks.accelerator import packages
 from benchmarks.accelerator.stages import MINUTES, STAGES, Stage, listing
 
 CANNOT_START = 2
+START_SECONDS = 180
 NOT_OPTIMISED = "--xla_backend_optimization_level=0"
 WHERE = """
 import json, jax
@@ -73,13 +74,19 @@ def prepare(args, folder):
     elif platforms := variables.get("JAX_PLATFORMS"):
         # float64, to compare with, is computed on the CPU.
         variables["JAX_PLATFORMS"] = f"{platforms},cpu"
-    asked = subprocess.run(
-        [sys.executable, "-c", WHERE],
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", WHERE],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise packages.Missing(
+            f"JAX has not found a device within {START_SECONDS} s."
+        ) from None
     if asked.returncode:
         raise packages.Missing(f"nothing runs here: {asked.stderr.strip()[-1000:]}")
     return json.loads(asked.stdout.splitlines()[-1]), variables

@@ -1,8 +1,8 @@
 """How long is a training step of one layer, by implementation and library?
 
 Outputs, and the gradient of their sum of squares by parameters and inputs. Everything
-is in float32, or everything in bfloat16. Who differs from the scan in float32 at the
-highest matmul precision is not timed.
+is in bfloat16, or in float32 with products in TensorFloat32, or all in float32. Who
+differs from the scan in float32 at the highest matmul precision is not timed.
 """
 
 import functools
@@ -31,9 +31,9 @@ RIGHT = "reference"
 APART = ("plain", "newton")
 """Implementations that are not measured here: the loop without our derivative, and
 Newton's method, which has a stage of its own."""
-DTYPES = ("bfloat16", "float32")
-TOLERANCES = {"bfloat16": 0.1, "float32": 3e-2}
-"""Of the largest value. GPUs may multiply float32 in TF32, with 10 bits."""
+DTYPES = ("bfloat16", "tensorfloat32", "float32")
+TOLERANCES = {"bfloat16": 0.1, "tensorfloat32": 3e-2, "float32": 1e-3}
+"""Of the largest value. TensorFloat32 is float32 whose products have 10 bits."""
 STEPS = 512
 ROWS_AND_UNITS = (
     *((32, 1024), (32, 512), (128, 1024), (1, 512), (32, 2048), (32, 256)),
@@ -71,17 +71,19 @@ def cases(setting):
 
 def build(name, dtype, shape):
     """In the process of a contender: its step, and a sample of what it computes."""
+    narrow = "bfloat16" if dtype == "bfloat16" else "float32"
     params, xs = one_layer.example(shape)
-    params, xs = jax.tree.map(lambda a: a.astype(dtype), (params, xs))
+    params, xs = jax.tree.map(lambda a: a.astype(narrow), (params, xs))
     if name == RIGHT:
         params, xs = jax.tree.map(lambda a: a.astype("float32"), (params, xs))
         with jax.default_matmul_precision("highest"):
             return jax_step(by_name("scan"), params, xs)
+    rounded = dtype == "tensorfloat32"
     if name == "torch":
-        return torch_step(params, xs)
-    if name in PEERS:
-        return jax_step(PEERS[name], params, xs)
-    return jax_step(by_name(name.removeprefix(OURS).strip() or None), params, xs)
+        return torch_step(params, xs, rounded)
+    make = PEERS.get(name) or by_name(name.removeprefix(OURS).strip() or None)
+    with jax.default_matmul_precision("tensorfloat32" if rounded else "highest"):
+        return jax_step(make, params, xs)
 
 
 def by_name(implementation):
@@ -107,9 +109,11 @@ def jax_step(make, params, xs):
     return {"step": step}, (values, facts)
 
 
-def torch_step(params, xs):
+def torch_step(params, xs, rounded):
     single = jax.tree.map(lambda a: np.asarray(a.astype("float32")), (params, xs))
     peer = others.Torch(*single)
+    peer.torch.backends.cudnn.allow_tf32 = rounded
+    peer.torch.backends.cuda.matmul.allow_tf32 = rounded
     dtype = getattr(peer.torch, str(xs.dtype))
     peer.module = peer.module.to(dtype)
     peer.xs = peer.xs.detach().to(dtype).requires_grad_()

@@ -16,17 +16,18 @@ NEEDED = {
     "flax": "modules",
     "optax": "training",
     "chex": "training",
-    "orbax.checkpoint": "training",
-    "pydantic": "configs",
-    "rich": "the progress of trainings",
-    "safetensors": "exported weights",
-    "tomli_w": "configs",
-    "jinja2": "reports",
     "pytest": "the tests",
 }
 """Modules without which no stage makes sense."""
 
 WANTED = {
+    "orbax.checkpoint": "trainings",
+    "pydantic": "configs of trainings",
+    "pydantic_core": "configs of trainings",
+    "rich": "the progress of trainings",
+    "safetensors": "weights of trainings",
+    "tomli_w": "configs of trainings",
+    "jinja2": "reports of trainings",
     "torch": "comparisons with cuDNN, and the tests of parity",
     "xdist": "running tests side by side",
     "soundfile": "the training of transcription",

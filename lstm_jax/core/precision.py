@@ -5,6 +5,9 @@ have the compute dtype. Sums, gate pre-activations and the cell state have the
 accumulation dtype. Parameters keep their own dtype and are cast when used.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -31,10 +34,25 @@ def asked_precision() -> str | None:
     return getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009
 
 
+def as_asked(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f`` with a further argument ``asked``: the `asked_precision` of its products.
+
+    JAX calls the rules of a primitive when the setting that held at its call may have
+    ended.
+    """
+
+    def under_the_setting(*args, asked, **static):
+        with jax.default_matmul_precision(asked):
+            return f(*args, **static)
+
+    return under_the_setting
+
+
 def keeps_all_bits() -> bool:
     """Whether products of float32 keep all bits: unless the user asks for less."""
     full = (None, "highest", "float32", "F32_F32_F32", "F64_F64_F64")
-    return asked_precision() in full
+    nearly = ("TF32_TF32_F32_X3", "BF16_BF16_F32_X6", "BF16_BF16_F32_X9")
+    return asked_precision() in (*full, *nearly)
 
 
 def product_precision(dtype) -> lax.Precision | None:

@@ -55,17 +55,20 @@ def test_products_keep_all_bits(name):
 
 
 @pytest.mark.parametrize("outer", [None, "tensorfloat32"])
-def test_precision_of_a_part_of_a_program(outer):
+@pytest.mark.parametrize("traced_first", [False, True])
+@pytest.mark.parametrize("implementation", ["scan", "native"])
+def test_precision_of_a_part_of_a_program(implementation, traced_first, outer):
     """The setting where a function is called also holds for its gradient."""
     inner = None if outer else "tensorfloat32"
     params = init_lstm(jax.random.key(0), D, H)
 
     def loss(params, xs):
         with jax.default_matmul_precision(inner):
-            return (lstm(params, None, xs, implementation="scan")[1] ** 2).sum()
+            return (lstm(params, None, xs, implementation=implementation)[1] ** 2).sum()
 
+    gradient = jax.grad(jax.jit(loss) if traced_first else loss)
     with jax.default_matmul_precision(outer):
-        traced = jax.jit(jax.grad(loss)).trace(params, jnp.ones((T, B, D)))
+        traced = jax.jit(gradient).trace(params, jnp.ones((T, B, D)))
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
     products = products_of(text)
     assert {("HIGHEST" in product) for product in products} == {inner is None}

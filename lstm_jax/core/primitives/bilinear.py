@@ -21,7 +21,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from lstm_jax._types import Array
-from lstm_jax.core.precision import asked_precision, cotangent_dtype
+from lstm_jax.core.precision import as_asked, asked_precision, cotangent_dtype
 from lstm_jax.core.primitives.debugging import show_nan
 from lstm_jax.core.sharding import sum_to, types_of
 
@@ -35,17 +35,13 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
         weight_gradient: ``(a, g, w)``, the gradient by ``w`` of
             ``vdot(g, compute(a, w, transpose_w=False))``, in the accumulation dtype.
     """
-    primitive = Primitive(name)
+    primitive, run = Primitive(name), as_asked(compute)
 
     def f(a: Array, w: Array, *, transpose_w: bool) -> Array:
         return bind(a, w, transpose_w=transpose_w, asked=asked_precision())
 
     def bind(a, w, **static):
         return show_nan(primitive.bind(a, w, **static))
-
-    def run(a, w, *, transpose_w, asked):
-        with jax.default_matmul_precision(asked):
-            return compute(a, w, transpose_w=transpose_w)
 
     def abstract_eval(a, w, **static):
         # Tracing `compute` gives the type, so varying axes and shardings follow JAX's
@@ -61,8 +57,7 @@ def bilinear(name: str, compute: Callable, weight_gradient: Callable) -> Callabl
             out = bind(g, w, transpose_w=not transpose_w, asked=asked)
             return sum_to(a.aval, out.astype(a.aval.dtype), w), None
         left, right = (g, a) if transpose_w else (a, g)
-        with jax.default_matmul_precision(asked):
-            out = weight_gradient(left, right, w.aval)
+        out = as_asked(weight_gradient)(left, right, w.aval, asked=asked)
         return None, sum_to(w.aval, out.astype(w.aval.dtype), a)
 
     def batch(operands, axes, **static):

@@ -25,6 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from lstm_jax._types import Array
 from lstm_jax.core.cells.cell import Cell, Noise
+from lstm_jax.core.precision import asked_precision
 from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.core.sharding import vary_alike
 
@@ -130,12 +131,29 @@ def _products(cell, inputs, in_loop):
     return {name: by(name, w) for name, w in weights.items()}
 
 
-run_with_rule = jax.custom_jvp(run_plain, nondiff_argnums=(0, 1, 2))
+def run_with_rule(
+    cell: Cell, params_type: type, reverse: bool, inputs: Inputs
+) -> tuple[Any, Array]:
+    """The scan of the cell's step, with the derivative rule: the last carry, and the
+    outputs.
+    """
+    return _with_rule(cell, params_type, reverse, asked_precision(), inputs)
 
 
-@functools.partial(run_with_rule.defjvp, symbolic_zeros=True)
-def _rule(cell, params_type, reverse, primals, tangents):
-    (inputs,), (dots,) = primals, tangents
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
+def _with_rule(cell, params_type, reverse, asked, inputs):
+    with jax.default_matmul_precision(asked):
+        return run_plain(cell, params_type, reverse, inputs)
+
+
+@functools.partial(_with_rule.defjvp, symbolic_zeros=True)
+def _rule(cell, params_type, reverse, asked, primals, tangents):
+    # JAX may call the rule after the user's setting of the precision has ended.
+    with jax.default_matmul_precision(asked):
+        return _derivative(cell, params_type, reverse, *primals, *tangents)
+
+
+def _derivative(cell, params_type, reverse, inputs, dots):
     run = functools.partial(_scan, cell, params_type, reverse)
     # The derivative of a product that is added to gx enters through gx. Every other
     # derivative enters through its own slot.

@@ -11,6 +11,7 @@ import jax
 from jax.interpreters import ad
 
 from lstm_jax._types import Array
+from lstm_jax.core.precision import as_asked
 from lstm_jax.core.sharding import sum_to
 from lstm_jax.kernels.lstm import derivatives
 from lstm_jax.kernels.lstm.binding import Primitives
@@ -20,19 +21,16 @@ from lstm_jax.kernels.lstm.operands import Operands, Outputs
 def register(primitives: Primitives) -> None:
     """Registers them with JAX."""
     _, forward, tangent, backward = primitives
-    ad.primitive_jvps[forward] = functools.partial(_forward_jvp, primitives)
-    ad.primitive_jvps[tangent] = functools.partial(
+    rule = lambda f, *args: as_asked(functools.partial(f, *args))
+    ad.primitive_jvps[forward] = rule(_forward_jvp, primitives)
+    ad.primitive_jvps[tangent] = rule(
         _linear_jvp, primitives.tangent, derivatives.tangent
     )
-    ad.primitive_jvps[backward] = functools.partial(
+    ad.primitive_jvps[backward] = rule(
         _linear_jvp, primitives.backward, derivatives.backward
     )
-    ad.primitive_transposes[tangent] = functools.partial(
-        _tangent_transpose, primitives.backward
-    )
-    ad.primitive_transposes[backward] = functools.partial(
-        _backward_transpose, primitives.tangent
-    )
+    ad.primitive_transposes[tangent] = rule(_tangent_transpose, primitives.backward)
+    ad.primitive_transposes[backward] = rule(_backward_transpose, primitives.tangent)
 
 
 def _is_zero(tangent):

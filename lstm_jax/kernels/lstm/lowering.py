@@ -13,6 +13,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 from jax.interpreters.xla import apply_primitive
 
+from lstm_jax.core.precision import as_asked, asked_precision
 from lstm_jax.core.sharding import types_of
 from lstm_jax.kernels.lstm import partition, shards, types
 from lstm_jax.kernels.lstm.binding import Primitives
@@ -45,9 +46,9 @@ def _register(
 
     def lowering(run, divided=None):
         local = _on_shards(kernel, run, types, divided)
-        return mlir.lower_fun(local, multiple_results=True)
+        return mlir.lower_fun(as_asked(local), multiple_results=True)
 
-    primitive.def_abstract_eval(types)
+    primitive.def_abstract_eval(as_asked(types))
     primitive.def_impl(functools.partial(apply_primitive, primitive))
     mlir.register_lowering(primitive, lowering(_on_leaves(by_scan)))
     if by_kernel is None:
@@ -141,13 +142,14 @@ def _by_compiler(kernel, f, types, name):
         if not rows or not has_rows(at, static["least_rows"]):
             return f(*leaves, **static)
         out_types = types(*leaves, **static)
+        asked = {"asked": asked_precision()}
         return partition.by_rows(
-            functools.partial(f, **static),
+            functools.partial(as_asked(f), **static, **asked),
             leaves,
             places(kernel, *args, groups=static.get("groups", 0)),
             out_types,
             _out_places(kernel, at, out_types, **static),
-            partition.name_of(name, static),
+            partition.name_of(name, static | asked),
         )
 
     return by_compiler

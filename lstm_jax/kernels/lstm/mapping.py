@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import batching
 
+from lstm_jax.core.precision import as_asked
 from lstm_jax.kernels.lstm import derivatives, shards
-from lstm_jax.kernels.lstm.binding import Primitives
+from lstm_jax.kernels.lstm.binding import Primitives, bind
 from lstm_jax.kernels.lstm.operands import OPERAND_AXES, OUTPUT_AXES, gradient_axes
 
 
@@ -29,11 +30,11 @@ def register(primitives: Primitives) -> None:
     }
     for primitive, rule in rules.items():
         rule = functools.partial(rule, primitives.kernel, primitive)
-        batching.primitive_batchers[primitive] = rule
+        batching.primitive_batchers[primitive] = as_asked(rule)
 
 
 def _forward(kernel, primitive, leaves, axes, *, tree, **static):
-    run = functools.partial(primitive.bind, tree=tree, **static)
+    run = functools.partial(_bind, primitive, tree=tree, **static)
     (at,) = _mapped(tree, axes)
     if _any(at.w_x, at.w_h, at.b):
         return _one_by_one(run, leaves, axes)
@@ -46,7 +47,7 @@ def _tangent(kernel, primitive, leaves, axes, *, tree, **static):
     del kernel
     at, *_ = _mapped(tree, axes)
     if _any(at.w_x, at.w_h, at.b):
-        run = functools.partial(primitive.bind, tree=tree, **static)
+        run = functools.partial(_bind, primitive, tree=tree, **static)
         return _one_by_one(run, leaves, axes)
     del static["least_rows"]
     linear = functools.partial(derivatives.tangent, **static)
@@ -55,7 +56,7 @@ def _tangent(kernel, primitive, leaves, axes, *, tree, **static):
 
 def _backward(kernel, primitive, leaves, axes, *, tree, **static):
     at, residuals, _ = _mapped(tree, axes)
-    run = functools.partial(primitive.bind, tree=tree)
+    run = functools.partial(_bind, primitive, tree=tree)
     one_by_one = functools.partial(run, **static)
     if _any(at.w_x, at.w_h, at.b):
         return _one_by_one(one_by_one, leaves, axes)
@@ -78,6 +79,10 @@ def _backward(kernel, primitive, leaves, axes, *, tree, **static):
     static["groups"] += 1
     out = run(*_first_of_batch(leaves, axes, places), **static)
     return out, list(gradient_axes(sorted(static["wrt"])).values())
+
+
+def _bind(primitive, *leaves, **static):
+    return bind(primitive, leaves, **static)
 
 
 class _Axis:

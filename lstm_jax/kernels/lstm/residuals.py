@@ -1,13 +1,13 @@
 """Gates and states as residuals, and the gradients by weights that they give."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 
 from lstm_jax._types import Array, Float
-from lstm_jax.core.precision import product_precision
+from lstm_jax.core.precision import accumulation_dtype, product_precision
 from lstm_jax.kernels.lstm.operands import Operands
 from lstm_jax.kernels.lstm.shards import Place, Rows, zeros
 
@@ -52,17 +52,19 @@ def weight_gradients(
     *,
     reverse: bool,
     groups: int,
+    factors: Any = None,
 ) -> dict[str, Array]:
     """The gradients by those weights that are in ``wrt``, by name.
 
-    Each is one product over all steps, with ``groups`` leading axes.
+    Each is one product over all steps, with ``groups`` leading axes. Its factors have
+    the dtype ``factors``, by default that of ``dz``.
     """
-    gradients = {}
+    gradients, factor = {}, dz if factors is None else dz.astype(factors)
     if "w_x" in wrt:
-        gradients["w_x"] = _outer_products(at.xs, dz, groups)
+        gradients["w_x"] = _outer_products(at.xs, factor, groups)
     if "w_h" in wrt:
         before = state_before(at, hs, reverse)
-        gradients["w_h"] = _outer_products(before, dz, groups)
+        gradients["w_h"] = _outer_products(before, factor, groups)
     if "b" in wrt:
         gradients["b"] = dz.sum(axis=(0, *range(1 + groups, dz.ndim - 1)))
     return gradients
@@ -80,5 +82,10 @@ def _outer_products(a, g, groups):
     leading = tuple(range(groups))
     axes = (((groups,), (groups,)), (leading, leading))
     a, g = flat(a).astype(g.dtype), flat(g)
-    precision = product_precision(g.dtype)
-    return lax.dot_general(a, g, axes, precision, preferred_element_type=g.dtype)
+    return lax.dot_general(
+        a,
+        g,
+        axes,
+        precision=product_precision(g.dtype),
+        preferred_element_type=accumulation_dtype(g.dtype),
+    )

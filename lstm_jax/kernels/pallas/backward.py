@@ -68,7 +68,7 @@ def run(
 ) -> Gradients:
     """All steps, from the last to the first. ``reverse`` is that of the forward run."""
     B, H = d_h.shape
-    blocks = Blocks.of(B, H)
+    blocks = Blocks.of(B, H, w_h.dtype)
     narrow = w_h.dtype
     zeros = jnp.zeros((B, H), jnp.float32)
     state = State(d_h, d_c, jnp.zeros((B, 4 * H), narrow), zeros, zeros)

@@ -19,10 +19,9 @@ MOST_ROWS = 64
 ALONE = 64
 """Up to this many units, one program has all of them, and waits for no other."""
 
-BYTES = 128 * 1024
-"""Of weights in a program. Registers and shared memory of a multiprocessor have about
-450 KiB on an H100. The block of states, the gates and copies of the weights in another
-layout have the rest."""
+BYTES = 220 * 1024
+"""Of the factors of a program's products. Its multiprocessor has 227 KiB of shared
+memory on an H100, where the tensor cores take them from."""
 
 PROCESSORS = 132
 """Of an H100, where JAX does not know the number of multiprocessors."""
@@ -39,16 +38,18 @@ class Blocks(NamedTuple):
     """All units, filled up to a power of two: the length of the sums."""
 
     @classmethod
-    def of(cls, B: int, H: int) -> "Blocks":
+    def of(cls, B: int, H: int, dtype: Any) -> "Blocks":
         """The blocks for ``B`` rows and ``H`` units. Not tuned on a GPU yet."""
         depth = _power(H)
         rows = min(_power(B), MOST_ROWS)
         units = depth if depth <= ALONE else LEAST
+        while rows > LEAST and _bytes(rows, units, depth, dtype) > BYTES:
+            rows //= 2
         return cls(rows, units, -(-B // rows), -(-H // units), depth)
 
     @property
     def warps(self) -> int:
-        """Enough threads for their registers to hold the weights."""
+        """More threads have more registers for the sums."""
         return 4 if self.depth <= 256 else 8
 
     def pad(self, a: Float[Array, "... B H"]) -> Float[Array, "... _ _"]:
@@ -67,9 +68,10 @@ class Blocks(NamedTuple):
 
 def too_large(H: int, dtype: Any) -> str | None:
     """Says why the weights of ``H`` units do not fit; ``None`` if they do."""
-    blocks, size = Blocks.of(1, H), jnp.dtype(dtype).itemsize
-    if 4 * blocks.depth * blocks.units * size > BYTES:
-        most = BYTES // (4 * LEAST * size)
+    blocks = Blocks.of(1, H, dtype)
+    if _bytes(LEAST, blocks.units, blocks.depth, dtype) > BYTES:
+        fits = lambda depth: _bytes(LEAST, LEAST, depth, dtype) <= BYTES
+        most = max(2**n for n in range(16) if fits(2**n))
         name = jnp.dtype(dtype).name
         return (
             f"a program holds the weights of its units, which fit up to "
@@ -86,6 +88,16 @@ def too_large(H: int, dtype: Any) -> str | None:
 def processors() -> int:
     """The number of multiprocessors of the first device."""
     return getattr(jax.devices()[0], "core_count", None) or PROCESSORS
+
+
+def _bytes(rows, units, depth, dtype):
+    """Of the weights ``[4, depth, units]`` and the states ``[rows, depth]``.
+
+    float32 is split into two factors of TF32, which both have 4 bytes.
+    """
+    size = jnp.dtype(dtype).itemsize
+    copies = 2 if size == 4 else 1
+    return copies * size * depth * (4 * units + rows)
 
 
 def _power(n):

@@ -48,11 +48,11 @@ def run(
 ) -> tuple[State, dict[str, Array]]:
     """All steps: the state after them, and arrays by name, ``[T, B, ...]``.
 
-    ``hs`` has the outputs. For the backward pass, there are also ``gates``, ``cs``, and
-    ``before``: the operand of ``w_h``.
+    ``hs`` has the outputs. For the backward pass, there are also ``gates`` and ``cs``.
+    With a mask or resets, there is ``before``, too: the operand of ``w_h``.
     """
     B, H = state.h.shape
-    blocks = Blocks.of(B, H)
+    blocks = Blocks.of(B, H, state.h.dtype)
     w = blocks.pack(w_h.astype(state.h.dtype).reshape(H, 4, H).transpose(1, 0, 2))
     static = blocks, (B, H), reverse, interpret
     one = functools.partial(_launch, static, residuals, w, reset)
@@ -68,8 +68,9 @@ def _launch(static, residuals, w, reset, steps, state):
         out |= {
             "gates": array((T, B, 4 * H), jnp.float32),
             "cs": array((T, B, H), jnp.float32),
-            "before": array((T, B, H), narrow),
         }
+        if steps.mask is not None or steps.resets is not None:
+            out["before"] = array((T, B, H), narrow)
     last = {"h": array((B, H), narrow), "c": array((B, H), jnp.float32)}
     h = blocks.pad(state.h)
     exchange = jnp.stack([h, jnp.zeros_like(h)])
@@ -120,8 +121,9 @@ def _forward(static, names, counters, exchange, w, gx, c0, *given, **out):
             output, values = zero(new_h), [zero(value) for value in values]
             new_h, new_c = keep(new_h, h), keep(new_c, c)
         program.store(out["hs"], output, t)
-        if "gates" in out:
+        if "before" in out:
             program.store(out["before"], h, t)
+        if "gates" in out:
             program.store(out["cs"], new_c, t)
             for gate, value in enumerate(values):
                 program.store(out["gates"], value, t, gate=gate)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from lstm_jax._types import Array
 from lstm_jax.core.cells.lstm import LSTMCell, LSTMParams
+from lstm_jax.core.precision import cotangent_dtype
 from lstm_jax.core.primitives.elementwise import add_bias
 from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.core.recurrence.loop import select
@@ -88,7 +89,13 @@ def _backward(
     states = _by_states(shape, at, found, reverse)
     gradients = {name: shape.unflatten(a, 0) for name, a in states.items()}
     gradients |= residuals.weight_gradients(
-        at, kept.hs, dz, wrt, reverse=reverse, groups=groups
+        at,
+        kept.hs,
+        dz,
+        wrt,
+        reverse=reverse,
+        groups=groups,
+        factors=cotangent_dtype(narrow),
     )
     if "xs" in wrt:
         gradients["xs"] = matmul(dz.astype(narrow), at.w_x, transpose_w=True)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
@@ -164,7 +165,9 @@ def each_step(
             program.meet(n + 1, interpret)
         return state
 
-    return lax.fori_loop(0, T, run, state) if T > 1 else run(jnp.int32(0), state)
+    # Python's numbers would be 64 bits wide in x64 mode.
+    first, end = np.int32(0), np.int32(T)
+    return lax.fori_loop(first, end, run, state) if T > 1 else run(first, state)
 
 
 def launch(
