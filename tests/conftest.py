@@ -7,7 +7,7 @@ stays in the list for the simulated devices of the sharding tests.
 import gc
 import os
 import zlib
-from collections import Counter
+from collections import defaultdict
 
 if "LSTM_JAX_TEST_PLATFORM" in os.environ:
     os.environ["JAX_PLATFORMS"] = os.environ["LSTM_JAX_TEST_PLATFORM"]
@@ -42,42 +42,69 @@ SLOWEST = (
 """These files take minutes. One that starts last leaves all other workers idle."""
 
 
+EVERY_CASE = (
+    "tests/data/",
+    "tests/scores/",
+    "tests/test_annotations.py",
+    "tests/test_commands.py",
+    "tests/test_config.py",
+    "tests/test_docs.py",
+    "tests/test_explain.py",
+    "tests/test_files.py",
+    "tests/test_hostile.py",
+    "tests/test_house.py",
+    "tests/test_signatures.py",
+    # How often two processes meet is the number of its cases.
+    "tests/training/test_processes.py",
+)
+"""Of these, no case is left out: most compile nothing."""
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--one-case-in",
         type=int,
         default=1,
         metavar="N",
-        help="run every test, but of its cases only the first and one in N; the cases "
-        "differ from test to test",
+        help="run every test, but of its cases only one in N, and at least one; the "
+        "cases differ from test to test",
     )
     parser.addoption(
         "--but-one-case-in",
         type=int,
         default=0,
         metavar="N",
-        help="leave out the cases of the mathematics that --one-case-in runs, all but "
-        "the first of each test: they run under another Python",
+        help="leave out the cases of the mathematics that --one-case-in N runs, which "
+        "run under another Python",
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    every, seen = config.getoption("--one-case-in"), Counter()
+    every = config.getoption("--one-case-in")
     elsewhere = config.getoption("--but-one-case-in")
-    kept, others = [], []
+    cases = defaultdict(list)
     for item in items:
-        test = item.nodeid.split("[")[0]
-        n = seen[test]
+        cases[item.nodeid.split("[")[0]].append(item)
+    chosen = set()
+    for test, mine in cases.items():
         # Cells stand in one order in many tests: each test begins at another one.
-        place = n + zlib.crc32(test.encode())
-        left_out = place % every != 0
+        begin = zlib.crc32(test.encode())
+        some = mine
+        if not test.startswith(EVERY_CASE):
+            some = [mine[n] for n in _one_in(every, begin, len(mine))]
         if elsewhere and test.startswith(MATHEMATICS):
-            left_out |= place % elsewhere == 0
-        (others if n and left_out else kept).append(item)
-        seen[test] += 1
+            there = {mine[n] for n in _one_in(elsewhere, begin, len(mine))}
+            some = [item for item in some if item not in there] or mine[:1]
+        chosen.update(some)
+    others = [item for item in items if item not in chosen]
     config.hook.pytest_deselected(items=others)
     # The sort keeps the order of all other files.
-    items[:] = sorted(kept, key=lambda item: not str(item.path).endswith(SLOWEST))
+    slowest = lambda item: not str(item.path).endswith(SLOWEST)
+    items[:] = sorted(filter(chosen.__contains__, items), key=slowest)
+
+
+def _one_in(every, begin, count):
+    return [n for n in range(count) if (begin + n) % every == 0] or [0]
 
 
 MOST_MAPPINGS = 20_000
