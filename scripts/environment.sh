@@ -47,6 +47,18 @@ share_compilations() {
     export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 }
 
+# For programs that run once: XLA optimises nothing, and does not merge operations in a
+# way that takes most of the time. A flag that a version of XLA does not know ends Python.
+compile_quickly() {
+    local flag
+    for flag in --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \
+        --xla_cpu_parallel_codegen_split_count=1; do
+        if XLA_FLAGS=$flag python -c 'import jax; jax.devices()' >/dev/null 2>&1; then
+            export XLA_FLAGS="$flag ${XLA_FLAGS:-}"
+        fi
+    done
+}
+
 make_venv() {
     if ! .venv/bin/python -c '' 2>/dev/null; then
         local python=${PYTHON:-python3}

@@ -13,7 +13,7 @@ pyright
 # Most of the time goes to compiling small programs: one worker a core, no program twice,
 # and none optimised by XLA. Some are compiled as users do under the newest Python, in
 # .ci/run.
-export XLA_FLAGS="--xla_backend_optimization_level=0 ${XLA_FLAGS:-}"
+compile_quickly
 share_compilations
 # The tests of a file share what they trained and compiled, so they share a worker. The
 # order of the files is that of tests/conftest.py: the slowest first.

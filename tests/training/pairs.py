@@ -16,10 +16,16 @@ import socket
 import sys
 from pathlib import Path
 
+# What a run imports when it needs it, all processes of all rounds would import anew.
+import matplotlib.figure
+import safetensors.numpy
+import scipy.linalg
+
 from lstm_jax import cli
 from lstm_jax.commands import worker
 from lstm_jax.training import progress
 
+IMPORTED = (matplotlib.figure, safetensors.numpy, scipy.linalg)
 FORK = multiprocessing.get_context("fork")
 SECONDS = 120
 
