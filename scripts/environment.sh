@@ -47,8 +47,8 @@ share_compilations() {
     export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 }
 
-# For programs that run once: XLA optimises nothing, and does not merge operations in a
-# way that takes most of the time. A flag that a version of XLA does not know ends Python.
+# For programs that run once, XLA optimises nothing. Merging operations is most of the
+# time of compiling, so it is off, too. An unknown flag would end Python, so each is tried.
 compile_quickly() {
     local flag
     for flag in --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false \

@@ -10,12 +10,15 @@ is not available here.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib
 import json
 import os
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+from benchmarks.accelerator.packages import is_wanted
 
 Cases = dict[str, Callable[[], Iterator[dict[str, Any]]]]
 
@@ -48,13 +51,27 @@ def main(argv: list[str] | None = None) -> None:
             pipe.write(json.dumps(message, default=plain) + "\n")
             pipe.flush()
 
-        module = importlib.import_module(args.module)
-        cases = module.cases(Setting(args.platform, args.dry_run, until_end))
+        setting = Setting(args.platform, args.dry_run, until_end)
+        cases = cases_of(args.module, setting)
         send(cases=list(cases))
         for name, case in list(cases.items())[args.skip :]:
             send(begin=name)
             for row in rows_of(case):
                 send(row=row)
+
+
+def cases_of(module: str, setting: Setting) -> Cases:
+    """The cases of a module; one that is not available if it lacks what is `WANTED`."""
+    try:
+        return importlib.import_module(module).cases(setting)
+    except ModuleNotFoundError as error:
+        if not is_wanted(error.name):
+            raise
+        return {"all cases": functools.partial(_lack, error)}
+
+
+def _lack(error):
+    raise error
 
 
 def rows_of(case: Callable[[], Iterator[dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -21,13 +21,13 @@ NEEDED = {
 """Modules without which no stage makes sense."""
 
 WANTED = {
-    "orbax.checkpoint": "trainings",
-    "pydantic": "configs of trainings",
-    "pydantic_core": "configs of trainings",
-    "rich": "the progress of trainings",
-    "safetensors": "weights of trainings",
-    "tomli_w": "configs of trainings",
-    "jinja2": "reports of trainings",
+    "orbax.checkpoint": "trainings and language models",
+    "pydantic": "trainings and language models",
+    "pydantic_core": "trainings and language models",
+    "rich": "trainings and language models",
+    "safetensors": "trainings and language models",
+    "tomli_w": "trainings and language models",
+    "jinja2": "trainings",
     "torch": "comparisons with cuDNN, and the tests of parity",
     "xdist": "running tests side by side",
     "soundfile": "the training of transcription",
@@ -64,6 +64,12 @@ def install(wheels: Path, target: Path) -> list[str]:
 def missing(modules: Sequence[str]) -> list[str]:
     """Those of the modules that cannot be imported."""
     return [name for name in modules if not _importable(name)]
+
+
+def is_wanted(module: str | None) -> bool:
+    """Whether a module is one of `WANTED`, or inside one."""
+    top = lambda name: name.partition(".")[0]
+    return module is not None and top(module) in map(top, WANTED)
 
 
 def _importable(module):

@@ -83,6 +83,15 @@ def test_what_goes_wrong_is_recorded_and_the_rest_runs(tmp_path, capsys):
     assert "planted" in capsys.readouterr().out
 
 
+def test_a_stage_without_a_package(tmp_path):
+    record = Record(tmp_path / "results.json", {})
+    lacking = Stage("lacking", "tests.bench.lacking", "?", 10)
+    assert supervise.run([lacking], machine(tmp_path), record, minutes=1)
+    (row,) = record.rows
+    assert row["status"] == "not available"
+    assert row["reason"] == "No module named 'torch'"
+
+
 def test_a_stage_that_cannot_start_and_one_without_time(tmp_path):
     record = Record(tmp_path / "results.json", {})
     nowhere = Stage("nowhere", "tests.bench.nowhere", "?", 10)

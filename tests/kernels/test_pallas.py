@@ -125,6 +125,12 @@ def test_lowers_for_cuda(dtype):
         assert text.count("condition") == launches
 
 
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("T", [1, 3])
+def test_in_x64_mode(T):
+    agree(value_and_grad, make_operands(T, (2,), 3, True))
+
+
 @needs_gpu
 @pytest.mark.parametrize(("B", "H"), [(1, 64), (5, 70), (20, 256), (70, 130)])
 @pytest.mark.parametrize(("dtype", "rtol"), [(jnp.float32, 1e-4), (jnp.bfloat16, 3e-2)])

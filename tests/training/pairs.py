@@ -9,6 +9,7 @@ With ``STOP_AT=STEP`` the last process gets Ctrl-C at this step of every round.
 """
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
@@ -16,16 +17,13 @@ import socket
 import sys
 from pathlib import Path
 
-# What a run imports when it needs it, all processes of all rounds would import anew.
-import matplotlib.figure
-import safetensors.numpy
-import scipy.linalg
-
 from lstm_jax import cli
 from lstm_jax.commands import worker
 from lstm_jax.training import progress
 
-IMPORTED = (matplotlib.figure, safetensors.numpy, scipy.linalg)
+LATER = ("matplotlib.figure", "safetensors.numpy", "scipy.linalg")
+"""What a run imports when it needs it: every process of every round would do so anew.
+"""
 FORK = multiprocessing.get_context("fork")
 SECONDS = 120
 
@@ -69,6 +67,8 @@ def interrupt(step):
 
 
 def main(rounds: str, count: str, folder: str, *arguments: str) -> int:
+    for name in LATER:
+        importlib.import_module(name)
     for k in range(int(rounds)):
         given = (int(count), free_port(), Path(folder) / str(k), [*arguments])
         group = [

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from lstm_jax._types import Array, Bool, Float
 from lstm_jax.core.primitives.matmul import matmul
@@ -121,7 +120,7 @@ def _backward(static, names, counters, exchange, w, *given, **out):
     def step(n, t, state):
         state = dict(zip(kept, state, strict=True))
         for gate in range(4):
-            dz = program.receive(exchange, lax.rem(n, 2), gate)
+            dz = program.receive(exchange, n & 1, gate)
             state["h"] += product(dz, w[gate], interpret)
         if "resets" in at:
             over = program.flags(at["resets"], t)
@@ -148,7 +147,7 @@ def _backward(static, names, counters, exchange, w, *given, **out):
         state |= {"h": d_h, "c": d_c}
         for gate, d in enumerate(dz):
             program.store(out["z"], d, t, gate=gate)
-            program.share(exchange, d, 1 - lax.rem(n, 2), gate)
+            program.share(exchange, d, 1 - (n & 1), gate)
         return [state[name] for name in kept]
 
     start = [program.load(at["d_" + name]) for name in kept]

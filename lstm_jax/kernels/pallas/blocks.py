@@ -20,8 +20,8 @@ ALONE = 64
 """Up to this many units, one program has all of them, and waits for no other."""
 
 BYTES = 220 * 1024
-"""Of the factors of a program's products. Its multiprocessor has 227 KiB of shared
-memory on an H100, where the tensor cores take them from."""
+"""Limit for the factors of a program's products. Tensor cores read them from shared
+memory. An H100 has 227 KiB of it per multiprocessor; other GPUs have less."""
 
 PROCESSORS = 132
 """Of an H100, where JAX does not know the number of multiprocessors."""

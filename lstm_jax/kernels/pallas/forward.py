@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from lstm_jax._types import Array, Bool, Float
 from lstm_jax.kernels.pallas.blocks import Blocks
@@ -103,7 +102,7 @@ def _forward(static, names, counters, exchange, w, gx, c0, *given, **out):
 
     def step(n, t, state):
         h, c = state
-        before = program.receive(exchange, lax.rem(n, 2))
+        before = program.receive(exchange, n & 1)
         z = [
             program.load(gx, t, gate=gate).astype(jnp.float32)
             + product(before, w[gate], interpret)
@@ -131,7 +130,7 @@ def _forward(static, names, counters, exchange, w, gx, c0, *given, **out):
             over = program.flags(flags["resets"], t)
             new_h = jnp.where(over, reset["reset_h"], new_h)
             new_c = jnp.where(over, reset["reset_c"], new_c)
-        program.share(exchange, new_h, 1 - lax.rem(n, 2))
+        program.share(exchange, new_h, 1 - (n & 1))
         return new_h, new_c
 
     start = program.own(exchange, 0), program.load(c0)

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
@@ -160,14 +159,14 @@ def each_step(
     """Runs ``state = step(n, t, state)`` for the ``n``-th step, at time ``t``."""
 
     def run(n, state):
+        # Python's numbers count with 64 bits in x64 mode.
+        n = lax.convert_element_type(n, jnp.int32)
         state = step(n, T - 1 - n if reverse else n, state)
         if T > 1:
             program.meet(n + 1, interpret)
         return state
 
-    # Python's numbers would be 64 bits wide in x64 mode.
-    first, end = np.int32(0), np.int32(T)
-    return lax.fori_loop(first, end, run, state) if T > 1 else run(first, state)
+    return lax.fori_loop(0, T, run, state) if T > 1 else run(0, state)
 
 
 def launch(
