@@ -3,8 +3,8 @@
 Parameters are nested dicts with the names of the fields of the cell's parameters:
 ``params["layers_0"]["w_x"]``, or ``params["layers_0"]["forward"]["w_x"]`` where there
 are two directions.
-`Recurrent.as_layers` makes what `lstm_jax.lstm_stack` and ``lstm_jax.nn.LSTM.params``
-take of them, `Recurrent.as_variables` is the way back.
+`Recurrent.as_layers` converts them to the parameters of `lstm_jax.lstm_stack` and
+``lstm_jax.nn.LSTM.params``. `Recurrent.as_variables` converts back.
 """
 
 import functools
@@ -70,9 +70,9 @@ class _Layers(nn.Module, kw_only=True):
     w_x: init.Initializer | None = None
     w_h: init.Initializer | None = None
     forget_bias: init.ForgetBias | None = None
-    """This and the two before it as in `lstm_jax.init_lstm`; ``None`` is what the cells
-    begin with. An initialiser of ``nn.with_partitioning`` puts its box on the
-    parameter."""
+    """``w_x``, ``w_h`` and ``forget_bias`` are as in `lstm_jax.init_lstm`; ``None``
+    uses the defaults of the cells. An initialiser of ``nn.with_partitioning`` puts its
+    box on the parameter."""
     init_options: Mapping[str, Any] | None = None
     """Other arguments of the ``init`` of the cells."""
 
@@ -88,7 +88,7 @@ class _Layers(nn.Module, kw_only=True):
         raise NotImplementedError
 
     def as_layers(self, variables: Mapping[str, Any], in_size: int) -> tuple[Any, ...]:
-        """The parameters in ``variables`` as the stack takes them, one entry a layer.
+        """The parameters in ``variables`` as the stack takes them, one entry per layer.
 
         ``in_size`` is ``D``, the features of an input.
         """
@@ -153,9 +153,9 @@ class _Layers(nn.Module, kw_only=True):
     ) -> Any:
         """As a call of `lstm_jax.nn.Recurrent`.
 
-        Where something is dropped, a call is evaluation with ``deterministic=True``,
-        here or as a field, and training with a key: ``key=``, or that of
-        ``rngs={"dropout": key}``. Without either it raises ValueError.
+        If the stack has dropout, pass ``deterministic=True`` (here or as a field) to
+        evaluate, or a key to train: ``key=`` or ``rngs={"dropout": key}``. With
+        neither, ``apply`` raises ValueError; ``init`` does not.
         """
         stack, xs = self.as_stack(), jnp.asarray(xs)
         in_size = xs.shape[-1]

@@ -38,8 +38,9 @@ def lstm(
 ) -> tuple[LSTMCarry, Float[Array, "T *B H"]]:
     """One LSTM layer over a time-major sequence with any number of batch axes.
 
-        i, f, o = sigmoid(x_t w_x + h_{t-1} w_h + b)     g = tanh(same, its columns)
-        c_t = f * c_{t-1} + i * g                        h_t = o * tanh(c_t)
+        i, f, g, o = split(x_t w_x + h_{t-1} w_h + b)
+        c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)
+        h_t = sigmoid(o) * tanh(c_t)
 
     Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
 
@@ -57,7 +58,7 @@ def lstm(
 
     Raises:
         TypeError, ValueError: as `lstm_jax.unroll`; an unknown implementation.
-        NotImplementedError: the one that was named does not support the call.
+        NotImplementedError: the named implementation does not support the call.
 
     >>> import jax, jax.numpy as jnp
     >>> from lstm_jax import init_lstm
@@ -94,7 +95,7 @@ def init_lstm_stack(
     forget_bias: init.ForgetBias = 1.0,
     dtype: Any = jnp.float32,
 ) -> tuple[Any, ...]:
-    """Parameters of `lstm_stack`, one entry a layer.
+    """Parameters of `lstm_stack`, one entry per layer.
 
     Args:
         key, in_size: as in `lstm_jax.init_lstm`.
@@ -163,7 +164,7 @@ def lstm_stack(
     """LSTM layers on top of each other.
 
     Args:
-        params: one entry a layer; a layer in two directions is a ``Bidirectional``.
+        params: one entry per layer; a layer in two directions is a ``Bidirectional``.
         carries: likewise; ``None`` is zeros.
         xs: inputs ``[T, ..., D]``.
         merge, skip, input_dropout, dropout, output_dropout, locked, weight_drop: how
@@ -188,7 +189,7 @@ def lstm_stack(
     """
     params = check_layers("params", params)
     if not params:
-        raise ValueError("params is empty, expected one entry a layer.")
+        raise ValueError("params is empty, expected one entry per layer.")
     two_ways = two_directions("params", params)
     stack = Stack(
         [cell_of(p.forward if two_ways else p) for p in params],

@@ -74,7 +74,7 @@ class Published(NamedTuple):
 
 
 OF_LOSS = ("loss", "perplexity")
-"""Figures that a curve of the loss shows."""
+"""Metrics that a curve of the loss shows."""
 
 _ZAREMBA = "Zaremba, Sutskever & Vinyals 2014"
 _FENG = "in Feng et al. 2024 minLSTM 1.555, Mamba 1.575, a Transformer 1.547 (test)"
@@ -411,7 +411,7 @@ def write(facts: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def plot(facts: dict[str, Any], path: Path) -> Path:
-    """The course of every seed, training and validation, beside what was published.
+    """The curves of every seed, training and validation, beside what was published.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.

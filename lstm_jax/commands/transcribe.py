@@ -127,15 +127,17 @@ def transcribe(args) -> int:
 def _check(args, paths, live):
     """Raises RunError for what does not go together."""
     if args.tokens and args.out is None:
-        raise RunError("--tokens is of --out FILE.jsonl; add it.")
+        raise RunError(
+            "--tokens needs --out FILE.jsonl; add it, or leave --tokens out."
+        )
     if live and len(paths) > 1:
         raise RunError("standard input (-) comes alone; leave the other files out.")
     if live and args.rate is None:
         raise RunError("standard input (-) needs --rate, its samples a second.")
     if not live and args.rate is not None:
         raise RunError(
-            "--rate is of standard input; a sound file says its own rate; leave --rate "
-            "out."
+            "--rate is only for standard input: a sound file has its own rate; leave "
+            "--rate out."
         )
     if args.rate is not None and not 1000 <= args.rate <= 384_000:
         raise RunError(f"--rate is {args.rate}, expected 1000 to 384000.")
@@ -146,7 +148,7 @@ def _check(args, paths, live):
         )
     if (live or args.stream) and args.posteriors is not None:
         raise RunError(
-            "--posteriors is of whole sounds; leave --posteriors out, or --stream."
+            "--posteriors needs whole sound files, without --stream or -; leave it out."
         )
     if (live or args.stream) and args.n_best is not None:
         raise RunError(
@@ -169,7 +171,7 @@ def _options(args, task: Any) -> TranscriptionOptions:
     if not (math.isfinite(weight) and weight >= 0):
         raise RunError(f"--weight is {weight:g}, expected 0 or more.")
     if args.weight is not None and args.language_model is None:
-        raise RunError("--weight is of a language model; add --language-model RUN.")
+        raise RunError("--weight needs a language model; add --language-model RUN.")
     if not math.isfinite(args.bonus):
         raise RunError(f"--bonus is {args.bonus:g}, expected a finite number.")
     usual, language = task.transcription_options, _language(args, task)

@@ -26,7 +26,7 @@ from lstm_jax.training.run_errors import RunError, make_folder
 def add_command(commands) -> None:
     """``lstm-jax translate`` and its options."""
     command = commands.add_parser(
-        "translate", help="translate sentences, one a line, with the best checkpoint"
+        "translate", help="translate sentences, one per line, with the best checkpoint"
     )
     add = command.add_argument
     add("run", help="the folder of a run")

@@ -27,10 +27,9 @@ zeros = jax.nn.initializers.zeros
 
 
 def uniform(scale: float | None = None) -> Initializer:
-    """U(-scale, scale); ``None`` takes ``1/sqrt(H)``, as torch does.
+    """U(-scale, scale); ``None`` takes ``1/sqrt(n)`` for a last axis of ``n``.
 
-    ``H`` is the last axis of a gate's shape: the number of hidden units. The exception
-    is the projection ``w_hr`` of an `lstm_jax.LSTMPCell`.
+    For most gates ``n`` is ``H``, the number of hidden units, as in torch.
 
     >>> import jax
     >>> from lstm_jax import init, init_lstm

@@ -79,7 +79,7 @@ def from_dict(tree: Any, like: Any, path: str = "params") -> Any:
         how = "restore what was saved of the same module"
         if isinstance(like, tuple) and not hasattr(like, "_fields"):
             how = (
-                "pass a list with one entry a layer. as_layers of the Linen module "
+                "pass a list with one entry per layer. as_layers of the Linen module "
                 "makes one of its variables"
             )
         raise ValueError(

@@ -3,8 +3,8 @@
 Sequences of different lengths, from a list of arrays ``[T_i, ...]`` to the time-major
 arrays and flags that `lstm_jax.lstm` takes, and back:
 
-    pad                 one a row, padded at the end; back with `unpad`
-    bucket              one a row, in batches of a few static shapes, which
+    pad                 one per row, padded at the end; back with `unpad`
+    bucket              one per row, in batches of a few static shapes, which
                         `bucket_sizes` chooses and `pad_batch` fills; outputs return to
                         their order with `restore`
     pack                several a row, almost without padding, equal to each run alone;

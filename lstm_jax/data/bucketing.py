@@ -221,12 +221,12 @@ def restore(rows: Sequence[Any], batches: Sequence[Batch]) -> list[Any]:
     """What came out of batches, in the order of the sequences that went in.
 
     Args:
-        rows: for every batch, an entry a row: an array ``[B, ...]``, or the list that
+        rows: for every batch, an entry per row: an array ``[B, ...]``, or the list that
             `unpad` makes of outputs ``[T, B, ...]``.
         batches: the batches, in the order of ``rows``.
 
     Raises:
-        ValueError: there is not one entry a batch, or one for each of its rows.
+        ValueError: there is not one entry per batch, or one for each of its rows.
 
     >>> buckets = bucket([3, 9, 1, 2], sizes=[4, 10], batch_size=2)
     >>> restore([["a", "c"], ["d", "-"], ["b", "-"]], buckets.batches)
@@ -234,14 +234,14 @@ def restore(rows: Sequence[Any], batches: Sequence[Batch]) -> list[Any]:
     """
     if len(rows) != len(batches):
         raise ValueError(
-            f"rows has {len(rows)} entries, expected {len(batches)}, one a batch."
+            f"rows has {len(rows)} entries, expected {len(batches)}, one per batch."
         )
     found = {}
     for k, (entries, batch) in enumerate(zip(rows, batches, strict=True)):
         if len(entries) != len(batch.members):
             raise ValueError(
                 f"rows[{k}] has {len(entries)} entries, expected {len(batch.members)}, "
-                f"one a row; unpad time-major outputs first."
+                f"one per row; unpad time-major outputs first."
             )
         found |= {i: entries[row] for row, i in enumerate(batch.members.tolist())}
     return [found[i] for i in sorted(found) if i >= 0]

@@ -42,7 +42,7 @@ class Standardisation:
         if len(self.mean) != len(self.std) or not self.mean:
             raise DataError(
                 f"mean has {len(self.mean)} values and std {len(self.std)}, expected "
-                f"as many, one a feature."
+                f"one of each per feature."
             )
         if not np.isfinite((self.mean, self.std)).all() or min(self.std) <= 0:
             raise DataError(

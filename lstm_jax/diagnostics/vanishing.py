@@ -25,7 +25,7 @@ class Vanishing(NamedTuple):
     """``|dL/dh_t|`` as ``h``, and ``|dL/dc_t|`` as ``c`` if there is one, ``[T]``."""
 
     def kept(self, state: str = "h") -> float:
-        """The gradient at the first step, as a fraction of that at the last step."""
+        """The gradient at the first step, divided by ``|dL/dh_t|`` at the last step."""
         return float(self.norms[state][0] / self.norms["h"][-1])
 
 

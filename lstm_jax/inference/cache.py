@@ -68,9 +68,10 @@ def cache_nats(
         chunk: steps computed at a time.
 
     Raises:
-        TypeError: ``hs`` is not floating point or has another dtype than the cache, or
-            ``targets`` are not integers.
-        ValueError: shapes do not match, or ``share`` is out of range.
+        TypeError: ``hs`` or ``model_nats`` is not floating point, or ``targets`` are
+            not integers.
+        ValueError: shapes do not match, ``hs`` has another dtype than the cache, or
+            ``share`` is out of range.
 
     >>> import jax.numpy as jnp
     >>> from lstm_jax.inference import Cache, cache_nats
@@ -95,7 +96,7 @@ def cache_nats(
 def _check(cache, hs, targets, model_nats):
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(
-            f"targets has dtype {targets.dtype.name}, expected integers, one a state."
+            f"targets has dtype {targets.dtype.name}, expected integers, one per state."
         )
     if hs.ndim != 2 or not targets.shape == hs.shape[:1] == model_nats.shape:
         raise ValueError(

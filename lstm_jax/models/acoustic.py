@@ -86,10 +86,10 @@ class AcousticConfig:
     variational: bool = False
     """Whether dropout zeroes the same units at every step of a sequence."""
     normalise: Literal["train", "level", "utterance", "running"] = "train"
-    """`train`: features are standardised as those of the training split. `level`: of
-    recordings that are made equally loud. `utterance`: their mean over the whole
-    recording is taken away. `running`: their mean up to each frame. A stream needs
-    `train` or `running`."""
+    """`train`: features are standardised by the training split. `level`: also,
+    recordings are first scaled to equal loudness. `utterance`: also, the mean over the
+    recording is subtracted. `running`: also, the mean up to each frame is subtracted. A
+    stream needs `train` or `running`."""
     stack_frames: Annotated[int, Field(ge=1, le=16)] = 1
     """Frames side by side in one step of the layers; 2 halves the number of steps."""
     augment: SpecAugmentConfig = SpecAugmentConfig()

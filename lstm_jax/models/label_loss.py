@@ -52,8 +52,8 @@ def label_nats(
     Raises:
         TypeError: ``logits`` or weights are not floating point, or ``labels`` are not
             integers.
-        ValueError: shapes do not match, a label is outside ``[0, C)``, or ``smoothing``
-            is outside ``[0, 1)``.
+        ValueError: shapes do not match, a label is outside ``[0, C)``, a weight is
+            negative, or ``smoothing`` is outside ``[0, 1)``.
 
     >>> import jax.numpy as jnp
     >>> logits, labels = jnp.zeros((3, 4)), jnp.array([0, 3, -1])

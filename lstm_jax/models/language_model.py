@@ -91,7 +91,8 @@ class LanguageModelConfig:
         values = self.input_dropout, self.dropout, self.output_dropout
         if self.locked and not any(values):
             raise ValueError(
-                "locked does nothing without input_dropout, dropout or output_dropout"
+                "locked does nothing without input_dropout, dropout or output_dropout; "
+                "set one of them above 0"
             )
 
     @property

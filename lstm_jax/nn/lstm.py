@@ -22,8 +22,9 @@ from lstm_jax.ops import lstm_cells
 class LSTMCell(CellWeights):
     """The weights of one LSTM layer; calling it takes one step.
 
-        i, f, o = sigmoid(x w_x + h w_h + b)     g = tanh(same, its columns)
-        c' = f * c + i * g                       h' = o * tanh(c')
+        i, f, g, o = split(x w_x + h w_h + b)
+        c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h' = sigmoid(o) * tanh(c')
 
     Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
 
@@ -100,7 +101,10 @@ class LSTMCell(CellWeights):
         """
         del rngs
         if carry_init is not None:
-            raise ValueError("carry_init is given, but the carry begins with zeros.")
+            raise ValueError(
+                "carry_init is given, but the initial carry is zeros; leave it out, "
+                "and pass another carry to the call."
+            )
         shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else ()
         if not shape or not all(isinstance(n, int | np.integer) for n in shape):
             raise ValueError(
@@ -182,8 +186,9 @@ class LSTM(Recurrent):
                 ``hidden_size`` names.
             bidirectional, merge, skip, stacked: how layers are joined; see
                 `lstm_jax.Stack`.
-            input_dropout, dropout, output_dropout, locked, weight_drop: rates of values
-                and weights zeroed in training; likewise.
+            input_dropout, dropout, output_dropout, weight_drop: dropout rates in
+                training; see `lstm_jax.Stack`.
+            locked: variational dropout, one mask for all steps.
             time_major, return_carry, trainable_carry, dtype, param_dtype,
                 implementation, deterministic, keep_rngs: as in `Recurrent`.
             w_x, w_h, forget_bias: as in `lstm_jax.init_lstm`. An initialiser of

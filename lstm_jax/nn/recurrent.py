@@ -24,10 +24,10 @@ class Recurrent(AssignsParams):
     and nothing else, so plain ``jax.jit`` and ``jax.grad`` over ``nnx.split`` and
     ``nnx.merge`` are enough.
 
-    A stack that drops something (``dropout``, ``weight_drop``, `lstm_jax.Zoneout`, ...)
-    follows ``nnx.Dropout``: a call is training unless ``deterministic`` is True, from
-    the call or from ``model.eval()``, and training needs a key: ``key=``, ``rngs=``, or
-    the stream that ``keep_rngs`` keeps. Without one, the call raises.
+    With dropout (``dropout``, ``weight_drop``, `lstm_jax.Zoneout`, ...), a call trains
+    by default and needs a key: ``key=``, ``rngs=``, or ``keep_rngs=True``. Without a
+    key it raises ValueError. To evaluate, call ``model.eval()`` or pass
+    ``deterministic=True``.
 
     Attributes:
         stack: the cells and how they are joined.
@@ -79,8 +79,8 @@ class Recurrent(AssignsParams):
             in_size: ``D``, features of an input.
             time_major: inputs and outputs are ``[T, ..., D]``, not ``[..., T, D]``.
             return_carry: the call returns ``(carries, hs)`` instead of ``hs``.
-            trainable_carry: the state that stands for ``None``, at the start and after
-                a reset, is a parameter; see `lstm_jax.Stack.initial_carry`.
+            trainable_carry: the initial carry and the carry after a reset are
+                parameters; see `lstm_jax.Stack.initial_carry`.
             dtype: compute dtype, by default that of the input.
             param_dtype: dtype of the parameters.
             implementation: as in `lstm_jax.lstm`.
@@ -119,7 +119,7 @@ class Recurrent(AssignsParams):
 
     @property
     def params(self) -> tuple[Any, ...]:
-        """The weights as the stack takes them, one entry a layer.
+        """The weights as the stack takes them, one entry per layer.
 
         Assigning replaces the values, which keep the dtype of the parameters.
         ValueError or TypeError where names or shapes differ.
@@ -158,12 +158,12 @@ class Recurrent(AssignsParams):
         Args:
             xs: inputs ``[..., T, D]`` (``[T, ..., D]`` if ``time_major``), with any
                 number of batch axes, none included.
-            carry: one entry a layer: the cell's carry, or ``Bidirectional`` of two;
+            carry: one entry per layer: the cell's carry, or ``Bidirectional`` of two;
                 ``None`` is zeros, or the trained carry.
-            lengths, mask, resets: as in `lstm_jax.lstm`; the axes of ``mask`` and
-                ``resets`` stand in the order of those of ``xs``. Where ``B = T`` the
-                wrong order cannot be told.
-            reset_carry: one entry a layer; ``None`` is zeros, or the trained carry.
+            lengths, mask, resets: as in `lstm_jax.lstm`, but ``mask`` and ``resets``
+                have the axis order of ``xs``. If ``B = T``, a wrong order raises no
+                error.
+            reset_carry: one entry per layer; ``None`` is zeros, or the trained carry.
             reverse: from the last step to the first; not with two directions.
             deterministic: True is evaluation, False training; ``None`` takes
                 ``model.deterministic``.

@@ -118,7 +118,7 @@ def _assign(variables, values, path):
 
 
 class StackWeights(nnx.Module):
-    """The entries of a stack, one a layer: of parameters, or of trained carries."""
+    """The entries of a stack, one per layer: of parameters, or of trained carries."""
 
     forward: nnx.List
     backward: nnx.List

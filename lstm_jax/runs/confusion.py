@@ -12,7 +12,7 @@ NUMBERS = 20
 
 
 def plot_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) -> Path:
-    """Rows are the right classes, columns the predicted ones; shades are fractions of a
+    """Rows are the true classes, columns the predicted ones; shades are fractions of a
     row.
 
     Raises:
@@ -35,5 +35,5 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], path: Path) ->
     names = [classes[n] for n in at]
     axes.set_xticks(at, names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks(at, names)
-    axes.set(xlabel="predicted", ylabel="right")
+    axes.set(xlabel="predicted", ylabel="true")
     return save_figure(figure, path)

@@ -160,8 +160,8 @@ class Forecaster:
         if not outcome.complete:
             raise RunError(
                 f"training was stopped by {outcome.stopped_by} at step "
-                f"{outcome.step:,}; call fit again, with resume=True and the directory "
-                f"of this run, or with another one."
+                f"{outcome.step:,}; call fit again with directory={str(directory)!r} "
+                f"and resume=True."
             )
         self._open(directory)
         self._fitted = panel
@@ -345,12 +345,18 @@ class Forecaster:
         the intervals of 80%, and so on.
 
         Raises:
-            RunError: nothing was fitted or loaded.
+            RunError: nothing was fitted or loaded, or the run is not finished.
         """
         if self._task is None or self.directory is None:
             raise RunError("the forecaster is not trained; call fit or load first.")
         split = "test" if self.config.data.split.test else "valid"
-        return files.read_json(self.directory / f"result-{split}.json")
+        path = self.directory / f"result-{split}.json"
+        if not path.exists():
+            raise RunError(
+                f"{path} does not exist: the run is not finished; call fit with "
+                f"directory={str(self.directory)!r} and resume=True."
+            )
+        return files.read_json(path)
 
     def save(self, directory: str | Path) -> None:
         """Copies the folder of the run. The data of `fit` are not in it.
@@ -373,7 +379,7 @@ class Forecaster:
         """The forecaster of the folder of a run.
 
         Raises:
-            RunError: there is no run, it is of another task, or it is not finished.
+            RunError: there is no run, it is of another task, or it has no evaluation.
         """
         run, task, _ = best_of(directory)
         if not isinstance(task, Forecasting):

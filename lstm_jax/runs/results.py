@@ -82,9 +82,11 @@ def _check(task, metrics):
             for field in dataclasses.fields(evaluation)
             if (value := getattr(evaluation, field.name)) != field.default
         ]
+        remedy = (
+            f"set smaller values than {' '.join(keys)}" if keys else "use another run"
+        )
         raise RunError(
-            f"the loss came to {metrics['loss']} with {' '.join(keys) or 'this model'},"
-            f" expected a finite one; evaluate with smaller values."
+            f"the loss is {metrics['loss']}, expected a finite number; {remedy}."
         )
     return metrics
 

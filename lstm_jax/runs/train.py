@@ -147,8 +147,8 @@ def placement_of(config: Any, batches: Batches) -> Placement:
         nearest = -(-rows // placement.data) * placement.data
         raise ConfigError(
             f"train.batch_size is {rows}, which cannot be split over "
-            f"{placement.data} devices; use {fewer} of them, or begin a new run with "
-            f"train.batch_size={nearest}."
+            f"{placement.data} devices; set parallel.data={fewer}, or begin a new run "
+            f"with train.batch_size={nearest}."
         )
     return placement
 

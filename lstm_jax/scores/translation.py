@@ -50,7 +50,7 @@ def translation_scores(
     if len(translations) != len(references) or not len(references):
         raise ValueError(
             f"{len(translations)} translations and {len(references)} references, "
-            f"expected as many, 1 or more."
+            f"expected one reference for each translation, 1 or more."
         )
     metrics = _sacrebleu().metrics
     # Forced: no warning for text that looks tokenised.

@@ -56,15 +56,18 @@ class ForecastDataConfig:
     it; see `lstm_jax.tasks.forecast_weights`. For models that say all steps at once, by
     the absolute error or quantiles."""
     valid_fraction: Fraction = 0.1
-    """Fraction of the steps of every series to validate on; not read with steps."""
+    """Fraction of the steps of every series to validate on; ignored if `train_steps`,
+    `valid_steps` or `test_steps` is set."""
     test_fraction: Fraction = 0.2
-    """Fraction of the steps of every series to test on, its last ones; not read with
-    steps. 0: the results are those of validation."""
+    """Fraction of the steps of every series to test on, its last ones; ignored if
+    `train_steps`, `valid_steps` or `test_steps` is set. 0: the results are those of
+    validation."""
     train_steps: NonNegativeInt = 0
     """Steps of every series to train on; 0: all before those of `valid` and `test`.
     Steps after those of `test` are left out."""
     valid_steps: NonNegativeInt = 0
-    """Steps of every series to validate on; 0: `valid_fraction`."""
+    """Steps of every series to validate on. If `train_steps`, `valid_steps` and
+    `test_steps` are all 0, `valid_fraction` and `test_fraction` apply."""
     test_steps: NonNegativeInt = 0
     """Steps of every series to test on."""
     min_context: NonNegativeInt = 0
@@ -179,9 +182,9 @@ class ForecastingConfig:
             )
         if self.data.weigh_by != "none" and not self.model.absolute:
             raise ValueError(
-                f"data.weigh_by is {self.data.weigh_by!r} and the loss of the model no "
-                f'absolute error; set model.kind="direct" and model.head.loss="mae", '
-                f"or leave data.weigh_by out"
+                f"data.weigh_by is {self.data.weigh_by!r}, but the model's loss is not "
+                f'the absolute error; set model.kind="direct" and '
+                f'model.head.loss="mae", or leave data.weigh_by out'
             )
         kinds = {"known": "future", "past": "past", "static": "static"}
         for kind, key in kinds.items():

@@ -65,8 +65,8 @@ class FilesConfig(SplitsConfig):
     def _cut(self, examples, valid, test):
         if valid == 0:
             raise DataError(
-                "data.valid_fraction is 0 and data.valid is not set; training needs "
-                "validation data."
+                "data.valid_fraction is 0 and data.valid is not set, but training "
+                "needs a valid split; set data.valid_fraction above 0."
             )
         fractions = (1 - valid - test, valid, test)
         return split_by_fractions(examples, fractions, seed=self.split_seed)
@@ -124,7 +124,8 @@ class _TokensConfig(FilesConfig):
     tokens: Literal["characters", "bytes", "words", "bpe"] = "words"
     """What a text is cut into; words are what stands between white space."""
     vocabulary_limit: NonNegativeInt = 0
-    """Tokens at the most; 0: all of them, 4096 of `bpe`. Other words are `<unk>`."""
+    """Maximum number of tokens; 0: no limit (4096 for `bpe`). Other words are
+    `<unk>`."""
     min_count: PositiveInt = 1
     """How often a word, or a pair of `bpe`, must occur in the training split."""
 

@@ -72,7 +72,8 @@ class TextConfig:
     tokens: Literal["characters", "bytes", "words", "bpe"] = "characters"
     """The kind of tokens; words are separated by white space."""
     vocabulary_limit: NonNegativeInt = 0
-    """Largest number of tokens; 0: no limit, 4096 of `bpe`. Other words are `<unk>`."""
+    """Maximum number of tokens; 0: no limit (4096 for `bpe`). Other words are
+    `<unk>`."""
     min_count: PositiveInt = 1
     """How often a word, or a pair of `bpe`, must occur in the train split."""
 
@@ -249,14 +250,14 @@ class LanguageModelling:
 
     @property
     def parts(self) -> dict[str, Text]:
-        """The text, by the names of its parts."""
+        """The text, by the names of its splits."""
         return self._text.parts
 
     def tokens(self, part: str) -> np.ndarray:
-        """The tokens of a part, in the smallest integers that hold them.
+        """The tokens of a split, in the smallest integers that hold them.
 
         Raises:
-            DataError: there is no such part.
+            DataError: there is no such split.
         """
         return self._tokens(part).data
 
@@ -264,7 +265,7 @@ class LanguageModelling:
         return self._text.tokens(part, self.tokenizer)
 
     def describe(self) -> dict[str, Any]:
-        """Facts about data and model for the record of the run."""
+        """Metadata of data and model."""
         return {
             "data": self.config.data.path or "Python language reference",
             "parts": self._text.characters,

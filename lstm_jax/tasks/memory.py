@@ -36,7 +36,8 @@ class ProblemConfig:
     """Adding two marked numbers, copying ten symbols, the order of two symbols, the
     embedded Reber grammar."""
     length: Count = 100
-    """Steps of a sequence; for `copy`, steps between a symbol and its repetition."""
+    """Steps of a sequence; for `copy`, steps between the last symbol and the first
+    repetition."""
 
     @field_validator("length")
     @classmethod

@@ -194,9 +194,9 @@ class Order(Problem):
 class Reber(Problem):
     """The next symbol of a string of the embedded Reber grammar; see `reber`.
 
-    Of the symbols that may come, each is equally likely. Right is who knows the last
-    but one, which was the second; the lowest loss without knowing it is that of the
-    grammar and one bit.
+    Of the symbols that may come, each is equally likely. An answer is right if it
+    predicts the last symbol but one, which equals the second symbol. The lowest loss
+    without knowing it is that of the grammar and one bit.
 
     >>> xs, targets = Reber(12).draw(jax.random.key(0), 2)
     >>> xs.shape, bool((targets[-2] == xs[1].argmax(-1)).all())

@@ -59,10 +59,12 @@ class StreamConfig:
         if self.cache_size and self.dynamic_rate:
             raise ValueError(
                 f"cache_size={self.cache_size} and dynamic_rate={self.dynamic_rate} "
-                f"cannot be used together, expected one of them to be 0"
+                f"cannot be used together; set one of them to 0"
             )
         if self.dynamic_decay and not self.dynamic_rate:
-            raise ValueError("dynamic_decay does nothing without dynamic_rate")
+            raise ValueError(
+                "dynamic_decay does nothing without dynamic_rate; set both, or neither"
+            )
 
 
 class StreamEvaluation:

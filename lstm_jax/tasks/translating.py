@@ -51,7 +51,7 @@ class BeamOptions:
     coverage_penalty: float = 0.0
     """Weight of a penalty for source tokens that were not attended to."""
     no_repeat: int = 0
-    """No so many tokens in a row come twice in a translation; 0 allows it."""
+    """No n-gram of this many tokens appears twice in a translation; 0: no limit."""
     min_length: int = 0
     """The fewest tokens of a translation."""
     max_ratio: float = 2.0

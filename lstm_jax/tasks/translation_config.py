@@ -22,9 +22,9 @@ class TranslationDataConfig:
     """
 
     source: PathText = ""
-    """The sentences to train on, one a line."""
+    """The sentences to train on, one per line."""
     target: PathText = ""
-    """Their translations, one a line."""
+    """Their translations, one per line."""
     valid_source: PathText = ""
     """The sentences to validate on; empty to cut them from the training pairs."""
     valid_target: PathText = ""

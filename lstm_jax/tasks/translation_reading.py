@@ -65,7 +65,7 @@ class PairReader:
         if len(sources) != len(targets):
             raise DataError(
                 f"{len(sources):,} sentences and {len(targets):,} translations, "
-                f"expected as many."
+                f"expected one translation for each sentence."
             )
         if not len(sources):
             return []

@@ -35,7 +35,8 @@ class NtAsgd:
     kind: Literal["nt_asgd"] = "nt_asgd"
     """The kind of average that is evaluated and saved; unset: none."""
     after: PositiveInt = 5
-    """The average starts when validation is worse than this many evaluations ago."""
+    """The average starts when the monitored value is worse than the best value of more
+    than this many evaluations ago."""
 
 
 AverageConfig = Annotated[Ema | NtAsgd, Field(discriminator="kind")]

@@ -28,7 +28,7 @@ that it starts from. The key is that of the step, for data that are drawn."""
 
 
 class Batches(Protocol):
-    """Batches of training, one a step."""
+    """Batches of training, one per step."""
 
     @property
     def steps_per_epoch(self) -> int | None:

@@ -118,7 +118,7 @@ class Checkpoints:
         """Begins to write; the arrays may be donated as soon as it returns.
 
         Raises:
-            RunError: the one before could not be written.
+            RunError: the previous checkpoint could not be written.
         """
         self.wait()
         arrays = {"state": _arrays(state)} | ({} if best is None else {"best": best})
@@ -215,7 +215,7 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Those that were written to the end, in order; they may be corrupt since."""
+        """Steps of all complete checkpoints, ascending; some may be corrupt now."""
         return sorted(int(name) for name in self._folders() if _NAME.fullmatch(name))
 
     def _folders(self):
@@ -230,9 +230,9 @@ class Checkpoints:
             ) from error
 
     def last_good(self) -> int | None:
-        """The step of the newest that agrees with its manifest, if there is one.
+        """The step of the newest checkpoint whose checksums match, or ``None``.
 
-        It says what is wrong with newer ones.
+        Reports newer checkpoints that are corrupt.
         """
         for step in reversed(self.steps):
             fault = self._fault(step)
@@ -245,7 +245,7 @@ class Checkpoints:
         """A checkpoint, in the structures, dtypes and shapes of the arguments.
 
         Raises:
-            RunError: it is that of another model.
+            RunError: the checkpoint is of another model.
         """
         folder = self.directory / str(step)
         state: Any = self._load(folder / "state", _arrays(like))

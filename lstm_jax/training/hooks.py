@@ -62,7 +62,8 @@ class Log(Hook):
 
 
 class Evaluate(Hook):
-    """Evaluates every seed, keeps those at their best, and obeys what follows.
+    """Evaluates every seed, keeps its best parameters, and applies early stopping, the
+    plateau schedule and averaging.
 
     Args:
         every: steps between two evaluations.
@@ -194,7 +195,7 @@ class Save(Hook):
 
 
 class Progress(Hook):
-    """Shows how far training is. It comes last, and is what ``Trainer.say`` speaks by.
+    """Shows progress. It must be the last hook. ``Trainer.say`` prints through it.
 
     Args:
         report: what the user sees.
@@ -229,12 +230,15 @@ def explain(error: Diverged, checkpoints: Checkpoints) -> Diverged:
     """The error with what is left of the run, and what to do."""
     checkpoints.wait()
     steps = checkpoints.steps
-    kept = "there is no checkpoint yet"
-    if steps:
-        kept = f"the last good checkpoint is kept, that of step {steps[-1]:,}"
+    if not steps:
+        return Diverged(
+            f"{error}; there is no checkpoint yet. Lower optimizer.learning_rate or "
+            f"optimizer.clip_norm and begin a new run."
+        )
     return Diverged(
-        f"{error}; {kept}. Lower optimizer.learning_rate or optimizer.clip_norm and "
-        f"start again."
+        f"{error}; the last good checkpoint is kept, that of step {steps[-1]:,}. Lower "
+        f"optimizer.learning_rate and add --resume, or begin a new run with a lower "
+        f"optimizer.clip_norm."
     )
 
 

@@ -33,10 +33,11 @@ class _Optimizer:
     clip_norm: Annotated[Size | None, NONE] = 1.0
     """Gradients of a larger global norm are scaled down to it; "none" leaves them."""
     clip_value: Size | None = None
-    """Every single gradient is cut to this size, before the norm; unset leaves them."""
+    """Clips every element of the gradient to [-clip_value, clip_value], before
+    `clip_norm`; unset: no clipping."""
     accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """Steps whose gradients make one update, of their mean. A schedule counts steps,
-    and a run has a multiple of them."""
+    """Steps whose mean gradient makes one update. Schedules count steps. The steps of a
+    run must be a multiple of it."""
     schedule: ScheduleConfig = Cosine()
     average: Annotated[AverageConfig | None, NONE] = None
 

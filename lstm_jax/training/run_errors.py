@@ -31,13 +31,14 @@ def _system_error(error):
 _REMEDIES = {
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "bring its folder back"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
 }
 
 
 def cannot_write(path: Path, error: Exception, kept: str = "") -> RunError:
     """The error for a full disk or a folder that is not writable."""
     number, reason = _system_error(error)
-    remedy = _REMEDIES.get(number, "make room")
+    remedy = _REMEDIES.get(number, "remove the cause")
     if kept:
         remedy = f"{kept}; {remedy} and resume it"
     else:

@@ -222,7 +222,7 @@ class Run:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the folder contains more than what `make` writes."""
+        """Whether the folder contains more than what `begin` writes."""
         if not os.path.isdir(self.directory):
             return False
         try:

@@ -30,7 +30,7 @@ class Task(Protocol):
 
     @property
     def items(self) -> str:
-        """What a step takes a number of, such as "tokens"."""
+        """The unit that speed is counted in, such as "tokens"."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class Task(Protocol):
 
     @property
     def model(self) -> Callable[[PyTree], Any]:
-        """Parameters to the Flax module that has them, in evaluation."""
+        """Maps parameters to the Flax module, in evaluation mode."""
         ...
 
     def init(self, key: Key[Array, ""]) -> PyTree:

@@ -373,7 +373,7 @@ def test_from_gates_checks_the_first_matrix_too(bad):
 
 
 ONE_ENTRY = {
-    "a layer": (PARAMS, "params is LSTMParams, expected a list, one entry a layer"),
+    "a layer": (PARAMS, "params is LSTMParams, expected a list, one entry per layer"),
     "a dict": ({"w": PARAMS}, r"such as \[LSTMParams\(\*\*first\), ...\]"),
 }
 

@@ -216,7 +216,7 @@ def test_a_trained_carry_is_that_of_every_row():
 def test_facts_that_do_not_fit():
     cell, other = lstm_jax.LSTMCell(H), lstm_jax.LSTMCell(H + 1)
     for facts, message in [
-        (dict(cells=[]), "cells is empty, expected one cell a layer"),
+        (dict(cells=[]), "cells is empty, expected one cell per layer"),
         (dict(cells=[cell], merge="contact"), "merge is 'contact', .*mean 'concat'"),
         (dict(cells=[cell], skip="residul"), "skip is 'residul', .*mean 'residual'"),
         (dict(cells=[cell], dropout=1.0), r"dropout is 1.0, expected a number in \[0"),
@@ -229,12 +229,12 @@ def test_facts_that_do_not_fit():
         lstm_jax.init_lstm_stack(jax.random.key(0), D, [H, H], num_layers=3)
     stack = lstm_jax.Stack([cell] * 2)
     for given, message in [
-        (cell, "cells is LSTMCell.*, expected a list, one a layer"),
+        (cell, "cells is LSTMCell.*, expected a list, one per layer"),
         ([5, 5], "a cell is 5, expected a cell such as LSTMCell"),
     ]:
         with pytest.raises(TypeError, match=message):
             lstm_jax.Stack(given)
-    with pytest.raises(ValueError, match="cells have different axes of space"):
+    with pytest.raises(ValueError, match="cells have 0 and 2 spatial axes"):
         lstm_jax.Stack([cell, lstm_jax.ConvLSTMCell(H)])
     with pytest.raises(ValueError, match=r"hidden_size is 5\.0, expected an integer"):
         lstm_jax.LSTMCell(5.0)

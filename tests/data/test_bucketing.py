@@ -115,7 +115,9 @@ def test_other_sequences_than_those_bucketed():
         message = rf"sequences\[1\] has {len(wrong)} steps, expected 1; pass"
         with pytest.raises(ValueError, match=message):
             pad_batch([[1, 2], wrong], batch)
-    with pytest.raises(ValueError, match="rows has 0 entries, expected 1, one a batch"):
+    with pytest.raises(
+        ValueError, match="rows has 0 entries, expected 1, one per batch"
+    ):
         restore([], [batch])
     with pytest.raises(ValueError, match=r"rows\[0\] has 4 entries, expected 2.*unpad"):
         restore([np.ones((4, 2))], [batch])

@@ -50,7 +50,10 @@ def test_seconds_since_1970():
     ("make", "said"),
     [
         (lambda: Standardisation.fit([np.zeros((0, 2))]), "have no step"),
-        (lambda: Standardisation((1.0,), (1.0, 2.0)), "expected as many"),
+        (
+            lambda: Standardisation((1.0,), (1.0, 2.0)),
+            "expected one of each per feature",
+        ),
         (lambda: Standardisation((1.0,), (0.0,)), "std above 0"),
         (lambda: Standardisation((float("nan"),), (1.0,)), "finite numbers"),
         (lambda: Standardisation.restore({"mean": [1]}), "expected mean and std"),

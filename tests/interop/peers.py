@@ -33,7 +33,7 @@ class Config(NamedTuple):
 
 
 class Built(NamedTuple):
-    """Our parameters, one entry a layer; what the framework computes; and the way back.
+    """Our parameters, one entry per layer; what the framework computes; the way back.
 
     ``run(xs, carries)`` takes and returns our carries, and outputs ``[T, B, ...]``.
     ``native`` are the framework's arrays and ``back`` those that we make of ours.

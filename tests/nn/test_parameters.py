@@ -324,7 +324,7 @@ def test_a_loop_over_steps_starts_from_a_carry():
 def test_a_carry_is_one_entry_a_layer(flax):
     for carry in (jnp.zeros((B, H)), lstm_jax.LSTMCarry(*[jnp.zeros((B, H))] * 2)):
         kind = type(carry).__name__
-        message = f"carries is {kind}, expected a list, one entry a layer"
+        message = f"carries is {kind}, expected a list, one entry per layer"
         module = nn.LSTM(D, H, trainable_carry=True, rngs=nnx.Rngs(0))
         init = linen.LSTM(hidden_size=H, trainable_carry=True).init
         given = () if flax == "nnx" else (jax.random.key(0),)

@@ -203,7 +203,7 @@ def test_bad_series_are_named(tmp_path, capsys, line, text, says):
         (['data.features=["x", "x"]'], "name every feature once"),
         (['data.features=["x", "label"]'], "name every feature once"),
         (["data.valid=a.csv"], "set path, or the others"),
-        (["data.valid_fraction=0"], "training needs validation data"),
+        (["data.valid_fraction=0"], "training needs a valid split"),
         (
             ["data.valid_fraction=0.6", "data.test_fraction=0.6"],
             "data.valid_fraction=0.6 and data.test_fraction=0.6 add up to 1.2",

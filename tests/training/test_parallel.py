@@ -206,8 +206,8 @@ def test_a_run_goes_on_with_other_devices(devices, four, tmp_path):
 
 
 REFUSED = {
-    "train.batch_size is 6, which cannot be split over 8 devices; use 6 of them, or "
-    "begin a new run with train.batch_size=8": [
+    "train.batch_size is 6, which cannot be split over 8 devices; set "
+    "parallel.data=6, or begin a new run with train.batch_size=8": [
         "train.batch_size=6",
         "parallel.data=8",
     ],

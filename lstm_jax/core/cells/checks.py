@@ -78,7 +78,7 @@ def check_layers(name, entries):
     if isinstance(entries, Mapping):
         how = "list the entries in order, such as [LSTMParams(**first), ...]"
     came = type(entries).__name__
-    raise TypeError(f"{name} is {came}, expected a list, one entry a layer; {how}.")
+    raise TypeError(f"{name} is {came}, expected a list, one entry per layer; {how}.")
 
 
 def check_params(cell, params, x, name):

@@ -57,7 +57,8 @@ def check_options(cell: Cell, options: Mapping[str, Any]) -> None:
     if unknown := [name for name in options if name not in takes]:
         raise TypeError(
             f"init of {type(cell).__name__} takes no {unknown[0]}, expected "
-            f"{', '.join([*takes][2:]) or 'no keyword arguments'}. Modules pass dtype."
+            f"{', '.join([*takes][2:]) or 'no keyword arguments'}; add {unknown[0]}= "
+            f"to init (Flax modules pass dtype=), or leave it out."
         )
 
 

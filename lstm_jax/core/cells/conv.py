@@ -12,11 +12,6 @@ Wang, Yeung, Wong & Woo, "Convolutional LSTM Network: A Machine Learning Approac
 Precipitation Nowcasting", NeurIPS 2015. This cell has no peepholes, unlike the paper
 and like most libraries. Peepholes have a weight for every position, so the parameters
 would fit only one image size.
-
-Shi, Chen, Wang, Yeung, Wong & Woo, "Convolutional LSTM Network: A Machine Learning
-Approach for Precipitation Nowcasting", NeurIPS 2015. The peepholes of the paper are
-left out, as in most libraries: they have a weight for every place, which would tie the
-parameters to one size of image.
 """
 
 import dataclasses

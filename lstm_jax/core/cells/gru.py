@@ -68,7 +68,8 @@ class GRUCell(Cell):
     """Gated recurrent unit (Cho et al. 2014), reset after the product as in cuDNN.
 
     Raises:
-        ValueError: ``hidden_size`` is less than 1.
+        ValueError: ``hidden_size`` is less than 1, or ``activations`` sets a field that
+            this cell does not use (``output``, ``cell_clip``).
         TypeError: ``activations`` is not an `Activations`.
 
     >>> import jax, jax.numpy as jnp
@@ -128,7 +129,8 @@ class ResetBeforeGRUCell(Cell):
     """Gated recurrent unit (Cho et al. 2014), reset before the product as published.
 
     Raises:
-        ValueError: ``hidden_size`` is less than 1.
+        ValueError: ``hidden_size`` is less than 1, or ``activations`` sets a field that
+            this cell does not use (``output``, ``cell_clip``).
         TypeError: ``activations`` is not an `Activations`.
 
     >>> import jax, jax.numpy as jnp

@@ -37,8 +37,8 @@ class LowRank(NamedTuple):
 
 
 class MogrifierLSTMParams(NamedTuple):
-    """One layer's weights, gates in the order i, f, g, o. ``q`` and ``r`` have one
-    entry per round.
+    """One layer's weights, gates in the order i, f, g, o. ``q`` has one entry per odd
+    round, ``r`` has one per even round.
     """
 
     w_x: Float[Array, "D 4H"]

@@ -46,7 +46,8 @@ class RNNCell(Cell):
     """The plain tanh RNN (Elman 1990).
 
     Raises:
-        ValueError: ``hidden_size`` is less than 1.
+        ValueError: ``hidden_size`` is less than 1, or ``activations`` sets a field that
+            this cell does not use (``gate``, ``output``, ``cell_clip``).
         TypeError: ``activations`` is not an `Activations`.
 
     >>> import jax, jax.numpy as jnp

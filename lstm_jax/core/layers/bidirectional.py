@@ -42,8 +42,9 @@ def bidirectional(
 
     Args:
         run: runs a layer in one direction, such as `lstm_jax.lstm`. It is called as
-            ``run(params, carry, xs, reset_carry=, reverse=)``, with those of the
-            arguments below that are not ``None``.
+            ``run(params, carry, xs, reset_carry=, reverse=)``, with the arguments below
+            that are not ``None``. `lstm_jax.lstm` takes neither ``key`` nor ``start``;
+            for these, pass ``functools.partial(lstm_jax.unroll, cell)``.
         params: the parameters of both directions.
         carry: the states of both directions; ``None`` is zeros.
         xs: inputs ``[T, ..., D]``, or a `Bidirectional` with the inputs of each

@@ -42,8 +42,8 @@ def feed(
 
     Args:
         stack: a stack that is not bidirectional.
-        params: their parameters.
-        stream: the position after the last piece.
+        params: the parameters of the stack.
+        stream: the position after the previous piece.
         xs: the piece, ``[T, ..., D]``, of any length.
         lengths, mask, resets, reset_carry, key, dtype, remat, implementation: as in a
             call of the stack.

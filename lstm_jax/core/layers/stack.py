@@ -67,8 +67,9 @@ class Stack:
         stacked: store neighbouring equal layers as one entry of parameters and carries,
             whose arrays have a leading axis of layers. Then the compile time does not
             grow with the number of layers. Nine or more equal layers run in one loop
-            even without ``stacked``. Layers count as equal if input and output sizes
-            agree.
+            even without ``stacked``. Neighbouring layers count as equal if they have
+            the same cell and it returns as many features as it reads. With
+            ``skip="dense"`` or ``merge="none"`` no layers count as equal.
 
     Raises:
         ValueError: no cells, an unknown ``merge`` or ``skip``, a rate outside
@@ -97,14 +98,15 @@ class Stack:
 
     def __post_init__(self):
         if isinstance(self.cells, Cell) or not isinstance(self.cells, Sequence):
-            raise TypeError(f"cells is {self.cells!r}, expected a list, one a layer.")
+            raise TypeError(f"cells is {self.cells!r}, expected a list, one per layer.")
         object.__setattr__(self, "cells", tuple(self.cells))
         if not self.cells:
-            raise ValueError("cells is empty, expected one cell a layer.")
+            raise ValueError("cells is empty, expected one cell per layer.")
         axes = {require_cell("a cell", cell).feature_axes for cell in self.cells}
         if len(axes) > 1:
             raise ValueError(
-                "cells have different axes of space, expected the same in all layers."
+                f"cells have {' and '.join(str(n - 1) for n in sorted(axes))} spatial "
+                f"axes, expected the same number in all layers."
             )
         for name in ("bidirectional", "locked", "stacked"):
             check_bool(name, getattr(self, name))
@@ -358,7 +360,7 @@ class Stack:
             return (None,) * count
         entries = check_layers(name, entries)
         if len(entries) != count:
-            one = "one a group of equal layers" if self.stacked else "one a layer"
+            one = "one per group of equal layers" if self.stacked else "one per layer"
             raise ValueError(
                 f"{name} has {len(entries)} entries, expected {count}, {one}"
                 f"{'' if name == 'params' else '; pass None for zeros'}."

@@ -95,9 +95,9 @@ class Activations:
         gate: for ``i``, ``f``, ``o``, or for ``r``, ``z`` of a GRU.
         candidate: for ``g``, for ``n`` of a GRU, and for the plain RNN.
         output: for the cell state, in ``h = o * output(c)``.
-        clip: limits the pre-activations of gates and candidate, with peepholes, to
-            ``[-clip, clip]``. Like onnxruntime, and unlike the text of ONNX, it does
-            not limit the argument of ``output``.
+        clip: limits the pre-activations of gates and candidate, with their peephole
+            terms, to ``[-clip, clip]``. Like onnxruntime, and unlike the text of ONNX,
+            it does not limit the argument of ``output``.
         cell_clip: limits the new cell state to ``[-cell_clip, cell_clip]``.
 
     Raises:

@@ -96,6 +96,6 @@ def choose(
     if reason := backend.unsupported(cell, xs, given):
         raise NotImplementedError(
             f'implementation="{name}" does not support this call: {reason} '
-            f'Use implementation="scan", or None to choose.'
+            f'Use implementation="scan", or None for the fastest that supports it.'
         )
     return backend

@@ -92,7 +92,7 @@ def learn_classes(train: Examples) -> tuple[str, ...]:
     ('9', '10')
     """
     if not train.labels:
-        raise DataError("the training data have no labels, expected one a sequence.")
+        raise DataError("the training data have no labels, expected one per sequence.")
     tags = train.has_tags
     names = {n for y in train.labels for n in y} if tags else {*train.labels}
     if len(names) < 2:
@@ -115,7 +115,7 @@ def label(examples: Examples, classes: Sequence[str]) -> Labelled:
     array([1, 0], dtype=int32)
     """
     if examples.labels is None:
-        raise DataError("the data have no labels, expected one a sequence.")
+        raise DataError("the data have no labels, expected one per sequence.")
     index = {name: n for n, name in enumerate(classes)}
 
     def of(name, source):

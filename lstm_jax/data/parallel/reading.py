@@ -33,9 +33,9 @@ def read_pairs(
     compressed by gzip.
 
     Args:
-        path: the sentences to translate from, one a line; or both sides in one file of
-            JSONL (``.jsonl``, ``.ndjson``, ``.json``) or TSV (any other name).
-        translations: the translations, one a line; ``None`` where ``path`` has both.
+        path: the sentences to translate from, one per line; or both sides in one file
+            of JSONL (``.jsonl``, ``.ndjson``, ``.json``) or TSV (any other name).
+        translations: the translations, one per line; ``None`` where ``path`` has both.
         source, target: the keys of JSONL.
 
     Raises:
@@ -59,7 +59,7 @@ def read_pairs(
 
 
 def read_sentences(file: str | Path | BinaryIO, called: str = "") -> list[str]:
-    """The sentences to translate, one a line, in their order; empty ones stay.
+    """The sentences to translate, one per line, in their order; empty ones stay.
 
     Args:
         file: a file, which gzip may have compressed, or an open stream of bytes such
@@ -104,8 +104,8 @@ def _read_aligned(path, translations):
     if len(sources) != len(targets):
         raise DataError(
             f"{path} has {counted(len(sources), 'line')} but {translations} has "
-            f"{counted(len(targets), 'line')}, expected as many, each the translation "
-            f"of the same line; check that the files belong together."
+            f"{counted(len(targets), 'line')}, expected the same number, each the "
+            f"translation of the same line; check that the files belong together."
         )
     where = f"{path} and {translations}"
     return Pairs(sources, targets, where, range(1, len(sources) + 1))

@@ -13,7 +13,7 @@ ROWS = 8
 
 
 class PairShapes(NamedTuple):
-    """The shapes of batches, in order of the longer side; one entry a shape."""
+    """The shapes of batches, in order of the longer side; one entry per shape."""
 
     longest: np.ndarray
     """The most tokens of the longer side: pairs that have so many, and no fewer than

@@ -92,7 +92,7 @@ def check_layers(params: Any) -> None:
     one = is_cell(params) or isinstance(params, Bidirectional)
     if one or not isinstance(params, list | tuple) or not params:
         raise InteropError(
-            f"params is {type(params).__name__}, expected one entry a layer; "
+            f"params is {type(params).__name__}, expected one entry per layer; "
             f"pass [params] for a single one."
         )
 

@@ -37,7 +37,7 @@ def carry_tensors(
     carry = tuple(carry)
     if len(carry) != len(cells):
         raise InteropError(
-            f"carry has {len(carry)} entries, expected {len(cells)}, one a layer."
+            f"carry has {len(carry)} entries, expected {len(cells)}, one per layer."
         )
     tensors = {}
     dtypes = [a.dtype for a in jax.tree.leaves(carry) if hasattr(a, "dtype")]

@@ -69,8 +69,8 @@ class DirectConfig(AllAtOnceConfig):
     """How many of the last steps the autoregressive part reads, at most `context`; such
     as 168 of hours with a weekly season. 0: there is none."""
     members: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many models are trained beside each other, from other weights; the forecast
-    is their mean, and the time grows with them."""
+    """Number of models in the ensemble. The forecast is their mean; training time grows
+    with it."""
     head: Head = Point()
 
     reads = ()

@@ -1,6 +1,6 @@
 """Distributions of the next value, for models that draw paths.
 
-    normal              y ~ N(m, s)
+    normal              y ~ N(m, s^2)
     student_t           y ~ m + s t(n)                n > 2, so that it has a variance
     negative_binomial   y ~ Poisson(Gamma(1/a, a m))  counts, variance m + a m^2
     poisson             y ~ Poisson(m)                counts

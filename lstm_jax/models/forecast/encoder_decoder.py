@@ -57,8 +57,8 @@ class EncoderDecoderConfig(AllAtOnceConfig):
     normalise: Normalise = "standard"
     """The scale on which a window is read; see `lstm_jax.models.forecast.instance`."""
     members: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many models are trained beside each other, from other weights; the forecast
-    is their mean, and the time grows with them."""
+    """Number of models in the ensemble. The forecast is their mean; training time grows
+    with it."""
     head: Head = Quantiles()
 
     reads = ("known", "past", "static")

@@ -87,7 +87,8 @@ class Attention:
         if self.score == "dot" and self.query_size != self.value_size:
             raise ValueError(
                 f"score='dot' multiplies {self.query_size} units of the decoder with "
-                f"{self.value_size} of the encoder, expected as many; use 'general'."
+                f"{self.value_size} of the encoder, expected the same number; use "
+                f"'general'."
             )
         if self.score == "additive" and self.heads > 1:
             raise ValueError(

@@ -100,7 +100,7 @@ def test_streams_that_cannot_be_used(tmp_path):
 def test_lines_that_do_not_match(tmp_path):
     a, b = written(tmp_path, "a.de", "ja\n"), written(tmp_path, "a.en", "yes\n\n")
     said = refusal(tmp_path, read_pairs, a, b)
-    assert "a.de has 1 line but a.en has 2 lines, expected as many" in said
+    assert "a.de has 1 line but a.en has 2 lines, expected the same number" in said
 
 
 @pytest.mark.parametrize(

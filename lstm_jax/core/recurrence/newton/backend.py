@@ -89,7 +89,7 @@ def _solved(facts, inputs):
 
 
 def _size(x):
-    """A state counts as it is, but as no less than 1, or than the largest of the row.
+    """The magnitude of every number, but at least ``min(1, largest of the row)``.
 
     The numbers of one state are not compared with each other: a stabiliser of -1e30
     says nothing about the others.

@@ -20,13 +20,12 @@ class Newton:
             converges quadratically. ``"diagonal"`` stores their diagonals, ``T B n``
             numbers. It needs more iterations, also in the derivatives, where every
             iteration is cheaper.
-        tolerance: a state is solved where it differs from the step of the state before
-            it by no more than this, relative to the state (to 1, or to the largest
-            state of the row if that is smaller, where the state is smaller). ``None``
-            is 16 rounding errors: 1.9e-6 in float32, 3.6e-15 in float64.
-        iterations: the most iterations. The steps that are not solved then run one by
-            one, so the limit bounds the time and never changes the result by more than
-            the tolerance.
+        tolerance: a state is solved if it differs from the step of the previous state
+            by at most this much, relative to its magnitude. A magnitude below 1 counts
+            as 1, or as the largest of the row if that is below 1. ``None`` is 16 times
+            machine epsilon: 1.9e-6 in float32, 3.6e-15 in float64.
+        iterations: the maximum number of iterations. Steps that are not solved by then
+            run one by one, so the result does not depend on convergence.
         damping: shrinks the Jacobians by the factor ``1 - damping``, for dynamics that
             expand. 0 is Newton's method, 1 is the plain fixed-point iteration.
 

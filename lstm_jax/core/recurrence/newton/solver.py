@@ -3,7 +3,7 @@
 The unknown is the whole sequence of states ``x_1 .. x_T`` with ``x_t = f_t(x_{t-1})``.
 One iteration evaluates all steps at once and solves a linear recurrence:
 
-    g_t = f_t(x_{t-1}) - x_t                                what is missing
+    g_t = f_t(x_{t-1}) - x_t                                the residual
     d_t = (1 - damping) J_t d_{t-1} + g_t     d_0 = 0       J_t = df_t / dx at x_{t-1}
     x_t <- x_t + d_t
 

@@ -10,7 +10,7 @@ So a tangent is one linear recurrence, and its transpose is one in the other dir
 
 ``lax.custom_linear_solve`` holds the two, so JAX derives all higher derivatives. Both
 are solved and checked like the states themselves. With full Jacobians the first
-iteration is the solution, but for rounding, and but for products of Jacobians that
+iteration gives the solution, except for rounding and for products of Jacobians that
 overflow.
 """
 

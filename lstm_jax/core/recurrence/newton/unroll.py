@@ -59,7 +59,7 @@ def newton_unroll(
     linear recurrence with an associative scan:
 
         J_t  = df_t / ds at s_{t-1}, or only its diagonal
-        d_t  = J_t d_{t-1} + f_t(s_{t-1}) - s_t        d_0 = 0
+        d_t  = (1 - damping) J_t d_{t-1} + f_t(s_{t-1}) - s_t        d_0 = 0
         s_t <- s_t + d_t
 
     It ends when every state equals the step of the state before it, within
