@@ -493,7 +493,7 @@ def test_alignments(translator, forced):
     np.testing.assert_allclose(alone.nats, found[2].nats, rtol=0, atol=1e-5)
     np.testing.assert_allclose(alone.attention, found[2].attention, rtol=0, atol=1e-5)
     assert loaded.align([]) == []
-    with pytest.raises(DataError, match="2 sentences and 1 translations, expected as"):
+    with pytest.raises(DataError, match="2 sentences and 1 translations, expected one"):
         loaded.align(["eins", "zwei"], ["one"])
 
 
