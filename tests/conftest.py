@@ -29,17 +29,17 @@ MATHEMATICS = ("tests/core/", "tests/kernels/")
 
 SLOWEST = (
     "training/test_processes.py",
-    "tasks/test_transcription.py",
-    "core/test_derivatives.py",
-    "core/test_newton.py",
-    "inference/test_beam_batch.py",
-    "test_translate_command.py",
     "test_sweep.py",
     "training/test_parallel.py",
-    "inference/test_ctc_decoding.py",
+    "bench/test_accelerator.py",
     "tasks/test_translation.py",
+    "bench/test_benchmarks.py",
+    "tasks/test_transcription.py",
+    "core/test_compilation.py",
+    "inference/test_ctc_decoding.py",
+    "core/test_sharding.py",
 )
-"""These files take minutes. One that starts last leaves all other workers idle."""
+"""These files take longest. One that starts last leaves all other workers idle."""
 
 
 EVERY_CASE = (
@@ -55,7 +55,7 @@ EVERY_CASE = (
     "tests/test_house.py",
     "tests/test_signatures.py",
     # How often two processes meet is the number of its cases.
-    "tests/training/test_processes.py",
+    "tests/training/test_processes.py::test_two_processes_many_times",
 )
 """Of these, no case is left out: most compile nothing."""
 

@@ -248,7 +248,9 @@ def test_facts_that_do_not_fit():
     two = lstm_jax.Stack([cell], bidirectional=True)
     with pytest.raises(ValueError, match="reverse is True, expected False for two dir"):
         two(two.init(jax.random.key(0), D), None, xs, reverse=True)
-    with pytest.raises(ValueError, match="params has 1 entries, expected 2, one a lay"):
+    with pytest.raises(
+        ValueError, match="params has 1 entries, expected 2, one per lay"
+    ):
         stack(stack.init(jax.random.key(0), D)[:1], None, jnp.zeros((T, B, D)))
 
 
