@@ -132,7 +132,8 @@ def test_other_ways_to_evaluate(runs, capsys, options, same):
         (["evaluation.dynamic_rate=inf"], "finite"),
         (
             ["evaluation.dynamic_rate=1e30", "evaluation.dynamic_decay=1"],
-            "dynamic_rate=1e+30 evaluation.dynamic_decay=1.0, expected a finite",
+            "set smaller values than evaluation.batch_size=2 evaluation.context=8 "
+            "evaluation.dynamic_rate=1e+30 evaluation.dynamic_decay=1.0.",
         ),
         (
             ["evaluation.dynamic_rate=1e-3", "evaluation.dynamic_tokens=9"],
