@@ -93,7 +93,9 @@ def test_a_receipt_that_cannot_be_written(done, tmp_path):
     folder, _ = done
     (tmp_path / RECEIPT).mkdir()
     facts = json.loads((folder / "out" / RECEIPT).read_text())
-    with pytest.raises(RunError, match=f"{RECEIPT}: Is a dir.*the runs are kept; make"):
+    with pytest.raises(
+        RunError, match=f"{RECEIPT}: Is a dir.*the runs are kept; rem.*folder"
+    ):
         write(facts, tmp_path)
 
 

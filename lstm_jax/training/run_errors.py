@@ -32,6 +32,7 @@ _REMEDIES = {
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable"),
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR), "bring its folder back"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+    errno.EISDIR: "remove that folder",
 }
 
 
