@@ -186,7 +186,7 @@ def test_plots_of_posteriors(transcribe, paths, recogniser, tmp_path):
     assert len([*(tmp_path / "new").glob("*.png")]) == 4
     assert "--posteriors" in transcribe(*given, tmp_path / "new", status=2)
     said = transcribe(*given, tmp_path / "other", "--stream", status=2)
-    assert "of whole sounds" in said
+    assert "needs whole sound files" in said
     long = tmp_path / "long.wav"
     soundfile.write(long, np.zeros(RATE * 301), RATE)
     assert "301 seconds" in transcribe(long, *given[-1:], tmp_path / "x", status=2)
