@@ -25,7 +25,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from lstm_jax._types import Array
 from lstm_jax.core.cells.cell import Cell, Noise
-from lstm_jax.core.precision import asked_precision
+from lstm_jax.core.precision import as_asked, asked_precision
 from lstm_jax.core.primitives.matmul import matmul
 from lstm_jax.core.sharding import vary_alike
 
@@ -142,15 +142,13 @@ def run_with_rule(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
 def _with_rule(cell, params_type, reverse, asked, inputs):
-    with jax.default_matmul_precision(asked):
-        return run_plain(cell, params_type, reverse, inputs)
+    return as_asked(run_plain)(cell, params_type, reverse, inputs, asked=asked)
 
 
 @functools.partial(_with_rule.defjvp, symbolic_zeros=True)
 def _rule(cell, params_type, reverse, asked, primals, tangents):
-    # JAX may call the rule after the user's setting of the precision has ended.
-    with jax.default_matmul_precision(asked):
-        return _derivative(cell, params_type, reverse, *primals, *tangents)
+    given = cell, params_type, reverse, *primals, *tangents
+    return as_asked(_derivative)(*given, asked=asked)
 
 
 def _derivative(cell, params_type, reverse, inputs, dots):

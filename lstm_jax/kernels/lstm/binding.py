@@ -1,6 +1,5 @@
 """The three primitives of a kernel, as functions of named arguments."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ from lstm_jax.kernels.lstm.kernel import Kernel
 from lstm_jax.kernels.lstm.operands import Operands, Outputs
 
 
-def bind(primitive: Primitive, leaves: Sequence[Array], **static: Any) -> list[Array]:
+def bind(primitive: Primitive, *leaves: Array, **static: Any) -> list[Array]:
     """Calls a primitive. The precision that holds now holds for its rules, too."""
     return primitive.bind(*leaves, asked=asked_precision(), **static)
 
@@ -33,7 +32,7 @@ class Primitives(NamedTuple):
         """
         leaves, tree = jax.tree.flatten((at,))
         static = dict(reverse=reverse, least_rows=least_rows)
-        out = bind(self.forward_p, leaves, tree=tree, residuals=False, **static)
+        out = bind(self.forward_p, *leaves, tree=tree, residuals=False, **static)
         return show_nan(Outputs(*out))
 
     def forward_with_residuals(
@@ -42,7 +41,7 @@ class Primitives(NamedTuple):
         """The outputs, and the residuals for `tangent` and `backward`."""
         leaves, tree = jax.tree.flatten((at,))
         static = dict(reverse=reverse, least_rows=least_rows)
-        out = bind(self.forward_p, leaves, tree=tree, residuals=True, **static)
+        out = bind(self.forward_p, *leaves, tree=tree, residuals=True, **static)
         residuals = type(self.kernel.residual_axes)
         return show_nan(Outputs(*out[:3])), residuals(*out[3:])
 
@@ -63,7 +62,7 @@ class Primitives(NamedTuple):
         """
         leaves, tree = jax.tree.flatten((at, residuals, d))
         static = dict(reverse=reverse, least_rows=least_rows, groups=groups)
-        out = bind(self.tangent_p, leaves, tree=tree, **static)
+        out = bind(self.tangent_p, *leaves, tree=tree, **static)
         return show_nan(Outputs(*out))
 
     def backward(
@@ -84,5 +83,5 @@ class Primitives(NamedTuple):
         """
         leaves, tree = jax.tree.flatten((at, residuals, d_out))
         static = dict(reverse=reverse, least_rows=least_rows, groups=groups)
-        out = bind(self.backward_p, leaves, tree=tree, wrt=wrt, **static)
+        out = bind(self.backward_p, *leaves, tree=tree, wrt=wrt, **static)
         return dict(zip(sorted(wrt), show_nan(out), strict=True))

@@ -34,7 +34,7 @@ def register(primitives: Primitives) -> None:
 
 
 def _forward(kernel, primitive, leaves, axes, *, tree, **static):
-    run = functools.partial(_bind, primitive, tree=tree, **static)
+    run = functools.partial(bind, primitive, tree=tree, **static)
     (at,) = _mapped(tree, axes)
     if _any(at.w_x, at.w_h, at.b):
         return _one_by_one(run, leaves, axes)
@@ -47,7 +47,7 @@ def _tangent(kernel, primitive, leaves, axes, *, tree, **static):
     del kernel
     at, *_ = _mapped(tree, axes)
     if _any(at.w_x, at.w_h, at.b):
-        run = functools.partial(_bind, primitive, tree=tree, **static)
+        run = functools.partial(bind, primitive, tree=tree, **static)
         return _one_by_one(run, leaves, axes)
     del static["least_rows"]
     linear = functools.partial(derivatives.tangent, **static)
@@ -56,7 +56,7 @@ def _tangent(kernel, primitive, leaves, axes, *, tree, **static):
 
 def _backward(kernel, primitive, leaves, axes, *, tree, **static):
     at, residuals, _ = _mapped(tree, axes)
-    run = functools.partial(_bind, primitive, tree=tree)
+    run = functools.partial(bind, primitive, tree=tree)
     one_by_one = functools.partial(run, **static)
     if _any(at.w_x, at.w_h, at.b):
         return _one_by_one(one_by_one, leaves, axes)
@@ -79,10 +79,6 @@ def _backward(kernel, primitive, leaves, axes, *, tree, **static):
     static["groups"] += 1
     out = run(*_first_of_batch(leaves, axes, places), **static)
     return out, list(gradient_axes(sorted(static["wrt"])).values())
-
-
-def _bind(primitive, *leaves, **static):
-    return bind(primitive, leaves, **static)
 
 
 class _Axis:
