@@ -94,8 +94,8 @@ def pytest_collection_modifyitems(config, items):
             some = [mine[n] for n in _one_in(every, begin, len(mine))]
         if elsewhere and test.startswith(MATHEMATICS):
             there = {mine[n] for n in _one_in(elsewhere, begin, len(mine))}
-            other = mine[(begin + 1) % len(mine)]
-            some = [item for item in some if item not in there] or [other]
+            here = [item for item in mine if item not in there] or mine
+            some = [item for item in some if item in here] or here[:1]
         chosen.update(some)
     others = [item for item in items if item not in chosen]
     config.hook.pytest_deselected(items=others)

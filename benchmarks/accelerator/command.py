@@ -85,7 +85,8 @@ def prepare(args, folder):
         )
     except subprocess.TimeoutExpired:
         raise packages.Missing(
-            f"JAX has not found a device within {START_SECONDS} s."
+            f"JAX has not found a device within {START_SECONDS} s; end what else uses "
+            f"the device, or set JAX_PLATFORMS."
         ) from None
     if asked.returncode:
         raise packages.Missing(f"nothing runs here: {asked.stderr.strip()[-1000:]}")

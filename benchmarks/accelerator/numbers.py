@@ -25,7 +25,7 @@ LARGEST_ERROR = {None: 1e-4, "tensorfloat32": 3e-2, "highest": 1e-4}
 
 
 def cases(setting):
-    # Those measured at one precision come last.
+    # Those measured at one precision come last; the other two they share with "scan".
     once = ("plain", "newton", "native")
     names = sorted(backends.NAMED, key=lambda name: name in once)
     sizes = TINY if setting.dry_run else SIZES

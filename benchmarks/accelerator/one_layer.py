@@ -36,8 +36,8 @@ PRECISIONS = {
     "tensorfloat32": "tensorfloat32",
     "float32": "highest",
 }
-"""What is measured, and what JAX is asked for. TensorFloat32 is float32 whose products
-have 10 bits."""
+"""What is measured, and what JAX is asked for. TensorFloat32 is float32 whose factors
+are rounded to 10 bits."""
 TOLERANCES = {"bfloat16": 0.1, "tensorfloat32": 3e-2, "float32": 1e-3}
 """Of the largest value."""
 STEPS = 512

@@ -46,6 +46,7 @@ STAGES = (
         "Does every task train, stop and resume?",
         seconds=70,
         case_seconds=60,
+        required=True,
     ),
     _stage(
         "one_layer",

@@ -35,7 +35,7 @@ def add_command(commands) -> None:
         description="Trains trials: runs with values sampled for the keys that vary. "
         "The same command continues a sweep that was stopped, however it was stopped, "
         "and a second terminal can help.",
-        epilog="examples of words: optimizer.learning_rate=log:1e-4..1e-2, "
+        epilog="examples of arguments: optimizer.learning_rate=log:1e-4..1e-2, "
         "model.dropout=0..0.5, train.batch_size=16,32,64, train.steps=2000",
     )
     add = command.add_argument

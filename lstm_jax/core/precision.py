@@ -49,7 +49,10 @@ def as_asked(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def keeps_all_bits() -> bool:
-    """Whether products of float32 keep all bits: unless the user asks for less."""
+    """Whether products of float32 keep all bits: unless the user asks for less.
+
+    Three products of TF32, and six of bfloat16, keep nearly all.
+    """
     full = (None, "highest", "float32", "F32_F32_F32", "F64_F64_F64")
     nearly = ("TF32_TF32_F32_X3", "BF16_BF16_F32_X6", "BF16_BF16_F32_X9")
     return asked_precision() in (*full, *nearly)

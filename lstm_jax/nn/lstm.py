@@ -181,7 +181,7 @@ class LSTM(Recurrent):
         """Draws the weights from ``rngs.params()``.
 
         Args:
-            in_size, hidden_size: ``D`` and ``H``, or one ``H`` a layer.
+            in_size, hidden_size: ``D`` and ``H``, or one ``H`` per layer.
             num_layers: layers on top of each other, by default 1 or as many as
                 ``hidden_size`` names.
             bidirectional, merge, skip, stacked: how layers are joined; see

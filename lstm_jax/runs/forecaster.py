@@ -147,6 +147,7 @@ class Forecaster:
         return self
 
     def _fit(self, panel, directory=None, verbose=False, config=None, resume=False):
+        given = directory
         if directory is None:
             folder = tempfile.mkdtemp(prefix="lstm-jax-")
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -158,10 +159,12 @@ class Forecaster:
                 config or self.config, directory, resume=resume, make=make
             )
         if not outcome.complete:
+            again = "call fit again, with directory=FOLDER if it should be resumable"
+            if given is not None:
+                again = f"call fit again with directory={str(given)!r} and resume=True"
             raise RunError(
                 f"training was stopped by {outcome.stopped_by} at step "
-                f"{outcome.step:,}; call fit again with directory={str(directory)!r} "
-                f"and resume=True."
+                f"{outcome.step:,}; {again}."
             )
         self._open(directory)
         self._fitted = panel

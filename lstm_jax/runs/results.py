@@ -83,7 +83,9 @@ def _check(task, metrics):
             if (value := getattr(evaluation, field.name)) != field.default
         ]
         remedy = (
-            f"set smaller values than {' '.join(keys)}" if keys else "use another run"
+            f"set smaller values than {' '.join(keys)}"
+            if keys
+            else "train with a lower rate"
         )
         raise RunError(
             f"the loss is {metrics['loss']}, expected a finite number; {remedy}."

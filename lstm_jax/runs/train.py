@@ -144,11 +144,14 @@ def placement_of(config: Any, batches: Batches) -> Placement:
     rows = config.train.batch_size
     if not batches.has_weights and rows % placement.data:
         fewer = max(n for n in range(1, placement.data) if rows % n == 0)
+        # Processes take all of their devices, and one device has nothing to share.
+        can = processes.count() == 1 and fewer > 1
+        split = f"set parallel.data={fewer}, or " if can else ""
         nearest = -(-rows // placement.data) * placement.data
         raise ConfigError(
             f"train.batch_size is {rows}, which cannot be split over "
-            f"{placement.data} devices; set parallel.data={fewer}, or begin a new run "
-            f"with train.batch_size={nearest}."
+            f"{placement.data} devices; {split}begin a new run with "
+            f"train.batch_size={nearest}."
         )
     return placement
 

@@ -27,7 +27,7 @@ class ForecastDataConfig:
     """A CSV or Parquet file."""
     id: str = ""
     """The column that says which series a row belongs to; empty: every target is one
-    series, with a row a step."""
+    series, with a row per step."""
     time: str = "ds"
     """The column of the times: dates, ISO texts or whole numbers."""
     target: tuple[str, ...] = ("y",)

@@ -74,7 +74,7 @@ class FilesConfig(SplitsConfig):
 
 @config
 class SeriesConfig(FilesConfig):
-    """Series of real numbers: CSV or Parquet with a row a step, NPZ, or a folder."""
+    """Series of real numbers: CSV or Parquet with a row per step, NPZ, or a folder."""
 
     kind: Literal["series"] = "series"
     """This kind of data."""

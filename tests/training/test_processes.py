@@ -25,7 +25,8 @@ def environment(**more):
     """Without the simulated devices, which processes cannot share."""
     flags = os.environ["XLA_FLAGS"].split()
     kept = [flag for flag in flags if "device_count" not in flag]
-    return os.environ | {"XLA_FLAGS": " ".join(kept)} | more
+    flags = " ".join(["--xla_backend_optimization_level=0", *kept])
+    return os.environ | {"XLA_FLAGS": flags} | more
 
 
 def forked(rounds, count, folder, args, **more):

@@ -66,10 +66,9 @@ def unroll(
             inputs.
         dtype: compute dtype, by default the dtype of ``xs``. Outputs and ``h`` have
             this dtype. If it has 16 bits, sums and ``c`` are float32.
-        remat: saves memory, and takes more time: 6% on two CPU cores, about a third
-            where only arithmetic counts. Stores the carries between chunks of this many
-            steps, and recomputes the rest in the backward pass. ``True`` chooses chunks
-            of about ``sqrt(T)``.
+        remat: saves memory, and takes more time: at most about a third. Stores only the
+            carries between chunks of this many steps, and recomputes the rest in the
+            backward pass. ``True`` chooses chunks of about ``sqrt(T)``.
         key: key for the masks of a random cell, such as `lstm_jax.Zoneout`. ``None``
             means evaluation. Masks depend only on the key and the absolute step.
         start: absolute step of ``xs[0]``, for a sequence in pieces.

@@ -49,7 +49,7 @@ class Newton:
         if self.tolerance is not None and not self.tolerance >= 0:
             raise ValueError(
                 f"tolerance is {self.tolerance!r}, expected a number, 0 or more, or "
-                f"None for {ROUNDING} rounding errors."
+                f"None for {ROUNDING} times machine epsilon."
             )
         if not 0 <= self.damping <= 1:
             raise ValueError(
