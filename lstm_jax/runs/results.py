@@ -82,11 +82,9 @@ def _check(task, metrics):
             for field in dataclasses.fields(evaluation)
             if (value := getattr(evaluation, field.name)) != field.default
         ]
-        remedy = (
-            f"set smaller values than {' '.join(keys)}"
-            if keys
-            else "train with a lower rate"
-        )
+        remedy = "train again with a lower optimizer.learning_rate"
+        if keys:
+            remedy = f"set smaller values than {' '.join(keys)}"
         raise RunError(
             f"the loss is {metrics['loss']}, expected a finite number; {remedy}."
         )
