@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from lstm_jax._types import Array, Float, Int
 from lstm_jax.core.arguments import check_rate
-from lstm_jax.core.precision import accumulation_dtype
+from lstm_jax.core.precision import accumulation_dtype, as_asked, asked_precision
 from lstm_jax.core.primitives.dot import dot
 from lstm_jax.core.sharding import vary_alike
 
@@ -95,11 +95,16 @@ def linear_cross_entropy(
     check_rate("smoothing", smoothing)
     static = piece, smoothing, jnp.dtype(dtype)
     by_step = (a.reshape(steps, batch) for a in (targets, weights))
-    return _mean(static, hs, kernel, bias, *by_step)
+    return _mean(static, asked_precision(), hs, kernel, bias, *by_step)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _mean(static, hs, kernel, bias, targets, weights):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _mean(static, asked, hs, kernel, bias, targets, weights):
+    arrays = hs, kernel, bias, targets, weights
+    return as_asked(_nats)(static, *arrays, asked=asked)
+
+
+def _nats(static, hs, kernel, bias, targets, weights):
     steps, smoothing, dtype = static
     narrow = kernel.astype(dtype)
 
@@ -114,11 +119,11 @@ def _mean(static, hs, kernel, bias, targets, weights):
 
 
 @_mean.defjvp
-def _derivative(static, primals, tangents):
+def _derivative(static, asked, primals, tangents):
     """The derivative is a product with gradients that are already computed. So the
     backward pass costs nothing more, and forward mode and second derivatives work too.
     """
-    nats, gradients = _gradients(static, *primals)
+    nats, gradients = as_asked(_gradients)(static, *primals, asked=asked)
     wide = lambda a: a.astype(nats.dtype)
     products = (
         jnp.sum(wide(d) * wide(t)) for d, t in zip(gradients, tangents[:3], strict=True)

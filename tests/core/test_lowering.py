@@ -1,12 +1,14 @@
 """The gradient of a layer lowers for machines that this one is not."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
 
 from lstm_jax import init_lstm, lstm
 from tests import cells
-from tests.lowered import products_of
+from tests.lowered import full_products, products_of
 
 T, B, D, H = 5, 2, 3, 4
 
@@ -54,21 +56,18 @@ def test_products_keep_all_bits(name):
     assert every == {None: {True}, "tensorfloat32": {False}}
 
 
-@pytest.mark.parametrize("outer", [None, "tensorfloat32"])
+@pytest.mark.parametrize("around", [None, "tensorfloat32"])
 @pytest.mark.parametrize("traced_first", [False, True])
-@pytest.mark.parametrize("implementation", ["scan", "native"])
-def test_precision_of_a_part_of_a_program(implementation, traced_first, outer):
+@pytest.mark.parametrize("implementation", ["scan", "native", "newton"])
+def test_precision_of_a_part_of_a_program(implementation, traced_first, around):
     """The setting where a function is called also holds for its gradient."""
-    inner = None if outer else "tensorfloat32"
-    params = init_lstm(jax.random.key(0), D, H)
+    inside = None if around else "tensorfloat32"
+    args = init_lstm(jax.random.key(0), D, H), jnp.ones((T, B, D))
 
     def loss(params, xs):
-        with jax.default_matmul_precision(inner):
-            return (lstm(params, None, xs, implementation=implementation)[1] ** 2).sum()
+        return (lstm(params, None, xs, implementation=implementation)[1] ** 2).sum()
 
-    gradient = jax.grad(jax.jit(loss) if traced_first else loss)
-    with jax.default_matmul_precision(outer):
-        traced = jax.jit(gradient).trace(params, jnp.ones((T, B, D)))
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
-    products = products_of(text)
-    assert {("HIGHEST" in product) for product in products} == {inner is None}
+    of = functools.partial(full_products, loss, args)
+    everywhere = of(inside=inside, around=inside)
+    assert of(inside=inside, around=around, traced_first=traced_first) == everywhere
+    assert of(inside=around, around=around) != everywhere

@@ -8,6 +8,7 @@ import pytest
 
 from lstm_jax.models import cross_entropy
 from lstm_jax.models.cross_entropy import linear_cross_entropy
+from tests.lowered import full_products
 
 T, B, H, V = 5, 3, 4, 6
 
@@ -141,3 +142,15 @@ def test_weights_and_smoothing():
     assert nothing == 0
     with pytest.raises(ValueError, match="one weight for every target"):
         linear_cross_entropy(*weights, targets, weights=counts.T)
+
+
+@pytest.mark.parametrize("around", [None, "tensorfloat32"])
+@pytest.mark.parametrize("traced_first", [False, True])
+def test_precision_of_the_call_holds_for_its_gradient(traced_first, around):
+    inside = None if around else "tensorfloat32"
+    (hs, kernel, bias), targets = example()
+    loss = lambda hs: linear_cross_entropy(hs, kernel, bias, targets)
+    full, products = full_products(
+        loss, (hs,), inside=inside, around=around, traced_first=traced_first
+    )
+    assert (full > 0) == (full == products) == (inside is None)

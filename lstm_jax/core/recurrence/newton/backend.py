@@ -15,6 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from lstm_jax._types import Array, Float
 from lstm_jax.core.cells.cell import Cell
+from lstm_jax.core.precision import as_asked, asked_precision
 from lstm_jax.core.recurrence.newton.packed import (
     Facts,
     at_step,
@@ -67,13 +68,17 @@ def run(
     if reverse:
         inputs = backwards(inputs)
     facts = Facts(settings, cell, type(params), len(rows))
-    states, hs, outcome = _solved(facts, inputs)
+    states, hs, outcome = _solved(facts, asked_precision(), inputs)
     carry = unpack(facts, inputs, states[-1])
     return carry, jnp.flip(hs, 0) if reverse else hs, outcome
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _solved(facts, inputs):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _solved(facts, asked, inputs):
+    return as_asked(_solve)(facts, inputs, asked=asked)
+
+
+def _solve(facts, inputs):
     """The states ``[T, *B, n]``, the outputs, and how the states were found."""
     start = pack(facts, inputs.carry)
     f = Recurrence(
@@ -100,9 +105,12 @@ def _size(x):
 
 
 @functools.partial(_solved.defjvp, symbolic_zeros=True)
-def _rule(facts, primals, dots):
-    (inputs,), (d_inputs,) = primals, dots
-    states, hs, outcome = _solved(facts, inputs)
+def _rule(facts, asked, primals, dots):
+    return as_asked(_derivative)(facts, *primals, *dots, asked=asked)
+
+
+def _derivative(facts, inputs, d_inputs):
+    states, hs, outcome = _solved(facts, asked_precision(), inputs)
     merge, moving, d_moving = _moving(inputs, d_inputs)
 
     def with_fixed_states(moving):
