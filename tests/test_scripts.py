@@ -87,8 +87,10 @@ def test_the_second_environment_is_of_the_newest_python(project, before, cleared
     shutil.copy(ROOT / ".ci" / "run", project / ".ci")
     for script in ("test.sh", "browser/check.sh"):
         program(project / "scripts" / script, "")
-    functions = "use_environment() { :; }; share_compilations() { :; }"
-    (project / "scripts" / "environment.sh").write_text(functions)
+    functions = "use_environment", "share_compilations", "compile_quickly"
+    (project / "scripts" / "environment.sh").write_text(
+        "".join(f"{name}() {{ :; }}\n" for name in functions)
+    )
     venv = project / ".venv-newest" / "bin"
     program(venv / "python", f'[ "$1" != --version ] || echo Python {before}\n')
     (venv / "activate").write_text(f'PATH="{venv}:$PATH"\n')
