@@ -26,11 +26,11 @@ static inline Vec reduced_expm1(Vec x, Vec& power) {
 
 // Written as selections that are false for NaN, which so passes through.
 static inline Vec at_most(Vec x, float bound) {
-  return x > bound ? Vec{} + bound : x;
+  return x > bound ? broadcast(bound) : x;
 }
 
 static inline Vec at_least(Vec x, float bound) {
-  return x < bound ? Vec{} + bound : x;
+  return x < bound ? broadcast(bound) : x;
 }
 
 // 1 / (1 + exp(-x)); beyond +-88 it is 1, or below the normal range, and here 0: a gate

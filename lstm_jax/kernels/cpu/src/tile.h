@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) void add_product(
       const float* w = panel + (k + u) * N * W;
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r) {
-        const Vec a = Vec{} + row[r][k + u];
+        const Vec a = broadcast(row[r][k + u]);
 #pragma GCC unroll 16
         for (int n = 0; n < N; ++n) sum[u][r][n] += a * load(w + n * W);
       }
@@ -61,7 +61,7 @@ static inline __attribute__((always_inline)) void add_outer_product(
     const float* a = rows[k] + at;
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-      const Vec v = Vec{} + a[r];
+      const Vec v = broadcast(a[r]);
 #pragma GCC unroll 16
       for (int n = 0; n < N; ++n) acc[r][n] += v * load(panel + n * W);
     }
