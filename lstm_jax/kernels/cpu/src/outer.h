@@ -7,15 +7,28 @@
 namespace lstm::LSTM_ISA {
 namespace {
 
-// In float.
+// In float. The rows are packed first, in the order in which tiles read them: as they
+// lie, a tile would take a few numbers from each of hundreds of lines, which share few
+// places of a cache where a row has a power of two bytes.
 class Outer {
  public:
   static constexpr int N = 4;  // registers of columns
   static constexpr int64_t kRows = 384;  // rows at a time
 
-  Outer(const Backward&, int members) : columns(members * kRows * N * W) {}
+  Outer(const Backward& problem, int members)
+      : D(problem.dw_x ? problem.D : 0),
+        H(problem.dw_h ? problem.H : 0),
+        packs(problem.rows_apart || members * kUnits <= problem.H),
+        columns(members * kRows * N * W),
+        rows(packs ? members * kRows * (D + H) : 0) {}
 
-  void begin(const float* const*, const float* const*, int64_t, Thread&) const {}
+  // Takes the rows of both factors that are multiplied with all columns.
+  void begin(const float* const* x, const float* const* h, int64_t count,
+             Thread& thread) const {
+    if (!packs) return;
+    pack(x, D, count, packed(thread, 0));
+    pack(h, H, count, packed(thread, D));
+  }
 
   // Takes some columns of dz, and returns their sums.
   void take(const float* const* dz, int64_t at, const int (&lanes)[N], int64_t count,
@@ -31,27 +44,57 @@ class Outer {
 
   // Calls f(column of a, its N sums with the columns of dz).
   template <typename F>
-  void x(const float* const* a, int64_t width, int64_t count, Thread& thread,
-         F&& f) const {
-    for_tiles<N>(width, [&](auto tile, int64_t first) {
-      constexpr int R = decltype(tile)::value;
-      Vec acc[R][N] = {};
-      add_outer_product<R, N>(a, first, count, panel(thread), acc);
-      for (int r = 0; r < R; ++r) f(first + r, acc[r]);
-    });
+  void x(const float* const* a, int64_t, int64_t count, Thread& thread, F&& f) const {
+    each(a, 0, D, count, thread, f);
   }
   template <typename F>
-  void h(const float* const* a, int64_t width, int64_t count, Thread& thread,
-         F&& f) const {
-    x(a, width, count, thread, f);
+  void h(const float* const* a, int64_t, int64_t count, Thread& thread, F&& f) const {
+    each(a, D, H, count, thread, f);
   }
 
  private:
+  // Where threads have no rows of their own, each packs all rows. That pays if it has so
+  // many units.
+  static constexpr int64_t kUnits = 16;
+
+  // [tile of columns][row][column]
+  static void pack(const float* const* a, int64_t width, int64_t count, float* to) {
+    for_tiles<N>(width, [&](auto tile, int64_t first) {
+      constexpr int R = decltype(tile)::value;
+      float* at = to + first * count;
+      for (int64_t k = 0; k < count; ++k, at += R)
+        std::memcpy(at, a[k] + first, R * sizeof(float));
+    });
+  }
+
+  template <typename F>
+  void each(const float* const* a, int64_t begin, int64_t width, int64_t count,
+            Thread& thread, F&& f) const {
+    for_tiles<N>(width, [&](auto tile, int64_t first) {
+      constexpr int R = decltype(tile)::value;
+      Vec acc[R][N] = {};
+      if (packs) {
+        const float* at = packed(thread, begin) + first * count;
+        add_outer_product<R, N>([&](int64_t k) { return at + k * R; }, count,
+                                panel(thread), acc);
+      } else {
+        add_outer_product<R, N>([&](int64_t k) { return a[k] + first; }, count,
+                                panel(thread), acc);
+      }
+      for (int r = 0; r < R; ++r) f(first + r, acc[r]);
+    });
+  }
+
+  float* packed(const Thread& thread, int64_t column) const {
+    return rows.get(kRows * (thread.member * (D + H) + column));
+  }
   float* panel(const Thread& thread) const {
     return columns.get(thread.member * kRows * N * W);
   }
 
-  Workspace columns;
+  const int64_t D, H;
+  const bool packs;
+  Workspace columns, rows;
 };
 
 }  // namespace

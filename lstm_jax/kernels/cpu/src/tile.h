@@ -52,13 +52,12 @@ static inline __attribute__((always_inline)) void add_product(
     }
 }
 
-// acc[r][n] += sum_k rows[k][at + r] * panel[k][n].
-template <int R, int N>
+// acc[r][n] += sum_k row(k)[r] * panel[k][n].
+template <int R, int N, typename Row>
 static inline __attribute__((always_inline)) void add_outer_product(
-    const float* const* rows, int64_t at, int64_t depth, const float* panel,
-    Vec (&acc)[R][N]) {
+    Row&& row, int64_t depth, const float* panel, Vec (&acc)[R][N]) {
   for (int64_t k = 0; k < depth; ++k, panel += N * W) {
-    const float* a = rows[k] + at;
+    const float* a = row(k);
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
       const Vec v = broadcast(a[r]);
