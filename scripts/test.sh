@@ -11,8 +11,8 @@ ruff check .
 pyright
 
 # Most of the time goes to compiling small programs: one worker a core, no program twice,
-# and none optimised by XLA. Those of the numbers are compiled as users do under the
-# newest Python, in .ci/run.
+# and none optimised by XLA. The numerical tests are compiled as users do under the newest
+# Python, in .ci/run.
 compile_quickly
 share_compilations
 # The tests of a file share what they trained and compiled, so they share a worker. The

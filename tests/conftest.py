@@ -105,8 +105,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What is imported by now is there to the end, so the collector need not visit it:
-    that took a twentieth of all time."""
+    """Imported modules live until the end, so the garbage collector need not visit
+    them. That saves 5% of the time."""
     gc.collect()
     gc.freeze()
 

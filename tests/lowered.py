@@ -23,7 +23,7 @@ def full_products(loss, args, *, inside, around, traced_first=False):
         with jax.default_matmul_precision(inside):
             return loss(*args)
 
-    # Derivatives that JAX keeps would be those of the setting they were made under.
+    # A derivative that was traced under another setting could hide a failure.
     jax.clear_caches()
     gradient = jax.grad(jax.jit(called) if traced_first else called)
     with jax.default_matmul_precision(around):

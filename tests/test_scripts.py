@@ -81,8 +81,8 @@ def test_an_active_environment_that_is_too_old(project, active):
     assert "Python 3.11 or newer, python is Python 3.9.18; activate" in done.stderr
 
 
-@pytest.mark.parametrize(("before", "cleared"), [("3.20.1", False), ("3.19.4", True)])
-def test_the_second_environment_is_of_the_newest_python(project, before, cleared):
+def run_check(project, python):
+    """Runs .ci/run with a Python 3.20 and this script as the second environment's."""
     (project / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", project / ".ci")
     for script in ("test.sh", "browser/check.sh"):
@@ -92,15 +92,26 @@ def test_the_second_environment_is_of_the_newest_python(project, before, cleared
         "".join(f"{name}() {{ :; }}\n" for name in functions)
     )
     venv = project / ".venv-newest" / "bin"
-    program(venv / "python", f'[ "$1" != --version ] || echo Python {before}\n')
+    program(venv / "python", python)
     (venv / "activate").write_text(f'PATH="{venv}:$PATH"\n')
     newest = 'echo "$@" >>calls\n[ "$1" != --version ] || echo Python 3.20.1\n'
     program(project / "bin" / "python3.20", newest)
-    done = bash(project, ".ci/run", PATH=f"{project / 'bin'}:{os.environ['PATH']}")
+    return bash(project, ".ci/run", PATH=f"{project / 'bin'}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(("before", "cleared"), [("3.20.1", False), ("3.19.4", True)])
+def test_the_second_environment_is_of_the_newest_python(project, before, cleared):
+    done = run_check(project, f'[ "$1" != --version ] || echo Python {before}\n')
     assert done.returncode == 0, done.stderr
     calls = (project / "calls").read_text().splitlines()
     assert ("-m venv --clear .venv-newest" in calls) is cleared
     assert ("-m venv .venv-newest" in calls) is not cleared
+
+
+@pytest.mark.parametrize("failing", ["*test_values*", "*--ignore*"])
+def test_a_failure_under_the_newest_python_fails_the_check(project, failing):
+    done = run_check(project, f'case "$*" in {failing}) exit 1;; esac\n')
+    assert done.returncode == 1
 
 
 def test_the_tests_of_an_accelerator_need_no_more_than_it_has():

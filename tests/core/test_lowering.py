@@ -71,3 +71,6 @@ def test_precision_of_a_part_of_a_program(implementation, traced_first, around):
     everywhere = of(inside=inside, around=inside)
     assert of(inside=inside, around=around, traced_first=traced_first) == everywhere
     assert of(inside=around, around=around) != everywhere
+    if implementation != "newton":  # it keeps all bits of Jacobians
+        full, products = everywhere
+        assert full == (products if inside is None else 0)

@@ -8,7 +8,7 @@ scan, and may be infinite or finite by the kernel. Factors come in another order
 product near the largest float32 may overflow by one of them alone. Otherwise infinities
 and NaN in the arguments give NaN at the same places, in values and gradients.
 
-Where memory for the kernel's own order of the weights is missing, a call raises
+Where memory for the kernel's own order of weights or inputs is missing, a call raises
 ``jax.errors.JaxRuntimeError``, RESOURCE_EXHAUSTED.
 """
 

@@ -108,7 +108,7 @@ ffi::Error or_exhausted(F&& run) {
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted,
                       "lstm_jax: out of memory for the kernel's own order of the "
-                      "weights; take smaller layers, or implementation=\"scan\".");
+                      "weights and inputs; take smaller layers, or implementation=\"scan\".");
   }
   return ffi::Error::Success();
 }

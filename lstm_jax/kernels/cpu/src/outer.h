@@ -7,9 +7,9 @@
 namespace lstm::LSTM_ISA {
 namespace {
 
-// In float. The rows are packed first, in the order in which tiles read them: as they
-// lie, a tile would take a few numbers from each of hundreds of lines, which share few
-// places of a cache where a row has a power of two bytes.
+// In float. Rows are packed first, in the order in which tiles read them. Unpacked, a
+// tile reads a few numbers from each of hundreds of cache lines. Where the size of a row
+// is a power of two, these lines share few places of a cache.
 class Outer {
  public:
   static constexpr int N = 4;  // registers of columns
@@ -18,9 +18,11 @@ class Outer {
   Outer(const Backward& problem, int members)
       : D(problem.dw_x ? problem.D : 0),
         H(problem.dw_h ? problem.H : 0),
-        packs(problem.rows_apart || members * kUnits <= problem.H),
+        most(problem.T * problem.B < kRows ? problem.T * problem.B : kRows),
+        packs((problem.rows_apart || members * kUnits <= problem.H) &&
+              members * most * (D + H) <= kFloats),
         columns(members * kRows * N * W),
-        rows(packs ? members * kRows * (D + H) : 0) {}
+        rows(packs ? members * most * (D + H) : 0) {}
 
   // Takes the rows of both factors that are multiplied with all columns.
   void begin(const float* const* x, const float* const* h, int64_t count,
@@ -53,9 +55,9 @@ class Outer {
   }
 
  private:
-  // Where threads have no rows of their own, each packs all rows. That pays if it has so
-  // many units.
-  static constexpr int64_t kUnits = 16;
+  // Where threads have no rows of their own, each packs all rows. That pays with so many
+  // units to a thread, and while all of them take no more than 64 MB.
+  static constexpr int64_t kUnits = 32, kFloats = int64_t{1} << 24;
 
   // [tile of columns][row][column]
   static void pack(const float* const* a, int64_t width, int64_t count, float* to) {
@@ -86,13 +88,13 @@ class Outer {
   }
 
   float* packed(const Thread& thread, int64_t column) const {
-    return rows.get(kRows * (thread.member * (D + H) + column));
+    return rows.get(most * (thread.member * (D + H) + column));
   }
   float* panel(const Thread& thread) const {
     return columns.get(thread.member * kRows * N * W);
   }
 
-  const int64_t D, H;
+  const int64_t D, H, most;  // inputs, units, and rows that may come at a time
   const bool packs;
   Workspace columns, rows;
 };

@@ -88,7 +88,7 @@ class Products {
     void finish() {
       of.w_x.multiply(dz, dx, count, {0, of.w_x.panels}, thread, share.member,
                       share.members);
-      of.outer.begin(x, h, count, thread);
+      if (share.units.begin < share.units.end) of.outer.begin(x, h, count, thread);
       const int64_t H = of.p.H;
       if (share.units.begin == 0 && share.units.end == H) {
         add_columns({0, of.depth});
