@@ -75,10 +75,10 @@ def run(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _solved(facts, asked, inputs):
-    return as_asked(_solve)(facts, inputs, asked=asked)
+    return as_asked(_states_and_outputs)(facts, inputs, asked=asked)
 
 
-def _solve(facts, inputs):
+def _states_and_outputs(facts, inputs):
     """The states ``[T, *B, n]``, the outputs, and how the states were found."""
     start = pack(facts, inputs.carry)
     f = Recurrence(

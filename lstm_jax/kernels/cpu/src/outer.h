@@ -46,11 +46,11 @@ class Outer {
 
   // Calls f(column of a, its N sums with the columns of dz).
   template <typename F>
-  void x(const float* const* a, int64_t, int64_t count, Thread& thread, F&& f) const {
+  void x(const float* const* a, int64_t count, Thread& thread, F&& f) const {
     each(a, 0, D, count, thread, f);
   }
   template <typename F>
-  void h(const float* const* a, int64_t, int64_t count, Thread& thread, F&& f) const {
+  void h(const float* const* a, int64_t count, Thread& thread, F&& f) const {
     each(a, D, H, count, thread, f);
   }
 

@@ -47,14 +47,12 @@ class Outer16 {
   }
 
   template <typename F>
-  void x(const float* const*, int64_t width, int64_t count, Thread16& thread,
-         F&& f) const {
-    multiply(xs.get(thread.member * filled(D) * kRows), width, count, thread, f);
+  void x(const float* const*, int64_t count, Thread16& thread, F&& f) const {
+    multiply(xs.get(thread.member * filled(D) * kRows), D, count, thread, f);
   }
   template <typename F>
-  void h(const float* const*, int64_t width, int64_t count, Thread16& thread,
-         F&& f) const {
-    multiply(hs.get(thread.member * filled(H) * kRows), width, count, thread, f);
+  void h(const float* const*, int64_t count, Thread16& thread, F&& f) const {
+    multiply(hs.get(thread.member * filled(H) * kRows), H, count, thread, f);
   }
 
  private:

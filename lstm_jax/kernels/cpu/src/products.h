@@ -116,8 +116,8 @@ class Products {
             put(to + row * of.depth + at, lanes, sum);
           };
         };
-        if (sums.dw_x) of.outer.x(x, of.p.D, count, thread, into(sums.dw_x));
-        if (sums.dw_h) of.outer.h(h, of.p.H, count, thread, into(sums.dw_h));
+        if (sums.dw_x) of.outer.x(x, count, thread, into(sums.dw_x));
+        if (sums.dw_h) of.outer.h(h, count, thread, into(sums.dw_h));
       }
     }
 
