@@ -19,7 +19,9 @@ use_environment() {
     # A line for every set of extras that is in place.
     if ! grep -qxF "$extras $wanted" "$installed" 2>/dev/null; then
         echo "installing lstm_jax with: $extras"
-        python -m pip install --quiet --disable-pip-version-check \
+        # Of the larger packages most modules are never imported, so Python compiles
+        # each module when it is.
+        python -m pip install --quiet --disable-pip-version-check --no-compile \
             --constraint constraints.txt --editable ".[$extras]"
         # What was made from something else is no longer in place.
         { grep -F " $wanted" "$installed" 2>/dev/null || true; echo "$extras $wanted"; } \
