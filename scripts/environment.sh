@@ -19,9 +19,7 @@ use_environment() {
     # A line for every set of extras that is in place.
     if ! grep -qxF "$extras $wanted" "$installed" 2>/dev/null; then
         echo "installing lstm_jax with: $extras"
-        # Of the larger packages most modules are never imported, so Python compiles
-        # each module when it is.
-        python -m pip install --quiet --disable-pip-version-check --no-compile \
+        python -m pip install --quiet --disable-pip-version-check \
             --constraint constraints.txt --editable ".[$extras]"
         # What was made from something else is no longer in place.
         { grep -F " $wanted" "$installed" 2>/dev/null || true; echo "$extras $wanted"; } \

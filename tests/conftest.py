@@ -6,7 +6,6 @@ stays in the list for the simulated devices of the sharding tests.
 
 import gc
 import os
-import threading
 import zlib
 from collections import defaultdict
 
@@ -20,31 +19,10 @@ os.environ["XLA_FLAGS"] = (
 
 import jax
 import pytest
-from jax._src.interpreters import mlir
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
-
-
-def make_context_or_use_last(make, uses=10):
-    """Uses each context for several programs, as newer versions of JAX do.
-
-    Older versions make one for every program, which takes 8% of the time of all tests.
-    """
-    last = threading.local()
-
-    def context():
-        last.used = getattr(last, "used", uses) + 1
-        if last.used > uses:
-            last.context, last.used = make(), 1
-        return last.context
-
-    return context
-
-
-if jax.__version_info__ < (0, 11):
-    mlir.make_ir_context = make_context_or_use_last(mlir.make_ir_context)
 
 
 MATHEMATICS = ("tests/core/", "tests/kernels/")

@@ -6,7 +6,6 @@ set -euo pipefail
 use_environment dev
 
 export JAX_PLATFORMS=cpu
-compile_quickly
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python -m tests.every_task "$folder" language_model classification forecasting >"$folder/log"
